@@ -1,0 +1,1 @@
+"""The runtimes: one class, one file, one row in RUNTIMES."""

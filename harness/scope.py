@@ -1,4 +1,4 @@
-"""Says who owns a run: its temporary folder, the process that answers for it, and whether that still lives."""
+"""Says who owns a run: its temporary folder, its process, and whether that process still lives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pathlib import Path
 from harness.errors import MachineError
 from harness.runtimes.base import Scope
 
-RUN_VARIABLE = "TORCHSKEW_RUN"  # every local process of a run carries both, so that a sweep can tell whose it is
+# Every local process of a run carries both, so that a sweep can tell whose it is.
+RUN_VARIABLE = "TORCHSKEW_RUN"
 OWNER_VARIABLE = "TORCHSKEW_OWNER"
 _OWNER_FILE = "owner"
 _NEW = ".new-"
@@ -45,10 +46,9 @@ def alive(owner: str) -> bool:
 @contextmanager
 def opened(run_id: str) -> Iterator[Scope]:
     """A scope with a folder of its own, removed at the end; MachineError when the disk refuses."""
-    host = socket.gethostname()
-    folder = _made(cache_folder() / "runs", run_id, host)
+    folder = _made(cache_folder() / "runs", run_id)
     try:
-        yield Scope(run_id=run_id, owner_pid=os.getpid(), host=host, folder=str(folder))
+        yield Scope(run_id=run_id, owner_pid=os.getpid(), host=socket.gethostname(), folder=str(folder))
     finally:
         remove(folder)
 
@@ -68,19 +68,20 @@ def remove(folder: Path) -> None:
 
 def dead_folders() -> tuple[Path, ...]:
     """Folders of runs of this host whose owner is gone."""
+    place = _place()
     try:
         folders = sorted((cache_folder() / "runs").iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple(folder for folder in folders if _is_dead(folder, socket.gethostname()))
+    return tuple(folder for folder in folders if _is_dead(folder, place))
 
 
-def _made(runs: Path, run_id: str, host: str) -> Path:
+def _made(runs: Path, run_id: str) -> Path:
     try:
         runs.mkdir(parents=True, exist_ok=True)
         # Made aside and renamed, so that a sweep never meets a folder that does not say whose it is.
         fresh = Path(tempfile.mkdtemp(prefix=f"{_NEW}{owner().replace(':', '-')}-", dir=runs))
-        (fresh / _OWNER_FILE).write_text(f"{owner()} {host}\n")
+        (fresh / _OWNER_FILE).write_text(f"{owner()} {_place()}\n")
         fresh.chmod(0o755)
         return fresh.rename(runs / run_id)
     except OSError as error:
@@ -88,15 +89,28 @@ def _made(runs: Path, run_id: str, host: str) -> Path:
         raise MachineError(f"the run's folder can't be made in {runs}: {error.strerror}. {mend}") from error
 
 
-def _is_dead(folder: Path, host: str) -> bool:
+def pid_namespace() -> str:
+    """Which numbering of processes this one lives in; a container has its own."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return "-"
+
+
+def _place() -> str:
+    """Where a process id means something: this host, this numbering."""
+    return f"{socket.gethostname()}/{pid_namespace()}"
+
+
+def _is_dead(folder: Path, place: str) -> bool:
     if folder.name.startswith(_NEW):
         pid, _, rest = folder.name.removeprefix(_NEW).partition("-")
         return not alive(f"{pid}:{rest.partition('-')[0]}")
     try:
-        name, of_host = (folder / _OWNER_FILE).read_text().split()
+        name, of_place = (folder / _OWNER_FILE).read_text().split()
     except (OSError, ValueError):
         return False
-    return of_host == host and not alive(name)
+    return of_place == place and not alive(name)
 
 
 def _start_time(pid: int) -> str | None:

@@ -61,6 +61,9 @@ class Runtime(Protocol):
     name: str
     replicas: bool  # two ranks of one version get two agents (own address each)
 
+    def answers(self) -> str | None:
+        """None when the runtime can be used here, else why not, in a second at most; never raises."""
+
     def describe(self) -> str:
         """One line: what answers and where, like `docker 27.1 at unix:///var/run/docker.sock`."""
 

@@ -1,0 +1,53 @@
+"""The baseline: verdicts declared in advance, each with its reason, read from expectations.toml."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+
+from harness.fields import Problems, Table, join, parse
+from harness.model import Expectation, Outcome, Verdict
+
+EXPECT_FIELDS = ["cells", "verdict", "outcomes", "reason", "link", "until"]
+
+
+def read(path: Path, problems: Problems) -> tuple[Expectation, ...]:
+    """The entries of a baseline file, in its order; problems are collected."""
+    top = Table(problems, "", parse(path))
+    top.unknown(["expect"])
+    entries = top.get("expect", list, [])
+    return tuple(_expectation(Table(problems, f"expect[{index}]", entry)) for index, entry in enumerate(entries, 1))
+
+
+def _expectation(table: Table) -> Expectation:
+    table.unknown(EXPECT_FIELDS)
+    cells, reason = table.get("cells", str, ""), table.get("reason", str, "")
+    if not cells:
+        table.problems.add(join(table.path, "cells"), "must be a pattern over cell ids.")
+    if not reason.strip():
+        table.problems.add(join(table.path, "reason"), "must say why; an expectation without a reason is refused.")
+    names = table.texts("outcomes", ())
+    for name in names:
+        if name not in list(Outcome):
+            table.problems.add(join(table.path, "outcomes"), f"must hold classes ({', '.join(Outcome)}), got {name!r}.")
+    return Expectation(
+        cells=cells,
+        verdict=table.choice("verdict", Verdict, [v.value for v in Verdict if v is not Verdict.UNKNOWN], Verdict.FAIL),
+        reason=reason,
+        outcomes=tuple(Outcome(name) for name in names if name in list(Outcome)) or None,
+        link=table.get("link", str, "") or None,
+        until=_until(table),
+    )
+
+
+def _until(table: Table) -> str | None:
+    value = table.values.get("until")
+    if value is None:
+        return None
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)+|\d{4}-\d\d-\d\d", value):
+        return value
+    table.problems.add(join(table.path, "until"), f"must be a release like '2.17' or a date, got {value!r}.")
+    return None

@@ -1,0 +1,211 @@
+"""Arguments become a workflow's options, its result an exit code; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import harness
+from harness.errors import HarnessError
+
+EPILOG = """\
+exit codes: 0 as expected · 1 not as expected · 2 interrupted · 3 a bug of torchskew · 4 usage or declaration ·
+5 nothing was selected. Every command teaches itself: torchskew COMMAND --help."""
+INTERRUPTED, BUG = 2, 3
+ISSUES = "Please report it with the lines above and the output of `torchskew doctor`."
+
+MATRIX_HELP = """\
+Run every cell of the declaration: each scenario, for each assignment of PyTorch releases to ranks.
+
+  torchskew matrix                                  the whole declared matrix
+  torchskew matrix --dry-run                        print the plan, run nothing
+  torchskew matrix --only 'all_reduce/*'            some cells; patterns match whole cell ids
+  torchskew matrix --only '*/2.1.2,2.2.2/*'         one skew: rank 0 runs 2.1.2, rank 1 runs 2.2.2
+  torchskew matrix --versions '2.*' --runtime venv  some versions, in virtual environments
+  torchskew matrix --resume                         go on where an interrupted run of the same plan stopped"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code. Errors of ours become one clear text, bugs a traceback and exit 3."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = make_parser()
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit as stop:  # argparse exits with 2, which means interrupted here
+        return 4 if stop.code else 0
+    options.line = shlex.join(["torchskew", *arguments])
+    try:
+        code: int = options.command(options)
+    except KeyboardInterrupt:
+        code = _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except HarnessError as error:
+        code = _say(f"torchskew: {error}", error.exit_code)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        code = _say(f"torchskew: the machine refused: {error.strerror or error}{where}", 1)
+    except Exception:  # noqa: BLE001 - the last net: a bug of ours, shown whole
+        traceback.print_exc()
+        code = _say(f"torchskew {harness.__version__}: this is a bug of torchskew. {ISSUES}", BUG)
+    return code
+
+
+def _say(text: str, code: int) -> int:
+    sys.stderr.write(text.rstrip() + "\n")
+    return code
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="torchskew",
+        description="Start process groups whose ranks run different PyTorch releases, and say what happened on each.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"torchskew {harness.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_matrix(commands)
+    _add_report(commands)
+    _add_doctor(commands)
+    _add_clean(commands)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_: str, text: str = ""
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=help_, description=text or help_, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(commands, "matrix", "run the matrix of the declaration", MATRIX_HELP)
+    what = parser.add_argument_group("what to run (all default to the declaration)")
+    what.add_argument("--declaration", "-f", type=Path, default=Path("torchskew.toml"), metavar="FILE")
+    what.add_argument("--runtime", choices=["auto", "docker", "venv"], help="where versions come from and ranks run")
+    what.add_argument("--versions", nargs="+", default=[], metavar="PATTERN", help="declared versions, as patterns")
+    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="scenarios, as patterns")
+    what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")
+    what.add_argument("--guard", nargs="+", choices=["off", "on"], default=[])
+    what.add_argument("--pairs", choices=["all", "boundary", "neighbours"])
+    what.add_argument("--world-size", nargs="+", type=_world_size, default=[], metavar="N")
+    what.add_argument("--timeout", type=_seconds, metavar="S", help="seconds given to the process group")
+    what.add_argument("--seed", type=int, default=0, help="goes to every rank and into the record (0)")
+    how = parser.add_argument_group("how to run it")
+    how.add_argument("--dry-run", action="store_true", help="print the plan, run nothing")
+    how.add_argument("--resume", action="store_true", help="take up the newest interrupted run of the same plan")
+    how.add_argument("--no-cache", action="store_true", help="run cells again although nothing changed")
+    how.add_argument("-j", "--jobs", type=_jobs, metavar="N", help="cells that work at once; waiting ones don't count")
+    _add_out(how)
+    parser.set_defaults(command=run_matrix)
+
+
+def _add_out(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="record and reports (out)")
+    group.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(commands, "report", "show a recorded run again, and write its reports anew")
+    parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help="a run id, or latest (the default)")
+    parser.add_argument("--list", action="store_true", help="list the recorded runs instead")
+    _add_out(parser)
+    parser.set_defaults(command=run_report)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(commands, "doctor", "check what this machine has for torchskew, with the mend for what it lacks")
+    parser.set_defaults(command=run_doctor)
+
+
+def _add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(commands, "clean", "remove what killed runs of this machine left behind; never anybody else's")
+    parser.add_argument("--store", action="store_true", help="also the provisioned environments in the cache folder")
+    parser.set_defaults(command=run_clean)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError(f"must be over 0 and at most 3600 seconds, got {text}")
+    return value
+
+
+def _world_size(text: str) -> int:
+    value = int(text)
+    if not 2 <= value <= 64:
+        raise argparse.ArgumentTypeError(f"must be from 2 to 64, got {text}")
+    return value
+
+
+def _jobs(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 256:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 256, got {text}")
+    return value
+
+
+def colours(choice: str) -> bool:
+    """Colours on a terminal only, unless somebody decided (NO_COLOR counts as deciding)."""
+    if choice != "auto":
+        return choice == "always"
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def run_matrix(args: argparse.Namespace) -> int:
+    """`torchskew matrix`."""
+    from harness.progress import watching
+    from harness.workflow import MATRIX, Options, execute
+
+    options = Options(
+        declaration=args.declaration,
+        out=args.out,
+        runtime=args.runtime,
+        versions=tuple(args.versions),
+        scenarios=tuple(args.scenarios),
+        only=tuple(args.only),
+        guard=tuple(args.guard),
+        pairs=args.pairs,
+        world_sizes=tuple(args.world_size),
+        timeout=args.timeout,
+        seed=args.seed,
+        jobs=args.jobs,
+        dry_run=args.dry_run,
+        resume=args.resume,
+        cache=not args.no_cache,
+        colour=colours(args.color),
+        command=args.line,
+    )
+    with watching() as watch:
+        return execute(MATRIX, options, watch)
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """`torchskew report`."""
+    from harness.workflow import list_runs, report
+
+    return list_runs(args.out) if args.list else report(args.out, args.run, colour=colours(args.color))
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    """`torchskew doctor`."""
+    del args
+    from harness.workflow import doctor
+
+    return doctor()
+
+
+def run_clean(args: argparse.Namespace) -> int:
+    """`torchskew clean`."""
+    from harness.workflow import clean
+
+    return clean(store=args.store)

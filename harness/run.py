@@ -1,0 +1,231 @@
+"""Run: cells go concurrently through warm agents, the ones that will wait first; results come back one by one."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tenacity import Retrying, retry_if_result, stop_after_attempt
+
+from harness.agents import Agents
+from harness.attempt import Trial
+from harness.judge import judge
+from harness.model import Attempt, Cell, CellResult, Outcome, Plan, RankFacts, Verdict, Version
+from harness.plan import lacking
+from harness.ports import Ports
+from harness.scenario import Scenario
+
+ATTEMPTS = 3
+# Cells that merely wait cost memory, not time; this many at once is far beyond any plan's waiting cells.
+MOST_OPEN = 256
+# A forked rank of a CUDA build dirtied 60 MB here, a world of two 120 MB; keep that much times a few free.
+FREE_BYTES = 1 << 30
+MEMORY_FILE = Path("/proc/meminfo")
+SLOW = frozenset({Outcome.TIMEOUT, Outcome.HANG})
+
+
+def default_jobs() -> int:
+    """Cells that work at once: each is mostly system calls and short computations of two processes."""
+    return max(4, 3 * (os.cpu_count() or 1))
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """How far the run is, for progress. waiting: cells of which every rank waits for a timeout."""
+
+    planned: int
+    done: int = 0
+    running: int = 0
+    waiting: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Engine:
+    """Runs the cells of a plan that have no result yet.
+
+    versions: as the runtime gets them; jobs: cells that work at once; observe: called when the tally changes.
+    """
+
+    plan: Plan
+    scenarios: Mapping[str, Scenario]
+    versions: Mapping[str, Version]
+    agents: Agents
+    jobs: int
+    observe: Callable[[Tally], None]
+    ports: Ports = field(default_factory=Ports)
+    _slots: threading.Semaphore = field(init=False)
+    _tally: Tally = field(init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _done: queue.SimpleQueue[CellResult | BaseException] = field(default_factory=queue.SimpleQueue)
+
+    def __post_init__(self) -> None:
+        """Derive the bounds."""
+        self._slots = threading.Semaphore(self.jobs)
+        self._tally = Tally(planned=len(self.plan.cells))
+
+    def run(self, known: Mapping[str, CellResult]) -> Iterator[CellResult]:
+        """Yield each new result as it comes; known results (cached, resumed) only unlock what needs them.
+
+        Raises:
+            MachineError: the machine can't go on (no port, no daemon); what was yielded is valid.
+        """
+        verdicts = {cell_id: result.verdict for cell_id, result in known.items()}
+        left = [cell for cell in self.plan.cells if cell.id not in verdicts]
+        self._tally.done = len(self.plan.cells) - len(left)
+        open_cells = 0
+        while left or open_cells:
+            ready, blocked, left = _sort(left, verdicts)
+            for result in blocked:
+                verdicts[result.cell.id] = result.verdict
+                self._count(done=1)
+                yield result
+            for index, cell in enumerate(ready):
+                if open_cells >= MOST_OPEN:
+                    left += ready[index:]
+                    break
+                self._begin(cell)
+                open_cells += 1
+                while not self._done.empty():
+                    open_cells -= 1
+                    yield self._finish(self._done.get(), verdicts)
+            if open_cells and not blocked:
+                open_cells -= 1
+                yield self._finish(self._done.get(), verdicts)
+
+    def _finish(self, result: CellResult | BaseException, verdicts: dict[str, Verdict]) -> CellResult:
+        if isinstance(result, BaseException):
+            raise result
+        verdicts[result.cell.id] = result.verdict
+        return result
+
+    def _begin(self, cell: Cell) -> None:
+        """Start a cell's thread as soon as a slot and memory are there."""
+        self._slots.acquire()
+        self._await_memory()
+        self._count(running=1)
+        threading.Thread(target=self._cell_thread, args=(cell,), name=cell.id, daemon=True).start()
+
+    def _await_memory(self) -> None:
+        """Hold back while memory is short and other cells will give theirs back."""
+        while available_bytes() < FREE_BYTES and self._tally.running + self._tally.waiting > 0:
+            time.sleep(0.1)
+
+    def _cell_thread(self, cell: Cell) -> None:
+        slot = _Slot(self._slots, self._count)
+        try:
+            result: CellResult | BaseException = self._run_cell(cell, slot)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that runs the plan
+            result = error
+        slot.free()
+        self._count(done=1)
+        self._done.put(result)
+
+    def _run_cell(self, cell: Cell, slot: _Slot) -> CellResult:
+        scenario = self.scenarios[cell.scenario]
+        versions = [self.versions[name] for name in cell.skew]
+        if why := lacking(scenario, versions):
+            return _unsupported(cell, why)
+        attempts: list[Attempt] = []
+        skip: dict[str, str] = {}
+
+        def attempt() -> Attempt:
+            trial = Trial(
+                cell=cell,
+                scenario=scenario,
+                agents=self.agents,
+                ports=self.ports,
+                seed=self.plan.seed,
+                number=len(attempts) + 1,
+                waits=slot.wait,
+            )
+            attempts.append(trial.run())
+            skip.update(trial.skip)
+            return attempts[-1]
+
+        # Only what the machine did is tried again; a result of the code under test stands as it came.
+        retrying = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            retry=retry_if_result(lambda done: done.fault is not None),
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )
+        retrying(attempt)
+        return judge(cell, scenario, versions, tuple(attempts), skip)
+
+    def _count(self, *, done: int = 0, running: int = 0, waiting: int = 0) -> None:
+        with self._lock:
+            self._tally.done += done
+            self._tally.running += running
+            self._tally.waiting += waiting
+        self.observe(self._tally)
+
+
+class _Slot:
+    """A cell's share of the machine: given back when it waits, at the latest when it ends."""
+
+    def __init__(self, slots: threading.Semaphore, count: Callable[..., None]) -> None:
+        self._slots, self._count = slots, count
+        self._working = True
+
+    def wait(self) -> None:
+        """The cell merely waits from now on."""
+        if self._working:
+            self._working = False
+            self._slots.release()
+            self._count(running=-1, waiting=1)
+
+    def free(self) -> None:
+        """The cell has ended."""
+        if self._working:
+            self._slots.release()
+            self._count(running=-1)
+        else:
+            self._count(waiting=-1)
+
+
+def _sort(cells: list[Cell], verdicts: Mapping[str, Verdict]) -> tuple[list[Cell], list[CellResult], list[Cell]]:
+    """Split into cells that can start (the slow ones first), results of blocked ones, and the rest."""
+    ready, blocked, left = [], [], []
+    for cell in cells:
+        failed = next((need for need in cell.needs if verdicts.get(need, Verdict.PASS) is not Verdict.PASS), None)
+        if failed is not None:
+            blocked.append(_blocked(cell, failed, verdicts[failed]))
+        elif all(need in verdicts for need in cell.needs):
+            ready.append(cell)
+        else:
+            left.append(cell)
+    ready.sort(key=lambda cell: not SLOW.intersection(cell.predicted))
+    return ready, blocked, left
+
+
+def _blocked(cell: Cell, need: str, verdict: Verdict) -> CellResult:
+    ranks = tuple(Outcome.NOT_RUN for _ in cell.skew)
+    reason = f"not run: {need} came to {verdict}"
+    return CellResult(cell=cell, verdict=Verdict.BLOCKED, outcomes=ranks, reason=reason, blocked_by=need)
+
+
+def _unsupported(cell: Cell, why: str) -> CellResult:
+    ranks = tuple(Outcome.UNSUPPORTED for _ in cell.skew)
+    return CellResult(cell=cell, verdict=Verdict.UNSUPPORTED, outcomes=ranks, reason=why)
+
+
+def unknown(cell: Cell, why: str) -> CellResult:
+    """The result of a cell whose environment could not be made."""
+    facts = tuple(RankFacts(rank=rank, declared=name, machine=why) for rank, name in enumerate(cell.skew))
+    outcomes = tuple(Outcome.NOT_RUN for _ in cell.skew)
+    attempt = Attempt(number=1, ranks=facts, seconds=0.0, fault=why)
+    return CellResult(cell=cell, verdict=Verdict.UNKNOWN, outcomes=outcomes, reason=why, attempts=(attempt,))
+
+
+def available_bytes() -> int:
+    """Memory the kernel would give without swapping; no bound where it doesn't say."""
+    try:
+        text = MEMORY_FILE.read_text()
+    except OSError:
+        return FREE_BYTES
+    line = next((line for line in text.splitlines() if line.startswith("MemAvailable:")), None)
+    return int(line.split()[1]) * 1024 if line else FREE_BYTES

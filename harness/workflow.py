@@ -1,0 +1,356 @@
+"""The visible tuples of steps: the only file that knows their order."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import harness
+from harness import scope
+from harness.agents import Agents
+from harness.cache import key
+from harness.declare import declare, for_runtime
+from harness.errors import ConfigError, InterruptedRunError, MachineError, ProvisionError, RecordError
+from harness.fields import Problems
+from harness.gate import decide
+from harness.model import (
+    Cell,
+    CellResult,
+    Decision,
+    Declaration,
+    Environment,
+    Guard,
+    MatrixSpec,
+    Plan,
+    RunInfo,
+    Version,
+)
+from harness.plan import make_plan, matching, narrow
+from harness.progress import Watch
+from harness.provision import provision_all
+from harness.record import LATEST, Record
+from harness.run import Engine, default_jobs, unknown
+from harness.runtimes import RUNTIMES
+from harness.runtimes import runtime as runtime_named
+from harness.runtimes.base import Runtime
+from harness.scenario import Scenario, load_all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a person asked for on the command line; None means: as declared."""
+
+    declaration: Path = Path("torchskew.toml")
+    out: Path = Path("out")
+    runtime: str | None = None
+    versions: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    guard: tuple[str, ...] = ()
+    pairs: str | None = None
+    world_sizes: tuple[int, ...] = ()
+    timeout: float | None = None
+    seed: int = 0
+    jobs: int | None = None
+    dry_run: bool = False
+    resume: bool = False
+    cache: bool = True
+    colour: bool = False
+    command: str = "torchskew matrix"
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """What the steps have made so far; each step reads what earlier ones left and adds its own."""
+
+    options: Options
+    watch: Watch
+    stack: ExitStack
+    declaration: Declaration = field(init=False)
+    scenarios: Mapping[str, Scenario] = field(init=False)
+    runtime: Runtime = field(init=False)
+    why: str = field(init=False)
+    versions: Mapping[str, Version] = field(init=False)
+    whole: Plan = field(init=False)
+    plan: Plan = field(init=False)
+    environments: dict[str, Environment] = field(default_factory=dict)
+    broken: dict[str, ProvisionError] = field(default_factory=dict)
+    record: Record = field(init=False)
+    info: RunInfo = field(init=False)
+    results: dict[str, CellResult] = field(default_factory=dict)
+    decision: Decision = field(init=False)
+    exit_code: int | None = None
+
+
+def read_declaration(work: Work) -> None:
+    """Read torchskew.toml, its expectations and every scenario."""
+    work.declaration = declare(work.options.declaration)
+    work.scenarios = load_all()
+
+
+def choose_runtime(work: Work) -> None:
+    """Docker when a daemon answers, else venv, unless somebody decided; say which and why."""
+    asked = work.options.runtime or next(iter(work.declaration.matrix.values())).runtime
+    if asked == "auto":
+        problem = runtime_named("docker").answers()
+        name, why = ("venv", f"no Docker engine: {problem}") if problem else ("docker", "a Docker engine answers")
+    else:
+        name, why = asked, "asked for" if work.options.runtime else "declared"
+        if name == "docker" and (problem := runtime_named("docker").answers()):
+            raise MachineError(f"docker: no engine answers: {problem} Start it, or use --runtime venv.")
+    work.runtime, work.why = runtime_named(name), why
+    work.watch.say(f"torchskew matrix · {work.runtime.describe()} ({why}) · seed {work.options.seed}")
+
+
+def sweep(work: Work) -> None:
+    """Remove what a killed run of this machine left behind, and nothing else."""
+    for line in work.runtime.sweep():
+        work.watch.say(f"swept      {line}")
+
+
+def make_the_plan(work: Work) -> None:
+    """Declaration, options and scenarios become cells; --dry-run ends here."""
+    options, name = work.options, work.runtime.name
+    spec = _narrowed(work.declaration.matrix[name], options, work.declaration)
+    problems = Problems(Path(work.declaration.path).name)
+    work.versions = {n: for_runtime(work.declaration.versions[n], name, problems) for n in _named(spec)}
+    if problems.found:
+        raise ConfigError(*problems.found)
+    work.whole = make_plan(spec, work.versions, work.scenarios, name, options.seed)
+    work.plan = narrow(work.whole, options.only)
+    skews = len({cell.skew for cell in work.plan.cells})
+    names = len({cell.scenario for cell in work.plan.cells})
+    cells = len(work.plan.cells)
+    work.watch.say(f"plan       {skews} skews, {names} scenarios, {cells} cells · digest {work.plan.digest}")
+    if options.dry_run:
+        sys.stdout.writelines(
+            f"{cell.id}   predicted {','.join(cell.predicted) or 'nothing'}\n" for cell in work.plan.cells
+        )
+        work.exit_code = 0
+
+
+def _named(spec: MatrixSpec) -> list[str]:
+    pairs = [name for skew in spec.pairs for name in skew] if not isinstance(spec.pairs, str) else []
+    return list(dict.fromkeys([*spec.versions, *pairs]))
+
+
+def _narrowed(spec: MatrixSpec, options: Options, declaration: Declaration) -> MatrixSpec:
+    """The declared matrix with what the command line says over it."""
+    if options.versions:
+        spec = replace(spec, versions=tuple(matching(options.versions, declaration.versions, "version")))
+    if options.scenarios:
+        spec = replace(spec, scenarios=options.scenarios)
+    if options.guard:
+        spec = replace(spec, guard=tuple(Guard(name) for name in options.guard))
+    return replace(
+        spec,
+        pairs=options.pairs or spec.pairs,
+        world_sizes=options.world_sizes or spec.world_sizes,
+        timeout=options.timeout or spec.timeout,
+    )
+
+
+def provision(work: Work) -> None:
+    """Make or reuse every version's environment; a version that can't be made leaves its cells UNKNOWN."""
+    used = dict.fromkeys(name for cell in work.plan.cells for name in cell.skew)
+    made = provision_all(work.runtime, [work.versions[name] for name in used], work.watch)
+    for name, outcome in made.items():
+        if isinstance(outcome, ProvisionError):
+            work.broken[name] = outcome
+            work.watch.say(f"no {name}: {outcome}")
+        else:
+            work.environments[name] = outcome
+    notes = " · ".join(f"{env.version} {env.note or env.identity[:12]}" for env in work.environments.values())
+    work.watch.say(f"versions   {notes or 'none could be made'}")
+
+
+def begin_record(work: Work) -> None:
+    """Open the record; --resume takes up the newest run of the same plan, else a new run begins."""
+    work.options.out.mkdir(parents=True, exist_ok=True)
+    work.record = work.stack.enter_context(Record.open(work.options.out / "record.sqlite"))
+    if work.options.resume:
+        work.info = _resumable(work)
+        work.results.update({result.cell.id: result for result in work.record.results(work.info.run_id)})
+        done, planned = len(work.results), len(work.plan.cells)
+        work.watch.say(f"resumed    {work.info.run_id}: {done} of {planned} cells were done")
+        return
+    work.info = RunInfo(
+        run_id=new_run_id(),
+        command=work.options.command,
+        seed=work.options.seed,
+        torchskew=harness.__version__,
+        runtime=work.runtime.describe(),
+        runtime_why=work.why,
+        plan_digest=work.plan.digest,
+        started=now(),
+        environments={name: env.identity for name, env in work.environments.items()},
+    )
+    work.record.begin(work.info, work.plan, work.declaration.expectations)
+
+
+def _resumable(work: Work) -> RunInfo:
+    info = work.record.resume(LATEST, work.plan)
+    changed = [n for n, env in work.environments.items() if info.environments.get(n, env.identity) != env.identity]
+    if changed:
+        raise RecordError(
+            f"run {info.run_id} can't be resumed: the environment of {', '.join(changed)} is another one now. "
+            "Start a new run; cells that did not change come from the cache."
+        )
+    return info
+
+
+def recall(work: Work) -> None:
+    """Cells of which nothing changed since they last ran come from the record; broken versions' cells are UNKNOWN."""
+    recalled = 0
+    for cell in work.plan.cells:
+        if cell.id in work.results:
+            continue
+        if missing := next((name for name in cell.skew if name in work.broken), None):
+            _keep(work, unknown(cell, f"no environment for {missing}: {work.broken[missing]}"))
+            continue
+        found = work.record.cached(_key(work, cell)) if work.options.cache else None
+        if found is not None:
+            recalled += 1
+            _keep(work, replace(found, cell=cell, cached=True))
+    if recalled:
+        every = "every cell" if recalled == len(work.plan.cells) else f"{recalled} of {len(work.plan.cells)} cells"
+        work.watch.say(f"cache      {every} unchanged since an earlier run (--no-cache runs them again)")
+
+
+def _key(work: Work, cell: Cell) -> str:
+    return key(cell, work.scenarios[cell.scenario], work.environments, work.plan.seed)
+
+
+def _keep(work: Work, result: CellResult) -> None:
+    work.results[result.cell.id] = result
+    work.record.write(work.info.run_id, result)
+
+
+def run(work: Work) -> None:
+    """Run the cells that are left; every finished one is in the record before the next is looked at."""
+    if len(work.results) == len(work.plan.cells):
+        return
+    run_scope = work.stack.enter_context(scope.opened(work.info.run_id))
+    with ExitStack() as stack:
+        stack.callback(work.runtime.close)
+        work.runtime.open(run_scope)
+        agents = Agents(work.runtime, work.environments)
+        stack.callback(agents.close)
+        engine = Engine(
+            plan=work.plan,
+            scenarios=work.scenarios,
+            versions=work.versions,
+            agents=agents,
+            jobs=work.options.jobs or default_jobs(),
+            observe=work.watch.cells,
+        )
+        try:
+            for result in engine.run(dict(work.results)):
+                ran = result.verdict.value not in ("BLOCKED", "UNKNOWN")
+                _keep(work, replace(result, key=_key(work, result.cell)) if ran else result)
+        except KeyboardInterrupt:
+            done = f"{len(work.results)} of {len(work.plan.cells)} cells are in the record"
+            raise InterruptedRunError(f"interrupted: {done}; `torchskew matrix --resume` runs the rest.") from None
+
+
+def finish_record(work: Work) -> None:
+    """The run is complete: say when."""
+    work.record.finish(work.info.run_id, now())
+
+
+def hold_against_baseline(work: Work) -> None:
+    """Every planned cell against its expectation: one decision."""
+    today = dt.datetime.now(dt.UTC).date()
+    work.decision = decide(
+        work.plan,
+        list(work.results.values()),
+        work.declaration.expectations,
+        today=today,
+        whole=work.whole.cells,
+    )
+
+
+def write_the_reports(work: Work) -> None:
+    """Text to the terminal, the rest into the run's folder."""
+    from harness.report import write_reports
+    from harness.report.text import render
+
+    run_ = work.record.load(work.info.run_id)
+    paths = write_reports(run_, work.decision, work.options.out / work.info.run_id)
+    sys.stdout.write(render(run_, work.decision, paths=paths, colour=work.options.colour) + "\n")
+    work.exit_code = work.decision.exit_code
+
+
+MATRIX: tuple[Callable[[Work], None], ...] = (
+    read_declaration,
+    choose_runtime,
+    sweep,
+    make_the_plan,
+    provision,
+    begin_record,
+    recall,
+    run,
+    finish_record,
+    hold_against_baseline,
+    write_the_reports,
+)
+
+
+def execute(steps: tuple[Callable[[Work], None], ...], options: Options, watch: Watch) -> int:
+    """Run the steps until one sets the exit code."""
+    with ExitStack() as stack:
+        work = Work(options=options, watch=watch, stack=stack)
+        for step in steps:
+            step(work)
+            if work.exit_code is not None:
+                return work.exit_code
+    raise AssertionError("the last step sets the exit code")
+
+
+def report(out: Path, run_id: str, *, colour: bool) -> int:
+    """`torchskew report`: everything again from the record, judged against the run's own expectations."""
+    from harness.report import write_reports
+    from harness.report.text import render
+
+    with Record.open(out / "record.sqlite", create=False) as record:
+        run_ = record.load(run_id)
+    today = dt.date.fromisoformat(run_.info.started[:10])
+    decision = decide(run_.plan, run_.results, run_.expectations, today=today)
+    paths = write_reports(run_, decision, out / run_.info.run_id)
+    sys.stdout.write(render(run_, decision, paths=paths, colour=colour) + "\n")
+    return decision.exit_code
+
+
+def list_runs(out: Path) -> int:
+    """`torchskew report --list`."""
+    with Record.open(out / "record.sqlite", create=False) as record:
+        for info in record.runs():
+            sys.stdout.write(f"{info.run_id}  {info.started}  {info.finished or 'unfinished'}  {info.command}\n")
+    return 0
+
+
+def clean(*, store: bool) -> int:
+    """`torchskew clean`: sweep every runtime that answers; --store also removes the provisioned environments."""
+    lines = [line for name in RUNTIMES for line in _swept(runtime_named(name))]
+    lines += clear_store() if store else []
+    sys.stdout.write("".join(f"removed {line}\n" for line in lines) or "nothing of ours was left behind\n")
+    return 0
+
+
+def _swept(runtime: Runtime) -> tuple[str, ...]:
+    return () if runtime.answers() else runtime.sweep()
+
+
+def new_run_id() -> str:
+    """Sorts by time, and no two runs of any machines share one."""
+    return f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def now() -> str:
+    """The time in ISO 8601, UTC, whole seconds."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,45 @@
+"""Asks an interpreter about its torch, in the environment that ranks will have."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+from harness.errors import ProvisionError
+from harness.runtimes import launch
+
+_PATIENCE = 180.0  # seconds for a first `import torch` on a slow disk
+_PROBE = """
+import importlib.util, json, os, platform, sys
+spec = importlib.util.find_spec("torch")
+if spec is None or not spec.origin:
+    sys.exit("there is no torch in it")
+lib = os.path.join(os.path.dirname(spec.origin), "lib")
+files = [os.path.join(lib, n) for n in sorted(os.listdir(lib))] if os.path.isdir(lib) else [spec.origin]
+stats = [(f, os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
+facts = {"python_version": platform.python_version(), "content": stats}
+if sys.argv[1] == "import":
+    import torch
+    facts["reports"] = torch.__version__
+    facts["git_version"] = getattr(torch.version, "git_version", None)
+print(json.dumps(facts))
+"""
+
+
+def probed(python: str, depth: str, what: str) -> dict[str, Any]:
+    """What a Python says of its torch; depth is `look` (where it is) or `import` (what it reports)."""
+    command = [python, "-c", _PROBE, depth]
+    try:
+        done = subprocess.run(
+            command, env=launch.environ(python, {}), cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ProvisionError(f"{what}: `import torch` took over {_PATIENCE:.0f} s. Look at the disk's load.") from error
+    if done.returncode == 0:
+        facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return facts
+    last = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"])[-1]
+    mend = f"See it with: {python} -c 'import torch'. Another release, Python or interpreter may work here."
+    raise ProvisionError(f"{what}: `import torch` fails: {last}. {mend}")

@@ -1,0 +1,192 @@
+"""Keeps made environments by content in the user's cache: whole ones only, one maker at a time, bounded."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+_MARKER = "torchskew.json"
+_POLL = 0.1  # seconds between looks at what somebody else makes
+_FRESH = 24 * 3600.0  # seconds for which a requirement that pins no release keeps its answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A complete environment. python: its interpreter; reports: its torch; size: bytes on disk."""
+
+    identity: str
+    python: str
+    reports: str
+    git_version: str | None
+    python_version: str
+    packages: tuple[str, ...]
+    size: int
+
+
+def digest(*parts: str) -> str:
+    """Name for content: 64 hexadecimal digits over the parts and their borders."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(f"{len(part)}:{part}".encode())
+    return whole.hexdigest()
+
+
+class Store:
+    """Environments under one folder. Holds a shared lock on each that this process uses, until `release`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._held: dict[str, IO[bytes]] = {}
+
+    def place(self, identity: str) -> Path:
+        """Where an environment stands, or will stand."""
+        return self.folder / "envs" / identity[:24]
+
+    def answer(self, request: str, *, pinned: bool = True) -> str | None:
+        """What `remember` kept for a request; an answer to one that pins no release grows old in a day."""
+        path = self.folder / "requests" / request[:24]
+        try:
+            if not pinned and time.time() - path.stat().st_mtime > _FRESH:
+                return None
+            return path.read_text()
+        except OSError:
+            return None
+
+    def remember(self, request: str, answer: str) -> None:
+        """Keep which environment, or which facts, answer a request."""
+        path = self.folder / "requests" / request[:24]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+        aside.write_text(answer)
+        aside.replace(path)
+
+    def take(self, identity: str) -> Made | None:
+        """A whole environment, marked as in use until `release`; None when it is not there."""
+        if not self.whole(identity):
+            return None
+        lock = self._opened(identity)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        made = self._read(self.place(identity))
+        if made is None or self._held.setdefault(identity, lock) is not lock:
+            lock.close()
+        if made is not None:
+            os.utime(self.place(identity) / _MARKER)
+        return made
+
+    @contextmanager
+    def making(self, identity: str) -> Iterator[Path | None]:
+        """An empty place that is nobody else's meanwhile; None when somebody else has just made it.
+
+        What did not get whole is removed at the end.
+        """
+        place = self.place(identity)
+        with self._opened(identity) as lock:
+            while not _locked(lock):
+                if self.whole(identity):  # its maker uses it now, and holds its lock for long
+                    yield None
+                    return
+                time.sleep(_POLL)
+            if self.whole(identity):
+                yield None
+                return
+            _removed(place)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                yield place
+            finally:
+                if not self.whole(identity):
+                    _removed(place)
+
+    def finish(self, made: Made) -> None:
+        """Say that it is whole: the last thing written."""
+        place = self.place(made.identity)
+        aside = place / f"{_MARKER}.new"
+        aside.write_text(json.dumps(asdict(made)))
+        aside.replace(place / _MARKER)
+
+    def whole(self, identity: str) -> bool:
+        """Whether it is there and complete."""
+        return self._read(self.place(identity)) is not None
+
+    def evict(self, keep_bytes: int) -> tuple[Made, ...]:
+        """Remove environments, longest unused first, until the rest fits; never one in use. Those removed."""
+        oldest_first = self._by_use()
+        total = sum(made.size for made, _ in oldest_first)
+        gone = []
+        for made, place in oldest_first:
+            if total <= keep_bytes:
+                break
+            if self._evicted(made.identity, place):
+                total -= made.size
+                gone.append(made)
+        return tuple(gone)
+
+    def release(self) -> None:
+        """Nothing is in use by us any more."""
+        while self._held:
+            self._held.popitem()[1].close()
+
+    def _by_use(self) -> list[tuple[Made, Path]]:
+        """Whole environments, longest unused first."""
+        found = []
+        for place in (self.folder / "envs").glob("*"):
+            made = self._read(place)
+            if made is not None:
+                found.append(((place / _MARKER).stat().st_mtime, made, place))
+        return [(made, place) for _, made, place in sorted(found, key=lambda each: each[0])]
+
+    def _evicted(self, identity: str, place: Path) -> bool:
+        with self._opened(identity) as lock:
+            if not _locked(lock):
+                return False
+            (place / _MARKER).unlink()  # first, so that half of it never counts as whole
+            _removed(place)
+            return True
+
+    def _opened(self, identity: str) -> IO[bytes]:
+        path = self.folder / "locks" / identity[:24]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+
+    def _read(self, place: Path) -> Made | None:
+        try:
+            fields: Mapping[str, object] = json.loads((place / _MARKER).read_text())
+        except (OSError, ValueError):
+            return None
+        try:
+            made = Made(**fields)  # type: ignore[arg-type]  # checked by the next line
+        except TypeError:
+            return None  # another release of ours wrote it
+        return made if Path(made.python).exists() else None
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        total += sum(os.lstat(os.path.join(root, name)).st_size for name in names)
+    return total
+
+
+def _locked(lock: IO[bytes]) -> bool:
+    """Whether we have it alone now; never waits."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _removed(place: Path) -> None:
+    if place.exists():
+        shutil.rmtree(place)

@@ -36,7 +36,8 @@ def probed(python: str, depth: str, what: str) -> dict[str, Any]:
             check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise ProvisionError(f"{what}: `import torch` took over {_PATIENCE:.0f} s. Look at the disk's load.") from error
+        text = f"{what}: `import torch` took over {_PATIENCE:.0f} s. Look at the load of the disk."
+        raise ProvisionError(text) from error
     if done.returncode == 0:
         facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return facts

@@ -107,13 +107,13 @@ class Uv:
     """The program uv with one cache and the host's indexes."""
 
     def __init__(self, cache: Path) -> None:
-        self._cache = cache
+        self.cache = cache
 
     def environ(self) -> dict[str, str]:
         """Its variables: ours, less what would lead it elsewhere, and pip's settings."""
         environ = {name: value for name, value in os.environ.items() if name not in _DROPPED}
         environ |= indexes.settings(environ) | {"UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
-        environ.setdefault("UV_CACHE_DIR", str(self._cache))
+        environ.setdefault("UV_CACHE_DIR", str(self.cache))
         return environ
 
     @property
@@ -133,7 +133,7 @@ class Uv:
 
         written: called with the bytes it wrote so far, while it runs.
         """
-        aside = self._cache.with_name("work")  # away from any project's own settings
+        aside = self.cache.with_name("work")  # away from any project's own settings
         aside.mkdir(parents=True, exist_ok=True)
         with subprocess.Popen(
             [binary(), *arguments],

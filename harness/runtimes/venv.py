@@ -19,7 +19,7 @@ from harness.runtimes.base import Channel, Progress, Scope
 from harness.runtimes.probe import probed
 from harness.runtimes.resolve import Lock, Resolver, download_size, is_pinned
 from harness.runtimes.store import Made, Store, digest, size_of
-from harness.runtimes.uv import Uv, UvError
+from harness.runtimes.uv import Uv, UvError, binary
 from harness.scope import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
 
 _LARGE = 100 * 10**6  # bytes of download that are worth a sentence beforehand
@@ -41,6 +41,16 @@ class VenvRuntime:
         self._spawner: process.Spawner | None = None
         self._channels: list[process.LocalChannel] = []
         self._guard = threading.Lock()
+
+    def answers(self) -> str | None:
+        """None when environments can be made here, else why not."""
+        if os.name != "posix":
+            return "local versions need Linux or macOS."
+        try:
+            binary()
+        except (ImportError, FileNotFoundError) as error:
+            return f"uv is not installed beside torchskew ({error}). Install it: pip install uv"
+        return None
 
     def describe(self) -> str:
         """The version of uv and where the environments are."""
@@ -136,6 +146,13 @@ class VenvRuntime:
             # The cache holds the same files by hard link: only without both is the space free.
             self._uv.call("cache", "clean", "--quiet", *names)
         return tuple(f"torch {made.reports}, {_human(made.size)}" for made in gone)
+
+    def clear(self) -> tuple[str, ...]:
+        """Empty the store but for what a running torchskew uses; a line for each environment removed."""
+        lines = self.evict(0)
+        if self._uv.owns_cache and self._uv.cache.is_dir():
+            self._uv.call("cache", "clean", "--quiet")
+        return lines
 
     def _known(self, source: Source, what: str) -> Made | None:
         identity = self._store.answer(_request(source, what), pinned=is_pinned(source))

@@ -84,20 +84,25 @@ def _wrong(cell: Cell, scenario: Scenario, ranks: Sequence[RankFacts], skip: dic
 
 def _verdict(cell: Cell, ranks: Sequence[RankFacts], outcomes: Sequence[Outcome]) -> tuple[Verdict, str]:
     kinds = set(outcomes)
-    machine = next((facts for facts in ranks if facts.machine), None)
+    machine = next((facts.machine for facts in ranks if facts.machine), None)
     if machine is not None or kinds == {Outcome.NOT_RUN}:
-        return Verdict.UNKNOWN, f"not run: {machine.machine if machine else 'no rank was started'}"
-    if kinds == GOOD:
-        if cell.policy is Policy.REFUSE:
-            return Verdict.FAIL, "mixed silently: every rank went on where a refusal was promised"
-        return Verdict.PASS, "right on every rank"
-    if kinds == REFUSED:
-        if cell.policy is Policy.INTEROPERATE:
-            return Verdict.FAIL, "refused on every rank where working together was promised"
-        return Verdict.PASS, "refused clearly on every rank"
+        return Verdict.UNKNOWN, f"not run: {machine or 'no rank was started'}"
+    if kinds in (GOOD, REFUSED):
+        return _by_policy(cell.policy, refused=kinds == REFUSED)
     if kinds <= {Outcome.OK, Outcome.UNSUPPORTED}:
-        return Verdict.UNSUPPORTED, next(facts.unsupported for facts in ranks if facts.unsupported) or "unsupported"
+        return Verdict.UNSUPPORTED, next((facts.unsupported for facts in ranks if facts.unsupported), "unsupported")
     return Verdict.FAIL, "; ".join(_say(facts, out) for facts, out in zip(ranks, outcomes, strict=True))
+
+
+def _by_policy(policy: Policy, *, refused: bool) -> tuple[Verdict, str]:
+    """All ranks did the same; whether that was promised."""
+    if refused:
+        kept = policy is not Policy.INTEROPERATE
+        where = "" if kept else " where working together was promised"
+        return (Verdict.PASS if kept else Verdict.FAIL), f"refused clearly on every rank{where}"
+    if policy is Policy.REFUSE:
+        return Verdict.FAIL, "mixed silently: every rank went on where a refusal was promised"
+    return Verdict.PASS, "right on every rank"
 
 
 def _say(facts: RankFacts, out: Outcome) -> str:

@@ -110,7 +110,7 @@ def _scenario(path: Path, source: str, module: ModuleType) -> Scenario:
         raise ValueError("it has no docstring that states its promise")
     for name in ("rank", "judge"):
         if not callable(getattr(module, name, None)):
-            raise AttributeError(f"it has no function {name}()")
+            raise TypeError(f"it has no function {name}()")
     kind = Kind(getattr(module, "KIND", "group"))
     variants = getattr(module, "VARIANTS", {})
     return Scenario(

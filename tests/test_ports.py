@@ -1,0 +1,48 @@
+"""A leased port is nobody else's: not another thread's, not another process's, and free again afterwards."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import pytest
+
+from harness import ports
+from harness.errors import MachineError
+from harness.ports import Ports, hold, span
+
+TAKE = "import sys; from harness.ports import hold; sys.exit(0 if hold(int(sys.argv[1])) is None else 1)"
+
+
+def test_many_leases_at_once_are_all_different() -> None:
+    first, second = Ports(), Ports()
+    with ExitStack() as stack:
+        taken = [stack.enter_context(source.lease()) for source in (first, second) for _ in range(200)]
+    assert len(set(taken)) == len(taken)
+    assert set(taken) <= set(span())
+
+
+def test_another_process_finds_a_leased_port_taken() -> None:
+    with Ports().lease() as port:
+        assert subprocess.run([sys.executable, "-c", TAKE, str(port)], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", TAKE, str(port)], check=False).returncode == 1
+
+
+def test_a_store_that_shares_its_address_may_listen_on_a_leased_port() -> None:
+    with Ports().lease() as port, socket.socket() as store:
+        store.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        store.bind(("127.0.0.1", port))
+        store.listen()
+        assert hold(port) is None
+
+
+def test_a_port_that_somebody_listens_on_is_never_leased(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        monkeypatch.setattr(ports, "span", lambda: range(port, port + 1))
+        with pytest.raises(MachineError, match=r"all 1 are in use.*-j"), Ports().lease():
+            pass

@@ -32,9 +32,14 @@ def probed(python: str, depth: str, what: str) -> dict[str, Any]:
     command = [python, "-c", _PROBE, depth]
     try:
         done = subprocess.run(
-            command, env=launch.environ(python, {}), cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE,
+            command,
+            env=launch.environ(python, {}),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE,
             check=False,
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired as error:
         text = f"{what}: `import torch` took over {_PATIENCE:.0f} s. Look at the load of the disk."
         raise ProvisionError(text) from error

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -80,6 +81,9 @@ _MEANINGS = (  # the first that matches
         mend="Make {store} writable, or set XDG_CACHE_HOME to a folder that is.",
     ),
 )
+
+
+_FINDING = threading.Lock()  # sysconfig's tables, which the search reads, are half filled for a second thread
 
 
 class UvError(Exception):
@@ -168,7 +172,8 @@ def binary() -> str:
     """The uv that came with us."""
     from uv import find_uv_bin
 
-    return find_uv_bin()
+    with _FINDING:
+        return find_uv_bin()
 
 
 def condensed(text: str) -> str:

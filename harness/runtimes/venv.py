@@ -76,6 +76,14 @@ class VenvRuntime:
         _check_release(version, made, what)
         return _environment(version, made)
 
+    def index_answers(self) -> str | None:
+        """None when torch can be resolved from this machine's indexes, else why not."""
+        try:
+            self._resolver.resolve(Source(kind=SourceKind.PIP, value="torch"))
+        except UvError as error:
+            return str(error.explained("torch", self._store.folder, None))
+        return None
+
     def open(self, scope: Scope) -> None:
         """The folders that all ranks of the run share."""
         folder = Path(scope.folder)

@@ -1,0 +1,73 @@
+# torchskew: `make help` lists what there is. Everything runs in .venv, which make builds and keeps up to date.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+OPTIONS ?=
+RUN ?= latest
+BASE := $(VENV)/.torchskew
+TESTS := $(VENV)/.torchskew-test
+
+.PHONY: help matrix gate rehearse rehearsal probe guard doctor report clean test lint bench
+
+help: ## this list
+	@echo "torchskew: process groups whose ranks run different PyTorch releases"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@echo
+	@echo "Options of a command go into OPTIONS: make matrix OPTIONS=\"--only 'all_reduce/*' --no-cache\""
+
+matrix: $(BASE) ## run the declared matrix and judge every rank (torchskew.toml)
+	@$(BIN)/torchskew matrix $(OPTIONS)
+
+gate: $(BASE) ## whether a candidate release still works with those people run
+	@$(BIN)/torchskew gate $(OPTIONS)
+
+rehearse: $(BASE) ## upgrade a small training cluster node by node, and back
+	@$(BIN)/torchskew rehearse $(OPTIONS)
+
+rehearsal: rehearse ## the same
+
+probe: $(BASE) ## ask a running store which releases it can speak to
+	@$(BIN)/torchskew probe $(OPTIONS)
+
+guard: $(BASE) ## print or install the one file that makes a mixed job fail clearly
+	@$(BIN)/torchskew guard $(OPTIONS)
+
+doctor: $(BASE) ## what this machine has for torchskew, with the mend for what it lacks
+	@$(BIN)/torchskew doctor $(OPTIONS)
+
+report: $(BASE) ## show a recorded run again (RUN=id, default the latest)
+	@$(BIN)/torchskew report $(RUN) $(OPTIONS)
+
+clean: $(BASE) ## remove what killed runs left behind (OPTIONS=--store: environments too)
+	@$(BIN)/torchskew clean $(OPTIONS)
+
+test: $(TESTS) lint ## lint, types, every test, coverage: what CI runs
+	@$(BIN)/python -m pytest --cov --cov-report=term $(OPTIONS)
+
+lint: $(TESTS) ## ruff and mypy
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+
+bench: $(BASE) ## the benchmarks (ratios within one run)
+	@$(BIN)/python -m benchmarks $(OPTIONS)
+
+# The newest Python from 3.11 on that answers; `make PYTHON=/path/to/python` decides otherwise.
+$(BASE): pyproject.toml
+	@python="$(PYTHON)"; \
+	for each in $$python python3 python3.13 python3.12 python3.11 python3.14; do \
+	  if "$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found="$$each"; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then echo "make: no Python 3.11 or later. Install one, or say make PYTHON=/path/to/python." >&2; exit 4; fi; \
+	if [ ! -x $(BIN)/python ]; then \
+	  echo "making $(VENV) with $$("$$found" --version)"; \
+	  "$$found" -m venv $(VENV) || { echo "make: that Python has no venv module. On Debian: apt install python3-venv." >&2; exit 4; }; \
+	fi
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade >/dev/null
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(TESTS): $(BASE)
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@

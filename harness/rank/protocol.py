@@ -24,6 +24,8 @@ _HERE = Path(__file__).resolve().parent
 FILES = {
     "torchskew_guard": _HERE.parent / "guard.py",
     "torchskew_kit": _HERE / "kit.py",
+    "torchskew_child": _HERE / "child.py",
+    "torchskew_handle": _HERE / "handle.py",
     "torchskew_agent": _HERE / "agent.py",
 }
 

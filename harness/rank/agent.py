@@ -1,0 +1,319 @@
+"""The warm process inside a version: imports torch once, forks a rank per request, tells facts as JSON lines."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any, Callable
+
+import torchskew_child as child  # type: ignore[import-not-found,unused-ignore]
+import torchskew_handle as handle  # type: ignore[import-not-found,unused-ignore]
+
+PROTOCOL = 1
+LACKS_SECONDS = 10.0
+DUMP_SECONDS = 1.0  # what a KILL waits for stacks that were asked for
+DUMP_LOOK = 0.02
+SIGNALS = {"KILL": signal.SIGKILL, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
+
+
+class Agent:
+    """One thread, one poll over standard input, standard output, the ranks' pipes and SIGCHLD."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        """Source and sink are the protocol's two ends; both are made non-blocking."""
+        self.source, self.sink = source, sink
+        self.commands, self.out = handle.Lines(), bytearray()
+        self.scenarios: dict[str, Any] = {}
+        self.ranks: dict[str, Any] = {}
+        self.serving = True
+        self.wake, self.waker = os.pipe()
+        for descriptor in (source, sink, self.wake, self.waker):
+            os.set_blocking(descriptor, False)
+        self.poll = select.poll()
+        self.handlers: dict[int, Callable[[], Any]] = {}
+
+    def say(self, event: str, **fields: Any) -> None:
+        """Queue one event; it leaves as fast as the harness reads."""
+        self.out += json.dumps({"event": event, **fields}).encode() + b"\n"
+        self._write()
+
+    def serve(self, heard: bytes) -> None:
+        """Answer until `stop` or the end of input, then kill every rank. heard: input read before."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._op_stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a rank that can't dump yet must not die of the request
+        signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
+        gc.collect()
+        gc.freeze()  # so that collections in the ranks leave the pages of torch shared
+        self._watch(self.source, self._hear)
+        self._watch(self.wake, lambda: handle.read_ready(self.wake))
+        self._take(heard)
+        while self.serving:
+            for descriptor, _ in self.poll.poll(self._patience()):
+                self.handlers.get(descriptor, int)()
+            self._reap()
+            self._kill_due()
+        self._end()
+
+    def flush(self) -> None:
+        """Wait at most two seconds until the harness has read everything."""
+        until = time.monotonic() + 2.0
+        while self.out and time.monotonic() < until:
+            self.poll.poll(10)
+            self._write()
+
+    # -- input
+
+    def _hear(self) -> None:
+        data = handle.read_ready(self.source)
+        if data == b"":
+            self.serving = False
+        self._take(data or b"")
+
+    def _take(self, data: bytes) -> None:
+        for line in self.commands.feed(data):
+            why = "the line is too long" if line is None else self._obey(line)
+            if why:
+                self.say("rejected", why=why)
+
+    def _obey(self, line: bytes) -> str | None:
+        """Do what one line asks; returns why not."""
+        try:
+            message = json.loads(line.decode())
+            order = getattr(self, "_op_" + message["op"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return "no request: {!r}: {!r}".format(line[:200], error)
+        try:
+            order(message)
+        except (KeyError, TypeError, AttributeError) as error:
+            return "{}: wrong fields: {!r}".format(message["op"], error)
+        return None
+
+    def _op_load(self, message: dict[str, Any]) -> None:
+        name = message["scenario"]
+        try:
+            self.scenarios[name] = child.Scenario(message["source"], message["file"])
+        except (SyntaxError, ValueError) as error:
+            self.say("loaded", scenario=name, error="{}: {}".format(type(error).__name__, error))
+            return
+        fields = {"id": "load " + name, "env": message.get("env"), "timeout": LACKS_SECONDS}
+        why = self._fork(child.Birth("lacks", fields, self.scenarios[name]))
+        if why:
+            self.say("loaded", scenario=name, error=why)
+        else:
+            self.ranks[fields["id"]].kill_at = time.monotonic() + LACKS_SECONDS
+
+    def _op_run(self, message: dict[str, Any]) -> None:
+        job, scenario = message["job"], self.scenarios.get(message["scenario"])
+        fields = dict(job, id=message["id"])
+        if scenario is None:
+            why: str | None = "the scenario {!r} was never loaded".format(message["scenario"])
+        else:
+            why = handle.port_in_use(job["port"]) if job.get("check_port") else None
+            why = why or self._fork(child.Birth("rank", fields, scenario))
+        if why:
+            self.say("refused", id=fields["id"], why=why)
+
+    def _op_stacks(self, message: dict[str, Any]) -> None:
+        rank = self.ranks.get(message["id"])
+        if rank:
+            rank.asked = True
+            os.kill(rank.pid, signal.SIGUSR1)
+
+    def _op_signal(self, message: dict[str, Any]) -> None:
+        rank, number = self.ranks.get(message["id"]), SIGNALS[message["signal"]]
+        if rank and number == signal.SIGKILL and rank.asked:
+            rank.kill_at = time.monotonic() + DUMP_SECONDS
+        elif rank:
+            rank.signal(number)
+
+    def _op_stop(self, *_: Any) -> None:
+        self.serving = False
+
+    # -- ranks
+
+    def _fork(self, birth: Any) -> str | None:
+        """Start a rank; returns why the machine refused."""
+        if birth.fields["id"] in self.ranks:
+            return "a rank of this id is running"
+        pipe = -1
+        try:
+            birth.log, birth.stacks = handle.scratch(), handle.scratch()
+            pipe, birth.pipe = os.pipe()
+            rank = handle.Rank(birth, pipe)
+            birth.close = [pipe, self.source, self.sink, self.wake, self.waker]
+            birth.close += [d for other in self.ranks.values() for d in (other.pipe, other.log, other.stacks)]
+            rank.pid = os.fork()
+        except OSError as error:
+            for descriptor in (birth.log, birth.stacks, birth.pipe, pipe):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            return "no rank could be forked: {}".format(error)
+        if rank.pid == 0:
+            child.live(birth)
+        self._adopt(rank, birth)
+        return None
+
+    def _adopt(self, rank: Any, birth: Any) -> None:
+        try:
+            os.setpgid(rank.pid, rank.pid)
+        except OSError as error:  # it may have done so itself, and be gone already
+            print("setpgid of rank {}: {}".format(rank.id, error), file=sys.stderr)
+        os.close(birth.pipe)
+        os.set_blocking(rank.pipe, False)
+        self.ranks[rank.id] = rank
+        self._watch(rank.pipe, lambda: self._listen(rank))
+        if rank.function == "rank":
+            self.say("started", id=rank.id, pid=rank.pid)
+
+    def _listen(self, rank: Any) -> bool:
+        """Take what a rank wrote; False when there is no more now."""
+        data = handle.read_ready(rank.pipe)
+        if data == b"":
+            self._forget(rank.pipe)
+        for line in rank.lines.feed(data or b""):
+            self._note(rank, line or b"")
+        return bool(data)
+
+    def _note(self, rank: Any, line: bytes) -> None:
+        try:
+            told = json.loads(line.decode())
+            if "report" in told:
+                rank.report = told["report"]
+            elif rank.function == "rank":
+                self.say("phase", id=rank.id, phase=told["phase"], at=told["at"])
+        except (ValueError, KeyError, TypeError) as error:
+            print("rank {}: junk on its pipe: {!r}".format(rank.id, error), file=sys.stderr)
+
+    def _reap(self) -> None:
+        """Collect every child that ended; what a rank started dies with it, while its id is still taken."""
+        pid = handle.ended()
+        while pid is not None:
+            rank = next((one for one in self.ranks.values() if one.pid == pid), None)
+            if rank:
+                rank.signal(signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            if rank:
+                self._bury(rank, *handle.end_of(status))
+            pid = handle.ended()
+
+    def _bury(self, rank: Any, code: int | None, fell: str | None) -> None:
+        seconds = time.monotonic() - rank.began
+        while self._listen(rank):
+            continue
+        self._forget(rank.pipe)
+        del self.ranks[rank.id]
+        log = handle.excerpt(rank.log)
+        if rank.function == "lacks":
+            self._loaded(rank, fell or "exit {}".format(code), log)
+        else:
+            stacks = handle.excerpt(rank.stacks)
+            facts = {"exit": code, "signal": fell, "seconds": seconds, "report": rank.report}
+            self.say("exited", id=rank.id, log=log, stacks=stacks, **facts)
+        rank.close()
+
+    def _loaded(self, rank: Any, end: str, log: str) -> None:
+        name, report = rank.id[len("load ") :], rank.report or {}
+        if report.get("unsupported"):
+            self.say("loaded", scenario=name, lacks={"*": report["unsupported"]})
+        elif report.get("finished"):
+            self.say("loaded", scenario=name, lacks=report["payload"])
+        else:
+            error = report.get("error") or {"type": end, "text": "no report within {} s".format(LACKS_SECONDS)}
+            self.say("loaded", scenario=name, error="{type}: {text}\n".format(**error) + log)
+
+    def _kill_due(self) -> None:
+        now = time.monotonic()
+        for rank in self.ranks.values():
+            if rank.due(now):
+                rank.kill_at = None
+                rank.signal(signal.SIGKILL)
+
+    def _end(self) -> None:
+        """Kill and reap; what the kernel has not given back within two seconds dies with us."""
+        until = time.monotonic() + 2.0
+        for rank in self.ranks.values():
+            rank.signal(signal.SIGKILL)
+        while self.ranks and time.monotonic() < until:
+            self._reap()
+            self.poll.poll(1)
+        self.flush()
+
+    # -- output and waiting
+
+    def _write(self) -> None:
+        try:
+            while self.out:
+                del self.out[: os.write(self.sink, self.out)]
+        except BlockingIOError:
+            self._watch(self.sink, self._write, select.POLLOUT)
+            return
+        except BrokenPipeError:
+            self.serving = False
+            self.out.clear()
+        self._forget(self.sink)
+
+    def _patience(self) -> int | None:
+        """Milliseconds until a rank may have to be killed."""
+        now = time.monotonic()
+        due = [rank for rank in self.ranks.values() if rank.kill_at is not None]
+        times = [DUMP_LOOK if rank.asked else rank.kill_at - now for rank in due]
+        return max(1, int(1000 * min(times)) + 1) if times else None
+
+    def _watch(self, descriptor: int, handler: Callable[[], Any], events: int = select.POLLIN) -> None:
+        self.poll.register(descriptor, events)
+        self.handlers[descriptor] = handler
+
+    def _forget(self, descriptor: int) -> None:
+        if self.handlers.pop(descriptor, None):
+            self.poll.unregister(descriptor)
+
+
+def main() -> None:
+    """Import torch, say so, serve; the process ends here. What torch prints goes to standard error."""
+    sink = os.dup(1)
+    os.dup2(2, 1)
+    agent = Agent(sys.stdin.fileno(), sink)
+    began = time.monotonic()
+    try:
+        importlib.import_module("torch.distributed")
+    except Exception as error:
+        agent.say("failed", where=_where(error), **child.describe(error))
+        agent.flush()
+        raise SystemExit(1) from None
+    facts = {"import_seconds": time.monotonic() - began, "resolver_seconds": _resolver_seconds()}
+    agent.say("ready", protocol=PROTOCOL, pid=os.getpid(), **facts, **child.version())
+    reader: Any = sys.stdin.buffer
+    agent.serve(reader.peek())  # what it has read beyond the boot line
+    child.leave()
+
+
+def _where(error: BaseException) -> str:
+    """Return the innermost line of an error, as `file:number: source`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return "{0.filename}:{0.lineno}: {0.line}".format(frames[-1]) if frames else ""
+
+
+def _resolver_seconds() -> float:
+    """Return how long the reverse look-up of our own address takes: stores do one per connection."""
+    began = time.monotonic()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; says which address we would use
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        address = "::ffff:" + probe.getsockname()[0]
+    try:
+        socket.getnameinfo((address, 9), 0)
+    except OSError as error:
+        print("reverse look-up of {}: {}".format(address, error), file=sys.stderr)
+    return time.monotonic() - began

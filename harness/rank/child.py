@@ -1,0 +1,184 @@
+"""A forked rank's life: cut loose from the agent, run the scenario's function, report, leave."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import linecache
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+import types
+from typing import Any, NoReturn
+
+import torchskew_kit as kit  # type: ignore[import-not-found,unused-ignore]
+
+REPORT_LIMIT = 2 << 20  # bytes; larger results travel as digests
+TEXT_LIMIT = 64 << 10  # characters of an error's text
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Scenario:
+    """A scenario's compiled source; each rank executes it afresh, so that a bad file never harms the agent."""
+
+    def __init__(self, source: str, file: str) -> None:
+        """Compile; raises SyntaxError. Tracebacks show the source, though the file is not in the version."""
+        self.code = compile(source, file, "exec", dont_inherit=True)
+        self.file = file
+        linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+
+    def module(self) -> Any:
+        """Execute it as a new module."""
+        made = types.ModuleType("torchskew_scenario")
+        made.__file__ = self.file
+        sys.modules[made.__name__] = made
+        exec(self.code, made.__dict__)  # noqa: S102 - the harness's own scenario
+        return made
+
+
+class Birth:
+    """What a rank gets from its agent: the request, the scenario, and where to write.
+
+    function: "rank" or "lacks". pipe, log, stacks: descriptors. close: the agent's own descriptors.
+    """
+
+    def __init__(self, function: str, fields: dict[str, Any], scenario: Scenario) -> None:
+        """Note the agent and the instant of birth; the agent fills in the descriptors."""
+        self.function, self.fields, self.scenario = function, fields, scenario
+        self.agent, self.began = os.getpid(), time.monotonic()
+        self.pipe = self.log = self.stacks = -1
+        self.close: list[int] = []
+
+    def tell(self, **event: Any) -> None:
+        """Write one line to the agent."""
+        data = json.dumps(event, allow_nan=False).encode() + b"\n"
+        while data:
+            data = data[os.write(self.pipe, data) :]
+
+
+def live(birth: Birth) -> NoReturn:
+    """Be the rank; ends the process, and never returns into the agent's loop.
+
+    A rank that did its work leaves at once; after an error it leaves through the interpreter's own end, as a
+    training script would, so that a crash at exit is seen.
+    """
+    _leave_agent(birth)
+    _settle(birth.fields.get("env") or {})
+    report = _perform(birth)
+    birth.tell(report=report)
+    if report["error"] is None:
+        leave()
+    raise SystemExit(1)
+
+
+def _leave_agent(birth: Birth) -> None:
+    """Die with the agent, own group, own output, stacks on SIGUSR1, none of the agent's descriptors."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != birth.agent:
+        os._exit(1)
+    os.setpgid(0, 0)
+    signal.set_wakeup_fd(-1)
+    for name in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(name, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    null = os.open(os.devnull, os.O_RDWR)
+    for source, target in ((null, 0), (birth.log, 1), (birth.log, 2)):
+        os.dup2(source, target)
+    for descriptor in (null, birth.log, *birth.close):
+        os.close(descriptor)
+    faulthandler.enable(file=2)
+    faulthandler.register(signal.SIGUSR1, file=birth.stacks, all_threads=True)
+
+
+def _settle(env: dict[str, str]) -> None:
+    """Apply the rank's settings, also those that torch reads only while it is imported."""
+    import torch
+
+    os.environ.update(env)
+    if "TORCH_DISTRIBUTED_DEBUG" in env:
+        getattr(torch.distributed, "set_debug_level_from_env", int)()  # since 1.12
+    torch.set_num_threads(1)
+
+
+def _perform(birth: Birth) -> dict[str, Any]:
+    """Run the function of the scenario and say what happened, in the words of docs/protocol.md."""
+    report: dict[str, Any] = {"finished": False, "payload": {}, "error": None, "error_after": None}
+    report["unsupported"] = None
+
+    def entered(phase: str) -> None:
+        birth.tell(phase=phase, at=time.monotonic() - birth.began)
+
+    job = kit.Job(birth.fields, "provision", entered)
+    try:
+        report["payload"] = _work(birth, job)
+        report["finished"] = True
+    except kit.Unsupported as error:
+        report["unsupported"] = str(error)
+    except Exception as error:
+        report["error"] = describe(error)
+        report["error_after"] = time.monotonic() - job.entered
+        traceback.print_exc()
+    ended = dict(job.phases)
+    ended[job.current] = ended.get(job.current, 0.0) + time.monotonic() - job.entered
+    report.update(phase=job.current, phases=ended, **version())
+    return report
+
+
+def _work(birth: Birth, job: Any) -> dict[str, Any]:
+    """Run, leave the process group, check that the payload can travel."""
+    module = birth.scenario.module()
+    if getattr(module, "KIND", "group") != "group":
+        job.phase("run")
+    function = getattr(module, birth.function, None)
+    payload = (function(job) if function else None) or {}
+    job.phase("teardown")
+    _leave_group()
+    size = len(json.dumps(payload, allow_nan=False))
+    if size > REPORT_LIMIT:
+        why = "the payload holds {} bytes of {} allowed; report a digest".format(size, REPORT_LIMIT)
+        raise ValueError(why)
+    job.phase("done")
+    return payload
+
+
+def _leave_group() -> None:
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """Return the qualified type and the text of an error."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else kind.__module__ + "." + kind.__qualname__
+    return {"type": name, "text": str(error)[:TEXT_LIMIT]}
+
+
+def version() -> dict[str, Any]:
+    """Return what this interpreter is: torch, git_version, python, host."""
+    import torch
+
+    return {
+        "torch": str(torch.__version__),
+        "git_version": getattr(torch.version, "git_version", None),
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "host": socket.gethostname(),
+    }
+
+
+def leave() -> NoReturn:
+    """End the process at once; the interpreter's own end would take torch a tenth of a second."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    measured = sys.modules.get("coverage")
+    current = measured.Coverage.current() if measured else None
+    if current:  # the harness's own tests
+        current.stop()
+        current.save()
+    os._exit(0)

@@ -1,0 +1,132 @@
+"""One forked rank as its agent holds it: its process, its pipe, its files, and when it is to be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import tempfile
+from typing import Any, Iterator
+
+LINE_LIMIT = 4 << 20  # bytes of one line, either way
+KEEP = 32 << 10  # bytes kept of a log's head, and of its tail
+
+
+class Lines:
+    """Cuts a stream into lines of bounded length; a longer one comes out as None."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._line = bytearray()
+        self._over = False
+
+    def feed(self, data: bytes) -> Iterator[bytes | None]:
+        """Yield the lines that data completes."""
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            self._add(end)
+            yield None if self._over else bytes(self._line)
+            self._line.clear()
+            self._over = False
+        self._add(rest)
+
+    def _add(self, piece: bytes) -> None:
+        self._over = self._over or len(self._line) + len(piece) > LINE_LIMIT
+        if self._over:
+            self._line.clear()
+        else:
+            self._line += piece
+
+
+class Rank:
+    """A forked process as its agent sees it.
+
+    kill_at: when to kill it (monotonic), or None. asked: its stacks were asked for.
+    """
+
+    def __init__(self, birth: Any, pipe: int) -> None:
+        """Keep the descriptors to read from; the pid is known after the fork."""
+        self.id, self.function, self.began = birth.fields["id"], birth.function, birth.began
+        self.pipe, self.log, self.stacks = pipe, birth.log, birth.stacks
+        self.pid = -1
+        self.lines = Lines()
+        self.report: dict[str, Any] | None = None
+        self.kill_at: float | None = None
+        self.asked = False
+        self._dumped = 0
+
+    def due(self, now: float) -> bool:
+        """Whether it is to be killed now: its time is over, or its stacks have stopped growing."""
+        if self.kill_at is None:
+            return False
+        before, self._dumped = self._dumped, os.fstat(self.stacks).st_size
+        return now >= self.kill_at or (self.asked and 0 < before == self._dumped)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the rank and to what it started; the id is its own until the agent reaps it."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:  # the rank moved to a group of somebody else's
+            os.kill(self.pid, number)
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for descriptor in (self.pipe, self.log, self.stacks):
+            os.close(descriptor)
+
+
+def ended() -> int | None:
+    """Return the id of a child that ended and is not reaped yet."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return found.si_pid if found else None
+
+
+def end_of(status: int) -> tuple[int | None, str | None]:
+    """Return a wait status as exit code or signal name."""
+    if not os.WIFSIGNALED(status):
+        return os.WEXITSTATUS(status), None
+    number = os.WTERMSIG(status)
+    known = {one.value: one.name for one in signal.Signals}
+    return None, known.get(number, "SIG{}".format(number))
+
+
+def read_ready(descriptor: int) -> bytes | None:
+    """Return what can be read without waiting; None: nothing now; empty: the other end is closed."""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except BlockingIOError:
+        return None
+
+
+def scratch() -> int:
+    """Open a file that nobody else sees and that vanishes with its last descriptor."""
+    descriptor, path = tempfile.mkstemp(prefix="torchskew-")
+    os.unlink(path)
+    return descriptor
+
+
+def excerpt(descriptor: int) -> str:
+    """Return a file's text, bounded: its head and its tail, and how much is left out between them."""
+    size = os.fstat(descriptor).st_size
+    head = os.pread(descriptor, KEEP if size > 2 * KEEP else size, 0)
+    if size > 2 * KEEP:
+        head += "\n[{} bytes left out]\n".format(size - 2 * KEEP).encode()
+        head += os.pread(descriptor, KEEP, size - KEEP)
+    return head.decode(errors="replace")
+
+
+def port_in_use(port: int) -> str | None:
+    """Say who keeps rank 0 from listening on a port of any address, or None when it is free."""
+    family, anywhere = (socket.AF_INET6, "::") if socket.has_dualstack_ipv6() else (socket.AF_INET, "")
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        try:
+            probe.bind((anywhere, port))
+        except OSError as error:
+            return "port {} is in use: {}".format(port, error.strerror)
+    return None

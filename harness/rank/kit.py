@@ -1,0 +1,94 @@
+"""What a scenario holds in its hands inside a rank: the Job, its phases, and bytes of tensors without numpy."""
+
+from __future__ import annotations
+
+import ctypes
+import datetime as dt
+import fnmatch
+import hashlib
+import importlib
+import time
+from typing import Any, Callable, NoReturn
+
+GUARD = "torchskew_guard"
+
+
+class Unsupported(Exception):  # noqa: N818 - it is no error: the version says what it lacks
+    """The version lacks what the scenario needs; the text is the version's own where it has one."""
+
+
+class Job:
+    """One rank's part in a cell.
+
+    rank, world_size; host, port (where rank 0's store listens); timeout (seconds for the process group);
+    guard (this rank installs it); variant, params (of the scenario); skip (case pattern -> why);
+    share (a folder every rank of the cell sees); skew (declared versions, rank 0 first); seed.
+    phases: seconds by name, of the phases that ended; entered: when the present one began (monotonic).
+    """
+
+    def __init__(self, fields: dict[str, Any], phase: str, tell: Callable[..., None]) -> None:
+        """Tell is called with a phase's name when the rank enters it."""
+        self.rank: int = fields.get("rank", 0)
+        self.world_size: int = fields.get("world_size", 1)
+        self.host: str = fields.get("host", "127.0.0.1")
+        self.port: int = fields.get("port", 0)
+        self.timeout: float = fields.get("timeout", 10.0)
+        self.guard: bool = fields.get("guard", False)
+        self.variant: str | None = fields.get("variant")
+        self.params: dict[str, Any] = fields.get("params") or {}
+        self.skip: dict[str, str] = fields.get("skip") or {}
+        self.share: str = fields.get("share", "")
+        self.skew: list[str] = fields.get("skew") or []
+        self.seed: int = fields.get("seed", 0)
+        self.current = phase
+        self.phases: dict[str, float] = {}
+        self.entered = time.monotonic()
+        self._tell = tell
+
+    def phase(self, name: str) -> None:
+        """Enter a phase: rendezvous, run, teardown or done."""
+        now = time.monotonic()
+        self.phases[self.current] = self.phases.get(self.current, 0.0) + now - self.entered
+        self.current, self.entered = name, now
+        self._tell(name)
+
+    def rendezvous(self, init_method: str | None = None) -> None:
+        """Join the process group (gloo), under the guard where this rank has it, and enter phase run."""
+        import torch.distributed as dist
+
+        self.phase("rendezvous")
+        if self.guard:
+            importlib.import_module(GUARD).install()
+        where = {"init_method": init_method or "tcp://{}:{}".format(self.host, self.port)}
+        if init_method is None and not self.port:  # a world of one needs no place to meet
+            where = {"store": dist.HashStore()}
+        limit = dt.timedelta(seconds=self.timeout)
+        dist.init_process_group("gloo", rank=self.rank, world_size=self.world_size, timeout=limit, **where)
+        self.phase("run")
+
+    def skipped(self, case: str) -> bool:
+        """Whether a version of the group lacks this case, so that every rank leaves it out."""
+        return any(fnmatch.fnmatchcase(case, pattern) for pattern in self.skip)
+
+    def unsupported(self, text: str) -> NoReturn:
+        """End this rank: the version lacks what the scenario needs."""
+        raise Unsupported(text)
+
+
+def raw(tensor: Any) -> bytes:
+    """Return the bytes of a contiguous CPU tensor, in the machine's order."""
+    size = tensor.numel() * tensor.element_size()
+    return ctypes.string_at(tensor.data_ptr(), size) if size else b""
+
+
+def digest(data: bytes) -> str:
+    """Return the sha256 of data, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def patterned(block: list[Any], size: int, dtype: str) -> Any:
+    """Return a tensor of a length and dtype whose elements repeat the block."""
+    import torch
+
+    one = torch.tensor(block, dtype=getattr(torch, dtype))
+    return one.repeat(-(-size // len(block)))[:size].clone()

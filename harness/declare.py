@@ -45,7 +45,7 @@ def declare(path: Path) -> Declaration:
     problems = Problems(path.name)
     top = Table(problems, "", parse(path))
     top.unknown(["versions", "matrix", "rehearsal", "gate"])
-    versions = {name: _version(name, table) for name, table in top.tables("versions")}
+    versions = {name: read_version(name, table) for name, table in top.tables("versions")}
     if not versions and not problems.found:
         problems.add("", 'declares no version. Write [versions] with lines like "2.6.0" = { pip = "torch==2.6.0" }.')
     _same_name(versions, problems)
@@ -84,7 +84,8 @@ def _same_name(versions: Mapping[str, Version], problems: Problems) -> None:
             problems.add(join("versions", name), text)
 
 
-def _version(name: str, table: Table) -> Version:
+def read_version(name: str, table: Table) -> Version:
+    """A version from its table of the declaration; problems are collected."""
     if not NAME.fullmatch(name):
         table.problems.add(table.path, "is not a name: use letters, digits, '.', '_' and '-' only.")
     table.unknown(VERSION_FIELDS)

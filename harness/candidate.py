@@ -1,0 +1,66 @@
+"""Reads `--candidate KIND:VALUE` into a version, and picks the declared releases that it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from packaging.version import Version as Release
+
+from harness.declare import read_version
+from harness.errors import ConfigError
+from harness.fields import Problems, Table
+from harness.model import SourceKind, Version
+
+CANDIDATE, BASE = "candidate", "base"
+KINDS = (SourceKind.PIP, SourceKind.WHEEL, SourceKind.IMAGE, SourceKind.INTERPRETER)
+
+
+def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None) -> Version:
+    """`pip:torch==2.15.0`, `wheel:PATH`, `image:REF` or `interpreter:PATH` as a version of that name.
+
+    torch: the release it is built from, for predictions, where the value does not tell.
+
+    Raises:
+        ConfigError: another kind, or a value that its kind can't be.
+    """
+    option = f"--{name}"
+    kind, colon, value = text.partition(":")
+    if not colon or kind not in [each.value for each in KINDS]:
+        known = ", ".join(f"{each.value}:…" for each in KINDS)
+        raise ConfigError(f"{option} {text!r} must be one of {known}. Write {option} pip:torch==2.15.0.")
+    problems = Problems(option)
+    version = read_version(name, Table(problems, "", {kind: value}))
+    if problems.found:
+        raise ConfigError(*problems.found)
+    return replace(version, torch=torch) if torch else version
+
+
+def releases_against(
+    versions: Mapping[str, Version], against: Sequence[str], last: int | None = None
+) -> tuple[str, ...]:
+    """Names of the declared versions that a candidate must work with, oldest first as declared.
+
+    against: names; empty: every declared one, or the newest `last` of those whose release is known.
+
+    Raises:
+        ConfigError: a name that nobody declared, or none is left.
+    """
+    reserved = [name for name in (CANDIDATE, BASE) if name in against]
+    unknown = [name for name in against if name not in versions and name not in reserved]
+    if unknown or reserved:
+        known = ", ".join(name for name in versions if name not in (CANDIDATE, BASE))
+        raise ConfigError(*(f"--against names {name!r}. Declared releases: {known}." for name in [*unknown, *reserved]))
+    names = [name for name in versions if name not in (CANDIDATE, BASE)]
+    if against:
+        return tuple(dict.fromkeys(against))
+    if last is not None:
+        dated = sorted((name for name in names if versions[name].torch), key=lambda name: _release(versions[name]))
+        names = [name for name in names if name in dated[-last:]]
+    if not names:
+        raise ConfigError("the declaration holds no release that a candidate could be held against. Add one.")
+    return tuple(names)
+
+
+def _release(version: Version) -> Release:
+    return Release(version.torch or "0")

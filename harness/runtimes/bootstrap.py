@@ -1,0 +1,123 @@
+"""Makes a Debian root file system from nothing but a mirror: mmdebstrap, or debootstrap where that is all there is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import ProvisionError
+from harness.runtimes import tarring
+from harness.runtimes.mirror import Mirror, apt_environ, certificates
+from harness.runtimes.suites import Suite
+
+TOOLS = ("mmdebstrap", "debootstrap")
+# Nobody reads these in a container, and they are a tenth of it.
+DROPPED = ("doc", "man", "locale", "info", "gtk-doc", "lintian", "bug")
+_CHUNK = 1 << 20
+# Left by mmdebstrap: the mirror's address may hold a password.
+_FORGET = 'rm -f "$1/etc/apt/sources.list" "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"'
+_SCRIPTS = Path("/usr/share/debootstrap/scripts")
+
+Say = Callable[[str], None]
+
+
+def available() -> tuple[str, ...]:
+    """The tools that this host has."""
+    return tuple(tool for tool in TOOLS if shutil.which(tool))
+
+
+def root_tar(suite: Suite, packages: Sequence[str], mirror: Mirror, say: Say) -> Iterator[bytes]:
+    """The tar of a minimal root with these packages, by mmdebstrap.
+
+    Raises:
+        ProvisionError: with the tool's last words, before the first byte or instead of the end.
+    """
+    command = [*_guarded("mmdebstrap"), "--variant=minbase", f"--include={','.join(packages)}"]
+    command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in DROPPED]
+    command += ["--dpkgopt=force-unsafe-io", f"--customize-hook={_FORGET}"]
+    if not suite.check_valid_until:
+        command.append('--aptopt=Acquire::Check-Valid-Until "false"')
+    bundle = certificates(os.environ)
+    if bundle and mirror.uri.startswith("https:"):
+        command.append(f'--aptopt=Acquire::https::CaInfo "{bundle}"')
+    yield from _streamed([*command, suite.name, "-", mirror.line(suite.name)], say)
+
+
+def debootstrap_tar(suite: Suite, mirror: Mirror, say: Say) -> Iterator[bytes]:
+    """The tar of a minimal root without packages of ours, by debootstrap, which can't resolve what torch needs.
+
+    Raises:
+        ProvisionError: with the tool's last words.
+    """
+    if os.geteuid() != 0:
+        raise ProvisionError("debootstrap needs root. Install mmdebstrap, which does not.")
+    with tempfile.TemporaryDirectory(prefix="torchskew-") as folder:
+        command = [*_guarded("debootstrap"), "--variant=minbase", suite.name, folder, mirror.uri]
+        if not (_SCRIPTS / suite.name).exists():
+            command.append(str(_SCRIPTS / "sid"))  # a suite younger than the tool
+        for _ in _streamed(command, say):
+            pass
+        yield from tarring.streamed(tarring.folder(Path(folder)))
+
+
+def _guarded(tool: str) -> list[str]:
+    """The tool, told to end when we are killed, where util-linux can say so."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", tool] if setpriv else [tool]
+
+
+def _streamed(command: Sequence[str], say: Say) -> Iterator[bytes]:
+    with _running(command, os.environ | apt_environ(os.environ)) as process:
+        assert process.stdout is not None
+        last: deque[str] = deque(maxlen=12)
+        reader = threading.Thread(target=_read_words, args=(process, say, last), daemon=True)
+        reader.start()
+        while chunk := process.stdout.read(_CHUNK):
+            yield chunk
+        process.wait()
+        reader.join()
+        if process.returncode != 0:
+            raise ProvisionError(_last_words(command, process.returncode, last))
+
+
+@contextmanager
+def _running(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _read_words(process: subprocess.Popen[bytes], say: Say, last: deque[str]) -> None:
+    assert process.stderr is not None
+    for raw in process.stderr:
+        line = raw.decode(errors="replace").strip()
+        if line:
+            last.append(line)
+        if line.startswith("I: ") and "tempdir" not in line:
+            say(line.removeprefix("I: ").rstrip("."))
+
+
+def _last_words(command: Sequence[str], code: int, last: Sequence[str]) -> str:
+    tool = next(part for part in command if part in TOOLS)
+    errors = [line for line in last if line.startswith(("E:", "Err:", "W:"))] or list(last)
+    return f"{tool} ended with {code}: {' '.join(errors[-3:]) or 'without a word'}"

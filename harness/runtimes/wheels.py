@@ -1,0 +1,93 @@
+"""Unpacks the wheels of a pip requirement or a local wheel for an image, with the host's own indexes and rights."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from harness.errors import ProvisionError
+from harness.model import Source, SourceKind
+from harness.runtimes.pulling import Say
+from harness.runtimes.suites import Suite
+from harness.runtimes.uv import Uv, UvError
+from harness.scope import cache_folder
+
+# The oldest suite's C library, so that one rule serves every suite.
+_GLIBC = "manylinux_2_31"
+_PATIENCE = 3  # seconds for the CPU index to answer
+
+
+def inputs(source: Source) -> tuple[str, ...]:
+    """Everything about the source that decides what is unpacked; for a wheel its content.
+
+    Raises:
+        ProvisionError: no such wheel.
+    """
+    return (source.kind, _content(source), source.index or "", *sorted(source.requires))
+
+
+@contextmanager
+def unpacked(source: Source, suite: Suite, machine: str, say: Say) -> Iterator[Path]:
+    """A folder with the wheels unpacked for a suite's Python, gone at the end.
+
+    Raises:
+        ProvisionError: uv's reason and the mend.
+    """
+    uv = Uv(cache_folder() / "uv")
+    # Beside the cache, so that files are linked and not copied.
+    folder = cache_folder() / "sites"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as site:
+        command = ["pip", "install", "--target", site, "--python-version", suite.python]
+        command += ["--python-platform", f"{machine}-{_GLIBC}", "--only-binary", ":all:"]
+        if source.index:
+            command += ["--index", source.index, "--index-strategy", "unsafe-best-match"]
+        command += [_requirement(source), *source.requires]
+
+        def written(done: int) -> None:
+            say(f"fetching {source.value}", done)
+
+        try:
+            more = _cpu(uv, source, command)
+            uv.call(*command, *more, written=written)
+        except UvError as error:
+            raise error.explained(source.value, cache_folder(), suite.python) from error
+        yield Path(site)
+
+
+def _cpu(uv: Uv, source: Source, command: list[str]) -> list[str]:
+    """Options for the CPU builds of torch, when their index answers at once and has the release."""
+    if source.kind is not SourceKind.PIP or source.index or "UV_TORCH_BACKEND" in uv.environ():
+        return []
+    quick = {"UV_HTTP_TIMEOUT": str(_PATIENCE), "UV_HTTP_CONNECT_TIMEOUT": str(_PATIENCE), "UV_HTTP_RETRIES": "0"}
+    more = ["--torch-backend", "cpu"]
+    try:
+        uv.call(*command, *more, "--dry-run", extra=quick, limit=4.0 * _PATIENCE)
+    except UvError:
+        return []  # the host's own indexes are asked next, and their answer is the one that counts
+    return more
+
+
+def _requirement(source: Source) -> str:
+    if source.kind is SourceKind.WHEEL:
+        return str(Path(source.value).absolute())
+    try:
+        return str(Requirement(source.value))
+    except InvalidRequirement as error:
+        raise ProvisionError(f'{source.value!r} is no requirement. Write it like "torch==2.6.0".') from error
+
+
+def _content(source: Source) -> str:
+    if source.kind is not SourceKind.WHEEL:
+        return source.value
+    try:
+        with open(source.value, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        why = error.strerror or "can't be read"
+        raise ProvisionError(f"{source.value}: {why}. Build the wheel, or correct its path.") from error

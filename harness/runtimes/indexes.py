@@ -27,8 +27,6 @@ def settings(environ: Mapping[str, str]) -> dict[str, str]:
     for ours, (theirs, joint) in _LISTS.items():
         if pip.get(ours):
             found[theirs] = joint.join(pip[ours].split())
-    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):
-        found["UV_NO_INDEX"] = "1"
     bundle = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
     if bundle:
         found.setdefault("SSL_CERT_FILE", bundle)
@@ -40,6 +38,12 @@ def settings(environ: Mapping[str, str]) -> dict[str, str]:
         # pip takes the best of all its indexes, uv the first that knows the name.
         found["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return {name: value for name, value in found.items() if not _is_set(name, environ)}
+
+
+def flags(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What no variable of uv can say."""
+    shut = _pip(environ).get("no-index", "").lower() in ("1", "true", "yes", "on")
+    return ("--no-index",) if shut else ()
 
 
 def _is_set(name: str, environ: Mapping[str, str]) -> bool:

@@ -16,7 +16,8 @@ spec = importlib.util.find_spec("torch")
 if spec is None or not spec.origin:
     sys.exit("there is no torch in it")
 lib = os.path.join(os.path.dirname(spec.origin), "lib")
-files = [os.path.join(lib, n) for n in sorted(os.listdir(lib))] if os.path.isdir(lib) else [spec.origin]
+files = [os.path.join(lib, n) for n in sorted(os.listdir(lib))] if os.path.isdir(lib) else []
+files += [f for f in (spec.origin, os.path.join(os.path.dirname(spec.origin), "version.py")) if os.path.exists(f)]
 stats = [(f, os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
 facts = {"python_version": platform.python_version(), "content": stats}
 if sys.argv[1] == "import":

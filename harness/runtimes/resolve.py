@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import platform
+import re
 import ssl
 import sys
 import threading
@@ -18,6 +20,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from packaging.requirements import Requirement
 
 from harness.model import Source, SourceKind
+from harness.runtimes import indexes
 from harness.runtimes.store import digest
 from harness.runtimes.uv import Uv, UvError
 
@@ -63,13 +66,30 @@ class Resolver:
                 if source.python or not error.about(_NO_FIT):
                     break
         assert first is not None
-        raise first
+        fetched = None if source.python else self._fetched(first)
+        if fetched is None:
+            raise first
+        return self._locked(source, fetched)
 
     def _pythons(self, source: Source) -> Iterator[str]:
         yield source.python or sys.executable
         if not source.python:
             here = sys.version_info[:2]
             yield from (path for minor, path in self._uv.interpreters() if minor != here)
+
+    def _fetched(self, error: UvError) -> str | None:
+        """The newest Python that uv found wheels for, installed into the store; None when that can't be."""
+        minors = [int(each) for each in re.findall(r"`cp3(\d+)m?`", error.words.partition("with the following")[2])]
+        if not minors or not error.about(_NO_FIT) or self._uv.environ().get("UV_PYTHON_DOWNLOADS") == "never":
+            return None
+        release = f"3.{max(minors)}"
+        extra = {"UV_PYTHON_INSTALL_DIR": str(self._uv.cache.with_name("pythons")), "UV_HTTP_RETRIES": "0"}
+        try:
+            self._uv.call("python", "install", "--quiet", "--no-bin", release, extra=extra, limit=300.0)
+            found, _ = self._uv.call("python", "find", "--managed-python", release, extra=extra)
+        except UvError:
+            return None  # what uv said about the wheels tells more than why this failed
+        return found.strip()
 
     def _locked(self, source: Source, python: str) -> Lock:
         text = self._compiled(source, python)
@@ -87,7 +107,8 @@ class Resolver:
 
     def _try_cpu(self, source: Source) -> bool:
         plain = source.kind is SourceKind.PIP and source.index is None and named(source) == "torch"
-        return plain and self._cpu_answers is not False and "UV_TORCH_BACKEND" not in self._uv.environ()
+        decided = {"UV_TORCH_BACKEND", "UV_OFFLINE"} & self._uv.environ().keys() or indexes.flags(os.environ)
+        return plain and self._cpu_answers is not False and not decided
 
     def _asked(
         self,
@@ -98,7 +119,7 @@ class Resolver:
         limit: float = 120.0,
     ) -> str:
         command = ["pip", "compile", "-", "--format", "pylock.toml", "--no-header", "--quiet"]
-        command += ["--python", python, "--only-binary", named(source), *more]
+        command += ["--python", python, "--only-binary", named(source), *more, *indexes.flags(os.environ)]
         if source.index:
             command += ["--index", source.index, "--index-strategy", "unsafe-best-match"]
         lines = "\n".join((_requirement(source), *source.requires))

@@ -53,7 +53,8 @@ _MEANINGS = (  # the first that matches
         "Python as `python` beside the version.",
     ),
     _Meaning(
-        says=r"No interpreter found|No virtual environment or system Python|not a valid Python|broken symlink",
+        says=r"Failed to inspect Python|No interpreter found|"
+        r"No virtual environment or system Python|not a valid Python|broken symlink",
         why="that Python is not here",
         mend="Install it (`uv python install {python}`), or name another in `python`.",
     ),

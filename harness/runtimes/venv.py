@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement
 
 from harness.errors import AgentError, HarnessError, MachineError, ProvisionError
 from harness.model import Environment, Source, SourceKind, Version
-from harness.runtimes import launch, process
+from harness.runtimes import indexes, launch, process
 from harness.runtimes.base import Channel, Progress, Scope
 from harness.runtimes.probe import probed
 from harness.runtimes.resolve import Lock, Resolver, download_size, is_pinned
@@ -186,9 +186,9 @@ class VenvRuntime:
         self._uv.call("venv", "--quiet", "--no-project", "--python", lock.python, str(place))
         path = place / "pylock.toml"
         path.write_text(lock.text)
-        sync = ("pip", "sync", "--python", python, str(path))
+        sync = ("pip", "sync", "--python", python, *indexes.flags(os.environ), str(path))
         _, planned = self._uv.call(*sync, "--dry-run")
-        text = "linking"
+        text = "unpacking"
         if "Would download" in planned:
             text = self._announced(lock, name, progress)
         progress.step(name, text)

@@ -7,7 +7,9 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +21,8 @@ from harness.scenario import Scenario
 
 # Importing CUDA wheels from a cold disk took 7 s here; ten at once on a slow disk take long.
 READY_SECONDS = 180.0
+# Importing torch is work for a processor; more at once would only share it.
+WARM_AT_ONCE = 4
 # lacks() runs for at most 10 s inside the agent, while other versions may still be importing.
 LOAD_SECONDS = 60.0
 
@@ -54,8 +58,8 @@ class Ready:
 class Agent:
     """One started version."""
 
-    def __init__(self, channel: Channel, name: str) -> None:
-        """Take over a started channel; `wait_ready` before anything else."""
+    def __init__(self, channel: Channel, name: str, boot: bytes | None = None) -> None:
+        """Take over a started channel; `wait_ready` before anything else. boot: a boot line with more in it."""
         self.channel = channel
         self.name = name
         self.dead: str | None = None
@@ -66,7 +70,7 @@ class Agent:
         self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._ready: Ready | None = None
         self._thread = threading.Thread(target=self._read, name=f"agent {name}", daemon=True)
-        channel.send(boot_line())
+        channel.send(boot or boot_line())
         self._thread.start()
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> Ready:
@@ -113,7 +117,7 @@ class Agent:
         self._send(op="stacks", id=rank_id)
 
     def signal(self, rank_id: str, name: str) -> None:
-        """Send KILL, STOP or CONT to a rank."""
+        """Send KILL, STOP, CONT or TERM to a rank."""
         self._send(op="signal", id=rank_id, signal=name)
 
     def close(self) -> None:
@@ -220,6 +224,16 @@ class Agents:
                 self._agents[key] = agent
         agent.wait_ready()
         return agent
+
+    def warm(self, keys: Iterable[tuple[str, int]]) -> None:
+        """Start agents side by side before cells need them; one that can't start is its cells' business."""
+
+        def start(key: tuple[str, int]) -> None:
+            with suppress(MachineError):  # the first cell that needs it tries again and records the attempt
+                self.get(*key)
+
+        with ThreadPoolExecutor(WARM_AT_ONCE, "warm") as pool:
+            list(pool.map(start, keys))
 
     def new_id(self) -> str:
         """An id no other rank of this run has."""

@@ -52,6 +52,7 @@ class Trial:
     skip: dict[str, str] = field(default_factory=dict)
     _events: queue.SimpleQueue[tuple[str, Event]] = field(default_factory=queue.SimpleQueue)
     _ranks: list[_Rank] = field(default_factory=list)
+    _provision: float = 0.0
 
     def run(self) -> Attempt:
         """The facts of every rank. A machine's fault is in `fault`, never raised.
@@ -59,12 +60,14 @@ class Trial:
         Raises:
             MachineError: only where no attempt could be made at all (no port is free).
         """
-        start = time.monotonic()
+        begun = start = time.monotonic()
         fault = None
         try:
             with ExitStack() as stack:
-                port = stack.enter_context(self.ports.lease())
                 self._prepare()
+                port = stack.enter_context(self.ports.lease())
+                start = time.monotonic()
+                self._provision = start - begun
                 if not self._lacks_all():
                     self._run_ranks(port)
         except AgentError as error:
@@ -165,6 +168,7 @@ class Trial:
     def _facts(self, rank: _Rank, fault: str | None) -> RankFacts:
         ready = rank.agent.wait_ready() if rank.agent.dead is None else None
         known: dict[str, Any] = {"rank": rank.rank, "declared": rank.version}
+        known["phases"] = {Phase.PROVISION.value: self._provision}
         if ready:
             known |= {
                 "torch": ready.torch,
@@ -208,10 +212,11 @@ def _exited(known: dict[str, Any], rank: _Rank) -> RankFacts:
     try:
         error = report.get("error")
         return RankFacts(
-            **known | {key: report[key] for key in ("torch", "git_version", "python", "host") if report.get(key)},
-            phase=Phase(report.get("phase") or rank.phase if rank.phase != "provision" else Phase.RUN),
+            **{key: value for key, value in known.items() if key != "phases"}
+            | {key: report[key] for key in ("torch", "git_version", "python", "host") if report.get(key)},
+            phase=Phase(report.get("phase") or {"provision": "run"}.get(rank.phase, rank.phase)),
             seconds=float(fields.get("seconds") or 0.0),
-            phases={str(name): float(value) for name, value in (report.get("phases") or {}).items()},
+            phases=known["phases"] | {str(name): float(took) for name, took in (report.get("phases") or {}).items()},
             error=ErrorFacts(type=str(error["type"]), text=str(error["text"])) if error else None,
             error_after=float(report["error_after"]) if report.get("error_after") is not None else None,
             unsupported=report.get("unsupported"),

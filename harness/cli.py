@@ -191,7 +191,7 @@ def run_matrix(args: argparse.Namespace) -> int:
 
 def run_report(args: argparse.Namespace) -> int:
     """`torchskew report`."""
-    from harness.workflow import list_runs, report
+    from harness.housekeeping import list_runs, report
 
     return list_runs(args.out) if args.list else report(args.out, args.run, colour=colours(args.color))
 
@@ -199,13 +199,13 @@ def run_report(args: argparse.Namespace) -> int:
 def run_doctor(args: argparse.Namespace) -> int:
     """`torchskew doctor`."""
     del args
-    from harness.workflow import doctor
+    from harness.housekeeping import doctor
 
     return doctor()
 
 
 def run_clean(args: argparse.Namespace) -> int:
     """`torchskew clean`."""
-    from harness.workflow import clean
+    from harness.housekeeping import clean
 
     return clean(store=args.store)

@@ -77,6 +77,7 @@ class Engine:
         verdicts = {cell_id: result.verdict for cell_id, result in known.items()}
         left = [cell for cell in self.plan.cells if cell.id not in verdicts]
         self._tally.done = len(self.plan.cells) - len(left)
+        self.agents.warm(dict.fromkeys(key for cell in left for key in _places(cell)))
         open_cells = 0
         while left or open_cells:
             ready, blocked, left = _sort(left, verdicts)
@@ -185,6 +186,11 @@ class _Slot:
             self._count(running=-1)
         else:
             self._count(waiting=-1)
+
+
+def _places(cell: Cell) -> list[tuple[str, int]]:
+    """The agents a cell needs: its version, and which of that version's ranks this is."""
+    return [(version, cell.skew[:rank].count(version)) for rank, version in enumerate(cell.skew)]
 
 
 def _sort(cells: list[Cell], verdicts: Mapping[str, Verdict]) -> tuple[list[Cell], list[CellResult], list[Cell]]:

@@ -35,7 +35,6 @@ from harness.progress import Watch
 from harness.provision import provision_all
 from harness.record import LATEST, Record
 from harness.run import Engine, default_jobs, unknown
-from harness.runtimes import RUNTIMES
 from harness.runtimes import runtime as runtime_named
 from harness.runtimes.base import Runtime
 from harness.scenario import Scenario, load_all
@@ -281,7 +280,8 @@ def write_the_reports(work: Work) -> None:
     from harness.report.text import render
 
     run_ = work.record.load(work.info.run_id)
-    paths = write_reports(run_, work.decision, work.options.out / work.info.run_id)
+    evidence = work.record.results(work.info.run_id)
+    paths = write_reports(run_, work.decision, work.options.out / work.info.run_id, evidence)
     sys.stdout.write(render(run_, work.decision, paths=paths, colour=work.options.colour) + "\n")
     work.exit_code = work.decision.exit_code
 
@@ -310,40 +310,6 @@ def execute(steps: tuple[Callable[[Work], None], ...], options: Options, watch: 
             if work.exit_code is not None:
                 return work.exit_code
     raise AssertionError("the last step sets the exit code")
-
-
-def report(out: Path, run_id: str, *, colour: bool) -> int:
-    """`torchskew report`: everything again from the record, judged against the run's own expectations."""
-    from harness.report import write_reports
-    from harness.report.text import render
-
-    with Record.open(out / "record.sqlite", create=False) as record:
-        run_ = record.load(run_id)
-    today = dt.date.fromisoformat(run_.info.started[:10])
-    decision = decide(run_.plan, run_.results, run_.expectations, today=today)
-    paths = write_reports(run_, decision, out / run_.info.run_id)
-    sys.stdout.write(render(run_, decision, paths=paths, colour=colour) + "\n")
-    return decision.exit_code
-
-
-def list_runs(out: Path) -> int:
-    """`torchskew report --list`."""
-    with Record.open(out / "record.sqlite", create=False) as record:
-        for info in record.runs():
-            sys.stdout.write(f"{info.run_id}  {info.started}  {info.finished or 'unfinished'}  {info.command}\n")
-    return 0
-
-
-def clean(*, store: bool) -> int:
-    """`torchskew clean`: sweep every runtime that answers; --store also removes the provisioned environments."""
-    lines = [line for name in RUNTIMES for line in _swept(runtime_named(name))]
-    lines += clear_store() if store else []
-    sys.stdout.write("".join(f"removed {line}\n" for line in lines) or "nothing of ours was left behind\n")
-    return 0
-
-
-def _swept(runtime: Runtime) -> tuple[str, ...]:
-    return () if runtime.answers() else runtime.sweep()
 
 
 def new_run_id() -> str:

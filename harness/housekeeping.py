@@ -1,0 +1,56 @@
+"""The small commands around a run: show recorded ones again, examine the machine, remove what was left behind."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from pathlib import Path
+
+from harness.doctor import examine, exit_code, text
+from harness.gate import decide
+from harness.record import Record
+from harness.runtimes import RUNTIMES, runtime
+from harness.runtimes.base import Runtime
+from harness.runtimes.venv import VenvRuntime
+
+
+def report(out: Path, run_id: str, *, colour: bool) -> int:
+    """`torchskew report`: everything again from the record, judged against the run's own expectations."""
+    from harness.report import write_reports
+    from harness.report.text import render
+
+    with Record.open(out / "record.sqlite", create=False) as record:
+        run_ = record.load(run_id)
+        today = dt.date.fromisoformat(run_.info.started[:10])
+        decision = decide(run_.plan, run_.results, run_.expectations, today=today)
+        paths = write_reports(run_, decision, out / run_.info.run_id, record.results(run_.info.run_id))
+    sys.stdout.write(render(run_, decision, paths=paths, colour=colour) + "\n")
+    return decision.exit_code
+
+
+def list_runs(out: Path) -> int:
+    """`torchskew report --list`."""
+    with Record.open(out / "record.sqlite", create=False) as record:
+        for info in record.runs():
+            sys.stdout.write(f"{info.run_id}  {info.started}  {info.finished or 'unfinished'}  {info.command}\n")
+    return 0
+
+
+def doctor() -> int:
+    """`torchskew doctor`: what this machine has, with the mend for what it lacks."""
+    venv = VenvRuntime()
+    checks = examine(runtime("docker"), venv, venv.index_answers)
+    sys.stdout.write(text(checks) + "\n")
+    return exit_code(checks)
+
+
+def clean(*, store: bool) -> int:
+    """`torchskew clean`: sweep every runtime that answers; --store also removes the provisioned environments."""
+    lines = [line for name in RUNTIMES for line in _swept(runtime(name))]
+    lines += VenvRuntime().clear() if store else []
+    sys.stdout.write("".join(f"removed {line}\n" for line in lines) or "nothing of ours was left behind\n")
+    return 0
+
+
+def _swept(one: Runtime) -> tuple[str, ...]:
+    return () if one.answers() else one.sweep()

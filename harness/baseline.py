@@ -4,20 +4,43 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from harness.fields import Problems, Table, join, parse
 from harness.model import Expectation, Outcome, Verdict
 
 EXPECT_FIELDS = ["cells", "verdict", "outcomes", "reason", "link", "until"]
+FLAKY_FIELDS = ["cells", "outcomes", "reason", "link", "until"]
 
 
 def read(path: Path, problems: Problems) -> tuple[Expectation, ...]:
     """The entries of a baseline file, in its order; problems are collected."""
     top = Table(problems, "", parse(path))
-    top.unknown(["expect"])
-    entries = top.get("expect", list, [])
-    return tuple(_expectation(Table(problems, f"expect[{index}]", entry)) for index, entry in enumerate(entries, 1))
+    top.unknown(["expect", "flaky"])
+    return (
+        *(_expectation(table) for table in _entries(top, "expect")),
+        *(_flaky(table) for table in _entries(top, "flaky")),
+    )
+
+
+def _entries(top: Table, name: str) -> Iterator[Table]:
+    for index, entry in enumerate(top.get(name, list, []), 1):
+        if isinstance(entry, dict):
+            yield Table(top.problems, f"{name}[{index}]", entry)
+        else:
+            top.problems.add(f"{name}[{index}]", f"must be a table, got {entry!r}. Write [[{name}]] above its fields.")
+
+
+def _flaky(table: Table) -> Expectation:
+    """An entry for cells that are known to flake; it always ends some day."""
+    table.unknown(FLAKY_FIELDS)
+    if "until" not in table.values:
+        table.problems.add(join(table.path, "until"), "must say when it ends, a release or a date: a flake is a debt.")
+    known = {key: value for key, value in table.values.items() if key in FLAKY_FIELDS}
+    entry = _expectation(Table(table.problems, table.path, known))
+    return replace(entry, verdict=Verdict.PASS, flaky=True)
 
 
 def _expectation(table: Table) -> Expectation:

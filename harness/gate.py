@@ -16,6 +16,7 @@ SHUT = frozenset(
         Status.REGRESSION,
         Status.UNEXPECTED_PASS,
         Status.FAILS_DIFFERENTLY,
+        Status.FLAKY,
         Status.UNKNOWN,
         Status.EXPIRED,
         Status.MISSING,
@@ -25,6 +26,7 @@ WORDS = {
     Status.REGRESSION: ("regression", "regressions"),
     Status.UNEXPECTED_PASS: ("unexpected pass", "unexpected passes"),
     Status.FAILS_DIFFERENTLY: ("known failure that fails differently", "known failures that fail differently"),
+    Status.FLAKY: ("flaky cell", "flaky cells"),
     Status.UNKNOWN: ("unknown", "unknown"),
     Status.EXPIRED: ("expired expectation", "expired expectations"),
     Status.MISSING: ("missing", "missing"),
@@ -66,11 +68,19 @@ def counts(results: Sequence[CellResult]) -> Mapping[Verdict, int]:
 
 def expectation_for(cell: Cell, expectations: Sequence[Expectation]) -> Expectation | None:
     """The first entry whose pattern matches: entries are read from the top."""
-    return next((entry for entry in expectations if fnmatchcase(cell.id, entry.cells)), None)
+    return next((entry for entry in expectations if not entry.flaky and fnmatchcase(cell.id, entry.cells)), None)
+
+
+def flaky_entry_for(cell: Cell, expectations: Sequence[Expectation]) -> Expectation | None:
+    """The first known-flaky entry whose pattern matches."""
+    return next((entry for entry in expectations if entry.flaky and fnmatchcase(cell.id, entry.cells)), None)
 
 
 def _check(cell: Cell, result: CellResult | None, expectations: Sequence[Expectation], today: dt.date) -> Checked:
     entry = expectation_for(cell, expectations)
+    flake = flaky_entry_for(cell, expectations)
+    if result is not None and flake is not None and (result.flaky or result.verdict is Verdict.FAIL):
+        return Checked(result=result, status=_flaking(result, flake, today), expectation=flake)
     if result is None:
         nothing = CellResult(cell=cell, verdict=Verdict.UNKNOWN, outcomes=(), reason="planned, but it has no result")
         return Checked(result=nothing, status=Status.MISSING, expectation=entry)
@@ -81,6 +91,8 @@ def _status(result: CellResult, entry: Expectation | None, today: dt.date) -> St
     verdict = result.verdict
     if verdict in (Verdict.UNKNOWN, Verdict.BLOCKED):
         return Status.UNKNOWN if verdict is Verdict.UNKNOWN else Status.NOT_JUDGED
+    if result.flaky:
+        return Status.FLAKY
     if entry is None:
         return Status.REGRESSION if verdict is Verdict.FAIL else Status.EXPECTED
     if expired(entry, today, result):
@@ -94,8 +106,22 @@ def _known(result: CellResult, entry: Expectation) -> Status:
     """A cell that is expected to fail: it must fail, and in the declared way."""
     if result.verdict is Verdict.PASS:
         return Status.UNEXPECTED_PASS
-    same = result.verdict is Verdict.FAIL and entry.outcomes in (None, result.outcomes)
+    same = result.verdict is Verdict.FAIL and _in_that_way(result, entry)
     return Status.KNOWN_FAILURE if same else Status.FAILS_DIFFERENTLY
+
+
+def _flaking(result: CellResult, entry: Expectation, today: dt.date) -> Status:
+    """A cell that is known to flake and failed at least once: reported, and no more, until the entry ends."""
+    if expired(entry, today, result):
+        return Status.EXPIRED
+    return Status.KNOWN_FLAKY if _in_that_way(result, entry) else Status.FAILS_DIFFERENTLY
+
+
+def _in_that_way(result: CellResult, entry: Expectation) -> bool:
+    """Every failure of the cell, in every repetition, has the declared outcome on each rank."""
+    seen = zip(result.seen, result.seen_outcomes, strict=True)
+    failures = {outcomes for verdict, outcomes in seen if verdict is Verdict.FAIL} or {result.outcomes}
+    return entry.outcomes is None or failures == {entry.outcomes}
 
 
 def expired(entry: Expectation, today: dt.date, result: CellResult) -> bool:

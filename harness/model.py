@@ -110,7 +110,8 @@ class Version:
 class Expectation:
     """A verdict declared in advance for the cells a pattern matches, with its reason.
 
-    outcomes: when given, the class of each rank must match as well.
+    outcomes: when given, the class of each rank must match as well. flaky: the cells are known to show
+    more than one verdict; until is required then, a failure is reported and does not gate.
     """
 
     cells: str
@@ -119,6 +120,7 @@ class Expectation:
     outcomes: tuple[Outcome, ...] | None = None
     link: str | None = None
     until: str | None = None
+    flaky: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +267,7 @@ class CellResult:
     """A judged cell. outcomes: one per rank of the last attempt. skipped: case -> why (a version lacks it).
 
     reason: one line in words. key: content key for the cache. phases: seconds by phase, slowest rank.
+    seen, seen_outcomes: of a repeated cell, the verdict and the outcomes of each repetition, in their order.
     """
 
     cell: Cell
@@ -278,6 +281,13 @@ class CellResult:
     phases: Mapping[str, float] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    seen: tuple[Verdict, ...] = ()
+    seen_outcomes: tuple[tuple[Outcome, ...], ...] = ()
+
+    @property
+    def flaky(self) -> bool:
+        """Its repetitions showed more than one verdict."""
+        return len(set(self.seen)) > 1
 
     @property
     def ranks(self) -> tuple[RankFacts, ...]:
@@ -292,11 +302,13 @@ class CellResult:
 
 
 class Status(StrEnum):
-    """A cell against the baseline; all but the first three shut the gate."""
+    """A cell against the baseline; all but the first four shut the gate."""
 
     EXPECTED = "expected"
     KNOWN_FAILURE = "known-failure"
+    KNOWN_FLAKY = "known-flaky"
     NOT_JUDGED = "not-judged"
+    FLAKY = "flaky"
     REGRESSION = "regression"
     UNEXPECTED_PASS = "unexpected-pass"
     FAILS_DIFFERENTLY = "fails-differently"

@@ -74,6 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_matrix(commands)
     _add_report(commands)
+    _add_compatibility(commands)
     _add_doctor(commands)
     _add_clean(commands)
     return parser
@@ -120,6 +121,15 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--list", action="store_true", help="list the recorded runs instead")
     _add_out(parser)
     parser.set_defaults(command=run_report)
+
+
+def _add_compatibility(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "write the page about what works between which releases, out of recorded runs"
+    parser = _command(commands, "compatibility", text)
+    parser.add_argument("runs", nargs="*", default=["latest"], metavar="RUN", help="run ids, or latest (the default)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write there instead of to the terminal")
+    _add_out(parser)
+    parser.set_defaults(command=run_compatibility)
 
 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -194,6 +204,13 @@ def run_report(args: argparse.Namespace) -> int:
     from harness.housekeeping import list_runs, report
 
     return list_runs(args.out) if args.list else report(args.out, args.run, colour=colours(args.color))
+
+
+def run_compatibility(args: argparse.Namespace) -> int:
+    """`torchskew compatibility`."""
+    from harness.housekeeping import compatibility
+
+    return compatibility(args.out, args.runs, args.write)
 
 
 def run_doctor(args: argparse.Namespace) -> int:

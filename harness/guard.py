@@ -585,6 +585,7 @@ class Host:
                 self._evict()
                 continue
             conn.setblocking(False)
+            conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = self.pending[conn] = Peer(conn)
             self.selector.register(conn, selectors.EVENT_READ, peer)
             if len(self.pending) > max(self.pending_limit, self.place.world):
@@ -687,7 +688,7 @@ class Host:
             peer.conn.settimeout(1.0)
             with contextlib.suppress(OSError):
                 peer.conn.sendall(_frame(self.secret, peer.nonces, body))
-        if admitted and self.place.method == "tcp":
+        if admitted and self.place.method == "tcp" and self.mine["store"] not in HOLDS_GIL:
             threading.Thread(target=self._usher, name="torchskew-guard", daemon=True).start()
         else:
             self._part()
@@ -709,6 +710,10 @@ class Host:
                 peer.conn.settimeout(max(0.001, until - time.monotonic()))
                 peer.conn.recv(1)
             _reset(peer.conn)
+
+
+# Store eras whose constructor keeps Python from running while it waits, so no thread can say that it listens.
+HOLDS_GIL = ("1.7", "1.9")
 
 
 def _name(said: dict[str, Any]) -> tuple[int, str, int]:
@@ -808,8 +813,7 @@ class Joiner:
             conn.sendall(_frame(self.secret, nonces, self.body))
             table = _receive_table(conn, self.secret, nonces, deadline + 1.0)
             if not decide(table):
-                with contextlib.suppress(OSError):
-                    _receive(conn, 1, time.monotonic() + 1.0)
+                self._await_store(conn, table["groups"][0])
         except (ConnectionRefusedError, socket.gaierror) as problem:
             self.trouble = "nobody listened" if isinstance(problem, ConnectionRefusedError) else str(problem)
             return None
@@ -822,6 +826,18 @@ class Joiner:
             if conn is not None:
                 conn.close()
         return table
+
+    def _await_store(self, conn: socket.socket, host: dict[str, Any]) -> None:
+        """Until rank 0's store listens, a second at most: a client that comes too early pauses for up to a second."""
+        until = time.monotonic() + 1.0
+        with contextlib.suppress(OSError):
+            _receive(conn, 1, until)
+        conn.close()
+        while host["method"] == "tcp" and host["store"] in HOLDS_GIL and time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                socket.create_connection((self.place.host, self.place.port), timeout=1.0).close()
+                return
+            time.sleep(0.002)
 
     def _look(self, patience: float) -> dict[str, Any]:
         found = look(self.place.host, self.place.port, min(0.5, max(0.1, patience / 4)))

@@ -17,6 +17,8 @@ _LISTS = {
     "trusted-host": ("UV_INSECURE_HOST", " "),
 }
 _SINGLE = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE", "timeout": "UV_HTTP_TIMEOUT"}
+_SYSTEM = (Path("/etc/pip.conf"),)
+_UV_SYSTEM = Path("/etc/uv/uv.toml")
 _INDEX_KEYS = {"index", "index-url", "default-index", "extra-index-url", "find-links", "no-index", "pip"}
 
 
@@ -78,7 +80,7 @@ def _pip_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
     mac = home / "Library/Application Support/pip/pip.conf"
     paths = [Path(folder) / "pip/pip.conf" for folder in shared.split(os.pathsep)]
-    paths += [Path("/etc/pip.conf"), home / ".pip/pip.conf", mac, user / "pip/pip.conf"]
+    paths += [*_SYSTEM, home / ".pip/pip.conf", mac, user / "pip/pip.conf"]
     paths += [Path(sys.prefix) / "pip.conf"]
     if environ.get("PIP_CONFIG_FILE"):
         paths.append(Path(environ["PIP_CONFIG_FILE"]))
@@ -88,7 +90,7 @@ def _pip_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
 def _uv_has_indexes(environ: Mapping[str, str]) -> bool:
     home = Path(environ.get("HOME") or os.path.expanduser("~"))
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    for path in (user / "uv/uv.toml", Path("/etc/uv/uv.toml")):
+    for path in (user / "uv/uv.toml", _UV_SYSTEM):
         try:
             if _INDEX_KEYS & tomllib.loads(path.read_text()).keys():
                 return True

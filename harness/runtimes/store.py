@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -160,13 +160,10 @@ class Store:
 
     def _read(self, place: Path) -> Made | None:
         try:
-            fields: Mapping[str, object] = json.loads((place / _MARKER).read_text())
-        except (OSError, ValueError):
-            return None
-        try:
-            made = Made(**fields)  # type: ignore[arg-type]  # checked by the next line
-        except TypeError:
-            return None  # another release of ours wrote it
+            fields = json.loads((place / _MARKER).read_text())
+            made = Made(**(fields | {"packages": tuple(fields["packages"])}))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None  # absent, or written by another release of ours
         return made if Path(made.python).exists() else None
 
 

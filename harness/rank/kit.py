@@ -7,6 +7,8 @@ import datetime as dt
 import fnmatch
 import hashlib
 import importlib
+import json
+import os
 import time
 from typing import Any, Callable, NoReturn
 
@@ -56,7 +58,8 @@ class Job:
         """Join the process group (gloo), under the guard where this rank has it, and enter phase run."""
         import torch.distributed as dist
 
-        self.phase("rendezvous")
+        if self.current != "rendezvous":
+            self.phase("rendezvous")
         if self.guard:
             importlib.import_module(GUARD).install()
         where = {"init_method": init_method or "tcp://{}:{}".format(self.host, self.port)}
@@ -69,6 +72,35 @@ class Job:
     def skipped(self, case: str) -> bool:
         """Whether a version of the group lacks this case, so that every rank leaves it out."""
         return any(fnmatch.fnmatchcase(case, pattern) for pattern in self.skip)
+
+    def need(self, case: str) -> None:
+        """End this rank where a version of the group lacks the case that the whole cell is about."""
+        for pattern, why in self.skip.items():
+            if fnmatch.fnmatchcase(case, pattern):
+                self.unsupported(why)
+
+    def path(self, name: str) -> str:
+        """Return where a file of this cell lies that every rank of it sees."""
+        os.makedirs(self.share, exist_ok=True)
+        return os.path.join(self.share, name)
+
+    def post(self, name: str, value: Any) -> None:
+        """Leave a JSON value for the other ranks, outside the code under test; it appears all at once."""
+        unfinished = self.path("{}.{}.part".format(name, self.rank))
+        with open(unfinished, "w") as file:
+            json.dump(value, file)
+        os.replace(unfinished, self.path(name))
+
+    def fetch(self, name: str) -> Any:
+        """Wait for a value that another rank posts, at most the group's timeout."""
+        until, path = time.monotonic() + self.timeout, self.path(name)
+        while not os.path.exists(path):
+            if time.monotonic() > until:
+                why = "no rank posted {} within {} s".format(name, self.timeout)
+                raise TimeoutError(why)
+            time.sleep(0.005)
+        with open(path) as file:
+            return json.load(file)
 
     def unsupported(self, text: str) -> NoReturn:
         """End this rank: the version lacks what the scenario needs."""
@@ -92,3 +124,13 @@ def patterned(block: list[Any], size: int, dtype: str) -> Any:
 
     one = torch.tensor(block, dtype=getattr(torch, dtype))
     return one.repeat(-(-size // len(block)))[:size].clone()
+
+
+def refusal(call: Callable[[], Any]) -> str | None:
+    """Return a version's own words where it can't do something, None where it can."""
+    try:
+        call()
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        return "{}: {}".format(type(error).__name__, lines[0][:200])
+    return None

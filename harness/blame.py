@@ -1,0 +1,111 @@
+"""Blame: what a red control or the base's own failure takes off a candidate, and the gate's decision; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.candidate import BASE, CANDIDATE
+from harness.gate import SHUT, WORDS
+from harness.gate_plan import bases, controls, is_control
+from harness.model import Cell, Checked, Decision, Expectation, Status, Verdict
+
+
+def fair(decision: Decision, subject: str) -> Decision:
+    """The decision with only what the candidate may be blamed for; subject: its name for the last line.
+
+    A red control makes the cells that lean on it UNKNOWN; a failure that the base shows as well is no regression;
+    what the base does on its own never gates.
+    """
+    held = {item.result.cell.id: item for item in decision.checked}
+    red = _red_controls(held)
+    cells = tuple(item.result.cell for item in decision.checked)
+    leans, twins = controls(cells), bases(cells)
+    checked = []
+    for cell in cells:
+        item = held[cell.id]
+        culprit = next((control for control in leans.get(cell.id, ()) if control in red), None)
+        if cell.id in red:
+            checked.append(_red(item))
+        elif culprit is not None:
+            checked.append(_not_judged(item, held[culprit]))
+        elif cell.id in twins:
+            checked.append(_against_base(item, held[twins[cell.id]]))
+        else:
+            checked.append(_of_base(item) if BASE in cell.skew else item)
+    return _decision(replace(decision, checked=tuple(checked)), subject)
+
+
+def _red_controls(held: Mapping[str, Checked]) -> frozenset[str]:
+    """Controls that failed and were not expected to, and those that such a one blocked."""
+    red: set[str] = set()
+    for cell_id, item in held.items():  # in the plan's order: what blocks comes before what it blocks
+        if is_control(item.result.cell) and (item.status in SHUT or item.result.blocked_by in red):
+            red.add(cell_id)
+    return frozenset(red)
+
+
+def _red(item: Checked) -> Checked:
+    result = item.result
+    reason = f"control is red: {result.reason}. Nothing is known about the candidate where it leans on this"
+    return replace(item, status=Status.UNKNOWN, result=replace(result, reason=reason))
+
+
+def _not_judged(item: Checked, control: Checked) -> Checked:
+    """Facts stay, the verdict goes: with the release failing alone nobody can say whose fault this is."""
+    result, cell = item.result, control.result.cell
+    reason = f"the control {cell.id} is red, so this {result.verdict} says nothing about the candidate"
+    return replace(item, status=Status.UNKNOWN, result=replace(result, verdict=Verdict.UNKNOWN, reason=reason))
+
+
+def _against_base(item: Checked, base: Checked) -> Checked:
+    """No worse than the base: the same failure is the base's; a feature that the base has must not be gone."""
+    result, other = item.result, base.result
+    same = result.verdict is other.verdict is Verdict.FAIL and result.outcomes == other.outcomes
+    if item.status is Status.REGRESSION and same:
+        reason = "the base fails in the same way"
+        entry = Expectation(cells=result.cell.id, verdict=Verdict.FAIL, reason=reason, outcomes=other.outcomes)
+        return replace(item, status=Status.KNOWN_FAILURE, expectation=entry)
+    if result.verdict is Verdict.UNSUPPORTED and other.verdict is Verdict.PASS:
+        reason = f"newly unsupported, the base passes: {result.reason}"
+        return replace(item, status=Status.REGRESSION, result=replace(result, reason=reason))
+    return item
+
+
+def _of_base(item: Checked) -> Checked:
+    """What the base does is the measure; only where it could not be taken is the gate shut."""
+    return item if item.status in (Status.UNKNOWN, Status.MISSING) else replace(item, status=Status.NOT_JUDGED)
+
+
+def _decision(decision: Decision, subject: str) -> Decision:
+    shut = [item for item in decision.checked if item.status in SHUT]
+    problems = len(decision.problems)
+    counts = Counter(item.status for item in shut)
+    words = [f"{count} {WORDS[status][count != 1]}" for status, count in counts.items()]
+    words += [f"{problems} {'problem' if problems == 1 else 'problems'} with the baseline"] if problems else []
+    if not decision.checked:
+        return decision
+    if not words:
+        known = sum(item.status is Status.KNOWN_FAILURE for item in decision.checked)
+        rest = f", {known} of them known failures" if known else ""
+        done = f"all {len(decision.checked)} cells are as expected{rest}"
+        return replace(decision, exit_code=0, sentence=f"gate open: {subject}: {done}")
+    what = _where(shut)
+    sentence = f"gate shut: {subject}: {', '.join(words)}{f' ({what})' if what else ''}"
+    return replace(decision, exit_code=1, sentence=sentence)
+
+
+def _where(shut: list[Checked]) -> str:
+    """The first few scenarios and partners, so that the last line alone says where to look."""
+    blamed = [item for item in shut if item.status not in (Status.UNKNOWN, Status.MISSING)] or shut
+    places = list(dict.fromkeys(_place(item.result.cell) for item in blamed))
+    return ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+
+
+def _place(cell: Cell) -> str:
+    partners = [name for name in dict.fromkeys(cell.skew) if name != CANDIDATE]
+    name = f"{cell.scenario}.{cell.variant.name}" if cell.variant else cell.scenario
+    if CANDIDATE not in cell.skew:
+        return f"{name} of {partners[0]} itself"
+    return f"{name} with {', '.join(partners)}" if partners else f"{name} alone"

@@ -132,8 +132,7 @@ def _perform(birth: Birth) -> dict[str, Any]:
 def _work(birth: Birth, job: Any) -> dict[str, Any]:
     """Run, leave the process group, check that the payload can travel."""
     module = birth.scenario.module()
-    if getattr(module, "KIND", "group") != "group":
-        job.phase("run")
+    job.phase("rendezvous" if getattr(module, "KIND", "group") == "group" else "run")
     function = getattr(module, birth.function, None)
     payload = (function(job) if function else None) or {}
     job.phase("teardown")

@@ -113,6 +113,14 @@ def raw(tensor: Any) -> bytes:
     return ctypes.string_at(tensor.data_ptr(), size) if size else b""
 
 
+def fill(tensor: Any, data: bytes) -> None:
+    """Write bytes into a contiguous CPU tensor of exactly that size."""
+    if len(data) != tensor.numel() * tensor.element_size():
+        raise ValueError("{} bytes don't fill {}".format(len(data), tuple(tensor.shape)))
+    if data:
+        ctypes.memmove(tensor.data_ptr(), data, len(data))
+
+
 def digest(data: bytes) -> str:
     """Return the sha256 of data, in hex."""
     return hashlib.sha256(data).hexdigest()

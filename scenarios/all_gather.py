@@ -1,0 +1,93 @@
+"""all_gather gives every rank everybody's tensor, in the order of the ranks.
+
+Each rank contributes a tensor that names it, for several dtypes and for sizes 0, 1 and 1025. Oracle: sha256 of the
+tensors' bytes, one digest per place in the result, computed without torch; two ranks swapped is wrong.
+"""
+
+import hashlib
+import struct
+
+KIND = "group"
+WORLD = (2, 100)
+AFTER = ("rendezvous_tcp",)
+NEEDS = ("gloo",)
+
+FORMATS = {"uint8": "B", "int32": "i", "int64": "q", "float16": "e", "float32": "f", "float64": "d"}
+SIZES = (0, 1, 1025)
+
+
+def block(rank):
+    """Seven values that name the rank and fit every dtype exactly."""
+    return [(rank * 2 + i * 17) % 200 + i % 2 for i in range(7)]
+
+
+def cases():
+    """Every dtype and size, in the order in which every rank runs them."""
+    return [(dtype, size) for dtype in FORMATS for size in SIZES]
+
+
+def lacks(job):
+    """Return the dtypes and sizes that this version refuses, in its own words."""
+    import torch
+    import torch.distributed as dist
+
+    job.rendezvous()
+    refused = {}
+    for dtype, size in cases():
+        tensor = torch.zeros(size, dtype=getattr(torch, dtype))
+        try:
+            dist.all_gather([torch.zeros_like(tensor)], tensor)
+        except Exception as error:
+            why = "%s: %s" % (type(error).__name__, (str(error).splitlines() or [""])[0][:200])
+            refused["%s/%d" % (dtype, size)] = why
+    return refused
+
+
+def rank(job):
+    import torch
+    import torch.distributed as dist
+    import torchskew_kit as kit
+
+    job.rendezvous()
+    results = {}
+    for dtype, size in cases():
+        name = "%s/%d" % (dtype, size)
+        if not job.skipped(name):
+            own = kit.patterned(block(job.rank), size, dtype)
+            gathered = [torch.zeros_like(own) for _ in range(job.world_size)]
+            dist.all_gather(gathered, own)
+            results[name] = [kit.digest(kit.raw(tensor)) for tensor in gathered]
+    return {"cases": results}
+
+
+def judge(reports, world):
+    from fnmatch import fnmatchcase
+
+    right = {}
+    for dtype, size in cases():
+        name = "%s/%d" % (dtype, size)
+        if not any(fnmatchcase(name, pattern) for pattern in world.skip):
+            right[name] = [expected(dtype, size, rank) for rank in range(world.size)]
+    wrong = {}
+    for rank, report in enumerate(reports):
+        if report is not None and (report["cases"] != right or not right):
+            wrong[rank] = "; ".join(differ(report["cases"], right)[:4]) or "no case was left"
+    return wrong
+
+
+def expected(dtype, size, rank):
+    """The digest of what one rank contributes."""
+    data = struct.pack("=7" + FORMATS[dtype], *block(rank))
+    return hashlib.sha256((data * (size // 7 + 1))[: size * len(data) // 7]).hexdigest()
+
+
+def differ(got, right):
+    """Every case that differs, with the ranks whose place holds something else."""
+    problems = ["%s was not asked for" % name for name in got if name not in right]
+    for name, digests in right.items():
+        if name not in got:
+            problems.append("%s is missing" % name)
+        elif got[name] != digests:
+            places = [n for n, pair in enumerate(zip(got[name], digests)) if pair[0] != pair[1]]
+            problems.append("%s: %d tensors, wrong at the places of ranks %s" % (name, len(got[name]), places))
+    return problems

@@ -1,0 +1,29 @@
+"""Ranks meet over file:// in a folder that all of them see, without any listening store.
+
+After the rendezvous every rank contributes its own bit to a sum. Oracle: rank and size are those it was started with,
+and the sum holds every bit.
+"""
+
+KIND = "group"
+WORLD = (2, 32)
+RENDEZVOUS = "file"
+NEEDS = ("gloo", "shared folder")
+
+
+def rank(job):
+    import torch
+    import torch.distributed as dist
+
+    job.rendezvous("file://" + job.share + "/rendezvous")
+    bits = torch.tensor([1 << job.rank], dtype=torch.int64)
+    dist.all_reduce(bits)
+    return {"rank": dist.get_rank(), "size": dist.get_world_size(), "bits": int(bits)}
+
+
+def judge(reports, world):
+    wrong = {}
+    for rank, report in enumerate(reports):
+        right = {"rank": rank, "size": world.size, "bits": (1 << world.size) - 1}
+        if report is not None and report != right:
+            wrong[rank] = "%r instead of %r" % (report, right)
+    return wrong

@@ -277,7 +277,7 @@ def _differ(groups: list[dict[str, Any]], name: str, empty: str = "none") -> str
 
 
 def _ranks(text: str) -> str:
-    """ "rank 0" or "ranks 1, 5-9", a long list shortened."""
+    """As in `rank 0` or `ranks 1, 5-9`, a long list shortened."""
     parts = text.split(", ")
     shown = ", ".join(parts[:6]) + (" and %d more" % (len(parts) - 6) if len(parts) > 6 else "")
     return ("rank " if text.isdigit() else "ranks ") + shown
@@ -287,20 +287,18 @@ def _absent(table: dict[str, Any]) -> str:
     who = _ranks(table["missing"]) + " never said hello"
     if not table["knocks"]:
         return who
-    eras = ", ".join("%d of the store era %s" % (count, _era_name(name)) for name, count in table["knocks"].items())
-    return "%s, but stock clients without the guard came instead: %s" % (who, eras)
+    came = ", ".join("%d %s" % (count, SEEN.get(name, name)) for name, count in table["knocks"].items())
+    return "%s, but stock PyTorch without the guard came instead: %s" % (who, came)
 
 
-def _era_name(name: str) -> str:
-    """ "2.2 to 2.4": the releases of a store era."""
-    starts = ["%d.%d" % since for since, _ in TABLE["store"]] + [""]
-    if name not in starts[:-1]:
-        return name
-    following = starts[starts.index(name) + 1]
-    if not following:
-        return name + " and later"
-    major, minor = map(int, following.split("."))
-    return "%s to %s" % (name, "%d.%d" % (major, minor - 1) if minor else "%d.x" % (major - 1))
+# Stock clients and stores by what their bytes give away: 2.0 and 2.1 can't be told apart by them.
+SEEN = {
+    "1.7": "of 1.7 to 1.8",
+    "1.9": "of 1.9 to 2.1",
+    "2.2": "of 2.2 to 2.4",
+    "2.5": "of 2.5 or later",
+    "file": "on the init file",
+}
 
 
 def _by_policy(groups: list[dict[str, Any]], policy: str) -> list[dict[str, str]]:
@@ -807,7 +805,7 @@ class Joiner:
             yield second
 
     def _try(self, port: int, deadline: float, patience: float) -> dict[str, Any] | None:
-        conn = None
+        conn, began = None, time.monotonic()
         try:
             conn, nonces = _open(self.place.host, port, HELLO, min(1.0, max(0.2, patience / 4)))
             conn.sendall(_frame(self.secret, nonces, self.body))
@@ -819,8 +817,8 @@ class Joiner:
             return None
         except (OSError, ValueError) as problem:
             self.trouble = "a guard hung up on this rank (%s)" % problem if conn else "no guard answered"
-            if conn is None and port == self.place.port and not self.seen:
-                self._look(patience)
+            if conn is None and port == self.place.port and not self.seen and self._look(patience)["what"] == "store":
+                self.since = began
             return None
         finally:
             if conn is not None:
@@ -842,15 +840,16 @@ class Joiner:
     def _look(self, patience: float) -> dict[str, Any]:
         found = look(self.place.host, self.place.port, min(0.5, max(0.1, patience / 4)))
         if found["what"] == "store":
-            self.seen, self.since = found, min(self.since, time.monotonic())
+            self.seen = found
         elif found["what"] != "nothing":
             self.seen, self.since = {}, float("inf")
         return found
 
     def _one_sided(self) -> ProtocolVersionError:
-        text = "no guard answers at %s, but a TCPStore of the store era %s (%s): " % (
-            self.place, _era_name(self.seen["era"]), self.seen["backend"])  # fmt: skip
-        return self._refusal("one-sided", text + "rank 0 runs without the guard, or its group formed without this rank")
+        text = (
+            "no guard answers at %s, but a TCPStore %s (%s): rank 0 runs without the guard, or formed its group before"
+        )
+        return self._refusal("one-sided", text % (self.place, SEEN[self.seen["era"]], self.seen["backend"]))
 
     def _missing(self) -> ProtocolVersionError:
         return self._refusal("missing", "rank 0 never answered at %s: %s" % (self.place, self.trouble))
@@ -919,9 +918,10 @@ def _store_before(host: str, port: int, patience: float) -> str:
 # -- Over a shared folder ----------------------------------------------------------------------------------
 def _write(path: str, data: bytes) -> None:
     """Whole or not at all, for readers on any machine."""
-    with open(path + ".part", "wb") as file:
+    part = "%s.%d.part" % (path, os.getpid())
+    with open(part, "wb") as file:
         file.write(data)
-    os.replace(path + ".part", path)
+    os.replace(part, path)
 
 
 def _bytes_of(path: str, most: int) -> bytes:
@@ -971,8 +971,8 @@ class Folder:
         return False
 
     def _gather(self, deadline: float, patience: float) -> dict[str, Any]:
-        for name in os.listdir(self.folder):
-            os.unlink(self._at(name))
+        self._leave(*os.listdir(self.folder))
+        os.makedirs(self.folder, exist_ok=True)
         session, heard = os.urandom(NONCE), {}  # type: bytes, dict[str, dict[str, Any]]
         _write(self._at("session"), session)
         for _ in self._waiting(deadline, patience):
@@ -981,7 +981,7 @@ class Folder:
                 break
             if len(heard) + 1 >= self.place.world:
                 break
-        knocks = {"": 1} if len(heard) + 1 < self.place.world and self._stock() else {}
+        knocks = {"file": 1} if len(heard) + 1 < self.place.world and self._stock() else {}
         table = tabulate([self.mine, *heard.values()], self.policy, knocks)
         table["heard"] = sorted(heard)
         _write(self._at("table"), _frame(self.secret, session, pack_table(table)))
@@ -1004,9 +1004,14 @@ class Folder:
         until = time.monotonic() + 1.0
         while time.monotonic() < until and names & set(os.listdir(self.folder)):
             time.sleep(0.002)
+        self._leave("session", "table")
+
+    def _leave(self, *names: str) -> None:
+        """Remove these files, and the folder when it is empty then."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(self._at(name))
         with contextlib.suppress(OSError):
-            os.unlink(self._at("session"))
-            os.unlink(self._at("table"))
             os.rmdir(self.folder)
 
     def _answer(self, deadline: float, patience: float) -> dict[str, Any]:
@@ -1021,9 +1026,10 @@ class Folder:
                     answered = session
             table = self._table(answered, name)
             if table is not None:
-                os.unlink(self._at(name))
+                self._leave(name)
                 return table
-        table = tabulate([self.mine], self.policy, {"": 1} if self._stock() else {})
+        self._leave(name)
+        table = tabulate([self.mine], self.policy, {"file": 1} if self._stock() else {})
         table["missing"] = "0"
         return table
 
@@ -1102,10 +1108,10 @@ def _seconds(timeout: Any) -> float:
 def exchange(place: Place, mine: dict[str, Any], seconds: float) -> dict[str, Any]:
     """The table of all ranks, the same on each of them; ProtocolVersionError where they may not form a group.
 
-    seconds: until a rank that didn't come counts as missing; a fifth of it (10 s at most) where there is proof
-    that the other side runs without the guard.
+    seconds: until a rank that didn't come counts as missing; 0.15 of it (10 s at most) where there is proof that
+    the other side runs without the guard.
     """
-    deadline, patience = time.monotonic() + seconds, min(0.2 * seconds, 10.0)
+    deadline, patience = time.monotonic() + seconds, min(0.15 * seconds, 10.0)
     secret = os.environ.get("TORCHSKEW_GUARD_SECRET", "").encode()
     policy = os.environ.get("TORCHSKEW_GUARD_POLICY", "era").strip().lower()
     if place.method == "file":

@@ -43,7 +43,7 @@ def make_plan(
     ]
     if not cells:
         raise NothingSelectedError("nothing selected: no scenario fits any skew of the declaration.")
-    return _plan(_ordered(cells, scenarios), runtime, seed)
+    return plan_of(_ordered(cells, scenarios), runtime, seed)
 
 
 def narrow(plan: Plan, only: Iterable[str]) -> Plan:
@@ -55,10 +55,10 @@ def narrow(plan: Plan, only: Iterable[str]) -> Plan:
     if problems:
         raise NothingSelectedError(*problems)
     chosen = [cell for cell in plan.cells if any(fnmatchcase(cell.id, pattern) for pattern in patterns)]
-    return _plan(chosen, plan.runtime, plan.seed)
+    return plan_of(chosen, plan.runtime, plan.seed)
 
 
-def _plan(cells: Sequence[Cell], runtime: str, seed: int) -> Plan:
+def plan_of(cells: Sequence[Cell], runtime: str, seed: int) -> Plan:
     """A plan whose cells need only cells of the same plan: what isn't selected can't block."""
     ids = {cell.id for cell in cells}
     kept = tuple(replace(cell, needs=tuple(need for need in cell.needs if need in ids)) for cell in cells)

@@ -19,15 +19,20 @@ from harness import rows
 from harness.codec import dumps, loads
 from harness.errors import RecordError
 from harness.model import Attempt, Cell, CellResult, Expectation, Plan, Run, RunInfo
-from harness.rows import Past
+from harness.rows import Past, Printed
 
 SCHEMA: Final = "1.0"
 _Row: TypeAlias = dict[str, str | float | None]
 LATEST: Final = "latest"
 _BUSY_SECONDS: Final = 30.0
 _TABLES: Final = Path(__file__).with_name("record.sql")
-_FACTS: Final = "SELECT body, NULL FROM facts WHERE attempt = ? ORDER BY rank"
-_FACTS_WITH_BULK: Final = "SELECT body, bulk FROM facts WHERE attempt = ? ORDER BY rank"
+_FACTS: Final = "SELECT body, NULL, NULL FROM facts WHERE attempt = ? ORDER BY rank"
+_FACTS_WITH_BULK: Final = "SELECT body, printed, payload FROM facts WHERE attempt = ? ORDER BY rank"
+_PRINTED: Final = """SELECT r.cell_id, f.rank, f.printed
+ FROM run JOIN cell c ON c.plan = run.plan JOIN result r ON r.id =
+ (SELECT max(id) FROM result WHERE run_id = run.run_id AND cell_id = c.cell_id AND repeat = 0)
+ JOIN facts f ON f.attempt = r.judged
+ WHERE run.run_id = ? AND f.printed IS NOT NULL ORDER BY c.position, f.rank"""
 _NEWEST: Final = """SELECT r.cell_id, r.attempts, r.body, c.body
  FROM run JOIN cell c ON c.plan = run.plan JOIN result r ON r.id =
  (SELECT max(id) FROM result WHERE run_id = run.run_id AND cell_id = c.cell_id AND repeat = ?)
@@ -135,6 +140,7 @@ class Record:
             row: _Row = {"run_id": run_id, "cell_id": cell_id, "repeat": repeat, "verdict": str(result.verdict)}
             row |= {"outcomes": ",".join(result.outcomes), "seconds": result.seconds, "at": _now()}
             row |= {"cached": int(result.cached), "key": result.key, "attempts": ids}
+            row |= {"judged": int(ids.rpartition(",")[2]) if ids else None}
             _insert(sql, "result", **row, body=rows.of_result(result))
         return rows.light(result)
 
@@ -188,6 +194,12 @@ class Record:
     def results(self, run_id: str = LATEST, *, bulk: bool = False) -> Iterator[CellResult]:
         """The newest result of every cell, in the plan's order, one at a time; bulk as in `load`."""
         return self._results(self.resolve(run_id), {}, bulk=bulk)
+
+    def printed(self, run_id: str = LATEST) -> Iterator[Printed]:
+        """What the judged ranks of a run printed, in the plan's order, one at a time."""
+        with self._reading() as reader:
+            for row in reader.execute(_PRINTED, (self.resolve(run_id),)):
+                yield rows.to_printed(*row)
 
     def result(self, run_id: str, cell_id: str, *, repeat: int = 0) -> CellResult | None:
         """One cell's newest result with everything in it."""
@@ -366,7 +378,7 @@ def _store_attempt(sql: sqlite3.Connection, run_id: str, cell_id: str, attempt: 
     tried: _Row = {"number": attempt.number, "seconds": attempt.seconds, "fault": attempt.fault}
     number = _insert(sql, "attempt", run_id=run_id, cell_id=cell_id, **tried, at=_now())
     ranks = [(number, facts.rank, *rows.of_facts(facts)) for facts in attempt.ranks]
-    sql.executemany("INSERT INTO facts (attempt, rank, body, bulk) VALUES (?, ?, ?, ?)", ranks)
+    sql.executemany("INSERT INTO facts (attempt, rank, body, printed, payload) VALUES (?, ?, ?, ?, ?)", ranks)
     return number
 
 
@@ -384,7 +396,7 @@ def _attempts(reader: sqlite3.Connection, ids: str, where: str, *, bulk: bool, n
             "SELECT number, seconds, fault FROM attempt WHERE id = ?", (identity,)
         ).fetchone() or (0, 0.0, "the record lost this attempt")
         found = reader.execute(_FACTS_WITH_BULK if bulk else _FACTS, (identity,))
-        ranks = tuple(rows.to_facts(body, packed, where, newer=newer) for body, packed in found)
+        ranks = tuple(rows.to_facts(body, printed, payload, where, newer=newer) for body, printed, payload in found)
         tried.append(Attempt(number=number, ranks=ranks, seconds=seconds, fault=fault))
     return tuple(tried)
 

@@ -53,8 +53,9 @@ CREATE INDEX IF NOT EXISTS attempt_of_cell ON attempt (run_id, cell_id);
 CREATE TABLE IF NOT EXISTS facts (
     attempt INTEGER NOT NULL REFERENCES attempt (id),
     rank INTEGER NOT NULL,
-    body TEXT NOT NULL,                      -- RankFacts as JSON, without what stands in bulk
-    bulk BLOB,                               -- log, stacks and payload: JSON, zlib; only read when asked for
+    body TEXT NOT NULL,                      -- RankFacts as JSON, without what stands in the next two
+    printed BLOB,                            -- log and stacks: JSON, zlib; only read when asked for
+    payload BLOB,                            -- what the scenario reported: JSON, zlib
     PRIMARY KEY (attempt, rank)
 );
 
@@ -69,6 +70,7 @@ CREATE TABLE IF NOT EXISTS result (
     cached INTEGER NOT NULL,
     key TEXT NOT NULL,                       -- content key; a cached result shares its origin's attempts
     attempts TEXT NOT NULL,                  -- ids, comma separated
+    judged INTEGER REFERENCES attempt (id),  -- the last of them
     at TEXT NOT NULL,
     body TEXT NOT NULL                       -- CellResult as JSON, without cell and attempts
 );

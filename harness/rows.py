@@ -12,7 +12,17 @@ from harness.codec import decode, dumps, encode, loads
 from harness.errors import RecordError
 from harness.model import Attempt, Cell, CellResult, Expectation, Json, Outcome, Plan, RankFacts, Verdict
 
-_BULK: Final = ("log", "stacks", "payload")
+_PRINTED: Final = ("log", "stacks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """What one rank of a cell printed, and its stacks where it had to be stopped."""
+
+    cell_id: str
+    rank: int
+    log: str = ""
+    stacks: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +67,24 @@ def to_plan(head: str, cells: tuple[Cell, ...], where: str, *, newer: bool) -> P
     return replace(loads(Plan, head, where, newer=newer), cells=cells)
 
 
-def of_facts(facts: RankFacts) -> tuple[str, bytes | None]:
-    """A rank's body and, compressed, its bulk: log, stacks and payload; None where they are empty."""
-    bulk = {name: encode(getattr(facts, name)) for name in _BULK if getattr(facts, name)}
-    body = dumps(replace(facts, log="", stacks="", payload={}))
-    return body, zlib.compress(json.dumps(bulk).encode()) if bulk else None
+def of_facts(facts: RankFacts) -> tuple[str, bytes | None, bytes | None]:
+    """A rank's body and, compressed, what it printed and its payload; None where that is empty."""
+    printed: dict[str, Json] = {name: getattr(facts, name) for name in _PRINTED if getattr(facts, name)}
+    payload = cast("dict[str, Json]", encode(facts.payload))
+    return dumps(replace(facts, log="", stacks="", payload={})), _packed(printed), _packed(payload)
 
 
-def to_facts(body: str, bulk: bytes | None, where: str, *, newer: bool) -> RankFacts:
-    """The facts of a rank; without bulk when that is None."""
+def to_facts(body: str, printed: bytes | None, payload: bytes | None, where: str, *, newer: bool) -> RankFacts:
+    """The facts of a rank; without what is None."""
     value = _mapping(body, where)
-    if bulk is not None:
-        try:
-            value |= _mapping(zlib.decompress(bulk), where)
-        except zlib.error as error:
-            raise RecordError(f"{where}: its log can't be unpacked ({error}). The record was damaged.") from None
+    value |= _unpacked(printed, where) if printed else {}
+    value |= {"payload": _unpacked(payload, where)} if payload else {}
     return decode(RankFacts, value, where, newer=newer)
+
+
+def to_printed(cell_id: str, rank: int, printed: bytes) -> Printed:
+    """What a rank printed, from its column."""
+    return decode(Printed, _unpacked(printed, cell_id) | {"cell_id": cell_id, "rank": rank}, cell_id)
 
 
 def light(result: CellResult) -> CellResult:
@@ -113,6 +125,17 @@ def to_past(row: tuple[str, str, int, str, str, float, int, str, str]) -> Past:
 
 # Stands in for a cell that was read already, so that a result's body is checked like every other record.
 _BARE: Final[Json] = {"id": "", "scenario": "", "skew": [], "runtime": ""}
+
+
+def _packed(value: dict[str, Json]) -> bytes | None:
+    return zlib.compress(json.dumps(value).encode()) if value else None
+
+
+def _unpacked(data: bytes, where: str) -> dict[str, Json]:
+    try:
+        return _mapping(zlib.decompress(data), where)
+    except zlib.error as error:
+        raise RecordError(f"{where}: its log can't be unpacked ({error}). The record was damaged.") from None
 
 
 def _mapping(text: str | bytes, where: str) -> dict[str, Json]:

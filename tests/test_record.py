@@ -59,6 +59,13 @@ def test_logs_are_only_read_when_asked_for(record, run):
     assert any(facts.log for result in record.results(bulk=True) for facts in result.ranks)
 
 
+def test_what_ranks_printed_is_read_without_the_rest(record, run):
+    keep(record, run)
+    printed = {(one.cell_id, one.rank): one.log for one in record.printed()}
+    ranks = [(result.cell.id, facts) for result in run.results for facts in result.ranks]
+    assert printed == {(cell_id, facts.rank): facts.log for cell_id, facts in ranks if facts.log}
+
+
 def test_results_come_in_the_order_of_the_plan_whatever_order_they_were_written_in(record, run):
     keep(record, run, tuple(reversed(run.results)))
     assert [result.cell.id for result in record.results()] == [cell.id for cell in run.plan.cells]
@@ -259,7 +266,7 @@ def test_an_unknown_field_without_a_newer_writer_is_damage(path, run):
 
 def test_damaged_rows_name_the_cell(record, run):
     keep(record, run)
-    record._connection.execute("UPDATE facts SET bulk = x'00' WHERE bulk IS NOT NULL")
+    record._connection.execute("UPDATE facts SET printed = x'00' WHERE printed IS NOT NULL")
     with pytest.raises(RecordError, match=r"docker: its log can't be unpacked"):
         record.load(bulk=True)
     record._connection.execute("UPDATE result SET body = '[]'")
@@ -322,7 +329,8 @@ def unprivileged():
 @pytest.fixture
 def sealed(run):
     """A finished record in a folder that can't be written to."""
-    with tempfile.TemporaryDirectory() as folder:
+    # Not below pytest's own folder: that is closed to everybody else.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         path = Path(folder, "record.sqlite")
         with Record.open(path) as record:
             keep(record, run)

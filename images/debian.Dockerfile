@@ -8,7 +8,7 @@ LABEL torchskew.owner=${OWNER} torchskew.host=${HOST} torchskew.stage=made
 COPY apt /etc/apt/
 ARG PACKAGES
 RUN if [ -s /etc/apt/sources.list ]; then rm -rf /etc/apt/sources.list.d; fi \
- && apt-get update \
+ && apt-get update --error-on=any \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ${PACKAGES} \
  && apt-get clean \
  && rm -rf /var/lib/apt/lists/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/* /usr/share/info/* \

@@ -50,9 +50,9 @@ def make(daemon: ImageDaemon, wanted: Wanted, say: Say) -> tuple[str, str]:
             raise
         except HarnessError as error:
             failed.append(f"{name}: {error}")
-    ways = "; ".join(f"({number}) {text}" for number, text in enumerate(failed, 1))
+    ways = "; ".join(f"({number}) {text.rstrip('.')}" for number, text in enumerate(failed, 1))
     raise ProvisionError(
-        f"no image of Debian {wanted.suite.name} could be made. {ways}. Mend any one of these: put {wanted.base} into "
+        f"no image of Debian {wanted.suite.name} could be made: {ways}. Mend any one of these: put {wanted.base} into "
         f"the daemon (`docker load`), let it reach a registry, or install mmdebstrap here with a mirror that answers."
     )
 
@@ -89,7 +89,7 @@ def _bootstrapped(daemon: ImageDaemon, wanted: Wanted, say: Say) -> tuple[str, s
         except DaemonGoneError:
             raise
         except HarnessError as error:
-            failed.append(str(error))
+            failed.append(f"{error} (mirror {mirror.shown})")
     raise ProvisionError("; ".join(failed))
 
 
@@ -100,8 +100,11 @@ def _by_mmdebstrap(daemon: ImageDaemon, wanted: Wanted, mirror: Mirror, say: Say
 
 def _by_debootstrap(daemon: ImageDaemon, wanted: Wanted, mirror: Mirror, say: Say) -> str:
     tag = f"torchskew/bootstrap:{wanted.suite.name}"
-    base = daemon.load_root(bootstrap.debootstrap_tar(wanted.suite, mirror, say), tag, {})
-    return _built(daemon, wanted, base, say)
+    daemon.load_root(bootstrap.debootstrap_tar(wanted.suite, mirror, say), tag, {})
+    try:
+        return _built(daemon, wanted, tag, say)
+    finally:
+        daemon.remove_image(tag)
 
 
 def _built(daemon: ImageDaemon, wanted: Wanted, base: str, say: Say) -> str:

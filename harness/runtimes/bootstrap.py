@@ -59,10 +59,13 @@ def debootstrap_tar(suite: Suite, mirror: Mirror, say: Say) -> Iterator[bytes]:
     if os.geteuid() != 0:
         raise ProvisionError("debootstrap needs root. Install mmdebstrap, which does not.")
     with tempfile.TemporaryDirectory(prefix="torchskew-") as folder:
-        command = [*_guarded("debootstrap"), "--variant=minbase", suite.name, folder, mirror.uri]
+        command = [*_guarded("debootstrap"), "--variant=minbase"]
+        command += [f"--keyring={mirror.signed_by}"] if mirror.signed_by else []
+        command += [suite.name, folder, mirror.uri]
         if not (_SCRIPTS / suite.name).exists():
             command.append(str(_SCRIPTS / "sid"))  # a suite younger than the tool
-        for _ in _streamed(command, say):
+        # It says everything on standard output, errors too.
+        for _ in _streamed(["sh", "-c", 'exec "$@" >&2', "sh", *command], say):
             pass
         yield from tarring.streamed(tarring.folder(Path(folder)))
 
@@ -113,11 +116,12 @@ def _read_words(process: subprocess.Popen[bytes], say: Say, last: deque[str]) ->
         line = raw.decode(errors="replace").strip()
         if line:
             last.append(line)
-        if line.startswith("I: ") and "tempdir" not in line:
+        if line.startswith("I: ") and line.endswith("..."):
             say(line.removeprefix("I: ").rstrip("."))
 
 
 def _last_words(command: Sequence[str], code: int, last: Sequence[str]) -> str:
     tool = next(part for part in command if part in TOOLS)
-    errors = [line for line in last if line.startswith(("E:", "Err:", "W:"))] or list(last)
-    return f"{tool} ended with {code}: {' '.join(errors[-3:]) or 'without a word'}"
+    errors = [line for line in last if line.startswith(("E:", "Err:")) and "mmdebstrap failed" not in line]
+    errors = errors or list(last)
+    return f"{tool} ended with {code}: {'; '.join(errors[-3:]) or 'without a word'}"

@@ -28,10 +28,14 @@ _PERMANENT = re.compile(
 
 
 class DaemonError(MachineError):
-    """The engine refused or did not answer. transient: the same call may succeed a moment later."""
+    """The engine refused or did not answer. transient: the same call may succeed a moment later.
 
-    def __init__(self, text: str, *, transient: bool = False) -> None:
+    reason: its own words, without what we asked.
+    """
+
+    def __init__(self, text: str, *, reason: str = "", transient: bool = False) -> None:
         super().__init__(text)
+        self.reason = (reason or text).rstrip(".")
         self.transient = transient
 
 
@@ -86,6 +90,9 @@ class ImageDaemon(Protocol):
 
     def build(self, context: Iterable[bytes], tag: str, labels: Mapping[str, str], args: Mapping[str, str]) -> str:
         """Id of an image built from a tar with a Dockerfile in it; the host's network is the build's."""
+
+    def remove_image(self, image: str) -> None:
+        """Remove an image that no container uses."""
 
     def ask(self, image: str, command: Sequence[str]) -> str:
         """Standard output of one command in a container without network; at most 120 s."""

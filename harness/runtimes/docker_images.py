@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -71,9 +72,11 @@ class DockerImages(DockerLink):
                 nocache=True,
                 decode=True,
             )
-            for _ in _checked(events):
-                pass
-            self._forget_stages(api, args.get("OWNER"))
+            try:
+                for _ in _checked(events):
+                    pass
+            finally:
+                self._forget_stages(api, args.get("OWNER"))
             return str(api.inspect_image(tag)["Id"])
 
     def ask(self, image: str, command: Sequence[str]) -> str:
@@ -110,12 +113,12 @@ class DockerImages(DockerLink):
 
 
 def _checked(events: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The events, until one is an error."""
-    last = ""
+    """The events, until one is an error; the last words before it say more than the error itself."""
+    words: deque[str] = deque(maxlen=6)
     for event in events:
-        last = str(event.get("stream", "")).strip() or last
+        words.extend(line.strip() for line in str(event.get("stream", "")).splitlines() if line.strip())
         if "error" in event:
-            text = str(event["error"])
-            shown = f"{text} ({last})" if last and last not in text else text
-            raise DaemonError(f"{shown}.", transient=is_transient(text))
+            text = str(event["error"]).rstrip(".")
+            last = [word for word in words if word.startswith(("E:", "ERROR", "error"))] or list(words)[-1:]
+            raise DaemonError("; ".join([text, *last]), transient=is_transient(text))
         yield event

@@ -67,7 +67,8 @@ class DockerLink:
         except link.refusal as error:
             if getattr(error, "status_code", None) not in missing:
                 text = str(getattr(error, "explanation", None) or error)
-                raise DaemonError(f"docker can't {what}: {text}.", transient=is_transient(text)) from error
+                why = f"docker can't {what}: {text.rstrip('.')}."
+                raise DaemonError(why, reason=text, transient=is_transient(text)) from error
         except link.silences as error:
             why = f"the Docker daemon at {self.url} stopped answering ({what}): {_root(error)}"
             raise DaemonGoneError(f"{why}. {_MEND}") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError, HarnessError, ProvisionError
 from harness.model import Environment, Source, SourceKind, Version
-from harness.runtimes import bases, bootstrap, facts, lock, pulling, tarring, wheels
+from harness.runtimes import bases, facts, lock, pulling, tarring, wheels
 from harness.runtimes.base import Progress
 from harness.runtimes.daemon import ImageDaemon
 from harness.runtimes.pulling import Say
@@ -20,6 +20,8 @@ from harness.runtimes.suites import Suite, images_folder, load_suites, suite
 
 RECIPE = "torchskew.recipe"  # label: digest of everything an image of ours was made from
 DEFAULT_PYTHON = "3.11"
+_FORMAT = "1"  # part of every recipe: raise it when templates or ways change what an image holds
+_BEFORE = "built before"
 _TORCH = ("python3-torch",)
 _PYTHON = ("python3",)
 # Unpacking is one core's work and the mirror's patience is finite.
@@ -88,7 +90,7 @@ class Images:
     def _debian(self, of: Suite, packages: Sequence[str], say: Say) -> Made:
         """An image of a suite with these packages, reused when its recipe was followed before."""
         template = (images_folder() / "debian.Dockerfile").read_text()
-        recipe = _digest("debian", of.name, *packages, template, *bootstrap.DROPPED)
+        recipe = _digest(_FORMAT, "debian", of.name, *packages)
         tag = f"torchskew/{packages[0]}:{of.name}"
 
         def make() -> Made:
@@ -107,7 +109,7 @@ class Images:
             raise ConfigError(f"no Debian suite here has Python {python}. Write python = one of {known}.")
         template = (images_folder() / "pip.Dockerfile").read_text()
         base = self._debian(of, _PYTHON, say)
-        recipe = _digest("pip", base.image, template, *wheels.inputs(source))
+        recipe = _digest(_FORMAT, "pip", base.image, *wheels.inputs(source))
 
         def make() -> Made:
             args = {"BASE": base.image, "PYTHON": of.python}
@@ -117,7 +119,7 @@ class Images:
                     tarring.text("Dockerfile", template), tarring.folder(site, "site", owned_by_root=True)
                 )
                 labels = _labels(recipe, f"pip {source.value}")
-                image = self._daemon.build(tarring.streamed(writer), f"torchskew/{_name(source)}", labels, args)
+                image = self._daemon.build(tarring.streamed(writer), f"torchskew/{_name(source)}:{recipe[:12]}", labels, args)
             return Made(image=image, way=f"built from wheels on Debian {of.name}", recipe=recipe)
 
         return self._once(recipe, make, say)
@@ -127,7 +129,7 @@ class Images:
         with lock.held(recipe):
             image = self._daemon.find(f"{RECIPE}={recipe}")
             if image is not None:
-                return Made(image=image, way="built before", recipe=recipe)
+                return Made(image=image, way=_BEFORE, recipe=recipe)
             say("waiting for a turn")
             with _SLOTS:
                 return make()
@@ -138,10 +140,11 @@ class Images:
         if known is not None and known.image == made.image:
             return known
         told = facts.ask(self._daemon, made.image)
+        same = known is not None and made.way == _BEFORE and known.recipe == made.recipe
         entry = lock.Entry(
             image=made.image,
             recipe=made.recipe,
-            made=made.way,
+            made=known.made if known and same else made.way,
             date=datetime.now(UTC).strftime("%Y-%m-%d"),
             torch=told.torch,
             git_version=told.git_version,
@@ -154,9 +157,10 @@ class Images:
 
 
 def _name(source: Source) -> str:
-    """The source as a word that tags and lock entries may carry, like `debian-trixie`."""
-    word = re.sub(r"[^a-z0-9]+", "-", f"{source.kind}-{source.value}".lower()).strip("-")
-    return word[:60] + (f"-py{source.python}" if source.python else "")
+    """The source as a word that tags and lock entries may carry, like `debian-trixie`; other inputs, other word."""
+    word = re.sub(r"[^a-z0-9]+", "-", f"{source.kind}-{source.value}".lower()).strip("-")[-50:].lstrip("-")
+    more = [part for part in (source.python, source.index, *source.requires) if part]
+    return f"{word}-{_digest(*more)[:8]}" if more else word
 
 
 def _labels(recipe: str, content: str) -> dict[str, str]:

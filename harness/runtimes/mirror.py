@@ -25,6 +25,11 @@ class Mirror:
     uri: str
     signed_by: str | None = None
 
+    @property
+    def shown(self) -> str:
+        """Its address without a user's name and password."""
+        return re.sub(r"//[^/@]*@", "//", self.uri)
+
     def line(self, suite: str) -> str:
         """The line of a sources.list for a suite."""
         options = f"[signed-by={self.signed_by}] " if self.signed_by else ""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 ATTEMPTS = 4
-LONGEST = 8.0  # seconds between two attempts
+_FIRST, _LONGEST, _JITTER = 0.5, 8.0, 1.0  # seconds between two attempts
 _UNREACHABLE = (
     "The registry can't be reached from the daemon's machine: check its network, DNS and proxy, or load the image "
     "there (`docker load`)."
@@ -50,7 +50,7 @@ def pull(daemon: ImageDaemon, reference: str, say: Say) -> str:
 
     retrying = Retrying(
         stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_exponential_jitter(initial=0.5, max=LONGEST),
+        wait=wait_exponential_jitter(initial=_FIRST, max=_LONGEST, jitter=_JITTER),
         retry=retry_if_exception(lambda error: isinstance(error, DaemonError) and error.transient),
         before_sleep=before_sleep,
         reraise=True,
@@ -62,7 +62,7 @@ def pull(daemon: ImageDaemon, reference: str, say: Say) -> str:
         raise
     except DaemonError as error:
         tried = f" in {len(attempts) + 1} attempts" if attempts else ""
-        raise ProvisionError(f"{reference} can't be pulled{tried}: {error} {_mend(str(error))}") from error
+        raise ProvisionError(f"{reference} can't be pulled{tried}: {error.reason}. {_mend(error.reason)}") from error
 
 
 def _mend(text: str) -> str:

@@ -43,7 +43,7 @@ def unpacked(source: Source, suite: Suite, machine: str, say: Say) -> Iterator[P
     folder = cache_folder() / "sites"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as site:
-        command = ["pip", "install", "--target", site, "--python-version", suite.python]
+        command = ["pip", "install", "--quiet", "--target", site, "--python-version", suite.python]
         command += ["--python-platform", f"{machine}-{_GLIBC}", "--only-binary", ":all:"]
         if source.index:
             command += ["--index", source.index, "--index-strategy", "unsafe-best-match"]

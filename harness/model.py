@@ -331,12 +331,16 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the run came to: every planned cell checked, problems in words, and the exit code."""
+    """What the run came to: every planned cell checked, problems in words, and the exit code.
+
+    difference: what changed since the run it was compared with, as text; empty when it was compared with none.
+    """
 
     checked: tuple[Checked, ...]
     problems: tuple[str, ...]
     exit_code: int
     sentence: str
+    difference: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

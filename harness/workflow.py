@@ -62,6 +62,11 @@ class Options:
     colour: bool = False
     command: str = "torchskew matrix"
 
+    @property
+    def name(self) -> str:
+        """The command without its options."""
+        return " ".join(self.command.split()[:2])
+
 
 @dataclass(slots=True, kw_only=True)
 class Work:
@@ -82,6 +87,7 @@ class Work:
     record: Record = field(init=False)
     info: RunInfo = field(init=False)
     results: dict[str, CellResult] = field(default_factory=dict)
+    repetition: int = 0
     decision: Decision = field(init=False)
     exit_code: int | None = None
 
@@ -103,7 +109,7 @@ def choose_runtime(work: Work) -> None:
         if name == "docker" and (problem := runtime_named("docker").answers()):
             raise MachineError(f"docker: no engine answers: {problem} Start it, or use --runtime venv.")
     work.runtime, work.why = runtime_named(name), why
-    work.watch.say(f"torchskew matrix · {work.runtime.describe()} ({why}) · seed {work.options.seed}")
+    work.watch.say(f"{work.options.name} · {work.runtime.describe()} ({why}) · seed {work.options.seed}")
 
 
 def sweep(work: Work) -> None:
@@ -227,7 +233,7 @@ def _key(work: Work, cell: Cell) -> str:
 
 def _keep(work: Work, result: CellResult) -> None:
     work.results[result.cell.id] = result
-    work.record.write(work.info.run_id, result)
+    work.record.write(work.info.run_id, result, repeat=work.repetition)
 
 
 def run(work: Work) -> None:
@@ -254,7 +260,7 @@ def run(work: Work) -> None:
                 _keep(work, replace(result, key=_key(work, result.cell)) if ran else result)
         except KeyboardInterrupt:
             done = f"{len(work.results)} of {len(work.plan.cells)} cells are in the record"
-            raise InterruptedRunError(f"interrupted: {done}; `torchskew matrix --resume` runs the rest.") from None
+            raise InterruptedRunError(f"interrupted: {done}; `{work.options.name} --resume` runs the rest.") from None
 
 
 def finish_record(work: Work) -> None:

@@ -57,7 +57,8 @@ def share(item: Checked) -> str:
         return "unknown"
     if view.shut(item):
         return "bad"
-    if item.status is Status.KNOWN_FAILURE:
+    told = item.status in (Status.KNOWN_FLAKY, Status.NOT_JUDGED) and item.result.verdict is Verdict.FAIL
+    if told or item.status is Status.KNOWN_FAILURE:
         return "known"
     by_verdict = {Verdict.BLOCKED: "blocked", Verdict.UNSUPPORTED: "unsupported"}
     return by_verdict.get(item.result.verdict, "pass")

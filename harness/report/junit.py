@@ -1,4 +1,8 @@
-"""Writes JUnit XML as GitHub's and Jenkins' readers take it: known failures skipped, regressions failed."""
+"""Writes JUnit XML as GitHub's and Jenkins' readers take it: known failures skipped, regressions failed.
+
+Valid by the schema that Jenkins' xUnit plugin checks (junit-10.xsd). That allows properties on a suite only, so
+the facts of ranks stand as `name=value` lines in a case's standard output.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,13 @@ from harness.report.logs import Logs
 
 # XML 1.0 has no way to write these, not even escaped; a rank may print any of them.
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_FAILURES: Final = (Status.REGRESSION, Status.FAILS_DIFFERENTLY, Status.UNEXPECTED_PASS, Status.EXPIRED)
+_FAILURES: Final = (
+    Status.REGRESSION,
+    Status.FAILS_DIFFERENTLY,
+    Status.UNEXPECTED_PASS,
+    Status.FLAKY,
+    Status.EXPIRED,
+)
 _ERRORS: Final = (Status.UNKNOWN, Status.MISSING)
 
 
@@ -28,6 +38,7 @@ def write_junit(run: Run, decision: Decision, logs: Logs, path: Path) -> None:
         file.write(_open("testsuites", "torchskew", decision.checked, len(decision.problems)))
         for name, items in suites.items():
             file.write(_open("testsuite", f"torchskew.{name}", items, 0, timestamp=run.info.started[:19]))
+            file.write(_head(run))
             for item in items:
                 file.write(ET.tostring(_case(item, name, logs), encoding="unicode") + "\n")
             file.write("</testsuite>\n")
@@ -53,28 +64,36 @@ def _open(tag: str, name: str, items: Iterable[Checked], problems: int, **more: 
     return text.removesuffix(" />") + ">\n"
 
 
+def _head(run: Run) -> str:
+    """What the whole run has in common."""
+    info, properties = run.info, ET.Element("properties")
+    named = {"run_id": info.run_id, "runtime": info.runtime, "seed": str(info.seed), "plan": info.plan_digest}
+    for name, value in {**named, **{f"version.{key}": value for key, value in info.environments.items()}}.items():
+        ET.SubElement(properties, "property", {"name": name, "value": _clean(value)})
+    return ET.tostring(properties, encoding="unicode") + "\n"
+
+
 def _kind(item: Checked) -> str:
     """What a reader of JUnit calls it; "" for a plain pass."""
     if item.status in _FAILURES:
         return "failure"
     if item.status in _ERRORS:
         return "error"
-    skipped = item.status in (Status.KNOWN_FAILURE, Status.NOT_JUDGED)
+    skipped = item.status in (Status.KNOWN_FAILURE, Status.KNOWN_FLAKY, Status.NOT_JUDGED)
     return "skipped" if skipped or item.result.verdict in view.SILENT else ""
 
 
 def _case(item: Checked, suite: str, logs: Logs) -> ET.Element:
-    """One cell. Order of the children as the schema of Jenkins wants it."""
+    """One cell."""
     result = item.result
     where = {"classname": f"torchskew.{suite}", "name": _clean(result.cell.id), "time": f"{result.seconds:.3f}"}
     case = ET.Element("testcase", where)
-    properties = ET.SubElement(case, "properties")
-    for name, value in _properties(item, logs):
-        ET.SubElement(properties, "property", {"name": name, "value": _clean(value)})
     if kind := _kind(item):
         said = ET.SubElement(case, kind, {"type": str(item.status), "message": _clean(_message(item))})
         if kind != "skipped":
             said.text = _clean(_story(item, logs))
+    lines = (f"{name}={value}" for name, value in _facts(item, logs))
+    ET.SubElement(case, "system-out").text = _clean("\n".join(lines))
     return case
 
 
@@ -83,6 +102,8 @@ def _message(item: Checked) -> str:
     result, entry = item.result, item.expectation
     if item.status is Status.KNOWN_FAILURE and entry:
         return f"known failure: {entry.reason}{f' ({entry.link})' if entry.link else ''}"
+    if item.status is Status.KNOWN_FLAKY and entry:
+        return f"known to flake until {entry.until}: {entry.reason}. This time: {result.reason}"
     if _kind(item) == "skipped":
         return f"{result.verdict.lower()}: {result.reason}"
     return f"expected {view.expected_words(item)}, got {result.verdict} ({view.words(result)}): {result.reason}"
@@ -101,7 +122,7 @@ def _story(item: Checked, logs: Logs) -> str:
     return "\n".join(lines)
 
 
-def _properties(item: Checked, logs: Logs) -> Iterable[tuple[str, str]]:
+def _facts(item: Checked, logs: Logs) -> Iterable[tuple[str, str]]:
     """Facts by name, rank by rank; readers show them beside the case."""
     result = item.result
     yield "verdict", result.verdict

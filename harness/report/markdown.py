@@ -47,6 +47,8 @@ def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     yield f"## {'✅' if decision.exit_code == 0 else '❌'} torchskew: {_safe(decision.sentence)}"
     yield f"`{accounting(view.tally(run, decision))}`"
     yield f"{_safe(info.runtime)} ({_safe(info.runtime_why)}) · seed {info.seed} · run `{info.run_id}`"
+    if decision.difference:
+        yield f"### What changed\n{_fenced(decision.difference)}"
     if decision.problems:
         yield "### Problems\n" + "\n".join(f"- {_safe(problem)}" for problem in decision.problems)
     found = view.unexpected(decision)

@@ -27,6 +27,7 @@ _TITLES: Final = {
     Status.REGRESSION: "regression",
     Status.FAILS_DIFFERENTLY: "fails differently",
     Status.UNEXPECTED_PASS: "unexpected pass",
+    Status.FLAKY: "flaky",
     Status.EXPIRED: "expired expectation",
     Status.UNKNOWN: "unknown",
     Status.MISSING: "never ran",
@@ -62,11 +63,13 @@ def render(
     look = look or Look(colour=colour)
     logs = paths.logs if paths else Logs()
     blocks = [
-        *_tables(view.tables(run, decision), look),
+        _changed(decision),
+        *([] if decision.difference else _tables(view.tables(run, decision), look)),
         _legend(decision),
         _unexpected(decision, logs, look),
         _surprises(decision, look),
         _known(decision, look),
+        _flaky(decision, look),
         _end(run, decision, paths, look),
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -87,6 +90,7 @@ def head(run: Run) -> str:
 def accounting(counts: view.Tally) -> str:
     """Planned = the sum, always; what does not add up is named."""
     fails = f"{counts.known} known, {counts.regressions} {'regression' if counts.regressions == 1 else 'regressions'}"
+    fails += f", {counts.apart} flaky or not judged" if counts.apart else ""
     passes = counts.statuses.get(Status.UNEXPECTED_PASS, 0)
     parts = [
         f"{counts.verdicts[Verdict.PASS]} pass{f' ({passes} unexpected)' if passes else ''}",
@@ -248,6 +252,22 @@ def _surprises(decision: Decision, look: Look) -> str:
         lines.append(f"{result.cell.id}   predicted {predicted}, observed {view.observed_words(result)}")
         lines.append(f"rerun: {view.rerun_command(result.cell)}")
     return _list("surprises", len(found), [*lines, *_more(len(found), look)])
+
+
+def _changed(decision: Decision) -> str:
+    """What changed since the run that this one is compared with; then nothing needs a table of the rest."""
+    return f"changed\n{decision.difference}" if decision.difference else ""
+
+
+def _flaky(decision: Decision, look: Look) -> str:
+    """Cells that failed and are known to flake, with the reason and until when that is accepted."""
+    found = view.flaky(decision)
+    lines = []
+    for item in found[: look.most]:
+        entry = item.expectation
+        why = f"{_one_line(entry.reason)} (until {entry.until})" if entry else ""
+        lines.append(f"{item.result.cell.id}   {_one_line(item.result.reason)}; {why}")
+    return _list("flaky", len(found), [*lines, *_more(len(found), look)])
 
 
 def _known(decision: Decision, look: Look) -> str:

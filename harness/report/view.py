@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from typing import Final
@@ -42,17 +43,24 @@ SILENT: Final[Mapping[Verdict, str]] = {
     Verdict.UNSUPPORTED: "n/a",
 }
 _SPELLED_OUT: Final = 4  # ranks; larger worlds are shown as OK*7/TIME
+_APART: Final = (Status.FLAKY, Status.KNOWN_FLAKY, Status.UNKNOWN, Status.NOT_JUDGED)
+# What runs a cell again, without the selection; a gate or another declaration sets its own.
+RERUN: ContextVar[str] = ContextVar("RERUN", default="torchskew matrix")
 _LONGEST_NAME: Final = 180  # of a log's folder: file systems allow 255 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """How the planned cells came out; planned is what the plan holds, not a sum."""
+    """How the planned cells came out; planned is what the plan holds, not a sum.
+
+    apart: failures that are held against nobody: flaky cells, a gate's controls and its base.
+    """
 
     planned: int
     verdicts: Mapping[Verdict, int]
     statuses: Mapping[Status, int]
     cached: int
+    apart: int = 0
 
     @property
     def known(self) -> int:
@@ -62,7 +70,7 @@ class Tally:
     @property
     def regressions(self) -> int:
         """Failures that no expectation names as they are."""
-        return self.verdicts[Verdict.FAIL] - self.known
+        return self.verdicts[Verdict.FAIL] - self.known - self.apart
 
     @property
     def missing(self) -> int:
@@ -92,6 +100,7 @@ def tally(run: Run, decision: Decision) -> Tally:
         verdicts={verdict: verdicts[verdict] for verdict in Verdict},
         statuses=Counter(item.status for item in decision.checked),
         cached=sum(item.result.cached for item in decision.checked),
+        apart=sum(item.result.verdict is Verdict.FAIL and item.status in _APART for item in decision.checked),
     )
 
 
@@ -106,11 +115,17 @@ def unexpected(decision: Decision) -> tuple[Checked, ...]:
         Status.REGRESSION,
         Status.FAILS_DIFFERENTLY,
         Status.UNEXPECTED_PASS,
+        Status.FLAKY,
         Status.EXPIRED,
         Status.UNKNOWN,
         Status.MISSING,
     )
     return tuple(sorted(filter(shut, decision.checked), key=lambda item: order.index(item.status)))
+
+
+def flaky(decision: Decision) -> tuple[Checked, ...]:
+    """The cells that failed and are known to flake: told, but not held against the run."""
+    return tuple(item for item in decision.checked if item.status is Status.KNOWN_FLAKY)
 
 
 def surprises(decision: Decision) -> tuple[Checked, ...]:
@@ -171,7 +186,7 @@ def expected_words(item: Checked) -> str:
 
 def rerun_command(cell: Cell) -> str:
     """The command that runs this cell alone, and really runs it."""
-    return f"torchskew matrix --only '{cell.id}' --no-cache"
+    return f"{RERUN.get()} --only '{cell.id}' --no-cache"
 
 
 def scenario_of(cell: Cell) -> str:

@@ -5,10 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 OPTIONS ?=
 RUN ?= latest
+# The locked releases where the index has them, else what pyproject.toml allows.
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+LOCKED := --constraint $(VENV)/constraints.txt
 BASE := $(VENV)/.torchskew
 TESTS := $(VENV)/.torchskew-test
 
-.PHONY: help matrix gate rehearse rehearsal probe guard doctor report clean test lint bench
+.PHONY: help matrix gate rehearse rehearsal probe guard doctor report clean test lint bench lock
 
 help: ## this list
 	@echo "torchskew: process groups whose ranks run different PyTorch releases"
@@ -54,7 +57,7 @@ bench: $(BASE) ## the benchmarks (ratios within one run)
 	@$(BIN)/python -m benchmarks $(OPTIONS)
 
 # The newest Python from 3.11 on that answers; `make PYTHON=/path/to/python` decides otherwise.
-$(BASE): pyproject.toml
+$(BASE): pyproject.toml requirements.lock
 	@python="$(PYTHON)"; \
 	for each in $$python python3 python3.13 python3.12 python3.11 python3.14; do \
 	  if "$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found="$$each"; break; fi; \
@@ -65,9 +68,14 @@ $(BASE): pyproject.toml
 	  "$$found" -m venv $(VENV) || { echo "make: that Python has no venv module. On Debian: apt install python3-venv." >&2; exit 4; }; \
 	fi
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade >/dev/null
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable .
+	@sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements.lock > $(VENV)/constraints.txt
+	@$(PIP) $(LOCKED) --editable . 2>$(VENV)/pip.log || $(PIP) --editable .
 	@touch $@
 
 $(TESTS): $(BASE)
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[test]'
+	@$(PIP) $(LOCKED) --editable '.[test]' 2>$(VENV)/pip.log || $(PIP) --editable '.[test]'
 	@touch $@
+
+lock: $(TESTS) # what requirements.lock was made with; after a change in pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --extra test --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 --upgrade --output-file requirements.lock pyproject.toml

@@ -24,7 +24,7 @@ def report(out: Path, run_id: str, *, colour: bool) -> int:
         run_ = record.load(run_id)
         today = dt.date.fromisoformat(run_.info.started[:10])
         decision = decide(run_.plan, run_.results, run_.expectations, today=today)
-        paths = write_reports(run_, decision, out / run_.info.run_id, record.results(run_.info.run_id))
+        paths = write_reports(run_, decision, out / run_.info.run_id, record.printed(run_.info.run_id))
     sys.stdout.write(render(run_, decision, paths=paths, colour=colour) + "\n")
     return decision.exit_code
 

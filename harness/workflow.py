@@ -286,8 +286,8 @@ def write_the_reports(work: Work) -> None:
     from harness.report.text import render
 
     run_ = work.record.load(work.info.run_id)
-    evidence = work.record.results(work.info.run_id)
-    paths = write_reports(run_, work.decision, work.options.out / work.info.run_id, evidence)
+    printed = work.record.printed(work.info.run_id)
+    paths = write_reports(run_, work.decision, work.options.out / work.info.run_id, printed)
     sys.stdout.write(render(run_, work.decision, paths=paths, colour=work.options.colour) + "\n")
     work.exit_code = work.decision.exit_code
 

@@ -916,14 +916,6 @@ def _store_before(host: str, port: int, patience: float) -> str:
 
 
 # -- Over a shared folder ----------------------------------------------------------------------------------
-def _write(path: str, data: bytes) -> None:
-    """Whole or not at all, for readers on any machine."""
-    part = "%s.%d.part" % (path, os.getpid())
-    with open(part, "wb") as file:
-        file.write(data)
-    os.replace(part, path)
-
-
 def _bytes_of(path: str, most: int) -> bytes:
     """The file's bytes, b"" when it isn't there."""
     try:
@@ -944,10 +936,29 @@ class Folder:
         self.place, self.mine, self.secret, self.policy = place, mine, secret, policy
         self.folder = place.path + ".torchskew"
         self.began = time.time()
-        os.makedirs(self.folder, exist_ok=True)
 
     def _at(self, name: str) -> str:
         return os.path.join(self.folder, name)
+
+    def _names(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return os.listdir(self.folder)
+        return []
+
+    def _put(self, name: str, data: bytes) -> None:
+        """A whole file or none, for readers on any machine; the last reader of an earlier init may remove the folder."""
+        part = self._at("%s.%d.part" % (name, os.getpid()))
+        for last in (False, False, True):
+            try:
+                os.makedirs(self.folder, exist_ok=True)
+                with open(part, "wb") as file:
+                    file.write(data)
+                os.replace(part, self._at(name))
+            except OSError:
+                if last:
+                    raise
+                continue
+            return
 
     def exchange(self, deadline: float, patience: float) -> dict[str, Any]:
         """The table, on every rank."""
@@ -971,10 +982,9 @@ class Folder:
         return False
 
     def _gather(self, deadline: float, patience: float) -> dict[str, Any]:
-        self._leave(*os.listdir(self.folder))
-        os.makedirs(self.folder, exist_ok=True)
+        self._leave(*self._names())
         session, heard = os.urandom(NONCE), {}  # type: bytes, dict[str, dict[str, Any]]
-        _write(self._at("session"), session)
+        self._put("session", session)
         for _ in self._waiting(deadline, patience):
             self._hear(session, heard)
             if {said["rank"] for said in heard.values()} >= set(range(1, self.place.world)):
@@ -984,12 +994,12 @@ class Folder:
         knocks = {"file": 1} if len(heard) + 1 < self.place.world and self._stock() else {}
         table = tabulate([self.mine, *heard.values()], self.policy, knocks)
         table["heard"] = sorted(heard)
-        _write(self._at("table"), _frame(self.secret, session, pack_table(table)))
+        self._put("table", _frame(self.secret, session, pack_table(table)))
         self._clear(set(heard))
         return table
 
     def _hear(self, session: bytes, heard: dict[str, dict[str, Any]]) -> None:
-        for name in os.listdir(self.folder)[: 2 * self.place.world + 64]:
+        for name in self._names()[: 2 * self.place.world + 64]:
             if len(name) != 2 * NONCE or name in heard or not re.match("[0-9a-f]+$", name):
                 continue
             with contextlib.suppress(ValueError):
@@ -1002,7 +1012,7 @@ class Folder:
     def _clear(self, names: set[str]) -> None:
         """Remove everything once each rank has read the table, or after a second; the next session does the rest."""
         until = time.monotonic() + 1.0
-        while time.monotonic() < until and names & set(os.listdir(self.folder)):
+        while time.monotonic() < until and names & set(self._names()):
             time.sleep(0.002)
         self._leave("session", "table")
 
@@ -1020,10 +1030,8 @@ class Folder:
         for _ in self._waiting(deadline, patience):
             session = _bytes_of(self._at("session"), NONCE)
             if len(session) == NONCE and session != answered:
-                with contextlib.suppress(OSError):
-                    os.makedirs(self.folder, exist_ok=True)
-                    _write(self._at(name), _frame(self.secret, session + nonce, json.dumps(self.mine).encode()))
-                    answered = session
+                self._put(name, _frame(self.secret, session + nonce, json.dumps(self.mine).encode()))
+                answered = session
             table = self._table(answered, name)
             if table is not None:
                 self._leave(name)

@@ -120,6 +120,11 @@ class Agent:
         """Send KILL, STOP, CONT or TERM to a rank."""
         self._send(op="signal", id=rank_id, signal=name)
 
+    def forget(self, share: str) -> None:
+        """Remove the folder that a cell's ranks shared; an agent that is gone has nothing to remove."""
+        with suppress(AgentError):
+            self._send(op="forget", share=share)
+
     def close(self) -> None:
         """End the version; ranks die with it."""
         self.channel.close()

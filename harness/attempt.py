@@ -20,6 +20,8 @@ from harness.scenario import Scenario
 REAP_SECONDS = 10.0
 # A rank that waits longer than this does no work: its cell no longer counts against -j.
 WAITING_AFTER = 0.3
+# A rank that has reported is ending its interpreter, which is work; many that end at once share the processors.
+LEAVING, LEAVE_SECONDS = "exit", 10.0
 # faulthandler writes from a signal handler in milliseconds; a stopped or swapped rank may take longer.
 STACKS_SECONDS = 0.5
 
@@ -73,6 +75,7 @@ class Trial:
         except AgentError as error:
             fault = str(error)
             self._kill_all()
+        self._forget()
         ranks = tuple(self._facts(rank, fault) for rank in self._ranks) or self._unstarted(fault)
         fault = fault or next((facts.machine for facts in ranks if facts.machine), None)
         return Attempt(number=self.number, ranks=ranks, seconds=time.monotonic() - start, fault=fault)
@@ -120,7 +123,7 @@ class Trial:
             "variant": variant.name if variant else None,
             "params": dict(variant.params) if variant else {},
             "skip": self.skip,
-            "share": f"{rank.agent.channel.share}/{self._ranks[0].id}",
+            "share": self._share(rank),
             "skew": list(cell.skew),
             "seed": self.seed,
             "check_port": rank.rank == 0 and cell.kind is Kind.GROUP,
@@ -133,13 +136,13 @@ class Trial:
         if _open(ids):
             self.waits()
             self._wait(ids, deadline(self.cell) - WAITING_AFTER)
-        if not _open(ids):
-            return
+        if any(rank.phase == LEAVING for rank in _open(ids)):
+            self._wait(ids, LEAVE_SECONDS)
         for rank in _open(ids):
-            rank.killed = True
             rank.agent.stacks(rank.id)
         self._wait(ids, STACKS_SECONDS)
         for rank in _open(ids):
+            rank.killed = True
             rank.agent.signal(rank.id, "KILL")
         self._wait(ids, REAP_SECONDS)
         if left := _open(ids):
@@ -154,6 +157,14 @@ class Trial:
                 return
             if rank_id in ids:
                 _take(ids[rank_id], event)
+
+    def _forget(self) -> None:
+        """What the ranks shared is of no use any more, and may be large."""
+        if self._ranks and self._ranks[0].agent.dead is None:
+            self._ranks[0].agent.forget(self._share(self._ranks[0]))
+
+    def _share(self, rank: _Rank) -> str:
+        return f"{rank.agent.channel.share}/{self._ranks[0].id}"
 
     def _kill_all(self) -> None:
         """The attempt is lost; its other ranks must not outlive it."""
@@ -214,7 +225,7 @@ def _exited(known: dict[str, Any], rank: _Rank) -> RankFacts:
         return RankFacts(
             **{key: value for key, value in known.items() if key != "phases"}
             | {key: report[key] for key in ("torch", "git_version", "python", "host") if report.get(key)},
-            phase=Phase(report.get("phase") or {"provision": "run"}.get(rank.phase, rank.phase)),
+            phase=Phase(report.get("phase") or {"provision": "run", LEAVING: "teardown"}.get(rank.phase, rank.phase)),
             seconds=float(fields.get("seconds") or 0.0),
             phases=known["phases"] | {str(name): float(took) for name, took in (report.get("phases") or {}).items()},
             error=ErrorFacts(type=str(error["type"]), text=str(error["text"])) if error else None,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.doctor import examine, exit_code, text
 from harness.gate import decide
+from harness.gate_runs import asked_of, decided_again
 from harness.record import Record
 from harness.runtimes import RUNTIMES, runtime
 from harness.runtimes.base import Runtime
@@ -23,7 +24,11 @@ def report(out: Path, run_id: str, *, colour: bool) -> int:
     with Record.open(out / "record.sqlite", create=False) as record:
         run_ = record.load(run_id)
         today = dt.date.fromisoformat(run_.info.started[:10])
-        decision = decide(run_.plan, run_.results, run_.expectations, today=today)
+        asked = asked_of(record, run_.info.run_id)
+        if asked:
+            decision = decided_again(record, run_, asked, today)
+        else:
+            decision = decide(run_.plan, run_.results, run_.expectations, today=today)
         paths = write_reports(run_, decision, out / run_.info.run_id, record.printed(run_.info.run_id))
     sys.stdout.write(render(run_, decision, paths=paths, colour=colour) + "\n")
     return decision.exit_code

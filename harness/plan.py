@@ -20,7 +20,7 @@ from harness.scenario import Scenario
 Skew = tuple[str, ...]
 # Waiting for a timeout of the code under test takes this much longer than the timeout at most: the store
 # was measured to overshoot by 30 %, and a group may wait in the rendezvous and again in a collective.
-HANG_FACTOR, HANG_GRACE = 2.0, 3.0
+HANG_FACTOR, HANG_GRACE = 2.0, 8.0
 
 
 def deadline(cell: Cell) -> float:

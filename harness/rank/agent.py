@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -21,7 +22,7 @@ PROTOCOL = 1
 LACKS_SECONDS = 10.0
 DUMP_SECONDS = 1.0  # what a KILL waits for stacks that were asked for
 DUMP_LOOK = 0.02
-SIGNALS = {"KILL": signal.SIGKILL, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
+SIGNALS = {"KILL": signal.SIGKILL, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT, "TERM": signal.SIGTERM}
 
 
 class Agent:
@@ -135,6 +136,9 @@ class Agent:
             rank.kill_at = time.monotonic() + DUMP_SECONDS
         elif rank:
             rank.signal(number)
+
+    def _op_forget(self, message: dict[str, Any]) -> None:
+        shutil.rmtree(message["share"], ignore_errors=True)
 
     def _op_stop(self, *_: Any) -> None:
         self.serving = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import json
 import linecache
 import os
@@ -64,15 +65,20 @@ class Birth:
 def live(birth: Birth) -> NoReturn:
     """Be the rank; ends the process, and never returns into the agent's loop.
 
-    A rank that did its work leaves at once; after an error it leaves through the interpreter's own end, as a
-    training script would, so that a crash at exit is seen.
+    A rank that did its work leaves at once. After an error it leaves through the interpreter's own end, as a
+    training script would, so that a crash at exit is seen; that costs a quarter of a second of work, so it
+    is left out where no thread is alive that could crash (the store refused, and nothing else was made).
     """
     _leave_agent(birth)
     _settle(birth.fields.get("env") or {})
     report = _perform(birth)
     birth.tell(report=report)
+    birth.tell(phase="exit", at=time.monotonic() - birth.began)
     if report["error"] is None:
         leave()
+    gc.collect()
+    if not _thread_states():
+        leave(1)
     raise SystemExit(1)
 
 
@@ -134,6 +140,8 @@ def _work(birth: Birth, job: Any) -> dict[str, Any]:
     module = birth.scenario.module()
     job.phase("rendezvous" if getattr(module, "KIND", "group") == "group" else "run")
     function = getattr(module, birth.function, None)
+    if job.share:
+        os.makedirs(job.share, exist_ok=True)
     payload = (function(job) if function else None) or {}
     job.phase("teardown")
     _leave_group()
@@ -196,7 +204,7 @@ def version() -> dict[str, Any]:
     }
 
 
-def leave() -> NoReturn:
+def leave(code: int = 0) -> NoReturn:
     """End the process at once; the interpreter's own end would take torch a tenth of a second."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -205,4 +213,4 @@ def leave() -> NoReturn:
     if current:  # the harness's own tests
         current.stop()
         current.save()
-    os._exit(0)
+    os._exit(code)

@@ -54,6 +54,10 @@ class Job:
         self.current, self.entered = name, now
         self._tell(name)
 
+    def tell(self, text: str) -> None:
+        """Say something to the harness between two phases; it arrives as a `phase` event with this text."""
+        self._tell(text)
+
     def rendezvous(self, init_method: str | None = None) -> None:
         """Join the process group (gloo), under the guard where this rank has it, and enter phase run."""
         import torch.distributed as dist
@@ -81,7 +85,6 @@ class Job:
 
     def path(self, name: str) -> str:
         """Return where a file of this cell lies that every rank of it sees."""
-        os.makedirs(self.share, exist_ok=True)
         return os.path.join(self.share, name)
 
     def post(self, name: str, value: Any) -> None:

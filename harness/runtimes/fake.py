@@ -94,6 +94,9 @@ class FakeChannel:
     def _op_stacks(self, _: Mapping[str, Any]) -> None:
         """The stacks come with the end."""
 
+    def _op_forget(self, _: Mapping[str, Any]) -> None:
+        """Nothing was shared."""
+
     def _op_signal(self, message: Mapping[str, Any]) -> None:
         if message["id"] in self._hanging:
             self._hanging.discard(message["id"])

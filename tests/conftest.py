@@ -104,7 +104,8 @@ def _run_folders() -> set[str]:
 
 
 def _files(folder: Path) -> set[str]:
-    return {f"file {path}" for each in (folder, ROOT) for path in each.iterdir() if path.name != ".pytest_cache"}
+    ours = (".pytest_cache", ".coverage", ".hypothesis", ".ruff_cache", ".mypy_cache", "out")
+    return {f"file {path}" for each in (folder, ROOT) for path in each.iterdir() if not path.name.startswith(ours)}
 
 
 def _containers() -> set[str]:

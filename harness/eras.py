@@ -70,7 +70,8 @@ class Release:
 class Situation:
     """What a prediction needs: torch release and settings per rank, rank 0 (the host) first.
 
-    torch: None for an unknown release. rendezvous: "tcp", "file" or "none". timeout: seconds given to the group.
+    torch: None for an unknown release. rendezvous: "tcp", "file", "none", or "store" (no process
+    group). timeout: seconds given to the group.
     """
 
     torch: tuple[str | None, ...]
@@ -143,8 +144,10 @@ def predict(situation: Situation) -> tuple[Outcome, ...]:
 
 def _unguarded(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], rendezvous: str) -> tuple[Outcome, ...]:
     """Stock PyTorch: first the store, then gloo's wire and the keys, then one-sided settings."""
-    if rendezvous == "tcp" and not all(serves(ranks[0], one) for one in ranks[1:]):
+    if rendezvous in ("tcp", "store") and not all(serves(ranks[0], one) for one in ranks[1:]):
         return _store_refuses(ranks, env)
+    if rendezvous == "store":
+        return (Outcome.OK,) * len(ranks)
     if not _same_wire(ranks):
         # Each rank waits for a key or a byte that a peer of another era never sends, to its own timeout.
         return (Outcome.TIMEOUT,) * len(ranks)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
+from harness import diff
 from harness.candidate import BASE, CANDIDATE
-from harness.gate import SHUT, WORDS
+from harness.diff import Change, Changed
+from harness.gate import SHUT, WORDS, decide
 from harness.gate_plan import bases, controls, is_control
-from harness.model import Cell, Checked, Decision, Expectation, Status, Verdict
+from harness.model import Cell, CellResult, Checked, Decision, Expectation, Plan, Status, Verdict
 
 
 def fair(decision: Decision, subject: str) -> Decision:
@@ -35,6 +39,48 @@ def fair(decision: Decision, subject: str) -> Decision:
         else:
             checked.append(_of_base(item) if BASE in cell.skew else item)
     return _decision(replace(decision, checked=tuple(checked)), subject)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a gate's run was asked, kept with it, so that it can be decided again.
+
+    subject: the candidate in words. rerun: the command that runs a cell of it again. problems: of the baseline.
+    """
+
+    subject: str
+    rerun: str
+    repeat: int = 1
+    problems: tuple[str, ...] = ()
+
+
+def judged(
+    plan: Plan, results: Sequence[CellResult], expectations: Sequence[Expectation], asked: Asked, today: dt.date
+) -> Decision:
+    """A gate's run against its baseline, with only what the candidate is to blame for.
+
+    The baseline speaks of more cells than this plan: its unmatched patterns were found when the run began.
+    """
+    matching = [entry for entry in expectations if any(fnmatchcase(cell.id, entry.cells) for cell in plan.cells)]
+    found = decide(plan, results, matching, today=today)
+    return fair(replace(found, problems=(*found.problems, *asked.problems)), asked.subject)
+
+
+def not_worse(decision: Decision, changes: Sequence[Changed], accepted: str, asked: Asked) -> Decision:
+    """The decision with what changed since the accepted run told first; a feature that is gone is a regression."""
+    gone = {item.cell_id for item in changes if item.change is Change.NEWLY_UNSUPPORTED}
+    checked = tuple(_gone(item, accepted) if item.result.cell.id in gone else item for item in decision.checked)
+    told = [diff.sentence(changes, f"the accepted run {accepted}", asked.subject)]
+    told += [diff.render(changes, f"{asked.rerun} --only CELL --no-cache")] if changes else []
+    return _decision(replace(decision, checked=checked, difference="\n".join(told)), asked.subject)
+
+
+def _gone(item: Checked, accepted: str) -> Checked:
+    """A baseline entry may say that a feature is gone on purpose."""
+    if item.expectation is not None or item.status is not Status.EXPECTED:
+        return item
+    reason = f"newly unsupported, it passed in {accepted}: {item.result.reason}"
+    return replace(item, status=Status.REGRESSION, result=replace(item.result, reason=reason))
 
 
 def _red_controls(held: Mapping[str, Checked]) -> frozenset[str]:
@@ -91,9 +137,19 @@ def _decision(decision: Decision, subject: str) -> Decision:
         rest = f", {known} of them known failures" if known else ""
         done = f"all {len(decision.checked)} cells are as expected{rest}"
         return replace(decision, exit_code=0, sentence=f"gate open: {subject}: {done}")
+    nothing = f"no environment for {CANDIDATE}: "
+    lost = next((item.result.reason for item in shut if item.result.reason.startswith(nothing)), None)
+    if lost is not None:
+        return replace(
+            decision, exit_code=1, sentence=f"gate shut: {subject} has no environment: {_first(lost, nothing)}"
+        )
     what = _where(shut)
     sentence = f"gate shut: {subject}: {', '.join(words)}{f' ({what})' if what else ''}"
     return replace(decision, exit_code=1, sentence=sentence)
+
+
+def _first(text: str, prefix: str) -> str:
+    return text.removeprefix(prefix).splitlines()[0]
 
 
 def _where(shut: list[Checked]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import harness
+from harness import gate_command
 from harness.errors import HarnessError
 
 EPILOG = """\
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse exits with 2, which means interrupted here
         return 4 if stop.code else 0
     options.line = shlex.join(["torchskew", *arguments])
+    options.colour = colours(getattr(options, "color", "never"))
     try:
         code: int = options.command(options)
     except KeyboardInterrupt:
@@ -73,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"torchskew {harness.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_matrix(commands)
+    gate_command.add_parsers(commands)
     _add_report(commands)
     _add_compatibility(commands)
     _add_doctor(commands)

@@ -48,7 +48,7 @@ def decide(
     """
     found = {result.cell.id: result for result in results}
     checked = tuple(_check(cell, found.get(cell.id), expectations, today) for cell in plan.cells)
-    problems = [*_sums(plan, results), *_stale(expectations, whole or plan.cells, plan.runtime)]
+    problems = [*_sums(plan, results), *stale(expectations, whole or plan.cells, plan.runtime)]
     shut = Counter(item.status for item in checked if item.status in SHUT)
     if not plan.cells:
         return Decision(checked=(), problems=tuple(problems), exit_code=NOTHING, sentence="nothing was selected")
@@ -145,7 +145,7 @@ def _sums(plan: Plan, results: Sequence[CellResult]) -> list[str]:
     ]
 
 
-def _stale(expectations: Sequence[Expectation], cells: Sequence[Cell], runtime: str) -> list[str]:
+def stale(expectations: Sequence[Expectation], cells: Sequence[Cell], runtime: str) -> list[str]:
     """Patterns that match no cell; a pattern that names another runtime is that runtime's business."""
     others = {"docker", "venv", "fake"} - {runtime}
     return [

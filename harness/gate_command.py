@@ -1,0 +1,176 @@
+"""The command line of the gate and of what works on its runs: gate, diff, merge, flakes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    Commands: TypeAlias = _SubParsersAction[argparse.ArgumentParser]
+
+# As gate_plan.TIERS, which is not imported for the sake of a quick --help; a test compares them.
+TIERS = ("smoke", "critical", "full")
+
+GATE_HELP = """\
+Decide whether a candidate still works with the releases people run: alone, with each of them in both orders, in
+worlds of three; each release also runs with itself, so that its own faults never blame the candidate.
+
+  torchskew gate --candidate pip:torch==2.15.0                        against every declared release
+  torchskew gate --candidate wheel:dist/torch-….whl --against-last 4  against the newest four
+  torchskew gate --candidate image:repo/name@sha256:… --tier smoke    under a minute
+  torchskew gate --candidate interpreter:/opt/t/bin/python --base pip:torch==2.14.1
+                                                                      no worse than that, run side by side
+  torchskew gate --candidate … --update-baseline                      append what differs, for review
+  torchskew gate --candidate … --shard 2/5 --out part2                one of five machines; then: torchskew merge
+
+exit codes: 0 the gate is open · 1 it is shut · 2 interrupted · 4 usage or declaration · 5 nothing was selected"""
+MERGE_HELP = """\
+Put the shards of one gate together and decide: all must come from one plan, and all must have arrived.
+
+  torchskew merge part1 part2 part3 --out out"""
+DIFF_HELP = """\
+Tell only what changed between two recorded runs, worse first; exit 1 when the later one is worse.
+
+  torchskew diff RUN latest"""
+
+
+def add_parsers(commands: Commands) -> None:
+    """Add gate, diff, merge and flakes to the command line."""
+    _add_gate(commands)
+    parser = _command(commands, "diff", "what changed between two recorded runs", DIFF_HELP)
+    parser.add_argument("before", metavar="RUN", help="the earlier run: an id, its unique beginning, or latest")
+    parser.add_argument("after", metavar="RUN", nargs="?", default="latest", help="the later run (latest)")
+    _add_out(parser, run_diff)
+    parser = _command(commands, "merge", "put the shards of a gate together and decide", MERGE_HELP)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="the --out of each shard")
+    _add_out(parser, run_merge)
+    parser = _command(commands, "flakes", "how often cells fail that also passed, from every recorded run")
+    _add_out(parser, run_flakes)
+
+
+def _command(commands: Commands, name: str, help_: str, text: str = "") -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=help_, description=text or help_, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def _add_out(parser: argparse.ArgumentParser, command: object) -> None:
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="record and reports (out)")
+    parser.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+    parser.set_defaults(command=command)
+
+
+def _add_gate(commands: Commands) -> None:
+    parser = _command(
+        commands, "gate", "decide whether a candidate still works with the releases people run", GATE_HELP
+    )
+    what = parser.add_argument_group("what to hold against what")
+    what.add_argument("--candidate", required=True, metavar="KIND:VALUE", help="pip:, wheel:, image: or interpreter:")
+    what.add_argument("--torch", metavar="X.Y.Z", help="the release it is built from, for predictions")
+    what.add_argument("--against", metavar="LIST", type=_names, default=(), help="declared releases, comma separated")
+    what.add_argument("--against-last", metavar="N", type=_count, help="the newest N declared releases instead")
+    what.add_argument("--base", metavar="KIND:VALUE", help="run beside the candidate, which must be no worse")
+    what.add_argument("--baseline", type=Path, metavar="FILE", help="known failures (baseline.toml by the declaration)")
+    what.add_argument("--update-baseline", action="store_true", help="append what differs to it, without reasons")
+    what.add_argument("--tier", choices=TIERS, help="how much to run ([gate] tier, else full)")
+    what.add_argument("--declaration", "-f", type=Path, default=Path("torchskew.toml"), metavar="FILE")
+    _add_selection(parser.add_argument_group("which part of it"))
+    how = parser.add_argument_group("how to run it")
+    how.add_argument("--runtime", choices=["auto", "docker", "venv"], help="where versions come from and ranks run")
+    how.add_argument("--repeat", type=_count, default=1, metavar="N", help="run every cell N times, to find flakes")
+    how.add_argument("--timeout", type=_seconds, metavar="S", help="seconds given to the process group")
+    how.add_argument("--seed", type=int, default=0, help="goes to every rank and into the record (0)")
+    how.add_argument("--dry-run", action="store_true", help="print the plan, run nothing")
+    how.add_argument("--resume", action="store_true", help="take up the newest interrupted run of the same plan")
+    how.add_argument("--no-cache", action="store_true", help="run cells again although nothing changed")
+    how.add_argument("-j", "--jobs", type=_count, metavar="N", help="cells that work at once")
+    _add_out(parser, run_gate)
+
+
+def _add_selection(what: argparse._ArgumentGroup) -> None:
+    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="scenarios, as patterns")
+    what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")
+    what.add_argument("--guard", nargs="+", choices=["off", "on"], default=[])
+    what.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the plan, balanced by the record in --out")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 1000, got {text}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError(f"must be over 0 and at most 3600 seconds, got {text}")
+    return value
+
+
+def run_gate(args: argparse.Namespace) -> int:
+    """`torchskew gate`."""
+    from harness.gate_steps import Request
+    from harness.gate_workflow import execute
+    from harness.progress import watching
+    from harness.workflow import Options
+
+    request = Request(
+        candidate=args.candidate,
+        torch=args.torch,
+        base=args.base,
+        against=args.against,
+        last=args.against_last,
+        baseline=args.baseline,
+        tier=args.tier,
+        repeat=args.repeat,
+        shard=args.shard,
+        update_baseline=args.update_baseline,
+    )
+    options = Options(
+        declaration=args.declaration,
+        out=args.out,
+        runtime=args.runtime,
+        scenarios=tuple(args.scenarios),
+        only=tuple(args.only),
+        guard=tuple(args.guard),
+        timeout=args.timeout,
+        seed=args.seed,
+        jobs=args.jobs,
+        dry_run=args.dry_run,
+        resume=args.resume,
+        cache=not args.no_cache,
+        colour=args.colour,
+        command=args.line,
+    )
+    with watching() as watch:
+        return execute(request, options, watch)
+
+
+def run_diff(args: argparse.Namespace) -> int:
+    """`torchskew diff`."""
+    from harness.gate_runs import compare
+
+    return compare(args.out, args.before, args.after)
+
+
+def run_merge(args: argparse.Namespace) -> int:
+    """`torchskew merge`."""
+    from harness.gate_runs import merge
+    from harness.workflow import Options
+
+    return merge(args.folders, Options(out=args.out, colour=args.colour, command=args.line))
+
+
+def run_flakes(args: argparse.Namespace) -> int:
+    """`torchskew flakes`."""
+    from harness.gate_runs import count_flakes
+
+    return count_flakes(args.out)

@@ -1,0 +1,187 @@
+"""The gate's first steps: what was asked, the candidate, its releases and baseline become a plan."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harness import baseline
+from harness.candidate import BASE, CANDIDATE, read_candidate, releases_against
+from harness.declare import USABLE, declare, for_runtime
+from harness.errors import ConfigError, ProvisionError
+from harness.fields import Problems, Table, parse
+from harness.gate_plan import TIERS, GateSpec, gate_plan
+from harness.judge import public
+from harness.model import CellResult, Guard, Plan, SourceKind
+from harness.plan import narrow
+from harness.provision import provision_all
+from harness.record import Record
+from harness.scenario import load_all
+from harness.shard import Shard, parse_shard, split
+from harness.workflow import Options, Work
+
+# Sources that only one runtime can use decide for it where nobody did.
+ONLY = {SourceKind.INTERPRETER: "venv", SourceKind.IMAGE: "docker"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a person asked the gate; None means: as the declaration's [gate] says, else the default."""
+
+    candidate: str
+    torch: str | None = None
+    base: str | None = None
+    against: tuple[str, ...] = ()
+    last: int | None = None
+    baseline: Path | None = None
+    tier: str | None = None
+    repeat: int = 1
+    shard: str | None = None
+    update_baseline: bool = False
+
+    @property
+    def subject(self) -> str:
+        """The candidate as the last line names it."""
+        return f"candidate {self.candidate}"
+
+
+@dataclass(slots=True, kw_only=True)
+class GateWork(Work):
+    """What the gate's steps have made so far."""
+
+    request: Request
+    spec: GateSpec = field(init=False)
+    baseline: Path = field(init=False)
+    shard: Shard | None = None
+    repetitions: list[Mapping[str, CellResult]] = field(default_factory=list)
+
+
+def read_the_gate(work: GateWork) -> None:
+    """The declaration with its [gate], the candidate, the baseline and every scenario."""
+    path, request = work.options.declaration, work.request
+    work.declaration = replace(declare(path), expectations=())
+    work.scenarios = load_all()
+    request = work.request = _with_defaults(request, path)
+    if request.repeat > 1 and work.options.resume:
+        raise ConfigError("--repeat starts every cell afresh, so it can't be combined with --resume. Drop one.")
+    subjects = {CANDIDATE: read_candidate(request.candidate, torch=request.torch)}
+    if request.base:
+        subjects[BASE] = read_candidate(request.base, BASE)
+    work.versions = {**work.declaration.versions, **subjects}
+    work.baseline = request.baseline or path.with_name("baseline.toml")
+    if request.baseline and not request.baseline.exists() and not request.update_baseline:
+        raise ConfigError(f"--baseline {request.baseline}: there is no such file. --update-baseline begins one.")
+    problems = Problems(work.baseline.name)
+    expectations = baseline.read(work.baseline, problems) if work.baseline.exists() else ()
+    if problems.found:
+        raise ConfigError(*problems.found)
+    work.declaration = replace(work.declaration, expectations=expectations)
+    kinds = {source.kind for version in subjects.values() for source in version.sources}
+    decided = next((ONLY[kind] for kind in ONLY if kind in kinds), None)
+    work.options = replace(
+        work.options,
+        runtime=work.options.runtime or decided,
+        cache=work.options.cache and request.repeat == 1,
+    )
+
+
+def _with_defaults(request: Request, path: Path) -> Request:
+    """What the command line left open comes from [gate]."""
+    problems = Problems(path.name)
+    table = Table(problems, "gate", Table(problems, "", parse(path)).get("gate", dict, {}))
+    table.unknown(["against", "baseline", "tier"])
+    written = table.get("baseline", str, "")
+    tier = request.tier or table.choice("tier", str, TIERS, "full")
+    against = request.against or (table.texts("against", ()) if request.last is None else ())
+    if problems.found:
+        raise ConfigError(*problems.found)
+    beside = path.with_name(written) if written else None
+    return replace(request, tier=tier, against=against, baseline=request.baseline or beside)
+
+
+def provision_the_subjects(work: GateWork) -> None:
+    """The candidate first: what it reports tells its release, which the predictions need. A dry run makes nothing."""
+    problems = Problems(Path(work.declaration.path).name)
+    names = [name for name in (CANDIDATE, BASE) if name in work.versions]
+    made = {name: for_runtime(work.versions[name], work.runtime.name, problems) for name in names}
+    if problems.found:
+        raise ConfigError(*(problem.replace("versions.", "--") for problem in problems.found))
+    versions = dict(work.versions)
+    found = {} if work.options.dry_run else provision_all(work.runtime, list(made.values()), work.watch)
+    for name, version in made.items():
+        environment = found.get(name)
+        reports = None if environment is None or isinstance(environment, ProvisionError) else environment.reports
+        versions[name] = replace(version, torch=version.torch or (public(reports) if reports else None))
+    work.versions = versions
+
+
+def plan_the_gate(work: GateWork) -> None:
+    """Candidate, releases and scenarios become cells; --dry-run ends here."""
+    request, options, name = work.request, work.options, work.runtime.name
+    declared = work.declaration.versions
+    usable = {n: v for n, v in declared.items() if any(source.kind in USABLE[name] for source in v.sources)}
+    listed = {n: usable[n] for n in work.declaration.matrix[name].versions if n in usable}
+    chosen = releases_against(usable if request.against else listed, request.against, request.last)
+    problems = Problems(Path(work.declaration.path).name)
+    every = dict.fromkeys([*listed, *chosen])
+    work.versions = {
+        **{n: for_runtime(usable[n], name, problems) for n in every},
+        **{n: work.versions[n] for n in (CANDIDATE, BASE) if n in work.versions},
+    }
+    if problems.found:
+        raise ConfigError(*problems.found)
+    work.spec = GateSpec(
+        against=chosen,
+        tier=request.tier or "full",
+        base=request.base is not None,
+        scenarios=options.scenarios or ("*",),
+        guard=tuple(Guard(guard) for guard in options.guard) or (Guard.OFF,),
+        timeout=options.timeout or work.declaration.matrix[name].timeout,
+    )
+    # The baseline speaks of every release, tier and guard, so its patterns are held against the widest plan.
+    widest = replace(work.spec, against=tuple(every), tier="full", scenarios=("*",), guard=(Guard.OFF, Guard.ON))
+    work.whole = gate_plan(widest, work.versions, work.scenarios, name, options.seed)
+    plan = gate_plan(work.spec, work.versions, work.scenarios, name, options.seed)
+    work.plan = _part(work, narrow(plan, options.only))
+    cells = len(work.plan.cells)
+    of = f"shard {request.shard} of {len(plan.cells)} cells, " if work.shard else ""
+    told = f"{request.subject} against {', '.join(chosen)} · tier {work.spec.tier}"
+    work.watch.say(f"plan       {told} · {of}{cells} cells · digest {work.plan.digest}")
+    if options.dry_run:
+        sys.stdout.writelines(
+            f"{one.id}   predicted {','.join(one.predicted) or 'nothing'}\n" for one in work.plan.cells
+        )
+        work.exit_code = 0
+
+
+def _part(work: GateWork, plan: Plan) -> Plan:
+    """The shard of the plan that was asked for; its balance comes from the record in --out."""
+    if work.request.shard is None:
+        return plan
+    index, count = parse_shard(work.request.shard)
+    path = work.options.out / "record.sqlite"
+    durations: Mapping[str, float] = {}
+    if path.exists():
+        with Record.open(path, create=False) as record:
+            durations = record.durations()
+    part, work.shard = split(plan, durations, index, count)
+    return part
+
+
+def rerun(request: Request, options: Options) -> str:
+    """The command that runs some of these cells again, without the selection."""
+    given: list[tuple[str, Sequence[str]]] = [
+        ("--declaration", [str(options.declaration)] if options.declaration != Path("torchskew.toml") else []),
+        ("--candidate", [request.candidate]),
+        ("--torch", [request.torch] if request.torch else []),
+        ("--base", [request.base] if request.base else []),
+        ("--against", [",".join(request.against)] if request.against else []),
+        ("--runtime", [options.runtime] if options.runtime else []),
+        ("--guard", options.guard),
+        ("--timeout", [f"{options.timeout:g}"] if options.timeout else []),
+    ]
+    words = [word for name, values in given if values for word in (name, *values)]
+    return shlex.join(["torchskew", "gate", *words])

@@ -32,7 +32,7 @@ USABLE = {
     "venv": (SourceKind.INTERPRETER, SourceKind.WHEEL, SourceKind.PIP),
 }
 VERSION_FIELDS = [kind.value for kind in SOURCE_ORDER] + ["python", "index", "requires", "env", "torch", "reports"]
-MATRIX_FIELDS = ["runtime", "versions", "pairs", "world_sizes", "scenarios", "guard", "timeout"]
+MATRIX_FIELDS = ["runtime", "versions", "pairs", "world_sizes", "worlds", "scenarios", "guard", "timeout"]
 PAIRS = ("all", "boundary", "neighbours")
 
 
@@ -204,6 +204,7 @@ def _spec(table: Table, versions: Mapping[str, Version]) -> MatrixSpec:
         runtime=table.choice("runtime", str, RUNTIMES, "auto"),
         pairs=_pairs(table, versions),
         world_sizes=tuple(dict.fromkeys(sizes)),
+        worlds=_skews(table, "worlds", versions),
         scenarios=table.texts("scenarios", ("*",)),
         guard=tuple(Guard(guard) for guard in dict.fromkeys(guards) if guard in ("off", "on")),
         timeout=timeout,
@@ -217,16 +218,17 @@ def _known(name: str, versions: Mapping[str, Version], path: str, problems: Prob
 
 def _pairs(table: Table, versions: Mapping[str, Version]) -> str | tuple[tuple[str, ...], ...]:
     value = table.values.get("pairs", "all")
-    path = join(table.path, "pairs")
-    if isinstance(value, str) and value in PAIRS:
-        return value
-    lists = isinstance(value, list) and all(isinstance(pair, list) and len(pair) > 1 for pair in value)
-    if not lists or not value:
-        mend = 'or a list of skews like [["2.1.2", "2.2.2"]], rank 0 first'
-        table.problems.add(path, f"must be one of {', '.join(PAIRS)}, {mend}, got {value!r}.")
-        return "all"
-    assert isinstance(value, list)
-    for pair in value:
-        for name in pair:
-            _known(str(name), versions, path, table.problems)
-    return tuple(tuple(str(name) for name in pair) for pair in value)
+    return value if isinstance(value, str) and value in PAIRS else _skews(table, "pairs", versions) or "all"
+
+
+def _skews(table: Table, key: str, versions: Mapping[str, Version]) -> tuple[tuple[str, ...], ...]:
+    """Explicit assignments of versions to ranks."""
+    value, path = table.values.get(key, []), join(table.path, key)
+    if not isinstance(value, list) or not all(isinstance(skew, list) and len(skew) > 1 for skew in value):
+        words = f"one of {', '.join(PAIRS)}, or " if key == "pairs" else ""
+        mend = 'a list of skews like [["2.1.2", "2.2.2"]], rank 0 first'
+        table.problems.add(path, f"must be {words}{mend}, got {value!r}.")
+        return ()
+    for name in (name for skew in value for name in skew):
+        _known(str(name), versions, path, table.problems)
+    return tuple(tuple(str(name) for name in skew) for skew in value)

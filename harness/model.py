@@ -125,12 +125,13 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixSpec:
-    """What to combine. pairs: "all", "boundary", "neighbours", or explicit ordered skews."""
+    """What to combine. pairs: "all", "boundary", "neighbours", or explicit ordered skews; worlds: skews besides."""
 
     versions: tuple[str, ...]
     runtime: str = "auto"
     pairs: str | tuple[tuple[str, ...], ...] = "all"
     world_sizes: tuple[int, ...] = (2,)
+    worlds: tuple[tuple[str, ...], ...] = ()
     scenarios: tuple[str, ...] = ("*",)
     guard: tuple[Guard, ...] = (Guard.OFF,)
     timeout: float = 10.0

@@ -80,10 +80,10 @@ def skews(spec: MatrixSpec, versions: Mapping[str, Version]) -> list[Skew]:
     """Every assignment of versions to ranks, rank 0 first, worlds of one first."""
     solo: list[Skew] = [(name,) for name in spec.versions]
     if not isinstance(spec.pairs, str):
-        return _unique(solo, spec.pairs)
+        return _unique(solo, spec.pairs, spec.worlds)
     pairs = _pairs(spec, versions)
     worlds = [_worlds(pair, size) for size in spec.world_sizes for pair in pairs]
-    return _unique(solo, (skew for world in worlds for skew in world))
+    return _unique(solo, (skew for world in worlds for skew in world), spec.worlds)
 
 
 def _unique(*groups: Iterable[Skew]) -> list[Skew]:
@@ -160,7 +160,7 @@ def _predict(
     declared = [context.versions[name] for name in skew]
     if lacking(scenario, declared):
         return (Outcome.UNSUPPORTED,) * len(skew)
-    if variant and variant.predicted:
+    if variant and variant.predicted is not None:
         return variant.predicted if len(variant.predicted) == len(skew) else ()
     rank_env = variant.rank_env if variant else {}
     situation = eras.Situation(

@@ -119,8 +119,9 @@ def told(tally: Tally, elapsed: float) -> str:
 
 
 @contextmanager
-def watching(out: TextIO = sys.stderr) -> Iterator[Watch]:
-    """A live display when out is a terminal, plain lines when it isn't."""
+def watching(out: TextIO | None = None) -> Iterator[Watch]:
+    """A live display when out (standard error by default) is a terminal, plain lines when it isn't."""
+    out = out or sys.stderr
     if not out.isatty():
         yield Plain(out)
         return

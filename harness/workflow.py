@@ -140,14 +140,15 @@ def make_the_plan(work: Work) -> None:
 
 
 def _named(spec: MatrixSpec) -> list[str]:
-    pairs = [name for skew in spec.pairs for name in skew] if not isinstance(spec.pairs, str) else []
-    return list(dict.fromkeys([*spec.versions, *pairs]))
+    listed = () if isinstance(spec.pairs, str) else spec.pairs
+    return list(dict.fromkeys([*spec.versions, *(name for skew in (*listed, *spec.worlds) for name in skew)]))
 
 
 def _narrowed(spec: MatrixSpec, options: Options, declaration: Declaration) -> MatrixSpec:
     """The declared matrix with what the command line says over it."""
     if options.versions:
-        spec = replace(spec, versions=tuple(matching(options.versions, declaration.versions, "version")))
+        chosen = tuple(matching(options.versions, declaration.versions, "version"))
+        spec = replace(spec, versions=chosen, worlds=tuple(w for w in spec.worlds if set(w) <= set(chosen)))
     if options.scenarios:
         spec = replace(spec, scenarios=options.scenarios)
     if options.guard:

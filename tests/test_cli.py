@@ -121,7 +121,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
 def test_a_broken_version_leaves_its_cells_unknown_and_the_others_run(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faked(monkeypatch, FakeRuntime(broken=("b",)))
+    faked(monkeypatch, FakeRuntime(honest, broken=("b",)))  # type: ignore[arg-type]
     assert main(["matrix"]) == 1
     assert "b is broken by the test" in capsys.readouterr().out
     with Record.open(project / "out" / "record.sqlite") as record:

@@ -53,7 +53,7 @@ def test_what_a_file_declares_arrives_typed(tmp_path: Path) -> None:
         (('"group"', '"crowd"'), "'crowd' is not a valid Kind"),
         (('"HANG"', '"HANGS"'), "'HANGS' is not a valid Outcome"),
         ((">=2.8", "since 2.8"), "Invalid specifier"),
-        (("return {}", "return {"), "was never closed"),
+        (("return {}", "return {"), "invalid syntax"),
         (("    return {}\n\ndef judge", "    match job:\n        case 1: return {}\n\ndef judge"), "Python 3.10"),
     ],
 )

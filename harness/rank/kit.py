@@ -141,7 +141,7 @@ def refusal(call: Callable[[], Any]) -> str | None:
     """Return a version's own words where it can't do something, None where it can."""
     try:
         call()
-    except Exception as error:
+    except BaseException as error:  # torch's CheckpointException is no Exception
         lines = str(error).strip().splitlines() or [""]
         return "{}: {}".format(type(error).__name__, lines[0][:200])
     return None

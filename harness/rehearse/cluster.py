@@ -1,0 +1,149 @@
+"""The nodes of a rehearsal: each a started version of its own; the next ones are warmed up before they are needed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from harness.agents import Agent
+from harness.errors import HarnessError, MachineError
+from harness.model import Environment
+from harness.rank.protocol import boot_line
+from harness.rehearse.group import Seat
+from harness.runtimes.base import Runtime
+from harness.scenario import Scenario, load
+
+INSIDE = Path(__file__).resolve().parent / "inside"
+# Runs in the agent before it serves, so that no forked rank has to import what a training script imports: 2 s a rank
+# and start on 2.13. It runs no backward pass, whose threads a fork would lose. What it prints must not reach the
+# protocol's stream.
+WARM = """
+import os
+keep = os.dup(1)
+os.dup2(2, 1)
+for name in ("torch", "numpy", "torch.distributed.checkpoint"):
+    try:
+        __import__(name)
+    except Exception as error:
+        print(name, error, flush=True)
+try:
+    import torch
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+except Exception as error:
+    print("warming up:", error, flush=True)
+os.dup2(keep, 1)
+os.close(keep)
+"""
+# Each warm node costs memory; the plan's next change is enough to hide the start behind the training.
+SPARES = 4
+WORKERS = 2
+
+
+def boot() -> bytes:
+    """The boot line with the checkpoint's module warmed up in it."""
+    message = json.loads(boot_line())
+    message["modules"]["torchskew_warm"] = {"file": "torchskew_warm.py", "source": WARM}
+    message["order"].insert(0, "torchskew_warm")
+    return json.dumps(message).encode() + b"\n"
+
+
+def scenario() -> Scenario:
+    """What runs inside a rank, as it travels."""
+    return load(INSIDE / "rank.py")
+
+
+class Cluster:
+    """Nodes by number; (node, version) pairs that the plan needs next are started ahead."""
+
+    def __init__(self, runtime: Runtime, environments: Mapping[str, Environment]) -> None:
+        """Start nothing yet; the runtime is open."""
+        self.runtime, self.environments = runtime, environments
+        self.nodes: dict[int, str] = {}
+        self._agents: dict[tuple[int, str], Future[Agent]] = {}
+        self._ending: list[Future[None]] = []
+        self._pool = ThreadPoolExecutor(WORKERS, "nodes")
+        self._closers = ThreadPoolExecutor(WORKERS, "leaving nodes")
+        self._lock = threading.Lock()
+        self._count = 0
+        self._wanted: set[tuple[int, str]] = set()
+
+    def prefetch(self, soon: Iterable[tuple[int, str]], later: Iterable[tuple[int, str]] = ()) -> None:
+        """Begin to start the next few; what is needed later is not closed when a node changes."""
+        self._wanted = {*(wanted := list(dict.fromkeys(soon))), *later}
+        for node, version in wanted[: SPARES + len(self.nodes)]:
+            self._begin(node, version)
+
+    def agent(self, node: int, version: str) -> Agent:
+        """The ready agent of a node as this version; MachineError when it can't start."""
+        agent = self._begin(node, version).result()
+        if agent.dead is not None:
+            with self._lock:
+                del self._agents[node, version]
+            self._leave(agent)
+            agent = self._begin(node, version).result()
+        agent.wait_ready()
+        return agent
+
+    def seat(self, node: int, version: str | None = None) -> Seat:
+        """A place for a rank on a node, as the version it runs or another one."""
+        name = version or self.nodes[node]
+        return Seat(node=node, version=name, agent=self.agent(node, name))
+
+    def replace(self, node: int, version: str) -> str:
+        """The node runs this version from now on; the old agent is closed. Returns what torch says of itself."""
+        agent = self.agent(node, version)
+        before = self.nodes.get(node)
+        self.nodes[node] = version
+        if before not in (None, version) and (node, before) not in self._wanted:
+            self.drop(node, str(before))
+        return agent.wait_ready().torch
+
+    def drop(self, node: int, version: str) -> None:
+        """Close an agent that is not needed now."""
+        with self._lock:
+            future = self._agents.pop((node, version), None)
+        if future is not None:
+            self._ending.append(self._closers.submit(lambda: self._close(future)))
+
+    def versions(self) -> tuple[str, ...]:
+        """The declared version of each node, in order."""
+        return tuple(self.nodes[node] for node in sorted(self.nodes))
+
+    def close(self) -> None:
+        """Close every agent; MachineError with all problems."""
+        for node, version in list(self._agents):
+            self.drop(node, version)
+        problems = []
+        for future in self._ending:
+            try:
+                future.result()
+            except HarnessError as error:
+                problems.append(str(error))
+        self._pool.shutdown()
+        self._closers.shutdown()
+        if problems:
+            raise MachineError("\n".join(problems))
+
+    def _begin(self, node: int, version: str) -> Future[Agent]:
+        with self._lock:
+            if (node, version) not in self._agents:
+                self._count += 1
+                self._agents[node, version] = self._pool.submit(self._start, node, version, self._count)
+            return self._agents[node, version]
+
+    def _start(self, node: int, version: str, count: int) -> Agent:
+        channel = self.runtime.start(self.environments[version], count)
+        agent = Agent(channel, f"node {node} ({version})", boot())
+        agent.wait_ready()
+        return agent
+
+    def _leave(self, agent: Agent) -> None:
+        self._ending.append(self._closers.submit(agent.close))
+
+    def _close(self, future: Future[Agent]) -> None:
+        """An agent that never started has nothing to close: its own error was told where it was needed."""
+        if future.exception() is None:
+            future.result().close()

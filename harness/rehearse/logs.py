@@ -1,0 +1,83 @@
+"""Step logs as records: lines of JSON that came out of a rank, read with distrust; pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.rehearse.model import Commit, Line, Loaded
+
+NAME = re.compile(r"rank-(\d+)\.jsonl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the ranks of a generation wrote. starts: rank -> what torch said of itself; junk: lines not understood."""
+
+    lines: tuple[Line, ...] = ()
+    commits: tuple[Commit, ...] = ()
+    loaded: tuple[Loaded, ...] = ()
+    starts: tuple[tuple[int, str], ...] = ()
+    junk: tuple[str, ...] = ()
+
+
+def read(logs: Mapping[str, str], committed: Mapping[str, Mapping[str, Any]]) -> Told:
+    """From the logs of a generation by file name; a commit counts only where the checkpoint is on the disk."""
+    lines: list[Line] = []
+    commits: list[Commit] = []
+    loaded: list[Loaded] = []
+    starts: list[tuple[int, str]] = []
+    junk: list[str] = []
+    for name, text in sorted(logs.items()):
+        found = NAME.fullmatch(name)
+        for raw in text.splitlines():
+            try:
+                told = json.loads(raw)
+                rank = int(found.group(1)) if found else -1
+                _keep(told, rank, (lines, commits, loaded, starts))
+            except (ValueError, KeyError, TypeError) as error:
+                junk.append(f"{name}: {raw[:120]!r}: {error}")
+    kept = tuple(one for one in commits if one.name in committed)
+    return Told(lines=tuple(lines), commits=kept, loaded=tuple(loaded), starts=tuple(starts), junk=tuple(junk))
+
+
+def _keep(told: Mapping[str, Any], rank: int, into: tuple[list[Any], ...]) -> None:
+    lines, commits, loaded, starts = into
+    if told["event"] == "step":
+        lines.append(_line(told, rank))
+    elif told["event"] == "committed":
+        name, step = str(told["checkpoint"]), int(told["step"])
+        commits.append(Commit(name=name, step=step, hash=told.get("hash"), at=float(told.get("at", 0.0))))
+    elif told["event"] == "loaded":
+        loaded.append(Loaded(rank=rank, checkpoint=str(told["checkpoint"]), hash=told.get("hash")))
+    elif told["event"] == "start":
+        starts.append((rank, str(told["torch"])))
+
+
+def _line(told: Mapping[str, Any], rank: int) -> Line:
+    return Line(
+        rank=rank,
+        step=int(told["step"]),
+        samples=tuple(int(one) for one in told["samples"]),
+        loss=number(told["loss"]),
+        at=float(told.get("at", 0.0)),
+        hash=str(told["hash"]) if told.get("hash") else None,
+        norm=number(told["norm"]) if told.get("norm") else None,
+    )
+
+
+def number(value: object) -> float:
+    """A float as float.hex wrote it, or as JSON has it."""
+    if isinstance(value, str):
+        return float.fromhex(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError(f"{value!r} is no number")
+
+
+def newest(commits: Sequence[Commit]) -> Commit | None:
+    """The last checkpoint committed."""
+    return max(commits, key=lambda one: one.at, default=None)

@@ -1,0 +1,387 @@
+"""The training job from outside: start it on the nodes, let it go on, drain it, restart it, and keep what it left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.model import Json, Outcome
+from harness.ports import Ports
+from harness.rehearse import logs
+from harness.rehearse.cluster import INSIDE, Cluster, scenario
+from harness.rehearse.group import Group, Seat
+from harness.rehearse.model import Commit, Generation, Spec, Step
+from harness.rehearse.plan import PATIENCE
+
+# A step log of one rank is read up to here; 10000 steps of the default job fit.
+MOST_LOG = 1 << 20
+# What the code under test may take beyond its own timeout: twice that, once in the rendezvous, once in a collective.
+FACTOR, GRACE = 2.0, 3.0
+# A rank that was asked to leave finishes its step and its checkpoint; longer than this is no answer.
+LEAVE_SECONDS = 10.0
+DEFAULT_SCRIPT = INSIDE / "job.py"
+# Fewer would not reach the kept checkpoint, more would be retrying.
+MOST_STARTS = 4
+
+
+class Failed(Exception):  # noqa: N818 - it ends a step of the plan, and is caught there
+    """A step did not do what the plan says."""
+
+
+class Skipped(Exception):  # noqa: N818 - the same
+    """A step had nothing to do it with."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Live:
+    """A generation that runs. resumed: what it took up."""
+
+    number: int
+    step: int
+    group: Group
+    begun: float
+    resumed: Commit | None
+    folder: str
+    node: int
+
+
+class Training:
+    """The job over its generations. guard: the policy that its ranks' guards follow; deadline: of the present step."""
+
+    def __init__(self, spec: Spec, cluster: Cluster) -> None:
+        """Start nothing yet."""
+        self.spec, self.cluster = spec, cluster
+        self.ports, self.scenario = Ports(), scenario()
+        self.script = spec.script or DEFAULT_SCRIPT.read_text()
+        self.name = spec.script_name or DEFAULT_SCRIPT.name
+        self.guard = "exact" if spec.policy == "refuse" else "era"
+        self.live: Live | None = None
+        self.generations: list[Generation] = []
+        self.commits: list[Commit] = []
+        self.memory: dict[str, int] = {}
+        self.deadline = 0.0
+        self.held: int | None = None
+        self._mixed_formats = spec.formats
+        self._numbers = 0
+
+    # -- the life of a generation
+
+    def start(self, step: Step, evidence: dict[str, Json]) -> str:
+        """`trains` or `refused`; where a checkpoint can't be taken up, other formats and older ones are tried.
+
+        Raises:
+            Failed: no start came to either.
+        """
+        tried: list[Json] = []
+        evidence["starts"] = tried
+        for commit, formats in self._candidates(step)[:MOST_STARTS]:
+            outcome = self._try(step, commit, formats)
+            generation = self.generations[-1] if self.live is None else None
+            tried.append(
+                {"checkpoint": commit.name if commit else None, "formats": list(formats), "outcome": outcome}
+            )
+            if outcome in ("trains", "refused"):
+                return outcome
+            if generation is None or commit is None or generation.loaded:
+                break  # it was not the checkpoint
+            if step.mixed and len(formats) > 1:
+                self._mixed_formats = ("plain",)
+        raise Failed(f"the job does not start: {tried[-1] if tried else 'nothing to start from'}")
+
+    def _candidates(self, step: Step) -> list[tuple[Commit | None, tuple[str, ...]]]:
+        """What to start from: the newest checkpoint in each format, then older ones."""
+        formats = self._mixed_formats if step.mixed else self.spec.formats
+        newest = sorted(self.commits, key=lambda one: one.at, reverse=True)
+        if not newest:
+            return [(None, formats)]
+        ways = [formats] + ([("plain",)] if len(formats) > 1 and "plain" in formats else [])
+        old = [one for one in newest[1:] if one.step < newest[0].step]
+        kept = [one for one in old if one == self.newest_by(step.versions[0])]
+        older = dict.fromkeys([*kept, *old[:1]])
+        return [*((newest[0], way) for way in ways), *((one, formats) for one in older)]
+
+    def _try(self, step: Step, commit: Commit | None, formats: tuple[str, ...]) -> str:
+        self.held = step.hold
+        self.launch(step.versions, commit, formats, step.number)
+        assert self.live is not None
+        group = self.live.group
+        group.wait(self._patience(), lambda: _stepped(group) or len(group.open()) < len(group.members))
+        if _stepped(group):
+            return "trains"
+        group.settle(self._patience())
+        outcomes = group.outcomes()
+        refused = set(outcomes) == {Outcome.CLEAR}
+        self.end("refused" if refused else _story(group))
+        return "refused" if refused else ", ".join(outcomes)
+
+    def launch(self, versions: Sequence[str], commit: Commit | None, formats: Sequence[str], step: int) -> None:
+        """Start a generation, rank i on node i; it waits at `held`. step: number of the plan's step."""
+        seats = [self.cluster.seat(node, version) for node, version in enumerate(versions)]
+        hold = "" if self.held is None else str(self.held)
+        self.live = self.begin(seats, f"g{self._numbers + 1}", {"hold": hold, "formats": formats, "resume": commit})
+        self.live.step = step
+
+    def begin(self, seats: Sequence[Seat], folder: str, how: Mapping[str, Any], place: str = "job") -> Live:
+        """Start the script in these seats. place: what keeps a control's checkpoints apart from the job's."""
+        self._numbers += 1
+        spec, number = self.spec, self._numbers
+        share = f"{seats[0].agent.channel.share}/rehearsal/{place}"
+        commit: Commit | None = how.get("resume")
+        settings = {
+            "TORCHSKEW_CHECKPOINTS": f"{share}/checkpoints",
+            "TORCHSKEW_HOLD": f"{share}/hold-{folder}",
+            "TORCHSKEW_RESUME": commit.name if commit else "",
+            "TORCHSKEW_FORMATS": ",".join(how["formats"]),
+            "TORCHSKEW_STEPS": str(spec.steps),
+            "TORCHSKEW_EVERY": str(spec.every),
+            "TORCHSKEW_SEED": str(spec.seed),
+            "TORCHSKEW_PACE": str(how.get("pace", spec.pace)),
+            "TORCHSKEW_TIMEOUT": str(spec.timeout),
+            "TORCHSKEW_GENERATION": str(number),
+        }
+        group = Group(self.scenario, self.ports, spec.timeout, spec.seed)
+        common = {"do": "train", "script": self.script, "name": self.name, "settings": settings, "hold": how["hold"]}
+        live = Live(
+            number=number, step=0, group=group, begun=time.time(), resumed=commit, folder=f"{share}/{folder}",
+            node=seats[0].node,
+        )  # fmt: skip
+        group.start(seats, lambda rank: {**common, "log": f"{share}/{folder}/rank-{rank}.jsonl"}, guard=self.guard)
+        return live
+
+    def end(self, why: str, *, kill: bool = False) -> None:
+        """The live generation is over: keep its facts and what it wrote."""
+        live, self.live = self.live, None
+        if live is None:
+            return
+        if kill:
+            live.group.signal("KILL")
+        live.group.settle(LEAVE_SECONDS)
+        generation = self.keep(live, why)
+        self.commits += generation.commits
+        self.generations.append(generation)
+
+    def keep(self, live: Live, why: str, place: str = "job") -> Generation:
+        """A generation's record: facts of its ranks, their step logs, the checkpoints that are on the disk."""
+        group = live.group
+        seat = Seat(node=live.node, version=group.members[0].version, agent=group.members[0].agent)
+        if seat.agent.dead is not None:
+            seat = self.cluster.seat(live.node)
+        checkpoints = f"{seat.agent.channel.share}/rehearsal/{place}/checkpoints"
+        found = self.ask(seat, {"do": "collect", "logs": live.folder, "checkpoints": checkpoints, "most": MOST_LOG})
+        told = logs.read(found["logs"], found["checkpoints"])
+        facts = group.facts()
+        for one in facts:
+            size = one.payload.get("kilobytes")
+            if isinstance(size, int):
+                self.memory[one.declared] = max(size, self.memory.get(one.declared, 0))
+        generation = Generation(
+            number=live.number, step=live.step, versions=tuple(one.version for one in group.members),
+            begun=live.begun, ended=time.time(), why=why, resumed=live.resumed, facts=facts,
+            outcomes=group.outcomes(), lines=told.lines, commits=told.commits, loaded=told.loaded,
+        )  # fmt: skip
+        group.close()
+        return generation
+
+    # -- while it runs
+
+    def least(self) -> int:
+        """The last training step that every rank has done."""
+        return self.live.group.least() if self.live else 0
+
+    def advance(self, until: int | None) -> None:
+        """Let the job go on through a step and wait until all ranks are there."""
+        group = self._running()
+        self.release(until)
+        if group.wait(self._left(), lambda: group.least() >= (until or 0) or self._broken()) and not self._broken():
+            return
+        self._died(f"the job did not reach step {until}")
+
+    def release(self, until: int | None) -> None:
+        """Let a waiting job go on: through this step, or to its end."""
+        live, self.held = self.live, until
+        if live is not None:
+            seat = self.cluster.seat(live.node)
+            share = seat.agent.channel.share
+            path = f"{share}/rehearsal/job/hold-g{live.number}"
+            self.ask(seat, {"do": "hold", "path": path, "hold": "" if until is None else str(until)})
+
+    def drain(self) -> None:
+        """SIGTERM to every rank, as a launcher does on a change of membership; each is to leave by itself."""
+        group = self._running()
+        group.signal("TERM")
+        stayed = [] if group.ended(LEAVE_SECONDS) else [one.rank for one in group.open()]
+        group.settle(0.1 if stayed else LEAVE_SECONDS)
+        failed = [one for one in group.facts() if not one.finished and one.rank not in stayed]
+        self.end("drained" if not stayed else f"ranks {stayed} ignored SIGTERM")
+        if stayed:
+            ranks = ", ".join(str(rank) for rank in stayed)
+            raise Failed(f"HANG: rank {ranks} did not leave within {LEAVE_SECONDS:.0f} s of SIGTERM; killed")
+        if failed:
+            raise Failed(f"while draining: {_said(self.generations[-1])}")
+
+    def finish(self, until: int | None) -> None:
+        """Let the job train to its end."""
+        group = self._running()
+        self.release(None)
+        group.ended(self._left())
+        if group.open():
+            self._died(f"the job did not end after step {until}")
+        if {one.finished for one in group.facts()} != {True}:
+            self._died("the job died before its last step")
+        self.end("finished")
+
+    def restart(self) -> None:
+        """A new generation from the last checkpoint, on the same nodes, waiting where the old one would have."""
+        live, versions = self._live(), tuple(one.version for one in self._running().members)
+        live.group.settle(self._patience())
+        self.end("killed by a fault")
+        mixed = len(set(versions)) > 1
+        self.launch(versions, self.newest(), self._mixed_formats if mixed else self.spec.formats, live.step)
+
+    def healthy(self) -> Json:
+        """A trivial all_reduce over all nodes, beside the job: how many cases were right, or what went wrong."""
+        group = self._group()
+        seats = [self.cluster.seat(node) for node in range(self.spec.nodes)]
+        try:
+            group.start(seats, lambda _: {"do": "all_reduce"}, guard=None)
+            group.settle(self._patience())
+            outcomes = group.outcomes()
+            told = [one.payload for one in group.facts()]
+        finally:
+            group.close()
+        if set(outcomes) != {Outcome.OK} or any(one.get("wrong") for one in told):
+            return {"healthy": False, "outcomes": list(outcomes)}
+        return {"healthy": True, "cases": told[0].get("cases")}
+
+    # -- questions
+
+    def probe(self, step: Step) -> tuple[tuple[Outcome, ...], dict[str, Json]]:
+        """all_reduce over all nodes in the step's order, with the versions of the step, guarded."""
+        group = self._group()
+        began = time.monotonic()
+        try:
+            seats = [self.cluster.seat(node, step.versions[node]) for node in step.order]
+            group.start(seats, lambda _: {"do": "all_reduce"}, guard=self.guard)
+            group.settle(self._patience())
+            outcomes, facts = group.outcomes(), group.facts()
+        finally:
+            group.close()
+        wrong: list[Json] = []
+        for one in facts:
+            found = one.payload.get("wrong")
+            wrong += [f"rank {one.rank}: {each}" for each in found] if isinstance(found, list) else []
+        told: dict[str, Json] = {"outcomes": list(outcomes), "wrong": wrong, "seconds": time.monotonic() - began}
+        told["cases"] = facts[0].payload.get("cases")
+        told["errors"] = [one.error.text if one.error else None for one in facts]
+        told["after"] = [one.error_after for one in facts]
+        return outcomes, told
+
+    def read(self, node: int, commit: Commit) -> dict[str, Any]:
+        """A node's release reads a checkpoint alone; the hash that was written stands beside."""
+        seat = self.cluster.seat(node)
+        params = {
+            "do": "read",
+            "script": self.script,
+            "name": self.name,
+            "checkpoints": f"{seat.agent.channel.share}/rehearsal/job/checkpoints",
+            "checkpoint": commit.name,
+            "formats": list(self.spec.formats),
+            "world": self.spec.nodes,
+        }
+        found = self.ask(seat, params)
+        return {"checkpoint": commit.name, "written": commit.hash, "by": seat.version, **found}
+
+    def ask(self, seat: Seat, params: Mapping[str, Any]) -> dict[str, Any]:
+        """One question to one node; AgentError (of the group) when it can't answer."""
+        group = self._group()
+        try:
+            group.start([seat], lambda _: params, guard=None)
+            group.settle(self._patience())
+            return dict(group.payload())
+        finally:
+            group.close()
+
+    def crossing(self, source: int, sink: int, size: int, seconds: float) -> float | None:
+        """Seconds that size bytes take from one node to another; None when they don't arrive in time."""
+        server, client = self._group(), self._group()
+        client.port = server.port
+        try:
+            server.start([self.cluster.seat(sink)], lambda _: {"do": "serve", "seconds": seconds}, guard=None)
+            server.wait(GRACE, lambda: server.told("listening"))
+            host = self.cluster.seat(sink).agent.channel.host
+            params = {"do": "send", "to": host, "bytes": size, "seconds": seconds}
+            client.start([self.cluster.seat(source)], lambda _: params, guard=None)
+            client.settle(seconds + GRACE)
+            told = client.payload()
+        finally:
+            client.close()
+            server.close()
+        return float(told["seconds"]) if told.get("arrived") else None
+
+    def newest(self) -> Commit | None:
+        """The last checkpoint committed."""
+        return logs.newest(self.commits)
+
+    def newest_by(self, version: str) -> Commit | None:
+        """The last checkpoint that ranks of this release alone wrote."""
+        pure = [one for gen in self.generations if set(gen.versions) == {version} for one in gen.commits]
+        return logs.newest(pure)
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        if self.live is not None:
+            self.live.group.close()
+            self.live = None
+
+    def _group(self) -> Group:
+        return Group(self.scenario, self.ports, self.spec.timeout, self.spec.seed)
+
+    def _live(self) -> Live:
+        if self.live is None:
+            raise Skipped("the job does not run")
+        return self.live
+
+    def _running(self) -> Group:
+        return self._live().group
+
+    def _broken(self) -> bool:
+        group = self._running()
+        return any(not one.finished for one in group.facts() if group.members[one.rank].final is not None)
+
+    def _died(self, what: str) -> None:
+        group = self._running()
+        group.settle(self._patience())
+        story = _story(group)
+        mixed = len({one.version for one in group.members}) > 1
+        if mixed and "plain" in self.spec.formats:
+            self._mixed_formats = ("plain",)
+        self.end(story)
+        raise Failed(f"{what}: {story}")
+
+    def _patience(self) -> float:
+        return self.spec.timeout * FACTOR + GRACE
+
+    def _left(self) -> float:
+        return max(0.1, min(self.deadline - time.monotonic(), PATIENCE + 60.0))
+
+
+def _stepped(group: Group) -> bool:
+    return group.least() > 0 and group.told("step")
+
+
+def _story(group: Group) -> str:
+    """What happened on the ranks that did not end well, in a line."""
+    parts = []
+    for facts, outcome in zip(group.facts(), group.outcomes(), strict=True):
+        if outcome is not Outcome.OK:
+            said = facts.error.text.strip().splitlines()[0][:120] if facts.error and facts.error.text.strip() else ""
+            parts.append(f"rank {facts.rank} ({facts.declared}) {outcome}{': ' if said else ''}{said}")
+    return "; ".join(parts) or "every rank left before the plan asked for it"
+
+
+def _said(generation: Generation) -> str:
+    return "; ".join(
+        f"rank {one.rank} {one.error.text.splitlines()[0][:120]}" for one in generation.facts if one.error
+    ) or "a rank left without a report"

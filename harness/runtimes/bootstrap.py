@@ -82,7 +82,7 @@ def _streamed(command: Sequence[str], say: Say) -> Iterator[bytes]:
         last: deque[str] = deque(maxlen=12)
         reader = threading.Thread(target=_read_words, args=(process, say, last), daemon=True)
         reader.start()
-        while chunk := process.stdout.read(_CHUNK):
+        while chunk := os.read(process.stdout.fileno(), _CHUNK):
             yield chunk
         process.wait()
         reader.join()

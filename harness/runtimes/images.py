@@ -118,8 +118,8 @@ class Images:
                 writer = tarring.together(
                     tarring.text("Dockerfile", template), tarring.folder(site, "site", owned_by_root=True)
                 )
-                labels = _labels(recipe, f"pip {source.value}")
-                image = self._daemon.build(tarring.streamed(writer), f"torchskew/{_name(source)}:{recipe[:12]}", labels, args)
+                labels, tag = _labels(recipe, f"pip {source.value}"), f"torchskew/{_name(source)}:{recipe[:12]}"
+                image = self._daemon.build(tarring.streamed(writer), tag, labels, args)
             return Made(image=image, way=f"built from wheels on Debian {of.name}", recipe=recipe)
 
         return self._once(recipe, make, say)

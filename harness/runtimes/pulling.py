@@ -39,7 +39,7 @@ def pull(daemon: ImageDaemon, reference: str, say: Say) -> str:
     Raises:
         ProvisionError: the last answer, how many attempts, and the mend.
     """
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
     attempts: list[str] = []
 
@@ -50,7 +50,7 @@ def pull(daemon: ImageDaemon, reference: str, say: Say) -> str:
 
     retrying = Retrying(
         stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_exponential_jitter(initial=_FIRST, max=_LONGEST, jitter=_JITTER),
+        wait=wait_exponential(multiplier=_FIRST, max=_LONGEST) + wait_random(0, _JITTER),
         retry=retry_if_exception(lambda error: isinstance(error, DaemonError) and error.transient),
         before_sleep=before_sleep,
         reraise=True,

@@ -26,9 +26,10 @@ def inputs(source: Source) -> tuple[str, ...]:
     """Everything about the source that decides what is unpacked; for a wheel its content.
 
     Raises:
-        ProvisionError: no such wheel.
+        ProvisionError: no such wheel, or no requirement.
     """
-    return (source.kind, _content(source), source.index or "", *sorted(source.requires))
+    content = _requirement(source) if source.kind is SourceKind.PIP else _content(source.value)
+    return (source.kind, content, source.index or "", *sorted(source.requires))
 
 
 @contextmanager
@@ -82,12 +83,10 @@ def _requirement(source: Source) -> str:
         raise ProvisionError(f'{source.value!r} is no requirement. Write it like "torch==2.6.0".') from error
 
 
-def _content(source: Source) -> str:
-    if source.kind is not SourceKind.WHEEL:
-        return source.value
+def _content(path: str) -> str:
     try:
-        with open(source.value, "rb") as file:
+        with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         why = error.strerror or "can't be read"
-        raise ProvisionError(f"{source.value}: {why}. Build the wheel, or correct its path.") from error
+        raise ProvisionError(f"{path}: {why}. Build the wheel, or correct its path.") from error

@@ -65,7 +65,8 @@ def test_boundary_pairs_of_an_unknown_release_are_refused_by_name() -> None:
 
 def test_every_cell_of_a_known_release_is_predicted_for_every_rank() -> None:
     plan = make_plan(spec(world_sizes=(2, 3)), versions(), load_all(), "venv")
-    assert all(len(cell.predicted) == cell.world_size for cell in plan.cells)
+    unpredicted = {cell.scenario for cell in plan.cells if len(cell.predicted) != cell.world_size}
+    assert unpredicted <= {"env_skew"}  # where its file says that chance decides
 
 
 def test_a_cell_needs_only_cells_of_its_own_plan() -> None:

@@ -15,8 +15,11 @@ from harness.rows import Printed
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TAIL_LINES: Final = 32
 _TAIL_CHARACTERS: Final = 4000
-# All tails together, so that the page stays small with 10,000 cells; unexpected cells come first.
-_TAILS_CHARACTERS: Final = 4_000_000
+# Of cells that are as expected, and again of those that are not: nobody opens more, and thousands of small files
+# take longer to make than all other reports together.
+_FILES: Final = 2000
+# Of all tails, counted as _FILES is, so that the page stays small with 10,000 cells.
+_TAILS_CHARACTERS: Final = 3_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class Tail:
 class Logs:
     """Which ranks have a log file, by cell id and rank: its path from the report's folder on, and its end."""
 
+    left_out: int = 0  # stand in the record only
     paths: Mapping[tuple[str, int], str] = field(default_factory=dict)
     tails: Mapping[tuple[str, int], Tail] = field(default_factory=dict)
 
@@ -38,22 +42,23 @@ class Logs:
 def write_logs(decision: Decision, printed: Iterable[Printed], folder: Path) -> Logs:
     """Write `logs/CELL/rankN.txt` for each rank that printed something or was not OK.
 
-    printed: one at a time, not kept; only the ends of logs stay, unexpected cells' for sure.
+    printed: one at a time, not kept; only the ends of logs stay.
     """
     found = {item.result.cell.id: item for item in decision.checked}
     paths: dict[tuple[str, int], str] = {}
     tails: dict[tuple[str, int], Tail] = {}
-    room = _TAILS_CHARACTERS
+    room, files = [_TAILS_CHARACTERS] * 2, [0, 0]
     for one in _all(decision, printed):
         item, at = found[one.cell_id], (one.cell_id, one.rank)
-        paths[at] = view.log_name(item.result.cell, one.rank)
-        _write(folder / paths[at], _text(item.result, one))
-        tail = Tail(log=_tail(one.log), stacks=_tail(one.stacks))
-        size = len(tail.log) + len(tail.stacks)
-        if size and (size <= room or view.shut(item) or item.result.surprising):
-            tails[at] = tail
-            room -= size
-    return Logs(paths=paths, tails=tails)
+        urgent = view.shut(item) or item.result.surprising
+        files[urgent] += 1
+        if files[urgent] <= _FILES:
+            paths[at] = view.log_name(item.result.cell, one.rank)
+            _write(folder / paths[at], _text(item.result, one))
+        if room[urgent] > 0:
+            tails[at] = Tail(log=_tail(one.log), stacks=_tail(one.stacks))
+            room[urgent] -= len(tails[at].log) + len(tails[at].stacks)
+    return Logs(left_out=sum(files) - len(paths), paths=paths, tails=tails)
 
 
 def printed_of(results: Iterable[CellResult]) -> Iterator[Printed]:
@@ -79,8 +84,13 @@ def _all(decision: Decision, printed: Iterable[Printed]) -> Iterator[Printed]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    try:
+        file = path.open("w", encoding="utf-8", errors="backslashreplace")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True)
+        file = path.open("w", encoding="utf-8", errors="backslashreplace")
+    with file:
+        file.write(text)
 
 
 def _text(result: CellResult, one: Printed) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,11 @@ from harness.report.text import accounting
 
 # GitHub refuses a step's summary of more than 1 MiB as a whole; other steps may write to it as well.
 _LIMIT: Final = 900_000
+_LISTED: Final = 2000
+_DETAILED: Final = 100  # cells; a reader who has more opens the page
 _ERROR_CHARACTERS: Final = 2000
+_TAIL_CHARACTERS: Final = 1500
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _SIGNS: Final = {
     Outcome.OK: "🟢",
     Outcome.CLEAR: "🔵",
@@ -54,8 +59,14 @@ def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     found = view.unexpected(decision)
     if found:
         yield f"### Not as expected: {len(found)}"
-    for item in found:
+    for item in found[:_DETAILED]:
         yield _unexpected(item, logs)
+    if rest := found[_DETAILED:]:
+        lines = (
+            f"- {item.status} `{_safe(item.result.cell.id)}` {_safe(view.words(item.result))}"
+            for item in rest[:_LISTED]
+        )
+        yield f"<details><summary>and {len(rest)} more</summary>\n\n" + "\n".join(lines) + "\n\n</details>"
     yield from _surprises(decision)
     for table in view.tables(run, decision):
         yield _table(table)
@@ -86,8 +97,10 @@ def _unexpected(item: Checked, logs: Logs) -> str:
         if facts.error:
             lines.append(_fenced(f"rank {facts.rank} {facts.error.type}\n{facts.error.text[:_ERROR_CHARACTERS]}"))
         if tail := logs.tails.get((result.cell.id, facts.rank)):
-            lines += [_fenced(f"rank {facts.rank}\n{text}") for text in (tail.stacks, tail.log) if text]
-    return "\n".join((*lines, "</details>"))
+            lines += [
+                _fenced(f"rank {facts.rank}\n{text[-_TAIL_CHARACTERS:]}") for text in (tail.stacks, tail.log) if text
+            ]
+    return "\n".join((*lines, "", "</details>"))
 
 
 def _surprises(decision: Decision) -> Iterator[str]:
@@ -141,7 +154,7 @@ def _known(decision: Decision) -> Iterator[str]:
 def _safe(text: str) -> str:
     """On one line, and no markup of a rank's becomes the page's."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-    return "".join(char for char in text if char.isprintable())
+    return _CONTROLS.sub("", text)
 
 
 def _fenced(text: str) -> str:
@@ -149,5 +162,4 @@ def _fenced(text: str) -> str:
     fence = "```"
     while fence in text:
         fence += "`"
-    printable = "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
-    return f"\n{fence}\n{printable.rstrip()}\n{fence}\n"
+    return f"\n{fence}\n{_CONTROLS.sub('?', text).rstrip()}\n{fence}\n"

@@ -145,7 +145,7 @@ def _worlds(wide: Sequence[Checked], look: Look) -> list[str]:
 
 
 def _entry(item: Checked | None, text: str, width: int, look: Look) -> str:
-    return _paint(text.ljust(width), _style(item) if item else "2", look)
+    return _paint(text, _style(item) if item else "2", look) + " " * (width - len(text))
 
 
 def _style(item: Checked) -> str:
@@ -303,6 +303,8 @@ def _end(run: Run, decision: Decision, paths: Paths | None, look: Look) -> str:
     if paths:
         names = " · ".join(path.name for path in (paths.json, paths.junit, paths.markdown, paths.text))
         lines.append(f"report     {paths.html} · {names}")
+        if paths.logs.left_out:
+            lines.append(f"logs       {paths.logs.left_out} more stand in the record only")
     lines.append(_paint(decision.sentence, "1;32" if decision.exit_code == 0 else f"1;{_BAD}", look))
     return "\n".join(lines)
 

@@ -1,0 +1,103 @@
+"""The page: self-contained, safe whatever a rank printed, and really drawn by a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import replace
+from urllib.parse import quote
+
+import pytest
+
+from harness.model import ErrorFacts, Outcome
+from harness.report import write_reports
+from harness.report.html import share
+from tests import factories
+from tests.conftest import browser
+
+REGRESSION = "all_reduce/2.6.0,2.13.0/guard-off/docker"
+
+
+def page(tmp_path, run, decision):
+    return write_reports(run, decision, tmp_path / "report").html
+
+
+def data(path):
+    text = path.read_text()
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_the_page_asks_nobody_for_anything(tmp_path):
+    text = page(tmp_path, *factories.bad_run()).read_text()
+    frame = re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.DOTALL)
+    assert not re.findall(r'(?:src|href)="(?!#)', frame)
+    assert "@import" not in frame
+    assert "url(" not in frame
+    assert "default-src 'none'" in frame
+
+
+def test_the_data_holds_every_cell_and_every_part_of_the_accounting(tmp_path):
+    run, decision = factories.bad_run()
+    found = data(page(tmp_path, run, decision))
+    assert [cell["id"] for cell in found["cells"]] == [cell.id for cell in run.plan.cells]
+    shown = [number for table in found["tables"] for row in table["grid"] for number in row if number >= 0]
+    shown += [number for table in found["tables"] for number in table["wide"]]
+    assert sorted(shown) == [*range(len(run.plan.cells))]
+    assert {share(item) for item in decision.checked} == {"pass", "known", "bad", "unknown", "unsupported", "blocked"}
+
+
+def test_markup_of_a_rank_never_becomes_markup_of_the_page(tmp_path):
+    nasty = "</script><img src=x onerror=alert(1)><!--"
+    result = factories.result(factories.cell(), Outcome.OPAQUE, Outcome.OPAQUE)
+    ranks = tuple(replace(one, error=ErrorFacts(type=nasty, text=nasty), log=nasty) for one in result.ranks)
+    found = (replace(result, reason=nasty, attempts=(replace(result.attempts[0], ranks=ranks),)),)
+    decision = replace(factories.decision(found, (nasty,)), sentence=nasty)
+    path = page(tmp_path, factories.run(found, runtime=nasty), decision)
+    assert "<img" not in path.read_text()
+    assert nasty in data(path)["texts"]
+
+
+def dom(path, tmp_path, fragment=""):
+    """The page's elements after its script ran."""
+    command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--window-size=1400,6000"]
+    command += ["--dump-dom", f"{path.as_uri()}{fragment}"]
+    # Chromium leaves temporary files where it is told to.
+    environment = {
+        **os.environ,
+        "TMPDIR": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_browser_draws_the_maps_and_the_details_of_the_cell_in_the_address(tmp_path):
+    drawn = dom(page(tmp_path, *factories.bad_run()), tmp_path, f"#cell={quote(REGRESSION, safe='')}")
+    detail = drawn[drawn.index('<aside id="detail"') :]
+    assert "hidden" not in detail[: detail.index(">")]
+    assert "2.6.0 hosts, 2.13.0 joins" in detail
+    assert f"torchskew matrix --only '{REGRESSION}' --no-cache" in detail
+    assert "SUM/float16/odd differs at index 7: 3.0, not 3.5 &lt;b&gt;&amp;amp;&lt;/b&gt;" in detail
+    assert ">2.13.0+cpu<" in detail
+    assert "surprise" in detail
+    assert drawn.count('class="cell shut') + drawn.count('class="cell dim shut') >= 3
+    assert re.search(
+        r'aria-label="all_reduce: rank 0 2.6.0 OK, rank 1 2.13.0 WRONG; FAIL, regression, surprise"', drawn
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_browser_shows_error_stacks_and_log_of_a_hang(tmp_path):
+    cell = "env_skew.lazy_init/2.6.0,2.6.0/guard-off/docker"
+    drawn = dom(page(tmp_path, *factories.good_run()), tmp_path, f"#cell={quote(cell, safe='')}")
+    detail = drawn[drawn.index('<aside id="detail"') :]
+    assert "Stacks of rank 1" in detail
+    assert "waiting for rank 1 &lt;&amp;&gt;" in detail
+    assert "SIGKILL (stopped by us)" in detail
+    assert 'href="logs/env_skew.lazy_init__2.6.0,2.6.0__guard-off__docker/rank1.txt"' in detail

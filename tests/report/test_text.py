@@ -1,0 +1,97 @@
+"""The terminal's report: golden files show what a person sees."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.model import ErrorFacts, Outcome
+from harness.report import write_reports
+from harness.report.text import Look, head, render
+from tests import factories
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+MADE = {"good": factories.good_run, "bad": factories.bad_run}
+
+
+def golden(name: str, text: str) -> None:
+    """Compare with a committed file; TORCHSKEW_GOLDEN=write makes it anew, for a look at the difference in git."""
+    path = GOLDEN / name
+    if os.environ.get("TORCHSKEW_GOLDEN") == "write":
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_person_sees_this(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, decision = MADE[name]()
+    paths = write_reports(run, decision, Path("out", "run"))
+    golden(f"report-{name}.txt", f"{head(run)}\n\n{render(run, decision, paths=paths)}\n")
+
+
+def test_the_last_line_is_the_decision():
+    for made in MADE.values():
+        run, decision = made()
+        assert render(run, decision).splitlines()[-1] == decision.sentence
+
+
+def test_colours_come_only_when_asked_for_and_change_no_word():
+    run, decision = factories.bad_run()
+    plain, painted = render(run, decision), render(run, decision, colour=True)
+    assert "\x1b" not in plain
+    assert "\x1b[1;31m" in painted
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain
+
+
+def test_a_rank_can_not_move_the_cursor():
+    result = factories.result(factories.cell(), Outcome.OPAQUE, Outcome.OPAQUE)
+    nasty = tuple(replace(one, error=ErrorFacts(type="E", text="\n\x1b[2Jgone\nmore")) for one in result.ranks)
+    found = (replace(result, attempts=(replace(result.attempts[0], ranks=nasty),), reason="a\x07b"),)
+    decision = replace(factories.decision(found), checked=())
+    decision = replace(decision, checked=(replace(factories.checked(found[0]), status="regression"),))
+    text = render(factories.run(found), decision)
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "E: ?[2Jgone" in text
+
+
+def test_a_long_list_ends_with_how_many_more_there_are():
+    found = tuple(factories.result(factories.cell(skew=(f"1.{n}", "2")), Outcome.OK, Outcome.WRONG) for n in range(30))
+    run, decision = factories.run(found), factories.decision(found)
+    assert "… and 10 more: see the report" in render(run, decision)
+    assert "more: see" not in render(run, decision, look=Look(most=30))
+
+
+def test_narrow_terminals_get_one_table_below_the_other():
+    run, decision = factories.good_run()
+    wide, narrow = (render(run, decision, look=Look(width=width)) for width in (120, 60))
+    assert "rendezvous_tcp · guard off    " in wide
+    assert "\nrendezvous_tcp · guard off\n" in narrow
+    assert "\nrendezvous_tcp · guard on\n" in narrow
+
+
+def test_a_run_from_the_cache_says_so():
+    found = tuple(replace(result, cached=True) for result in factories.results())
+    text = render(factories.run(found), factories.decision(found))
+    assert "every cell came from an earlier run" in text
+
+
+def test_cells_that_never_ran_are_counted():
+    run, decision = factories.good_run()
+    lost = replace(
+        decision.checked[-1], status="missing", result=factories.result(run.plan.cells[-1], verdict="UNKNOWN")
+    )
+    text = render(run, replace(decision, checked=(*decision.checked[:-1], lost)))
+    assert "1 unknown (1 never ran)" in text
+    assert "never ran: " in text
+
+
+def test_an_unfinished_run_is_called_that():
+    run = factories.run(tuple(factories.results()), finished=None, environments={})
+    assert "to unfinished" in head(run)
+    assert "none could be made" in head(run)

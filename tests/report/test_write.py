@@ -1,0 +1,43 @@
+"""All reports at once, from a record, again and again the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import RecordError
+from harness.record import Record
+from harness.report import write_reports
+from tests import factories
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_recorded_run_is_rendered_as_the_run_was(tmp_path):
+    run, decision = factories.bad_run()
+    write_reports(run, decision, tmp_path / "first")
+    with Record.open(tmp_path / "record.sqlite") as record:
+        record.begin(run.info, run.plan, run.expectations)
+        for result in run.results:
+            record.write(run.info.run_id, result)
+        record.finish(run.info.run_id, run.info.finished)
+        write_reports(record.load(), decision, tmp_path / "again", record.printed())
+    first, again = contents(tmp_path / "first"), contents(tmp_path / "again")
+    assert first.keys() == again.keys()
+    # Paths of the report stand in its text; all else is the same to the byte.
+    different = {str(name) for name in first if first[name] != again[name]}
+    assert different <= {"report.txt"}
+
+
+def test_every_report_is_where_it_says(tmp_path):
+    paths = write_reports(*factories.good_run(), tmp_path / "out")
+    for path in (paths.html, paths.json, paths.junit, paths.markdown, paths.text):
+        assert path.stat().st_size > 1000
+    assert all((paths.folder / path).is_file() for path in paths.logs.paths.values())
+
+
+def test_a_folder_that_can_not_be_written_to_is_named_with_the_mend(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match=r"can't be written to .*/file/out: .* Make room or give another --out DIR"):
+        write_reports(*factories.good_run(), tmp_path / "file" / "out")

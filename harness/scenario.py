@@ -141,5 +141,5 @@ def _variant(name: str, value: Mapping[str, Any]) -> Variant:
         params=value.get("params", {}),
         env=value.get("env", {}),
         rank_env={int(rank): env for rank, env in value.get("rank_env", {}).items()},
-        predicted=tuple(Outcome(outcome) for outcome in predicted) if predicted else None,
+        predicted=None if predicted is None else tuple(Outcome(outcome) for outcome in predicted),
     )

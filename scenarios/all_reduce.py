@@ -62,20 +62,18 @@ def lacks(job):
     """Return the operations and dtypes that this version refuses, in its own words."""
     import torch
     import torch.distributed as dist
+    import torchskew_kit as kit
 
     job.rendezvous()
-    refused = {}
+    asked = {}
     for op in OPS:
         for dtype in DTYPES:
-            try:
-                dist.all_reduce(torch.ones(1).to(getattr(torch, dtype)), op=getattr(dist.ReduceOp, op))
-            except Exception as error:
-                lines = str(error).splitlines() or [""]
-                refused[op, dtype] = type(error).__name__ + ": " + lines[0][:200]
-    whole = [op for op in OPS if all((op, dtype) in refused for dtype in DTYPES)]
-    found = {op + "/*": refused[op, "float32"] for op in whole}
-    found.update({"%s/%s/*" % key: why for key, why in refused.items() if key[0] not in whole})
-    return found if len(whole) < len(OPS) else {"*": refused["SUM", "float32"]}
+            one = torch.ones(1).to(getattr(torch, dtype))
+            asked[op, dtype] = kit.refusal(lambda: dist.all_reduce(one, op=getattr(dist.ReduceOp, op)))
+    whole = [op for op in OPS if all(asked[op, dtype] for dtype in DTYPES)]
+    found = {op + "/*": asked[op, "float32"] for op in whole}
+    found.update({"%s/%s/*" % key: why for key, why in asked.items() if why and key[0] not in whole})
+    return found if len(whole) < len(OPS) else {"*": asked["SUM", "float32"]}
 
 
 def rank(job):
@@ -160,28 +158,23 @@ def off_by(dtype, text, world):
         unit = Fraction(2) ** (math.frexp(float(right))[1] - 1 - DTYPES[dtype][1])
         error = abs(Fraction(value) - right) / unit
         if error > Fraction(world - 1, 2):
-            return "element %d is %s, %.2f units from the exact sum, %.1f allowed" % (index, value, error, (world - 1) / 2)
+            far = "%.2f units from the exact sum, %.1f allowed" % (error, (world - 1) / 2)
+            return "element %d is %s, %s" % (index, value, far)
     return None if len(got) == len(exact) else "%d elements instead of %d" % (len(got), len(exact))
 
 
 def judge(reports, world):
+    from harness import oracle
+
     wanted = {"%s/%s/%s" % case: case for case in cases(world.params["large"])}
-    wanted = {name: case for name, case in wanted.items() if not skipped(name, world.skip)}
+    wanted = {name: case for name, case in wanted.items() if not oracle.skipped(name, world.skip)}
     shares = [report["cases"] for report in reports if report is not None]
-    wrong = {}
-    for rank, report in enumerate(reports):
-        if report is not None:
-            problems = compare(report["cases"], wanted, world.size, shares)
-            if problems or not wanted:
-                wrong[rank] = "; ".join(problems[:4]) + (" and %d more" % (len(problems) - 4) if len(problems) > 4 else "")
-    return wrong
-
-
-def skipped(name, skip):
-    """Whether a version of the group lacks the case."""
-    from fnmatch import fnmatchcase
-
-    return any(fnmatchcase(name, pattern) for pattern in skip)
+    problems = {
+        rank: compare(report["cases"], wanted, world.size, shares) if wanted else ["every case was left out"]
+        for rank, report in enumerate(reports)
+        if report is not None
+    }
+    return {rank: oracle.summary(found) for rank, found in problems.items() if found}
 
 
 def compare(got, wanted, size, shares):

@@ -26,15 +26,11 @@ def lacks(job):
     """Return the dtypes that this version refuses, in its own words."""
     import torch
     import torch.distributed as dist
+    import torchskew_kit as kit
 
     job.rendezvous()
-    refused = {}
-    for dtype in WIDTHS:
-        try:
-            dist.broadcast(torch.zeros(1, dtype=getattr(torch, dtype)), 0)
-        except Exception as error:
-            refused[dtype + "/*"] = "%s: %s" % (type(error).__name__, (str(error).splitlines() or [""])[0][:200])
-    return refused
+    asked = {d + "/*": kit.refusal(lambda: dist.broadcast(torch.zeros(1, dtype=getattr(torch, d)), 0)) for d in WIDTHS}
+    return {case: why for case, why in asked.items() if why}
 
 
 def rank(job):
@@ -61,16 +57,10 @@ def cases(world):
 
 
 def judge(reports, world):
-    from fnmatch import fnmatchcase
+    from harness import oracle
 
-    right = {}
-    for dtype, size, root in cases(world.size):
-        name = "%s/%d/root-%d" % (dtype, size, root)
-        if not any(fnmatchcase(name, pattern_) for pattern_ in world.skip):
-            right[name] = hashlib.sha256(pattern(dtype, size, root)).hexdigest()
-    wrong = {}
-    for rank, report in enumerate(reports):
-        if report is not None and (report["cases"] != right or not right):
-            names = [n for n in list(right) + list(report["cases"]) if report["cases"].get(n) != right.get(n)]
-            wrong[rank] = "not the root's bytes: " + (", ".join(sorted(set(names))[:6]) or "no case was left")
-    return wrong
+    right = {
+        "%s/%d/root-%d" % (dtype, size, root): hashlib.sha256(pattern(dtype, size, root)).hexdigest()
+        for dtype, size, root in cases(world.size)
+    }
+    return oracle.compare(reports, world, lambda rank: right)

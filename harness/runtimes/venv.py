@@ -23,7 +23,7 @@ from harness.runtimes.uv import Uv, UvError, binary
 from harness.scope import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
 
 _LARGE = 100 * 10**6  # bytes of download that are worth a sentence beforehand
-_UNPACKED = 2  # a wheel of torch takes about twice its size on disk
+_UNPACKED = 1.75  # how much larger torch and its CUDA libraries are on disk than as wheels; measured on three
 _ELSEWHERE = "docker"  # the runtime that provides every other kind of source
 
 
@@ -188,25 +188,29 @@ class VenvRuntime:
         path.write_text(lock.text)
         sync = ("pip", "sync", "--python", python, *indexes.flags(os.environ), str(path))
         _, planned = self._uv.call(*sync, "--dry-run")
-        text = "unpacking"
-        if "Would download" in planned:
-            text = self._announced(lock, name, progress)
-        progress.step(name, text)
-        self._uv.call(*sync, "--quiet", limit=3600.0, written=lambda done: progress.step(name, text, done))
+        size = self._announced(lock, name, progress) if "Would download" in planned else 0
+        text = "downloading" if size else "unpacking"
 
-    def _announced(self, lock: Lock, name: str, progress: Progress) -> str:
-        """Say what will be downloaded; ProvisionError when the disk can't hold it."""
+        def tell(written: int) -> None:
+            # uv unpacks as it downloads and says nothing; what it wrote tells how far it is.
+            progress.step(name, text, min(size, round(written / _UNPACKED)) if size else written, size)
+
+        tell(0)
+        self._uv.call(*sync, "--quiet", limit=3600.0, written=tell)
+
+    def _announced(self, lock: Lock, name: str, progress: Progress) -> int:
+        """Bytes to download, said beforehand when they are many; ProvisionError when the disk can't hold them."""
         size, exact = download_size(lock, self._uv.environ().get("SSL_CERT_FILE"))
         free = shutil.disk_usage(self._store.folder).free
         if free < size * _UNPACKED:
-            need = f"{_human(size)} to download need about {_human(size * _UNPACKED)} on disk"
+            need = f"{_human(size)} to download need about {_human(round(size * _UNPACKED))} on disk"
             mend = "Free some, or set XDG_CACHE_HOME to another disk; `torchskew clean --store` empties the store."
             where = f"{_human(free)} are free at {self._store.folder}"
             raise ProvisionError(f'versions."{name}": the disk is full: {need}, {where}. {mend}')
-        text = f"downloading {'' if exact else 'at least '}{_human(size)}"
         if size >= _LARGE:
-            progress.say(f"{name}: {text} once, into {_short(self._store.folder)}")
-        return text if size else "unpacking"
+            least = "" if exact else "at least "
+            progress.say(f"{name}: downloading {least}{_human(size)} once, into {_short(self._store.folder)}")
+        return size
 
     def _found(self, source: Source, what: str) -> Made:
         """An interpreter that exists already; torch is imported only when it changed."""

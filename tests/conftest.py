@@ -19,7 +19,8 @@ from harness.model import Environment, Source, SourceKind, Version
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
-PATIENCE = 2.0  # seconds that a process may take to end after its test
+# Seconds that a process may take to end after its test.
+PATIENCE = float(os.environ.get("TORCHSKEW_TEST_PATIENCE", "2"))
 
 
 class Silent:
@@ -115,7 +116,8 @@ def _containers() -> set[str]:
     try:
         mine = {"label": f"torchskew.owner={scope.owner()}"}
         things = [*client.containers.list(all=True, filters=mine), *client.networks.list(filters=mine)]
-        return {f"container or network {thing.name}" for thing in things}
+        things += client.volumes.list(filters=mine)
+        return {f"container, network or volume {thing.name}" for thing in things}
     finally:
         client.close()
 

@@ -26,6 +26,7 @@ DTYPES = {"int32": ("i", 0), "int64": ("q", 0), "uint8": ("B", 0), "bool": ("B",
 SIZES = (0, 1, 1025)
 LARGE = (("SUM", "float32", 2097155), ("MAX", "int64", 1048579))
 BLOCK = range(7)
+KEPT = []
 LONG = 48  # bytes; longer results travel as digests
 
 
@@ -59,7 +60,7 @@ def fractions_of(dtype, rank):
 
 
 def lacks(job):
-    """Return the operations and dtypes that this version refuses, in its own words."""
+    """Return the operations, dtypes and sizes that this version refuses, in its own words."""
     import torch
     import torch.distributed as dist
     import torchskew_kit as kit
@@ -71,9 +72,37 @@ def lacks(job):
             one = torch.ones(1).to(getattr(torch, dtype))
             asked[op, dtype] = kit.refusal(lambda: dist.all_reduce(one, op=getattr(dist.ReduceOp, op)))
     whole = [op for op in OPS if all(asked[op, dtype] for dtype in DTYPES)]
+    if len(whole) == len(OPS):
+        return {"*": asked["SUM", "float32"]}
     found = {op + "/*": asked[op, "float32"] for op in whole}
     found.update({"%s/%s/*" % key: why for key, why in asked.items() if why and key[0] not in whole})
-    return found if len(whole) < len(OPS) else {"*": asked["SUM", "float32"]}
+    nothing = refuses_nothing(dist, torch.zeros(0))
+    return dict(found, **{"*/0": nothing}) if nothing else found
+
+
+def refuses_nothing(dist, empty):
+    """Why this version can't reduce an empty tensor; only a world of two comes to the place that asks.
+
+    Both members live in this process. Their groups are kept until it ends: the destructor of old ones deadlocks.
+    """
+    import datetime as dt
+    import threading
+
+    import torchskew_kit as kit
+
+    store, limit, refusals = dist.HashStore(), dt.timedelta(seconds=5), {}
+
+    def member(rank):
+        group = dist.ProcessGroupGloo(store, rank, 2, limit)
+        KEPT.append(group)
+        refusals[rank] = kit.refusal(lambda: group.allreduce([empty]).wait())
+
+    members = [threading.Thread(target=member, args=(rank,)) for rank in range(2)]
+    for one in members:
+        one.start()
+    for one in members:
+        one.join()
+    return refusals.get(0) or refusals.get(1)
 
 
 def rank(job):

@@ -309,15 +309,23 @@ def _where(error: BaseException) -> str:
 
 def _resolver_seconds() -> float:
     """Return how long the reverse look-up of our own address takes: stores do one per connection."""
+    address = "::ffff:" + _own_address()
     began = time.monotonic()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; says which address we would use
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        address = "::ffff:" + probe.getsockname()[0]
     try:
         socket.getnameinfo((address, 9), 0)
     except OSError as error:
         print("reverse look-up of {}: {}".format(address, error), file=sys.stderr)
     return time.monotonic() - began
+
+
+def _own_address() -> str:
+    """Return the address under which others reach us; a machine of its own has only the loopback."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; says which address would be used
+            return str(probe.getsockname()[0])
+    except OSError:  # no route leads out, as in an internal network: its hosts file knows
+        try:
+            return socket.gethostbyname(socket.gethostname())
+        except OSError:
+            return "127.0.0.1"

@@ -19,11 +19,11 @@ _GRACE = 5.0  # seconds between TERM and KILL, and again until we give up
 
 
 class Container:
-    """The `Channel` of one container, started already. stream: what attaching gave, kept alive here."""
+    """The `Channel` of one container. stream: what attaching gave, kept alive here; host: set by who starts it."""
 
-    def __init__(self, daemon: DockerContainers, ident: str, host: str, stream: Any) -> None:
+    def __init__(self, daemon: DockerContainers, ident: str, stream: Any) -> None:
         self.id = ident
-        self.host = host
+        self.host = ""
         self.share = SHARE
         self.rank_env: Mapping[str, str] = {}
         self._daemon = daemon
@@ -34,9 +34,12 @@ class Container:
         self._sending = threading.Lock()
         self._closing = threading.Lock()
         self._closed = False
+        self._over = False  # its stream ended, so it did
 
     def send(self, line: bytes) -> None:
         """Write one line; AgentError when the container is gone, with what it died of."""
+        if self._over:
+            raise AgentError(f"the agent is gone. {self.story()}")
         try:
             with self._sending:
                 self._socket.sendall(line)
@@ -109,12 +112,14 @@ class Container:
             return  # the daemon closed it when the container ended
         finally:
             self._stream.close()
+            self._socket.close()
 
     def _pieces(self) -> Iterator[tuple[int, bytes]]:
         while True:
             header = self._exactly(_HEADER)
             piece = self._exactly(int.from_bytes(header[4:], "big")) if len(header) == _HEADER else b""
             if not piece:
+                self._over = True
                 return
             yield header[0], piece
 

@@ -166,13 +166,14 @@ class DockerRuntime:
 
     def _started(self, spec: Spec) -> Container:
         ident = self.daemon.create(spec)
+        container = None
         try:
-            stream = self.daemon.attach(ident)
-            address = self.daemon.start(ident, spec.network)
+            container = Container(self.daemon, ident, self.daemon.attach(ident))
+            container.host = self.daemon.start(ident, spec.network)
         except BaseException:
-            _problem(lambda: self.daemon.remove(ident))
+            _problem(container.close if container else lambda: self.daemon.remove(ident))
             raise
-        return Container(self.daemon, ident, address, stream)
+        return container
 
     def _opened(self) -> _Open:
         if self._open is None:
@@ -201,6 +202,11 @@ def _connect(seconds: int = _PATIENCE) -> Link:
 
     settings = kwargs_from_env()
     settings.setdefault("base_url", _DEFAULT_URL)
+    if _url().startswith("unix://"):
+        # Its reason is plain, and docker-py would leave the socket open.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(seconds)
+            probe.connect(_url().removeprefix("unix://"))
     api = docker.APIClient(version="auto", timeout=seconds, **settings)
     silences = (docker.errors.DockerException, requests.RequestException, OSError)
     return Link(api=api, refusal=docker.errors.APIError, silences=silences)

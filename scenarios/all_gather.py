@@ -12,6 +12,7 @@ KIND = "group"
 WORLD = (2, 100)
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
+TIERS = ("critical", "full")
 
 FORMATS = {"uint8": "B", "int32": "i", "int64": "q", "float16": "e", "float32": "f", "float64": "d"}
 SIZES = (1, 1025)

@@ -17,6 +17,7 @@ KIND = "group"
 WORLD = (2, 32)
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
+TIERS = ("smoke", "critical", "full")
 VARIANTS = {"small": {"params": {"large": False}}, "large": {"params": {"large": True}}}
 
 OPS = ("SUM", "PRODUCT", "MIN", "MAX", "BAND", "BOR", "BXOR", "AVG")

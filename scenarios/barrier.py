@@ -8,6 +8,7 @@ KIND = "group"
 WORLD = (2, None)
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo", "one machine")
+TIERS = ("critical", "full")
 
 LATE = 0.01  # seconds
 

@@ -10,6 +10,7 @@ KIND = "group"
 WORLD = (2, None)
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
+TIERS = ("critical", "full")
 
 WIDTHS = {"uint8": 1, "bool": 1, "int32": 4, "int64": 8, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 SIZES = (0, 1, 1025)

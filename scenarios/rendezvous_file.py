@@ -8,6 +8,7 @@ KIND = "group"
 WORLD = (2, 32)
 RENDEZVOUS = "file"
 NEEDS = ("gloo", "shared folder")
+TIERS = ("critical", "full")
 
 
 def rank(job):

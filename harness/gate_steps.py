@@ -79,6 +79,8 @@ def read_the_gate(work: GateWork) -> None:
     if problems.found:
         raise ConfigError(*problems.found)
     work.declaration = replace(work.declaration, expectations=expectations)
+    # Somebody may be working on an interpreter's packages: the identity of its libraries does not tell.
+    work.fresh = frozenset(name for name, one in subjects.items() if one.sources[0].kind is SourceKind.INTERPRETER)
     kinds = {source.kind for version in subjects.values() for source in version.sources}
     decided = next((ONLY[kind] for kind in ONLY if kind in kinds), None)
     work.options = replace(

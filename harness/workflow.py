@@ -88,6 +88,7 @@ class Work:
     info: RunInfo = field(init=False)
     results: dict[str, CellResult] = field(default_factory=dict)
     repetition: int = 0
+    fresh: frozenset[str] = frozenset()  # versions of which no earlier result is reused
     decision: Decision = field(init=False)
     exit_code: int | None = None
 
@@ -219,7 +220,8 @@ def recall(work: Work) -> None:
         if missing := next((name for name in cell.skew if name in work.broken), None):
             _keep(work, unknown(cell, f"no environment for {missing}: {work.broken[missing]}"))
             continue
-        found = work.record.cached(_key(work, cell)) if work.options.cache else None
+        reuse = work.options.cache and not work.fresh.intersection(cell.skew)
+        found = work.record.cached(_key(work, cell)) if reuse else None
         if found is not None:
             recalled += 1
             _keep(work, replace(found, cell=cell, cached=True))

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from harness.errors import RecordError
 from harness.model import Decision, Run
+from harness.report.grid import Look
 from harness.report.html import write_html
 from harness.report.junit import write_junit
 from harness.report.logs import printed_of, write_logs
 from harness.report.markdown import write_markdown
 from harness.report.results import write_results
-from harness.report.text import Look, Paths, head, render
+from harness.report.text import Paths, head, render
 from harness.rows import Printed
 
 _FOR_A_FILE = Look(width=160, most=1_000_000)

@@ -7,22 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.model import Checked, Decision, Outcome, RankFacts, Run, Status, Verdict
+from harness.model import CellResult, Checked, Decision, Outcome, RankFacts, Run, Status, Verdict
 from harness.report import view
+from harness.report.grid import BAD, Look, paint, tables_text
 from harness.report.logs import Logs
 
-_WIDTH: Final = 100
-_MOST: Final = 20
-_GAP: Final = "    "
-_STYLES: Final = {
-    Outcome.OK: "32",
-    Outcome.CLEAR: "36",
-    Outcome.OPAQUE: "33",
-    Outcome.TIMEOUT: "33",
-    Outcome.UNSUPPORTED: "2",
-    Outcome.NOT_RUN: "2",
-}
-_BAD: Final = "31"
 _TITLES: Final = {
     Status.REGRESSION: "regression",
     Status.FAILS_DIFFERENTLY: "fails differently",
@@ -47,15 +36,6 @@ class Paths:
     logs: Logs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """How to print: terminal colours or none, columns available, entries shown of a long list."""
-
-    colour: bool = False
-    width: int = _WIDTH
-    most: int = _MOST
-
-
 def render(
     run: Run, decision: Decision, *, paths: Paths | None = None, colour: bool = False, look: Look | None = None
 ) -> str:
@@ -64,7 +44,7 @@ def render(
     logs = paths.logs if paths else Logs()
     blocks = [
         _changed(decision),
-        *([] if decision.difference else _tables(view.tables(run, decision), look)),
+        *([] if decision.difference else tables_text(view.tables(run, decision), look)),
         _legend(decision),
         _unexpected(decision, logs, look),
         _surprises(decision, look),
@@ -102,87 +82,6 @@ def accounting(counts: view.Tally) -> str:
     return f"{counts.planned} planned = {' + '.join(parts)}"
 
 
-def _tables(tables: Sequence[view.Table], look: Look) -> Iterator[str]:
-    """Tables of one scenario stand side by side while there is room."""
-    shelf: list[list[str]] = []
-    name = ""
-    for table in tables:
-        block = _table(table, look)
-        if shelf and (table.scenario != name or _wide([*shelf, block]) > look.width):
-            yield _beside(shelf)
-            shelf = []
-        shelf, name = [*shelf, block], table.scenario
-    if shelf:
-        yield _beside(shelf)
-
-
-def _table(table: view.Table, look: Look) -> list[str]:
-    """One table as lines; the first column names rank 0's version."""
-    lines = [_paint(table.title, "1", look)]
-    texts = {at: view.label(item) for at, item in table.grid.items()}
-    first = max(map(len, (table.corner, *table.rows)), default=0)
-    widths = [max(len(name), *(len(texts.get((row, name), "·")) for row in table.rows)) for name in table.columns]
-    if table.columns:
-        names = (name.ljust(width) for name, width in zip(table.columns, widths, strict=True))
-        lines.append("  ".join((table.corner.ljust(first), *names)).rstrip())
-    for row in table.rows:
-        entries = (
-            _entry(table.grid.get((row, column)), texts.get((row, column), "·"), width, look)
-            for column, width in zip(table.columns, widths, strict=True)
-        )
-        lines.append("  ".join((row.ljust(first), *entries)).rstrip())
-    return [*lines, *_worlds(table.wide, look)]
-
-
-def _worlds(wide: Sequence[Checked], look: Look) -> list[str]:
-    """Worlds of three and more ranks, one line each."""
-    names = [",".join(item.result.cell.skew) for item in wide]
-    longest = max(map(len, names), default=0)
-    return [
-        f"{name.ljust(longest)}  {_entry(item, view.label(item), 0, look)}"
-        for name, item in zip(names, wide, strict=True)
-    ]
-
-
-def _entry(item: Checked | None, text: str, width: int, look: Look) -> str:
-    return _paint(text, _style(item) if item else "2", look) + " " * (width - len(text))
-
-
-def _style(item: Checked) -> str:
-    if view.shut(item):
-        return f"1;{_BAD}"
-    if item.result.verdict in view.SILENT:
-        return "2"
-    worst = max(item.result.outcomes, key=[*Outcome].index)
-    return _STYLES.get(worst, _BAD)
-
-
-def _paint(text: str, style: str, look: Look) -> str:
-    return f"\x1b[{style}m{text}\x1b[0m" if look.colour and text.strip() else text
-
-
-def _wide(blocks: Sequence[list[str]]) -> int:
-    return sum(max(map(_seen, block)) for block in blocks) + len(_GAP) * (len(blocks) - 1)
-
-
-def _seen(line: str) -> int:
-    """Columns a line takes; the colours take none."""
-    return (
-        len(line) if "\x1b" not in line else sum(len(part.partition("m")[2]) for part in f"\x1b[m{line}".split("\x1b["))
-    )
-
-
-def _beside(blocks: Sequence[list[str]]) -> str:
-    """Blocks next to each other, the shorter ones filled with blanks."""
-    height = max(map(len, blocks))
-    widths = [max(map(_seen, block)) for block in blocks]
-    lines = []
-    for index in range(height):
-        parts = [block[index] if index < len(block) else "" for block in blocks]
-        lines.append(_GAP.join(part + " " * (width - _seen(part)) for part, width in zip(parts, widths, strict=True)))
-    return "\n".join(line.rstrip() for line in lines)
-
-
 def _legend(decision: Decision) -> str:
     """What the words that were used mean."""
     ran = [item for item in decision.checked if item.result.verdict not in view.SILENT]
@@ -190,7 +89,8 @@ def _legend(decision: Decision) -> str:
     if used <= {Outcome.OK}:
         return ""
     lines = [f"{view.SHORT[one]:<8} {_full(one)}{view.MEANING[one]}" for one in Outcome if one in used]
-    lines.append(f"{'A/B':<8} rank 0 came to A, rank 1 to B")
+    if any(len(set(item.result.outcomes)) > 1 for item in ran):
+        lines.append(f"{'A/B':<8} rank 0 came to A, rank 1 to B")
     if any(view.shut(item) for item in decision.checked):
         lines.append(f"{'!':<8} not as expected")
     return "\n".join(lines)
@@ -211,16 +111,26 @@ def _unexpected(decision: Decision, logs: Logs, look: Look) -> str:
 
 def _needs_somebody(item: Checked, logs: Logs, look: Look) -> str:
     result = item.result
+    # Where every rank that failed has an error of its own, the reason would only say them again.
+    said = all(facts.error for facts, outcome in _ranks(item) if outcome is not Outcome.OK) and result.ranks
     lines = [
-        _paint(f"{_TITLES[item.status]}: {result.cell.id}", f"1;{_BAD}", look),
-        f"  {_one_line(result.reason)}",
-        f"  expected {view.expected_words(item)}, got {result.verdict}"
-        + (f" ({view.outcome_words(result.outcomes, full=True)})" if result.outcomes else ""),
+        paint(f"{_TITLES[item.status]}: {result.cell.id}", f"1;{BAD}", look),
+        f"  expected {view.expected_words(item)}, got {result.verdict}{_seen_words(result)}",
+        *([] if said else [f"  {_one_line(result.reason)}"]),
         *(line for facts, outcome in _ranks(item) for line in _rank(item, facts, outcome, logs)),
         *(f"  attempt {one.number}: {one.fault}" for one in result.attempts if one.fault),
         f"  rerun: {view.rerun_command(result.cell)}",
     ]
     return "\n".join(lines)
+
+
+def _seen_words(result: CellResult) -> str:
+    """Outcomes, and whether the table of eras foresaw them."""
+    if not result.outcomes:
+        return ""
+    predicted = view.outcome_words(result.cell.predicted, full=True) if result.cell.predicted else "nothing"
+    foreseen = "as predicted" if result.outcomes == result.cell.predicted else f"predicted {predicted}"
+    return f" ({view.outcome_words(result.outcomes, full=True)}), {foreseen}"
 
 
 def _ranks(item: Checked) -> Iterable[tuple[RankFacts, Outcome]]:
@@ -231,7 +141,8 @@ def _rank(item: Checked, facts: RankFacts, outcome: Outcome, logs: Logs) -> Iter
     """One rank's facts, its error and its log."""
     end = facts.signal or ("" if facts.exit is None else f"exit {facts.exit}")
     parts = [f"torch {facts.torch or facts.declared}", f"python {facts.python}" if facts.python else ""]
-    parts += [f"{facts.phase} after {view.seconds(facts.seconds)}", end, "stopped by us" if facts.killed else ""]
+    spent = facts.seconds if facts.error_after is None else facts.error_after
+    parts += [f"{facts.phase} after {view.seconds(spent)}", end, "stopped by us" if facts.killed else ""]
     yield f"  rank {facts.rank}  {outcome:<11} {' · '.join(part for part in parts if part)}"
     if facts.error:
         yield f"          {facts.error.type}: {_one_line(facts.error.text)}"
@@ -305,7 +216,7 @@ def _end(run: Run, decision: Decision, paths: Paths | None, look: Look) -> str:
         lines.append(f"report     {paths.html} · {names}")
         if paths.logs.left_out:
             lines.append(f"logs       {paths.logs.left_out} more stand in the record only")
-    lines.append(_paint(decision.sentence, "1;32" if decision.exit_code == 0 else f"1;{_BAD}", look))
+    lines.append(paint(decision.sentence, "1;32" if decision.exit_code == 0 else f"1;{BAD}", look))
     return "\n".join(lines)
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from harness.model import ErrorFacts, Outcome
 from harness.report import write_reports
-from harness.report.text import Look, head, render
+from harness.report.grid import Look
+from harness.report.text import head, render
 from tests import factories
 
 GOLDEN = Path(__file__).parent.parent / "golden"

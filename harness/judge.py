@@ -89,7 +89,8 @@ def _verdict(cell: Cell, ranks: Sequence[RankFacts], outcomes: Sequence[Outcome]
         return Verdict.UNKNOWN, f"not run: {machine or 'no rank was started'}"
     if kinds in (GOOD, REFUSED):
         return _by_policy(cell.policy, refused=kinds == REFUSED)
-    if kinds <= {Outcome.OK, Outcome.UNSUPPORTED}:
+    # In a handover nobody comes after a rank whose version lacks what the cell is about.
+    if Outcome.UNSUPPORTED in kinds and kinds <= {Outcome.OK, Outcome.UNSUPPORTED, Outcome.NOT_RUN}:
         return Verdict.UNSUPPORTED, next((facts.unsupported for facts in ranks if facts.unsupported), "unsupported")
     return Verdict.FAIL, "; ".join(_say(facts, out) for facts, out in zip(ranks, outcomes, strict=True))
 

@@ -125,7 +125,7 @@ def _perform(birth: Birth) -> dict[str, Any]:
         report["finished"] = True
     except kit.Unsupported as error:
         report["unsupported"] = str(error)
-    except Exception as error:
+    except BaseException as error:  # torch's CheckpointException is no Exception
         report["error"] = describe(error)
         report["error_after"] = time.monotonic() - job.entered
         traceback.print_exc()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from harness.scenario import World, folder, load
 
 
@@ -13,6 +15,14 @@ def judged(name, reports, *, variant=None, skip=None):
     size = max(len(reports), 1)
     world = World(size=size, skew=("a",) * size, params=params, skip=skip or {}, seed=0)
     return scenario.judge(reports, world)
+
+
+def names(name):
+    """What a scenario's file defines: its constants and its formulas."""
+    path = folder() / f"{name}.py"
+    found: dict = {}
+    exec(compile(path.read_text(), str(path), "exec"), found)
+    return SimpleNamespace(**found)
 
 
 def cases(**found):

@@ -28,7 +28,7 @@ SHORT: Final[Mapping[Outcome, str]] = {
 MEANING: Final[Mapping[Outcome, str]] = {
     Outcome.OK: "reached the end with the right answer",
     Outcome.WRONG: "reached the end with a wrong answer",
-    Outcome.CLEAR: "refused early; the error names both versions",
+    Outcome.CLEAR: "refused early; the error names the versions",
     Outcome.OPAQUE: "failed early; the error does not say why",
     Outcome.TIMEOUT: "gave up at about its own timeout",
     Outcome.HANG: "never ended; stopped by us at the deadline",

@@ -101,3 +101,57 @@ def test_a_browser_shows_error_stacks_and_log_of_a_hang(tmp_path):
     assert "waiting for rank 1 &lt;&amp;&gt;" in detail
     assert "SIGKILL (stopped by us)" in detail
     assert 'href="logs/env_skew.lazy_init__2.6.0,2.6.0__guard-off__docker/rank1.txt"' in detail
+
+
+DRIVER = """<script>{
+const said = [];
+const press = (node, key) => node.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+const shown = () => $("shown").textContent;
+document.querySelector("[data-share=known]").click(); said.push("known: " + shown());
+document.querySelector("[data-share=known]").click(); said.push("all: " + shown());
+document.querySelector(".chip.o5").click(); said.push("hang: " + shown());
+said.push("hidden maps: " + document.querySelectorAll(".map[hidden]").length);
+$("clear").click(); said.push("cleared: " + shown());
+$("scenario").value = "barrier"; $("scenario").dispatchEvent(new Event("change")); said.push("barrier: " + shown());
+$("clear").click();
+draw(2);
+const first = cards[2].querySelector(".cell"); first.focus(); press(first, "ArrowRight");
+said.push("right: " + document.activeElement.getAttribute("aria-label").split(";")[0]);
+press(document.activeElement, "ArrowDown");
+said.push("down: " + document.activeElement.getAttribute("aria-label").split(";")[0]);
+const from = document.activeElement; from.click(); said.push("open: " + $("detail-title").textContent);
+press($("detail"), "Escape");
+said.push("closed: " + $("detail").hidden + ", back: " + (document.activeElement === from));
+press(document.body, "n"); said.push("n: " + $("detail-title").textContent);
+press(document.body, "n"); press(document.body, "p"); said.push("p: " + $("detail-title").textContent);
+press(document.body, "Escape"); press(document.body, "/"); said.push("slash: " + document.activeElement.id);
+$("theme").click(); const one = document.documentElement.dataset.theme; $("theme").click();
+said.push("themes: " + [one, document.documentElement.dataset.theme].sort());
+document.body.append(el("pre", {id: "said"}, said.join("\\n")));
+}</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_person_filters_moves_by_keys_opens_and_closes(tmp_path):
+    path = page(tmp_path, *factories.bad_run())
+    path.write_text(path.read_text().replace("</body>", DRIVER))
+    drawn = dom(path, tmp_path, "?theme=light")
+    said = re.search(r'<pre id="said">(.*?)</pre>', drawn, re.DOTALL)
+    assert said, "the driver's script did not reach its end"
+    assert said[1].splitlines() == [
+        "known: 20 of 208 cells",
+        "all: 208 cells",
+        "hang: 3 of 208 cells",
+        "hidden maps: 12",
+        "cleared: 208 cells",
+        "barrier: 32 of 208 cells",
+        "right: rendezvous_tcp: rank 0 2.1.2 TIMEOUT, rank 1 2.2.2 OPAQUE",
+        "down: rendezvous_tcp: rank 0 2.2.2 OK, rank 1 2.2.2 OK",
+        "open: 2.2.2 hosts, 2.2.2 joins",
+        "closed: true, back: true",
+        "n: 2.6.0 hosts, 2.13.0 joins",
+        "p: 2.6.0 hosts, 2.13.0 joins",
+        "slash: search",
+        "themes: dark,light",
+    ]

@@ -907,12 +907,18 @@ def _store_since_2_2(host: str, port: int, patience: float) -> str:
 
 
 def _store_before(host: str, port: int, patience: float) -> str:
-    """The number of keys; 1.7 and 1.8 read that opcode as the removal of a key, so they get an empty one."""
+    """Two messages over no keys, whole and without effect in every old store: CHECK (WAIT up to 1.8), then WAIT.
+
+    Up to 1.8 the second is the number of keys and a rest, so that store waits until this connection closes, at once.
+    """
     with contextlib.closing(socket.create_connection((host, port), timeout=patience)) as conn:
-        answer = _say(conn, b"\x06", 8, patience)
-        if answer:
-            return "1.9" if _counts(answer, 1) else ""
-        return "1.7" if _say(conn, bytes(8), 8, patience) == bytes(8) else ""
+        if _say(conn, b"\x04" + bytes(8), 1, patience) != b"\x00":
+            return ""
+        first = _say(conn, b"\x05" + bytes(8), 1, patience)
+        conn.settimeout(0.01)
+        with contextlib.suppress(OSError):
+            first += conn.recv(7)
+        return {1: "1.9", 8: "1.7"}.get(len(first), "")
 
 
 # -- Over a shared folder ----------------------------------------------------------------------------------
@@ -946,7 +952,7 @@ class Folder:
         return []
 
     def _put(self, name: str, data: bytes) -> None:
-        """A whole file or none, for readers on any machine; the last reader of an earlier init may remove the folder."""
+        """A whole file or none, for readers on any machine; a reader of an earlier init may remove the folder."""
         part = self._at("%s.%d.part" % (name, os.getpid()))
         for last in (False, False, True):
             try:

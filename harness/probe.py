@@ -1,4 +1,4 @@
-"""Say what listens on a port: a guard with its ranks, a TCPStore and its era, or something else; a live store is unharmed."""
+"""Say what listens on a port (a guard, a TCPStore and its era, something else) without harm to a live store."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def _guard_lines(finding: Finding) -> list[str]:
     if not table["groups"]:
         return [*lines, "  it has a secret, so it tells strangers no more"]
     for one in table["groups"]:
-        lines.append(f"  ranks {one['ranks']}: torch {one['torch']} on {', '.join(one['hosts'])}")
+        where = ", ".join(one["hosts"])
+        lines.append(f"  ranks {one['ranks']}: torch {one['torch']} on {where}")
     lines.append(f"  still missing: {table['missing'] or 'none'}")
-    lines += [
-        f"  {count} stock client{'s' * (count > 1)} {guard.SEEN[era]} knocked" for era, count in table["knocks"].items()
-    ]
+    knocks = table["knocks"].items()
+    lines += [f"  {count} stock client{'s' * (count > 1)} {guard.SEEN[era]} knocked" for era, count in knocks]
     return lines

@@ -78,17 +78,22 @@ def _variables() -> set[str]:
 
 
 def _children() -> set[str]:
-    """Processes whose ancestor this one is, less the dead and what Python itself keeps."""
+    """Processes that this one started, less the dead and what Python itself keeps."""
     found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if int(parent) == os.getpid() and state not in "ZX" and "multiprocessing" not in command:
-            found.add(f"process {folder.name} ({command[:60]})")
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in _text(children).split():
+            state = _text(Path("/proc", pid, "stat")).rpartition(")")[2].split()[:1]
+            command = _text(Path("/proc", pid, "cmdline")).replace("\0", " ")
+            if state and state[0] not in "ZX" and "multiprocessing" not in command:
+                found.add(f"process {pid} ({command[:60]})")
     return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _run_folders() -> set[str]:

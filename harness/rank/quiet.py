@@ -14,7 +14,7 @@ _BIND, _PRIVATE, _RECURSIVE = 4096, 1 << 18, 16384
 _DEATH_SIGNAL, _KILL = 1, 9
 
 
-def begin():
+def begin() -> None:
     """Everything, in order; what the machine does not allow is left out."""
     _measure()
     folder = os.environ.get("TORCHSKEW_ETC")
@@ -27,7 +27,7 @@ def begin():
             os._exit(1)
 
 
-def _measure():
+def _measure() -> None:
     """Coverage in here as well, when the tests ask for it."""
     place = os.environ.pop("TORCHSKEW_COVERAGE", None)
     if place:
@@ -38,7 +38,7 @@ def _measure():
         coverage.process_startup()
 
 
-def _allowed(folder):
+def _allowed(folder: str) -> bool:
     """Try it in a child first: a namespace entered half can't be left."""
     pid = os.fork()
     if pid == 0:
@@ -50,7 +50,7 @@ def _allowed(folder):
     return os.waitpid(pid, 0)[1] == 0
 
 
-def _enter(folder):
+def _enter(folder: str) -> None:
     uid, gid = os.geteuid(), os.getegid()
     _call("unshare", _NEW_NAMESPACE if uid == 0 else _NEW_NAMESPACE | _NEW_USER)
     if uid != 0:
@@ -63,12 +63,12 @@ def _enter(folder):
         _call("mount", os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(_BIND), None)
 
 
-def _call(name, *arguments):
+def _call(name: str, *arguments: object) -> None:
     if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
         raise OSError(ctypes.get_errno(), name)
 
 
-def _write(path, text):
+def _write(path: str, text: str) -> None:
     with open(path, "w") as file:
         file.write(text)
 

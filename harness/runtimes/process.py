@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from harness.errors import AgentError, MachineError
 from harness.scope import OWNER_VARIABLE, RUN_VARIABLE, alive, pid_namespace
 
 _LINES, _LONGEST = 32, 2000  # of standard error that are kept; characters of one line
+_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 _POLITE, _TERM, _KILL = 1.0, 2.0, 5.0  # seconds after the end of input, after TERM, after KILL
 
 
@@ -27,7 +29,7 @@ class LocalChannel:
     def __init__(self, process: subprocess.Popen[bytes], share: str) -> None:
         self.host = "127.0.0.1"
         self.share = share
-        self.rank_env: Mapping[str, str] = MappingProxyType({"GLOO_SOCKET_IFNAME": "lo"})
+        self.rank_env: Mapping[str, str] = MappingProxyType({"GLOO_SOCKET_IFNAME": _LOOPBACK})
         self._process = process
         self._sending = threading.Lock()
         self._tail: collections.deque[str] = collections.deque(maxlen=_LINES)

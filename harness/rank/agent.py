@@ -216,14 +216,13 @@ class Agent:
             continue
         self._forget(rank.pipe)
         del self.ranks[rank.id]
-        log = handle.excerpt(rank.log)
+        log, stacks = handle.excerpt(rank.log), handle.excerpt(rank.stacks)
+        rank.close()
         if rank.function == "lacks":
             self._loaded(rank, fell or "exit {}".format(code), log)
         else:
-            stacks = handle.excerpt(rank.stacks)
             facts = {"exit": code, "signal": fell, "seconds": seconds, "report": rank.report}
             self.say("exited", id=rank.id, log=log, stacks=stacks, **facts)
-        rank.close()
 
     def _loaded(self, rank: Any, end: str, log: str) -> None:
         name, report = rank.id[len("load ") :], rank.report or {}

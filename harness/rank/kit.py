@@ -119,7 +119,8 @@ def raw(tensor: Any) -> bytes:
 def fill(tensor: Any, data: bytes) -> None:
     """Write bytes into a contiguous CPU tensor of exactly that size."""
     if len(data) != tensor.numel() * tensor.element_size():
-        raise ValueError("{} bytes don't fill {}".format(len(data), tuple(tensor.shape)))
+        why = "{} bytes don't fill {}".format(len(data), tuple(tensor.shape))
+        raise ValueError(why)
     if data:
         ctypes.memmove(tensor.data_ptr(), data, len(data))
 

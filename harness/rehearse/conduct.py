@@ -34,7 +34,7 @@ class Conductor:
         self.reports: dict[str, str] = {}
 
     def run(self) -> Observed:
-        """Controls on the old release, the plan's steps, the control on the new one; everything that was seen."""
+        """A control, the plan's steps, the controls that restart where the job did; everything that was seen."""
         began = time.monotonic()
         spec = self.plan.spec
         first = [(node, spec.old.name) for node in range(spec.nodes)]
@@ -42,10 +42,12 @@ class Conductor:
         for node, version in first:
             self.reports[version] = self.cluster.replace(node, version)
         try:
-            self._control("old", "old again")
+            self._control("old", spec.old.name)
             for step in self.plan.steps:
                 self._step(step)
-            self._control("new")
+            points = controls.restarts(self.training.generations)
+            self._control("old restarted", spec.old.name, points)
+            self._control("new restarted", spec.new.name, points)
         finally:
             self.training.close()
         return Observed(
@@ -58,23 +60,23 @@ class Conductor:
             memory=dict(self.training.memory),
         )
 
-    def _control(self, *names: str) -> None:
-        spec = self.plan.spec
-        for name in names:
-            version = spec.new.name if name == "new" else spec.old.name
-            try:
-                generation = controls.run(self.training, version, name)
-                self.controls.append(Control(name=name, version=version, generation=generation))
-                self.say(f"control    {name} ({version}): {generation.why}")
-            except HarnessError as error:
-                self.say(f"control    {name} ({version}) could not run: {error}")
+    def _control(self, name: str, version: str, points: Sequence[int] = ()) -> None:
+        try:
+            generation = controls.run(self.training, version, name, points)
+        except HarnessError as error:
+            self.say(f"control    {name} ({version}) could not run: {error}")
+            return
+        self.controls.append(Control(name=name, version=version, generation=generation))
+        self.say(f"control    {name} ({version}): {generation.why}")
 
     def _ahead(self, at: int) -> list[tuple[int, str]]:
         """The nodes that the next steps need, as they need them."""
         return _needed(self.plan.steps[at : at + AHEAD])
 
     def _step(self, step: Step) -> None:
-        self.cluster.prefetch(self._ahead(step.number - 1), _needed(self.plan.steps[step.number :]))
+        # The old release is wanted once more in the end, for its control.
+        later = [*_needed(self.plan.steps[step.number :]), (0, self.plan.spec.old.name)]
+        self.cluster.prefetch(self._ahead(step.number - 1), later)
         begun, clock, before = time.time(), time.monotonic(), self.cluster.versions()
         evidence: dict[str, Json] = {}
         state, why = State.DONE, ""

@@ -192,7 +192,7 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """The same job without an upgrade. name: old, old again, new."""
+    """The same job without an upgrade. name: old, old restarted, new restarted."""
 
     name: str
     version: str
@@ -215,13 +215,13 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invariant:
-    """R1..R16 judged: its verdict and what shows it. step: the plan's step that broke it."""
+    """R1..R16 judged: its verdict and what shows it. bad: numbers of the plan's steps that broke it."""
 
     name: str
     promise: str
     verdict: Verdict
     evidence: str
-    step: int | None = None
+    bad: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

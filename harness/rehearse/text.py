@@ -15,12 +15,14 @@ SCHEMA = "1.0"
 
 def dump(plan: Rehearsal) -> str:
     """The plan as JSON text; the same plan gives the same bytes."""
-    return json.dumps({"schema": SCHEMA, **_bare(plan)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return json.dumps({"schema": SCHEMA, **_bare(asdict(plan))}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _bare(record: Any) -> dict[str, Any]:
-    """A record without the fields that say nothing."""
-    return {key: value for key, value in asdict(record).items() if value not in (None, (), {}, "")}
+def _bare(value: Any) -> Any:
+    """A record's fields without those that are not given."""
+    if isinstance(value, dict):
+        return {key: _bare(one) for key, one in value.items() if one is not None}
+    return [_bare(one) for one in value] if isinstance(value, tuple | list) else value
 
 
 def load(text: str, where: str) -> Rehearsal:

@@ -50,7 +50,7 @@ def block(op, dtype, rank, world):
     if op == "AVG":
         return [i % 3 + 1 + (world if rank == 0 else 0) for i in BLOCK]
     if op in ("MIN", "MAX"):
-        return [(i * 5 + rank * 3) % 11 - (0 if dtype == "uint8" else 5) for i in BLOCK]
+        return [(i * 17 + rank * 31) % 241 - (0 if dtype == "uint8" else 120) for i in BLOCK]
     return [(i * 37 + rank * 11 + 5 & 0x7F) * {"int32": 0x01010101, "int64": 1 << 50 | 1}.get(dtype, 1) for i in BLOCK]
 
 

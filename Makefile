@@ -31,11 +31,11 @@ rehearse: $(BASE) ## upgrade a small training cluster node by node, and back
 
 rehearsal: rehearse ## the same
 
-probe: $(BASE) ## ask a running store which releases it can speak to
+probe: $(BASE) ## what listens on a port (OPTIONS="HOST:PORT")
 	@$(BIN)/torchskew probe $(OPTIONS)
 
-guard: $(BASE) ## print or install the one file that makes a mixed job fail clearly
-	@$(BIN)/torchskew guard $(OPTIONS)
+guard: $(BASE) ## print the one file that makes a mixed job fail clearly
+	@$(BIN)/torchskew guard --print $(OPTIONS)
 
 doctor: $(BASE) ## what this machine has for torchskew, with the mend for what it lacks
 	@$(BIN)/torchskew doctor $(OPTIONS)

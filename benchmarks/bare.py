@@ -4,7 +4,7 @@
 seconds per cell. `rank` imports torch, meets, reduces and parts: what a process or container per rank does.
 """
 
-import datetime
+import datetime as dt
 import os
 import sys
 import time
@@ -15,7 +15,7 @@ def ranks_part(rank, host, port):
     import torch
     import torch.distributed as dist
 
-    limit = datetime.timedelta(seconds=30)
+    limit = dt.timedelta(seconds=30)
     dist.init_process_group("gloo", f"tcp://{host}:{port}", rank=rank, world_size=2, timeout=limit)
     tensor = torch.ones(4) * (rank + 1)
     dist.all_reduce(tensor)
@@ -29,7 +29,7 @@ def forked(cells):
     import socket
 
     import torch
-    import torch.distributed  # noqa: F401 - pre-imported on purpose
+    import torch.distributed
 
     gc.freeze()
     begun = time.monotonic()

@@ -30,6 +30,15 @@ Run every cell of the declaration: each scenario, for each assignment of PyTorch
   torchskew matrix --versions '2.*' --runtime venv  some versions, in virtual environments
   torchskew matrix --resume                         go on where an interrupted run of the same plan stopped"""
 
+GUARD_HELP = """\
+Print the guard, one file to vendor; it needs torch and nothing else.
+
+  torchskew guard --print > protocol_version.py
+  python protocol_version.py train.py …             no change to the script
+  import protocol_version; protocol_version.install()   or one line before init_process_group
+
+With torchskew installed, `python -m harness.guard train.py …` does the same. docs/guard.md explains it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. Errors of ours become one clear text, bugs a traceback and exit 3."""
@@ -78,6 +87,8 @@ def make_parser() -> argparse.ArgumentParser:
     gate_command.add_parsers(commands)
     _add_report(commands)
     _add_compatibility(commands)
+    _add_probe(commands)
+    _add_guard(commands)
     _add_doctor(commands)
     _add_clean(commands)
     return parser
@@ -133,6 +144,20 @@ def _add_compatibility(commands: argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("--write", type=Path, metavar="FILE", help="write there instead of to the terminal")
     _add_out(parser)
     parser.set_defaults(command=run_compatibility)
+
+
+def _add_probe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "say what listens on a port: a guard, a TCPStore of which era, or something else; harmless to a live store"
+    parser = _command(commands, "probe", text)
+    parser.add_argument("target", metavar="HOST:PORT")
+    parser.add_argument("--json", action="store_true", help="the same as one JSON object")
+    parser.set_defaults(command=run_probe)
+
+
+def _add_guard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(commands, "guard", "print the one file that makes a mixed group fail clearly", GUARD_HELP)
+    parser.add_argument("--print", action="store_true", required=True, help="write the file to standard output")
+    parser.set_defaults(command=run_guard)
 
 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -214,6 +239,22 @@ def run_compatibility(args: argparse.Namespace) -> int:
     from harness.housekeeping import compatibility
 
     return compatibility(args.out, args.runs, args.write)
+
+
+def run_probe(args: argparse.Namespace) -> int:
+    """`torchskew probe`."""
+    from harness.probe import probe
+
+    text, code = probe(args.target, as_json=args.json)
+    sys.stdout.write(text.rstrip("\n") + "\n")
+    return code
+
+
+def run_guard(args: argparse.Namespace) -> int:
+    """`torchskew guard --print`: the file itself, byte for byte."""
+    del args
+    sys.stdout.write(Path(__file__).with_name("guard.py").read_text(encoding="utf-8"))
+    return 0
 
 
 def run_doctor(args: argparse.Namespace) -> int:

@@ -148,7 +148,7 @@ def _cell(scenario: Scenario, skew: Skew, variant: Variant | None, guard: Guard,
         variant=variant,
         guard=guard,
         policy=scenario.policy,
-        timeout=context.spec.timeout,
+        timeout=max(context.spec.timeout, scenario.patience),
         predicted=_predict(scenario, skew, variant, guard, context),
         needs=tuple(f"{after}/{','.join(skew)}/guard-{guard}/{context.runtime}" for after in scenario.after),
     )

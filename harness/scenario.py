@@ -38,6 +38,7 @@ class Scenario:
 
     after: scenarios whose failure for the same skew blocks this one. same: one release on all ranks only.
     rendezvous: how its ranks meet (tcp, file, none), for the prediction. tiers: smoke, critical, full.
+    patience: seconds it gets at least as timeout, where work rather than waiting takes long on a busy machine.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Scenario:
     applies: SpecifierSet = field(default_factory=SpecifierSet)
     rendezvous: str = "tcp"
     tiers: tuple[str, ...] = ("full",)
+    patience: float = 0.0
     judge: Callable[[Sequence[Report], World], Mapping[int, str]] = field(compare=False)
 
     @property
@@ -130,6 +132,7 @@ def _scenario(path: Path, source: str, module: ModuleType) -> Scenario:
         applies=SpecifierSet(getattr(module, "APPLIES", "")),
         rendezvous=str(getattr(module, "RENDEZVOUS", "tcp" if kind is Kind.GROUP else "none")),
         tiers=tuple(getattr(module, "TIERS", ("full",))),
+        patience=float(getattr(module, "PATIENCE", 0.0)),
         judge=module.judge,
     )
 

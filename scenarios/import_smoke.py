@@ -10,6 +10,7 @@ does not import, no rank can start: the agent then tells the same facts (docs/pr
 KIND = "solo"
 WORLD = (1, 1)
 TIERS = ("smoke", "critical", "full")
+PATIENCE = 30.0  # imports from a cold disk, next to other work, take long; nothing here waits for a peer
 VARIANTS = {"core": {"params": {"parts": False}}, "parts": {"params": {"parts": True}}}
 
 CORE = ("torch", "torch.nn", "torch.optim", "torch.distributed")

@@ -9,6 +9,7 @@ one release must agree.
 KIND = "handover"
 WORLD = (2, 2)
 TIERS = ("smoke", "critical", "full")
+PATIENCE = 30.0  # seconds; work, not waiting, takes the time here
 
 # Modules whose shortest call is heavy, ambiguous or needs several numbers; the others take the first call that works.
 CALLS = {

@@ -12,6 +12,7 @@ import struct
 KIND = "handover"
 WORLD = (2, 2)
 TIERS = ("smoke", "critical", "full")
+PATIENCE = 30.0  # seconds; work, not waiting, takes the time here
 
 # dtype -> format of struct; bfloat16 is the upper half of a float32
 DTYPES = {"float64": "d", "float32": "f", "float16": "e", "bfloat16": "f", "int64": "q", "int32": "i", "int16": "h",

@@ -101,8 +101,9 @@ def test_reverse_look_ups_are_answered_at_once(runtime) -> None:
         say([time.monotonic() - begun, open("/etc/nsswitch.conf").read()])
         """
     seconds, conf = heard(started(runtime, body))
-    if "hosts: files\n" not in conf:
-        pytest.skip("no private view of /etc here")
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no private view of /etc is allowed here")
+    assert "hosts: files\n" in conf
     assert seconds < 0.1
     assert "hosts: files\n" not in Path("/etc/nsswitch.conf").read_text()
 

@@ -14,11 +14,11 @@ from harness import diff, flakes
 from harness.blame import Asked, judged
 from harness.codec import dumps, loads
 from harness.errors import RecordError
-from harness.gate_workflow import ACCEPTED, GATE, SHARD, compared, show
+from harness.gate_workflow import ACCEPTED, GATE, SHARD, compared
 from harness.model import CellResult, Decision, Plan, Run, RunInfo
 from harness.record import Record
 from harness.shard import Shard, join
-from harness.workflow import Options, new_run_id, now
+from harness.workflow import Options, new_run_id, now, show
 
 RECORD = "record.sqlite"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
@@ -16,7 +15,7 @@ from harness.gate_steps import GateWork, Request, plan_the_gate, provision_the_s
 from harness.model import Decision
 from harness.progress import Watch
 from harness.record import Record
-from harness.workflow import Options, begin_record, choose_runtime, finish_record, provision, recall, run, sweep
+from harness.workflow import Options, begin_record, choose_runtime, finish_record, provision, recall, run, show, sweep
 
 ACCEPTED, GATE, SHARD = "accepted", "gate", "shard"
 
@@ -91,20 +90,6 @@ def tell(work: GateWork) -> None:
     if work.decision.exit_code == 0 and not partial:
         work.record.mark(work.info.run_id, ACCEPTED, work.plan.runtime)
     work.exit_code = work.decision.exit_code
-
-
-def show(record: Record, run_id: str, decision: Decision, command: str, options: Options) -> None:
-    """Write every report of a gate's run and print its text."""
-    from harness.report import view, write_reports
-    from harness.report.text import render
-
-    token = view.RERUN.set(command)
-    try:
-        run_ = record.load(run_id)
-        paths = write_reports(run_, decision, options.out / run_id, record.printed(run_id))
-        sys.stdout.write(render(run_, decision, paths=paths, colour=options.colour) + "\n")
-    finally:
-        view.RERUN.reset(token)
 
 
 Step = Callable[[GateWork], None]

@@ -9,28 +9,23 @@ from pathlib import Path
 
 from harness.doctor import examine, exit_code, text
 from harness.gate import decide
-from harness.gate_runs import asked_of, decided_again
 from harness.record import Record
 from harness.runtimes import RUNTIMES, runtime
 from harness.runtimes.base import Runtime
 from harness.runtimes.venv import VenvRuntime
+from harness.workflow import Options, show
 
 
 def report(out: Path, run_id: str, *, colour: bool) -> int:
     """`torchskew report`: everything again from the record, judged against the run's own expectations."""
-    from harness.report import write_reports
-    from harness.report.text import render
+    from harness.report.view import rerun_base
 
     with Record.open(out / "record.sqlite", create=False) as record:
         run_ = record.load(run_id)
         today = dt.date.fromisoformat(run_.info.started[:10])
-        asked = asked_of(record, run_.info.run_id)
-        if asked:
-            decision = decided_again(record, run_, asked, today)
-        else:
-            decision = decide(run_.plan, run_.results, run_.expectations, today=today)
-        paths = write_reports(run_, decision, out / run_.info.run_id, record.printed(run_.info.run_id))
-    sys.stdout.write(render(run_, decision, paths=paths, colour=colour) + "\n")
+        decision = decide(run_.plan, run_.results, run_.expectations, today=today)
+        rerun = rerun_base(run_.info.command, run_.plan.runtime)
+        show(record, run_.info.run_id, decision, rerun, Options(out=out, colour=colour))
     return decision.exit_code
 
 

@@ -235,8 +235,8 @@ def _key(work: Work, cell: Cell) -> str:
 
 
 def _keep(work: Work, result: CellResult) -> None:
-    work.results[result.cell.id] = result
-    work.record.write(work.info.run_id, result, repeat=work.repetition)
+    # What comes back has no logs and payloads: those are in the record, and would fill the memory of a large run.
+    work.results[result.cell.id] = work.record.write(work.info.run_id, result, repeat=work.repetition)
 
 
 def run(work: Work) -> None:
@@ -285,14 +285,23 @@ def hold_against_baseline(work: Work) -> None:
 
 def write_the_reports(work: Work) -> None:
     """Text to the terminal, the rest into the run's folder."""
+    from harness.report.view import rerun_base
+
+    rerun = rerun_base(work.options.command, work.runtime.name)
+    show(work.record, work.info.run_id, work.decision, rerun, work.options)
+    work.exit_code = work.decision.exit_code
+
+
+def show(record: Record, run_id: str, decision: Decision, rerun: str, options: Options) -> None:
+    """Write every report of a recorded run and print its text. rerun: what runs its cells again, without --only."""
     from harness.report import write_reports
     from harness.report.text import render
+    from harness.report.view import rerunning
 
-    run_ = work.record.load(work.info.run_id)
-    printed = work.record.printed(work.info.run_id)
-    paths = write_reports(run_, work.decision, work.options.out / work.info.run_id, printed)
-    sys.stdout.write(render(run_, work.decision, paths=paths, colour=work.options.colour) + "\n")
-    work.exit_code = work.decision.exit_code
+    with rerunning(rerun):
+        run_ = record.load(run_id)
+        paths = write_reports(run_, decision, options.out / run_id, record.printed(run_id))
+        sys.stdout.write(render(run_, decision, paths=paths, colour=options.colour) + "\n")
 
 
 MATRIX: tuple[Callable[[Work], None], ...] = (

@@ -157,3 +157,16 @@ def test_names_of_logs_are_safe_and_never_shared():
 @pytest.mark.parametrize(("value", "said"), [(0.061, "0.06 s"), (12.34, "12.3 s"), (245.2, "4 min 05 s")])
 def test_seconds_as_a_person_reads_them(value, said):
     assert view.seconds(value) == said
+
+
+@pytest.mark.parametrize(
+    ("command", "base"),
+    [
+        ("torchskew matrix", "torchskew matrix --runtime venv"),
+        ("torchskew matrix --runtime docker --resume", "torchskew matrix --runtime docker"),
+        ("torchskew matrix --only 'a/*' -j 4 --world-size 3", "torchskew matrix --world-size 3 --runtime venv"),
+        ("torchskew gate --candidate pip:torch==2.15.0", "torchskew gate --candidate pip:torch==2.15.0"),
+    ],
+)
+def test_a_cell_is_run_again_by_the_command_that_planned_it(command: str, base: str) -> None:
+    assert view.rerun_base(command, "venv") == base

@@ -30,6 +30,11 @@ class Case:
         """By number of the plan's step."""
         return {result.number: result for result in self.seen.results}
 
+    @cached_property
+    def last_step(self) -> int:
+        """The training step that the plan ends at; a shortened plan ends before the job does."""
+        return max((step.until or 0 for step in self.seen.plan.steps), default=0)
+
     def steps(self, *kinds: Do) -> Iterator[tuple[Step, StepResult | None]]:
         """The plan's steps of these kinds with what came of them."""
         for step in self.seen.plan.steps:

@@ -18,7 +18,7 @@ MARGIN = 4.0
 
 def steps(case: Case) -> Invariant:
     """R2."""
-    lineage, spec = case.lineage, case.seen.plan.spec
+    lineage, spec, last = case.lineage, case.seen.plan.spec, case.last_step
     if not lineage.rows:
         return R2.unknown("no training step was logged")
     problems = list(lineage.problems)
@@ -27,18 +27,17 @@ def steps(case: Case) -> Invariant:
         for redo in lineage.redone
         if redo.count > spec.every
     ]
-    missing = [step for step in range(1, spec.steps + 1) if step not in lineage.rows]
+    missing = [step for step in range(1, last + 1) if step not in lineage.rows]
+    end = case.seen.plan.steps[-1].number
     if missing:
-        last = case.seen.plan.steps[-1].number
-        problems.append((last, f"{len(missing)} of {spec.steps} steps are missing, the first is {missing[0]}"))
-    beyond = [step for step in lineage.rows if step > spec.steps]
-    problems += [(case.seen.plan.steps[-1].number, f"step {step} is beyond the last one") for step in beyond]
+        problems.append((end, f"{len(missing)} of {last} steps are missing, the first is {missing[0]}"))
+    problems += [(end, f"step {step} is beyond the last one") for step in lineage.rows if step > last]
     problems += _ragged(case)
     if problems:
         return R2.fails(listed(text for _, text in problems), (number for number, _ in problems))
     redone = sum(redo.count for redo in lineage.redone)
     count = len(case.seen.generations)
-    return R2.passes(f"steps 1 to {spec.steps} once each over {count} generations; {redone} redone after faults")
+    return R2.passes(f"steps 1 to {last} once each over {count} generations; {redone} redone after faults")
 
 
 def _ragged(case: Case) -> list[tuple[int, str]]:

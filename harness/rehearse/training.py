@@ -79,9 +79,7 @@ class Training:
         for commit, formats in self._candidates(step)[:MOST_STARTS]:
             outcome = self._try(step, commit, formats)
             generation = self.generations[-1] if self.live is None else None
-            tried.append(
-                {"checkpoint": commit.name if commit else None, "formats": list(formats), "outcome": outcome}
-            )
+            tried.append({"checkpoint": commit.name if commit else None, "formats": list(formats), "outcome": outcome})
             if outcome in ("trains", "refused"):
                 return outcome
             if generation is None or commit is None or generation.loaded:
@@ -382,6 +380,7 @@ def _story(group: Group) -> str:
 
 
 def _said(generation: Generation) -> str:
-    return "; ".join(
-        f"rank {one.rank} {one.error.text.splitlines()[0][:120]}" for one in generation.facts if one.error
-    ) or "a rank left without a report"
+    return (
+        "; ".join(f"rank {one.rank} {one.error.text.splitlines()[0][:120]}" for one in generation.facts if one.error)
+        or "a rank left without a report"
+    )

@@ -34,6 +34,11 @@ class Wanted:
         """The base image that registries have."""
         return f"debian:{self.suite.name}-slim"
 
+    @property
+    def size(self) -> str:
+        """What comes from the mirror, for a person, where it is much."""
+        return f", about {self.suite.download} MB" if "python3-torch" in self.packages else ""
+
 
 def make(daemon: ImageDaemon, wanted: Wanted, say: Say) -> tuple[str, str]:
     """The image's id and the way it was made.
@@ -83,7 +88,7 @@ def _bootstrapped(daemon: ImageDaemon, wanted: Wanted, say: Say) -> tuple[str, s
     }
     failed: list[str] = []
     for tool in tools:
-        say(f"bootstrapping Debian {wanted.suite.name} with {tool}")
+        say(f"bootstrapping Debian {wanted.suite.name} with {tool}{wanted.size}")
         try:
             return ways[tool](), f"bootstrapped with {tool}"
         except DaemonGoneError:
@@ -108,7 +113,7 @@ def _by_debootstrap(daemon: ImageDaemon, wanted: Wanted, mirror: Mirror, say: Sa
 
 
 def _built(daemon: ImageDaemon, wanted: Wanted, base: str, say: Say) -> str:
-    say(f"installing {' '.join(wanted.packages)}")
+    say(f"installing {' '.join(wanted.packages)}{wanted.size}")
     args = {"BASE": base, "PACKAGES": " ".join(wanted.packages), "OWNER": scope.owner(), "HOST": socket.gethostname()}
     # The engine keeps these names out of an image's history.
     environ = os.environ | apt_environ(os.environ)

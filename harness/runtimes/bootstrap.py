@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import ProvisionError
-from harness.runtimes import tarring
+from harness.runtimes import tarring, workplace
 from harness.runtimes.mirror import Mirror, apt_environ, certificates
 from harness.runtimes.suites import Suite
 
@@ -23,6 +22,8 @@ DROPPED = ("doc", "man", "locale", "info", "gtk-doc", "lintian", "bug")
 _CHUNK = 1 << 20
 # Left by mmdebstrap: the mirror's address may hold a password.
 _FORGET = 'rm -f "$1/etc/apt/sources.list" "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"'
+_APART = "--kill-child"
+_GRACE = 30.0  # seconds for a tool to unmount and remove what it made
 _SCRIPTS = Path("/usr/share/debootstrap/scripts")
 
 Say = Callable[[str], None]
@@ -47,7 +48,8 @@ def root_tar(suite: Suite, packages: Sequence[str], mirror: Mirror, say: Say) ->
     bundle = certificates(os.environ)
     if bundle and mirror.uri.startswith("https:"):
         command.append(f'--aptopt=Acquire::https::CaInfo "{bundle}"')
-    yield from _streamed([*command, suite.name, "-", mirror.line(suite.name)], say)
+    with workplace.opened() as folder:
+        yield from _streamed([*command, suite.name, "-", mirror.line(suite.name)], say, folder)
 
 
 def debootstrap_tar(suite: Suite, mirror: Mirror, say: Say) -> Iterator[bytes]:
@@ -58,26 +60,34 @@ def debootstrap_tar(suite: Suite, mirror: Mirror, say: Say) -> Iterator[bytes]:
     """
     if os.geteuid() != 0:
         raise ProvisionError("debootstrap needs root. Install mmdebstrap, which does not.")
-    with tempfile.TemporaryDirectory(prefix="torchskew-") as folder:
+    with workplace.opened() as place:
+        folder = place / "root"
         command = [*_guarded("debootstrap"), "--variant=minbase"]
         command += [f"--keyring={mirror.signed_by}"] if mirror.signed_by else []
-        command += [suite.name, folder, mirror.uri]
+        command += [suite.name, str(folder), mirror.uri]
         if not (_SCRIPTS / suite.name).exists():
             command.append(str(_SCRIPTS / "sid"))  # a suite younger than the tool
         # It says everything on standard output, errors too.
-        for _ in _streamed(["sh", "-c", 'exec "$@" >&2', "sh", *command], say):
+        for _ in _streamed(["sh", "-c", 'exec "$@" >&2', "sh", *command], say, place):
             pass
-        yield from tarring.streamed(tarring.folder(Path(folder)))
+        yield from tarring.streamed(tarring.folder(folder))
 
 
 def _guarded(tool: str) -> list[str]:
-    """The tool, told to end when we are killed, where util-linux can say so."""
-    setpriv = shutil.which("setpriv")
+    """The tool in namespaces of its own where we may make them, so that its end takes what it started and mounted.
+
+    Elsewhere it is told to end when we are killed, where util-linux can say so.
+    """
+    setpriv, unshare = shutil.which("setpriv"), shutil.which("unshare")
+    if setpriv and unshare:
+        apart = [unshare, "--mount", "--pid", "--fork", _APART, "--mount-proc"]
+        if os.geteuid() == 0 and subprocess.run([*apart, "true"], check=False, capture_output=True).returncode == 0:
+            return [setpriv, "--pdeathsig", "KILL", *apart, tool]
     return [setpriv, "--pdeathsig", "TERM", tool] if setpriv else [tool]
 
 
-def _streamed(command: Sequence[str], say: Say) -> Iterator[bytes]:
-    with _running(command, os.environ | apt_environ(os.environ)) as process:
+def _streamed(command: Sequence[str], say: Say, place: Path) -> Iterator[bytes]:
+    with _running(command, os.environ | apt_environ(os.environ) | {"TMPDIR": str(place)}) as process:
         assert process.stdout is not None
         last: deque[str] = deque(maxlen=12)
         reader = threading.Thread(target=_read_words, args=(process, say, last), daemon=True)
@@ -99,15 +109,21 @@ def _running(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[sub
         yield process
     finally:
         if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process, apart=_APART in command)
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def _end(process: subprocess.Popen[bytes], *, apart: bool) -> None:
+    if not apart:  # then it has to clean up behind itself
+        process.terminate()
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.kill()
+    process.wait()
 
 
 def _read_words(process: subprocess.Popen[bytes], say: Say, last: deque[str]) -> None:

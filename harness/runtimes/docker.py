@@ -15,13 +15,14 @@ from harness import scope as ownership
 from harness.errors import HarnessError, MachineError
 from harness.model import Environment, Version
 from harness.rank.protocol import BOOT
+from harness.runtimes import wheels, workplace
 from harness.runtimes.base import Channel, Progress, Scope
 from harness.runtimes.container import Container
 from harness.runtimes.daemon import Limits, Spec
 from harness.runtimes.docker_containers import DockerContainers
 from harness.runtimes.docker_images import DockerImages
 from harness.runtimes.docker_link import Link
-from harness.runtimes.images import Images
+from harness.runtimes.images import RECIPE, Images
 
 _DEFAULT_URL = "unix:///var/run/docker.sock"
 _PATIENCE = 60  # seconds for one answer of the daemon
@@ -86,7 +87,8 @@ class DockerRuntime:
         """Make the run's network and the folder its containers share; MachineError when the daemon refuses."""
         owner = ownership.owner()
         labels = {_RUN: scope.run_id, _OWNER: owner, _HOST: scope.host}
-        name = f"torchskew-{re.sub(r'[^a-zA-Z0-9_.-]', '-', scope.run_id)}"[:48]
+        run_id = re.sub(r"[^a-zA-Z0-9_.-]", "-", scope.run_id)[:32]
+        name = f"torchskew-{run_id}-{scope.owner_pid}"  # a resumed run has the id of a dead one
         self._open = _Open(name=name, labels=labels, containers=[])
         self.daemon.make_network(name, labels)
         self.daemon.make_volume(name, self._limits.share, labels)
@@ -136,7 +138,7 @@ class DockerRuntime:
             raise MachineError("\n".join(problems))
 
     def sweep(self) -> tuple[str, ...]:
-        """Remove what dead owners of this host left in the daemon; a line for each thing removed.
+        """Remove what dead owners of this host left, in the daemon and on disk; a line for each thing removed.
 
         Raises:
             MachineError: what could not be removed.
@@ -154,8 +156,20 @@ class DockerRuntime:
                 problems.append(f"the {what} {name} stays: {text}")
             else:
                 removed.append(f"{what} {name} of {labels.get(_RUN, 'a build')}")
+        try:
+            removed += workplace.sweep(wheels.sites())
+        except MachineError as error:
+            problems.append(str(error))
         if problems:
             raise MachineError("\n".join(problems))
+        return tuple(removed)
+
+    def clear(self) -> tuple[str, ...]:
+        """Remove every image that was made here and that no container uses; a line for each."""
+        removed = []
+        for image, name in self.daemon.made_here(RECIPE):
+            if not _problem(lambda image=image: self.daemon.remove_image(image)):  # type: ignore[misc]
+                removed.append(f"image {name}")
         return tuple(removed)
 
     def _orphans(self) -> Iterator[tuple[str, str, str, Mapping[str, str]]]:

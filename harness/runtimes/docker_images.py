@@ -100,9 +100,16 @@ class DockerImages(DockerLink):
         """The engine's architecture, as `x86_64`."""
         return str(self.version().get("machine"))
 
+    def made_here(self, label: str) -> list[tuple[str, str]]:
+        """(id, name) of every image with that label, those built on others first."""
+        with self.asked("list images") as api:
+            images = api.images(filters={"label": [label]})
+        images.sort(key=lambda image: image["Created"], reverse=True)
+        return [(image["Id"], (image["RepoTags"] or [image["Id"][7:19]])[0]) for image in images]
+
     def remove_image(self, image: str) -> None:
         """Remove an image that no container uses."""
-        with self.asked("remove an image", missing=(404, 409)) as api:
+        with self.asked("remove an image", missing=(404,)) as api:
             api.remove_image(image)
 
     def _forget_stages(self, api: Any, owner: str | None) -> None:

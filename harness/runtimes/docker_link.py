@@ -13,6 +13,11 @@ from harness.runtimes.daemon import DaemonError, DaemonGoneError, is_transient
 UNPRIVILEGED = "65534:65534"
 # What every container of ours gets: a home that can be written, and text that is UTF-8.
 ENVIRON = {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}  # noqa: S108 - inside the container
+_MENDS = {
+    "address pool": " Remove networks that nobody uses (`docker network prune`), or give the daemon more addresses.",
+    "no space left": " Free space where the daemon keeps its data (`docker system df`).",
+    "No such image": " Somebody removed it since it was made: start again.",
+}
 _MEND = "Start the daemon, see that this user may use its socket, or take `--runtime venv`."
 
 
@@ -67,7 +72,7 @@ class DockerLink:
         except link.refusal as error:
             if getattr(error, "status_code", None) not in missing:
                 text = str(getattr(error, "explanation", None) or error)
-                why = f"docker can't {what}: {text.rstrip('.')}."
+                why = f"docker can't {what}: {text.rstrip('.')}.{_mend(text)}"
                 raise DaemonError(why, reason=text, transient=is_transient(text)) from error
         except link.silences as error:
             why = f"the Docker daemon at {self.url} stopped answering ({what}): {_root(error)}"
@@ -84,3 +89,7 @@ def _root(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
+
+
+def _mend(text: str) -> str:
+    return next((mend for needle, mend in _MENDS.items() if needle in text), "")

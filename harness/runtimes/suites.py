@@ -17,13 +17,15 @@ _HARNESS = Path(__file__).resolve().parents[1]
 class Suite:
     """One suite. torch: upstream release; reports: what `torch.__version__` says; env: settings of each rank.
 
-    check_valid_until: False where the suite's index may have expired and is right all the same.
+    download: megabytes that bootstrapping it with torch fetches. check_valid_until: False where the suite's index
+    may have expired and is right all the same.
     """
 
     name: str
     torch: str
     reports: str
     python: str
+    download: int
     env: Mapping[str, str] = field(default_factory=dict)
     check_valid_until: bool = True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from harness.errors import ProvisionError
 from harness.model import Source, SourceKind
+from harness.runtimes import workplace
 from harness.runtimes.pulling import Say
 from harness.runtimes.suites import Suite
 from harness.runtimes.uv import Uv, UvError
@@ -20,6 +20,11 @@ from harness.scope import cache_folder
 # The oldest suite's C library, so that one rule serves every suite.
 _GLIBC = "manylinux_2_31"
 _PATIENCE = 3  # seconds for the CPU index to answer
+
+
+def sites() -> Path:
+    """Where wheels are unpacked: beside uv's cache, so that files are linked and not copied."""
+    return cache_folder() / "sites"
 
 
 def inputs(source: Source) -> tuple[str, ...]:
@@ -40,11 +45,8 @@ def unpacked(source: Source, suite: Suite, machine: str, say: Say) -> Iterator[P
         ProvisionError: uv's reason and the mend.
     """
     uv = Uv(cache_folder() / "uv")
-    # Beside the cache, so that files are linked and not copied.
-    folder = cache_folder() / "sites"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as site:
-        command = ["pip", "install", "--quiet", "--target", site, "--python-version", suite.python]
+    with workplace.opened(sites()) as site:
+        command = ["pip", "install", "--quiet", "--target", str(site), "--python-version", suite.python]
         command += ["--python-platform", f"{machine}-{_GLIBC}", "--only-binary", ":all:"]
         if source.index:
             command += ["--index", source.index, "--index-strategy", "unsafe-best-match"]
@@ -58,7 +60,7 @@ def unpacked(source: Source, suite: Suite, machine: str, say: Say) -> Iterator[P
             uv.call(*command, *more, written=written)
         except UvError as error:
             raise error.explained(source.value, cache_folder(), suite.python) from error
-        yield Path(site)
+        yield site
 
 
 def _cpu(uv: Uv, source: Source, command: list[str]) -> list[str]:

@@ -120,3 +120,23 @@ def test_debootstraps_error_on_standard_output_is_kept(tools, monkeypatch):
     with pytest.raises(ProvisionError, match="^debootstrap ended with 1: E: Failed getting release file$"):
         list(bootstrap.debootstrap_tar(suite("bookworm"), MIRROR, quiet))
     assert "PATH" in os.environ
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces without root are mmdebstrap's own business")
+def test_what_a_killed_tool_mounted_and_started_is_gone_with_it(tmp_path, monkeypatch):
+    tool = tmp_path / "bin" / "mmdebstrap"
+    tool.parent.mkdir()
+    tool.write_text("""#!/bin/sh
+mkdir "$TMPDIR/proc" && mount -t proc proc "$TMPDIR/proc"
+tail -f /dev/null &
+printf "$TMPDIR"
+wait
+""")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    chunks = bootstrap.root_tar(suite("trixie"), ["python3"], MIRROR, quiet)
+    place = next(chunks).decode()
+    assert os.path.isdir(place)
+    chunks.close()
+    assert not os.path.exists(place)

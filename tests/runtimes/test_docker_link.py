@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import time
+
 import pytest
 
 from harness.runtimes.daemon import DaemonError, DaemonGoneError
@@ -36,7 +39,7 @@ def daemon(outcome):
 
 
 def test_a_refusal_says_what_was_asked_and_the_daemons_words():
-    with pytest.raises(DaemonError, match=r"^docker can't create the network n: no address pool left\.$") as caught:
+    with pytest.raises(DaemonError, match=r"network n: no address pool left\. Remove networks that") as caught:
         daemon(RefusedError(500, "no address pool left")).make_network("n", {})
     assert caught.value.reason == "no address pool left"
 
@@ -99,3 +102,41 @@ def test_a_daemon_of_windows_containers_is_no_use(monkeypatch):
     runtime = DockerRuntime()
     monkeypatch.setattr(Daemon, "version", lambda _: {"system": "windows"})
     assert "Switch it to Linux containers" in runtime.answers()
+
+
+@pytest.mark.slow
+def test_a_daemon_that_accepts_and_says_nothing_is_given_up_soon(tmp_path, monkeypatch):
+    path = str(tmp_path / "d.sock")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(path)
+        silent.listen()
+        began = time.monotonic()
+        problem = DockerRuntime().answers()
+        assert time.monotonic() - began < 3.0
+    assert "timed out" in problem
+
+
+class Shelf:
+    """Two images of ours, the newer one in use."""
+
+    def __init__(self):
+        self.asked = []
+
+    def images(self, filters):
+        assert filters == {"label": ["torchskew.recipe"]}
+        base = {"Id": "sha256:0123456789abcdef", "Created": 1, "RepoTags": None}
+        return [base, {"Id": "sha256:b", "Created": 2, "RepoTags": ["torchskew/pip:1"]}]
+
+    def remove_image(self, image):
+        self.asked.append(image)
+        if image == "sha256:b":
+            raise RefusedError(409, "in use by a container")
+
+
+def test_clearing_removes_images_made_here_the_built_ones_first_and_none_in_use(monkeypatch):
+    runtime, shelf = DockerRuntime(), Shelf()
+    link = Link(api=shelf, refusal=RefusedError, silences=(OSError,))
+    monkeypatch.setattr(runtime, "daemon", Daemon(lambda: link, "unix:///d.sock"))
+    assert runtime.clear() == ("image 0123456789ab",)
+    assert shelf.asked == ["sha256:b", "sha256:0123456789abcdef"]

@@ -128,7 +128,7 @@ def test_a_base_that_is_here_is_built_on_before_any_registry_is_asked(provide):
 def test_a_base_is_pulled_where_a_registry_answers(provide, progress):
     daemon = FakeDaemon(registry="fine")
     assert provide(daemon, SourceKind.DEBIAN, "trixie").note == "built on debian:trixie-slim, pulled"
-    assert ("v", "installing python3-torch") in progress.steps
+    assert ("v", "installing python3-torch, about 224 MB") in progress.steps
 
 
 def test_a_build_gets_mirror_certificates_and_proxies_of_the_host(provide, monkeypatch, tmp_path):

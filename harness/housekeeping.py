@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.doctor import examine, exit_code, text
 from harness.gate import decide
+from harness.gate_runs import asked_of, decided_again
 from harness.record import Record
 from harness.runtimes import RUNTIMES, runtime
 from harness.runtimes.base import Runtime
@@ -23,8 +24,11 @@ def report(out: Path, run_id: str, *, colour: bool) -> int:
     with Record.open(out / "record.sqlite", create=False) as record:
         run_ = record.load(run_id)
         today = dt.date.fromisoformat(run_.info.started[:10])
-        decision = decide(run_.plan, run_.results, run_.expectations, today=today)
-        rerun = rerun_base(run_.info.command, run_.plan.runtime)
+        if asked := asked_of(record, run_.info.run_id):
+            decision, rerun = decided_again(record, run_, asked, today), asked.rerun
+        else:
+            decision = decide(run_.plan, run_.results, run_.expectations, today=today)
+            rerun = rerun_base(run_.info.command, run_.plan.runtime)
         show(record, run_.info.run_id, decision, rerun, Options(out=out, colour=colour))
     return decision.exit_code
 

@@ -235,13 +235,20 @@ def _guarded(
     """
     world = len(ranks)
     if situation.guard is Guard.ON:
-        admitted = compatible(ranks, env, situation.rendezvous)
+        admitted = compatible(ranks, env, situation.rendezvous) and _policy_admits(ranks, env[0])
         return (Outcome.OK if admitted else Outcome.CLEAR,) * world
     told = Outcome.CLEAR if len({protocol.parse(text or "") for text in situation.torch}) == 1 else Outcome.OPAQUE
     if situation.guard is Guard.HOST:
         return (told, *(_without_host(one, situation.rendezvous) for one in ranks[1:]))
     # The stock host counts ranks that never come, to its timeout.
     return (Outcome.TIMEOUT, *(told for _ in ranks[1:]))
+
+
+def _policy_admits(ranks: tuple[Release, ...], env: Mapping[str, str]) -> bool:
+    """What rank 0's policy says beyond the table."""
+    policy = env.get("TORCHSKEW_GUARD_POLICY", "era")
+    parts = {"exact": 3, "minor": 2}.get(policy, 0)
+    return len({one.number[:parts] for one in ranks}) == 1
 
 
 def _without_host(joiner: Release, rendezvous: str) -> Outcome:

@@ -474,6 +474,26 @@ class Place(NamedTuple):
         return self.path if self.method == "file" else "%s:%d" % (self.host, self.port)
 
 
+class Pace(NamedTuple):
+    """Until when to wait, all monotonic: deadline for late ranks; proof, before which nothing counts as proof that the
+    other side has no guard; stands, the seconds for which such a sign must have stood.
+    """
+
+    deadline: float
+    proof: float
+    stands: float
+
+    def proven(self, seen: float) -> float:
+        """When a sign seen at an instant counts."""
+        return max(self.proof, seen + self.stands)
+
+
+def pace(seconds: float) -> Pace:
+    """For a timeout in seconds: a sign is believed after 0.15 of it (10 s at most), or soon where it comes later."""
+    now, share = time.monotonic(), min(0.15 * seconds, 10.0)
+    return Pace(now + seconds, now + share, share / 5)
+
+
 def _reset(conn: socket.socket) -> None:
     """Close at once and leave no TIME_WAIT on the port that the store needs next."""
     with contextlib.suppress(OSError):
@@ -538,17 +558,15 @@ class Host:
         self.knocks: dict[str, int] = {}
         self.knocked = self.wronged = float("inf")
 
-    def gather(self, deadline: float, patience: float) -> dict[str, Any]:
-        """Wait for every rank until the deadline; less where the group is wrong or only stock clients come.
-
-        deadline: monotonic. patience: seconds from the first stock client's knock until it counts as proof.
-        """
+    def gather(self, until: Pace) -> dict[str, Any]:
+        """Wait for every rank until the deadline; less where the group is wrong or stock clients come instead."""
         self.server.listen(4096)
         self.server.setblocking(False)
         self.selector.register(self.server, selectors.EVENT_READ)
         while not self._complete():
             now = time.monotonic()
-            limit = min(deadline, self.wronged + 1.0, deadline if self.secret else self.knocked + patience)
+            proven = until.deadline if self.secret else until.proven(self.knocked)
+            limit = min(until.deadline, self.wronged + 1.0, proven)
             if now >= limit:
                 break
             for key, _ in self.selector.select(min(limit - now, 0.25)):
@@ -729,6 +747,9 @@ def _listens(port: int) -> bool:
 
 
 # -- The other ranks' side ---------------------------------------------------------------------------------
+BUSY = 5.0
+
+
 def _receive(conn: socket.socket, size: int, until: float) -> bytes:
     """Exactly size bytes until a monotonic instant; OSError otherwise."""
     data = b""
@@ -741,14 +762,24 @@ def _receive(conn: socket.socket, size: int, until: float) -> bytes:
     return data
 
 
-def _open(host: str, port: int, first: bytes, within: float) -> tuple[socket.socket, bytes]:
-    """A connection to a guard and its two nonces; OSError when no guard answers."""
+def _open(
+    host: str, port: int, first: bytes, within: float, other: Callable[[], bool] | None = None
+) -> tuple[socket.socket, bytes]:
+    """A connection to a guard and its two nonces; OSError when no guard answers within these seconds.
+
+    other: asked then whether something else has the port; a guard that is only busy gets BUSY seconds more.
+    """
     ours, until = os.urandom(NONCE), time.monotonic() + within
     conn = socket.create_connection((host, port), timeout=within)
     try:
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conn.sendall(first + ours)
-        greeting = _receive(conn, len(GREETING) + NONCE, until)
+        try:
+            greeting = _receive(conn, len(GREETING) + NONCE, until)
+        except socket.timeout:
+            if other is None or other():
+                raise
+            greeting = _receive(conn, len(GREETING) + NONCE, time.monotonic() + BUSY)
         if not greeting.startswith(GREETING):
             raise ConnectionResetError("no guard")
     except OSError:
@@ -774,56 +805,63 @@ class Joiner:
         """Mine is this rank's hello."""
         self.place, self.secret, self.mine = place, secret, mine
         self.body = json.dumps(mine).encode()
-        self.trouble = "nobody listened"
+        self.trouble, self.taken = "nobody listened", place.method == "agent"
         self.seen: dict[str, Any] = {}
-        self.since = float("inf")
+        self.since, self.within = float("inf"), 0.1
 
-    def ask(self, deadline: float, patience: float) -> dict[str, Any]:
-        """The table that rank 0 sends; ProtocolVersionError when no guard is there.
-
-        patience: seconds from first seeing a store without a guard until that counts as proof.
-        """
-        pause = 0.01
-        while time.monotonic() < deadline:
+    def ask(self, until: Pace) -> dict[str, Any]:
+        """The table that rank 0 sends; ProtocolVersionError when no guard is there."""
+        pause, self.within = 0.01, min(0.5, max(0.1, until.stands))
+        while time.monotonic() < until.deadline:
             for port in self._ports():
-                table = self._try(port, deadline, patience)
+                table = self._try(port, until)
                 if table is not None:
                     return table
-            if time.monotonic() >= self.since + patience and self._look(patience)["what"] == "store":
+            if time.monotonic() >= until.proven(self.since) and self._look():
                 raise self._one_sided()
-            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            time.sleep(min(pause, max(0.0, until.deadline - time.monotonic())))
             pause = min(pause * 1.5, 0.25)
         raise self._missing()
 
     def _ports(self) -> Iterator[int]:
         """The first port, the second one only when something that is no guard has the first."""
-        first, second = self.place.port, self.place.second
+        if self.place.method != "agent":
+            yield self.place.port
+        if self.taken:
+            yield self.place.second
         if self.place.method == "agent":
-            first, second = second, first
-        yield first
-        if self.trouble != "nobody listened":
-            yield second
+            yield self.place.port
 
-    def _try(self, port: int, deadline: float, patience: float) -> dict[str, Any] | None:
+    def _try(self, port: int, until: Pace) -> dict[str, Any] | None:
         conn, began = None, time.monotonic()
         try:
-            conn, nonces = _open(self.place.host, port, HELLO, min(1.0, max(0.2, patience / 4)))
+            conn, nonces = _open(self.place.host, port, HELLO, self.within, lambda: self._taken(port, began))
             conn.sendall(_frame(self.secret, nonces, self.body))
-            table = _receive_table(conn, self.secret, nonces, deadline + 1.0)
+            table = _receive_table(conn, self.secret, nonces, until.deadline + 1.0)
             if not decide(table):
                 self._await_store(conn, table["groups"][0])
         except (ConnectionRefusedError, socket.gaierror) as problem:
+            self.taken = self.taken and port != self.place.port
             self.trouble = "nobody listened" if isinstance(problem, ConnectionRefusedError) else str(problem)
             return None
         except (OSError, ValueError) as problem:
             self.trouble = "a guard hung up on this rank (%s)" % problem if conn else "no guard answered"
-            if conn is None and port == self.place.port and not self.seen and self._look(patience)["what"] == "store":
-                self.since = began
+            if conn is None:
+                self._taken(port, began)
             return None
         finally:
             if conn is not None:
                 conn.close()
         return table
+
+    def _taken(self, port: int, began: float) -> bool:
+        """Whether something other than a guard has this port; on the first one a store is looked for."""
+        if port != self.place.port:
+            return self.place.method != "agent"
+        self.taken = True
+        if not self.seen and self._look():
+            self.since = began
+        return bool(self.seen) or self.place.method == "agent"
 
     def _await_store(self, conn: socket.socket, host: dict[str, Any]) -> None:
         """Until rank 0's store listens, a second at most: a client that comes too early pauses for up to a second."""
@@ -837,13 +875,13 @@ class Joiner:
                 return
             time.sleep(0.002)
 
-    def _look(self, patience: float) -> dict[str, Any]:
-        found = look(self.place.host, self.place.port, min(0.5, max(0.1, patience / 4)))
-        if found["what"] == "store":
-            self.seen = found
-        elif found["what"] != "nothing":
-            self.seen, self.since = {}, float("inf")
-        return found
+    def _look(self) -> bool:
+        """Whether a store has the port, although a guard should: an agent's store may, and proves nothing."""
+        found = look(self.place.host, self.place.port, self.within) if self.place.method == "tcp" else {"what": "agent"}
+        self.seen = found if found["what"] == "store" else {}
+        if not self.seen:
+            self.since = float("inf")
+        return bool(self.seen)
 
     def _one_sided(self) -> ProtocolVersionError:
         text = (
@@ -966,14 +1004,14 @@ class Folder:
                 continue
             return
 
-    def exchange(self, deadline: float, patience: float) -> dict[str, Any]:
+    def exchange(self, until: Pace) -> dict[str, Any]:
         """The table, on every rank."""
-        return (self._gather if self.mine["rank"] == 0 else self._answer)(deadline, patience)
+        return (self._gather if self.mine["rank"] == 0 else self._answer)(until)
 
-    def _waiting(self, deadline: float, patience: float) -> Iterator[None]:
-        """Polls until the deadline, or patience seconds after a stock rank wrote the init file."""
+    def _waiting(self, until: Pace) -> Iterator[None]:
+        """Polls until the deadline, or until it is proven that a stock rank wrote the init file."""
         pause, stock = 0.002, float("inf")
-        while time.monotonic() < min(deadline, stock + patience):
+        while time.monotonic() < min(until.deadline, until.proven(stock)):
             yield
             if stock == float("inf") and self._stock():
                 stock = time.monotonic()
@@ -987,11 +1025,11 @@ class Folder:
             return found.st_size > 0 and found.st_mtime > self.began - 60
         return False
 
-    def _gather(self, deadline: float, patience: float) -> dict[str, Any]:
+    def _gather(self, until: Pace) -> dict[str, Any]:
         self._leave(*self._names())
         session, heard = os.urandom(NONCE), {}  # type: bytes, dict[str, dict[str, Any]]
         self._put("session", session)
-        for _ in self._waiting(deadline, patience):
+        for _ in self._waiting(until):
             self._hear(session, heard)
             if {said["rank"] for said in heard.values()} >= set(range(1, self.place.world)):
                 break
@@ -1030,10 +1068,10 @@ class Folder:
         with contextlib.suppress(OSError):
             os.rmdir(self.folder)
 
-    def _answer(self, deadline: float, patience: float) -> dict[str, Any]:
+    def _answer(self, until: Pace) -> dict[str, Any]:
         nonce, answered = os.urandom(NONCE), b""
         name = nonce.hex()
-        for _ in self._waiting(deadline, patience):
+        for _ in self._waiting(until):
             session = _bytes_of(self._at("session"), NONCE)
             if len(session) == NONCE and session != answered:
                 self._put(name, _frame(self.secret, session + nonce, json.dumps(self.mine).encode()))
@@ -1122,21 +1160,20 @@ def _seconds(timeout: Any) -> float:
 def exchange(place: Place, mine: dict[str, Any], seconds: float) -> dict[str, Any]:
     """The table of all ranks, the same on each of them; ProtocolVersionError where they may not form a group.
 
-    seconds: until a rank that didn't come counts as missing; 0.15 of it (10 s at most) where there is proof that
-    the other side runs without the guard.
+    seconds: until a rank that didn't come counts as missing; see pace() for other ends.
     """
-    deadline, patience = time.monotonic() + seconds, min(0.15 * seconds, 10.0)
+    until = pace(seconds)
     secret = os.environ.get("TORCHSKEW_GUARD_SECRET", "").encode()
     policy = os.environ.get("TORCHSKEW_GUARD_POLICY", "era").strip().lower()
     if place.method == "file":
-        table = Folder(place, mine, secret, policy).exchange(deadline, patience)
+        table = Folder(place, mine, secret, policy).exchange(until)
     else:
-        server = _serve(place, deadline, patience) if place.rank == 0 else None
+        server = _serve(place, until) if place.rank == 0 else None
         if server is None:
-            table = Joiner(place, mine, secret).ask(deadline, patience)
+            table = Joiner(place, mine, secret).ask(until)
         else:
             host = Host(server, place, mine, secret, policy)
-            table = host.gather(deadline, patience)
+            table = host.gather(until)
             host.tell(table, not decide(table))
     objections = decide(table)
     if objections:
@@ -1144,13 +1181,13 @@ def exchange(place: Place, mine: dict[str, Any], seconds: float) -> dict[str, An
     return table
 
 
-def _serve(place: Place, deadline: float, patience: float) -> socket.socket | None:
+def _serve(place: Place, until: Pace) -> socket.socket | None:
     """A socket bound to the first port, or the second where the first is taken; None where a guard has it already."""
-    while time.monotonic() < deadline:
+    while time.monotonic() < until.deadline:
         for port in [place.second] if place.method == "agent" else [place.port, place.second]:
             with contextlib.suppress(OSError):
                 return bind(port)
-            if port == place.port and look("localhost", port, min(0.5, patience / 4))["what"] == "guard":
+            if port == place.port and look("localhost", port, 0.5)["what"] == "guard":
                 return None
         time.sleep(0.05)
     text = "rank 0 can't listen for hellos: ports %d and %d are taken. Set TORCHSKEW_GUARD_PORT to a free one."

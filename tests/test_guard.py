@@ -498,7 +498,7 @@ def test_a_group_on_the_neighbouring_port_is_not_joined(group: Group, monkeypatc
     connect(group.port).close()
     place = Place("tcp", "127.0.0.1", group.port + 1, "", 1, 2)
     with pytest.raises(ProtocolVersionError, match="never answered"):
-        guard.Joiner(place, {**said(1, "1.7.0"), "port": place.port}, b"").ask(time.monotonic() + 0.4, 0.1)
+        guard.Joiner(place, {**said(1, "1.7.0"), "port": place.port}, b"").ask(guard.pace(0.4))
     assert group.join()[0].kind == "missing"
 
 

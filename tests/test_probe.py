@@ -8,7 +8,6 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -175,7 +174,7 @@ def test_a_guard_shows_its_table_of_ranks_and_is_not_disturbed() -> None:
     mine = {name: 0 if kind is int else "" for name, (kind, _) in guard.FIELDS.items()}
     mine.update(rank=0, world=3, host="nodea", torch="2.1.2", port=port, **eras)
     host = guard.Host(server, place, mine, b"", "era")
-    gathering = threading.Thread(target=host.gather, args=(time.monotonic() + 1.0, 5.0))
+    gathering = threading.Thread(target=host.gather, args=(guard.pace(1.0),))
     server.listen()
     gathering.start()
     text, code = probe(f"127.0.0.1:{port}")

@@ -1,0 +1,62 @@
+"""What the guard admits works: values are right after it, at the first init and at a second one on the same port.
+
+`once`: one init. `twice`: the group is destroyed and formed again at the same address, for which the guard says hello
+again. `early`: the rank calls a reference to init_process_group that it took before the guard was installed. A mix that
+the table does not admit must be refused by name on every rank. Oracle: the sum of the ranks' numbers and rank 0's word,
+after every init.
+"""
+
+KIND = "group"
+GUARD = ("on",)
+NEEDS = ("gloo", "guard")
+TIERS = ("smoke", "critical", "full")
+VARIANTS = {"once": {}, "twice": {}, "early": {}}
+
+
+def rank(job):
+    import datetime as dt
+
+    import torch.distributed as dist
+
+    taken = dist.init_process_group
+    if job.variant == "early":
+        from torchskew_guard import install
+
+        install()
+        job.phase("rendezvous")
+        where, limit = "tcp://%s:%d" % (job.host, job.port), dt.timedelta(seconds=job.timeout)
+        taken("gloo", init_method=where, rank=job.rank, world_size=job.world_size, timeout=limit)
+        job.phase("run")
+    else:
+        job.rendezvous()
+    cases = values(job, "first")
+    if job.variant == "twice":
+        dist.barrier()
+        dist.destroy_process_group()
+        job.rendezvous()
+        cases.update(values(job, "second"))
+    return {"cases": cases}
+
+
+def values(job, when):
+    """A sum over all ranks and a word of rank 0."""
+    import torch
+    import torch.distributed as dist
+
+    number, word = torch.tensor([job.rank + 1]), torch.tensor([42 if job.rank == 0 else 0])
+    dist.all_reduce(number)
+    dist.broadcast(word, 0)
+    return {"sum/%s" % when: int(number), "word/%s" % when: int(word)}
+
+
+def judge(reports, world):
+    from harness.oracle import compare
+
+    def expected(rank):
+        times = ("first", "second") if any(r and "sum/second" in r.get("cases", {}) for r in reports) else ("first",)
+        right = {}
+        for when in times:
+            right.update({"sum/%s" % when: world.size * (world.size + 1) // 2, "word/%s" % when: 42})
+        return right
+
+    return compare(reports, world, expected)

@@ -1,0 +1,53 @@
+"""Processes that are no group are told so on every rank, before anything starts.
+
+The last rank says something else than the others: `world_size` one more, `outside` a number beyond the world, `backend`
+another backend, `method` a store that the launcher serves, `twice` the number of the rank before it (needs three ranks:
+two processes that both say 0 never meet on two machines). Oracle: every rank is refused; the text holds every release
+and the reason.
+"""
+
+KIND = "group"
+GUARD = ("on",)
+POLICY = "refuse"
+NEEDS = ("gloo", "guard")
+TIERS = ("full",)
+REFUSED = ["CLEAR", "CLEAR"]
+VARIANTS = {
+    "world_size": {"params": {"says": "different world sizes"}, "predicted": REFUSED},
+    "outside": {"params": {"says": "of a world of"}, "predicted": REFUSED},
+    "backend": {"params": {"says": "different backends"}, "predicted": REFUSED},
+    "method": {"params": {"says": "different init methods"}, "predicted": REFUSED},
+    "twice": {"params": {"says": "more than one process says it is rank"}},
+}
+
+
+def rank(job):
+    import os
+
+    from torchskew_guard import ProtocolVersionError, check
+
+    last = job.rank == job.world_size - 1
+    claim = {"backend": "gloo", "world_size": job.world_size, "rank": job.rank}
+    if job.variant == "twice" and job.world_size < 3:
+        job.unsupported("two processes with one number need a third rank")
+    if last and job.variant == "method":
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    elif last:
+        claim.update({
+            "world_size": {"world_size": job.world_size + 1},
+            "outside": {"rank": job.world_size},
+            "backend": {"backend": "nccl"},
+            "twice": {"rank": job.rank - 1},
+        }[job.variant])  # fmt: skip
+    job.phase("rendezvous")
+    try:
+        check(init_method="tcp://%s:%d" % (job.host, job.port), timeout=job.timeout, **claim)
+    except ProtocolVersionError as error:
+        if job.params["says"] not in str(error) or error.kind != "group":
+            raise RuntimeError("refused for another reason: %s" % error) from None
+        raise
+    return {}
+
+
+def judge(reports, world):
+    return {rank: "went on although the group is none" for rank, report in enumerate(reports) if report is not None}

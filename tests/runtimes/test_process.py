@@ -210,7 +210,12 @@ def test_a_thread_that_started_a_process_may_end_before_it(runtime) -> None:
     import threading
 
     made: list[process.LocalChannel] = []
-    thread = threading.Thread(target=lambda: made.append(started(runtime, "say(sys.stdin.readline())")))
+
+    def start() -> None:
+        made.append(started(runtime, "say('up')\nfor line in sys.stdin: say(line)"))
+        heard(made[0])  # only now has it asked to die with its parent
+
+    thread = threading.Thread(target=start)
     thread.start()
     thread.join()
     made[0].send(b"alive")

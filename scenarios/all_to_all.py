@@ -2,8 +2,8 @@
 
 Variant `list` exchanges lists of tensors, `even` one tensor in equal parts, `uneven` one tensor in parts whose lengths
 differ by sender and receiver. The element number k that rank s sends to rank r is 100 * s + 10 * r + k, so a part that
-went astray shows where it came from. The oracle is that formula. gloo learnt the list form late: a version that refuses
-is UNSUPPORTED, in its own words.
+went astray shows where it came from. The oracle is that formula. gloo learnt the list form late: a version that
+refuses is UNSUPPORTED, in its own words.
 """
 
 KIND = "group"

@@ -3,8 +3,8 @@
 `one`: a single process writes tensors of four dtypes, a scalar, text and a list; a single process of the next rank's
 release reads them. `resharded`: two processes write a tensor that is cut between them (DTensor, Shard(0)), three
 processes of the next release read it back, cut in three. The writer's and the reader's worlds are separate groups, one
-after the other, over a file in the cell's folder. The oracle is the formula of the elements; bytes are compared.
-Every further rank reads as well.
+after the other, over a file in the cell's folder. The oracle is the formula of the elements; bytes are compared. Every
+further rank reads as well.
 """
 
 KIND = "handover"

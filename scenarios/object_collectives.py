@@ -3,9 +3,9 @@
 They travel as pickles that each release writes and reads in its own way. Every variant sends one kind of object by
 broadcast_object_list from each rank, all_gather_object, gather_object, scatter_object_list, and send_object_list where
 all versions have it: `builtin` (numbers, text, containers), `data_class` (of this file), `tensors` (three dtypes, one
-a view), `torch_types` (dtype, device, Size), `numpy` (an array), and `moved`, a class of torch that changed its
-module in 2.5 (the placement Shard of DTensor). Each rank shows what it received as text; the oracle is the text of what
-was sent.
+a view), `torch_types` (dtype, device, Size), `numpy` (an array), and `moved`, a class of torch that changed its module
+in 2.5 (the placement Shard of DTensor). Each rank shows what it received as text; the oracle is the text of what was
+sent.
 """
 
 KIND = "group"

@@ -1,119 +1,117 @@
-"""The oracles of what goes through files: a renamed key or a changed byte is wrong on the right rank."""
+"""The judges of what lies on disk between releases, and of what a release does twice, see every seeded defect."""
 
 from __future__ import annotations
 
 import copy
-from types import ModuleType
-from typing import Any
 
 import pytest
 
-from harness.scenario import Scenario, World, load_all
-
-KEYS = {f"M{number}": {"weight": "4x4 float32"} for number in range(100)}
+from tests.scenarios.judging import judged, names
 
 
-def world(*, skip: dict[str, str] | None = None) -> World:
-    return World(size=2, skew=("a", "b"), params={}, skip=skip or {}, seed=0)
+def state():
+    return {
+        "cases": {
+            "round": 3,
+            "complete": True,
+            "closed": False,
+            "participants": {"one.example": 0, "two.example": 1},
+            "pids": [100, 101],
+            "waiting": ["three.example"],
+            "heartbeats": ["2026-01-02 03:04:05"] * 3,
+            "redundant": 0,
+        }
+    }
 
 
-def module_of(scenario: Scenario) -> ModuleType:
-    made = ModuleType(scenario.name)
-    exec(scenario.source, made.__dict__)
-    return made
+def scripts():
+    script = names("script_files")
+    assert script.computed([1.0, 2.0, 3.0]) == [5.0, 3.0, 4.5]
+    return {"cases": {str(one): script.computed(one) for one in script.INPUTS}}
 
 
-@pytest.fixture(scope="module")
-def keys() -> Scenario:
-    return load_all()["state_dict_keys"]
+def exports():
+    return {"cases": {"[1.0, 2.0, 3.0]": [8.0, 6.0, 7.5], "[-4.0, 1.0, 0.0]": [-3.0, -3.0, -3.0]}}
 
 
-@pytest.fixture(scope="module")
-def files() -> Scenario:
-    return load_all()["torch_save"]
+def wrapped(prefix):
+    right = {"0.weight": range(6), "0.bias": range(10, 12), "1.weight": range(20, 22), "1.bias": range(30, 32)}
+    return {"cases": {prefix + name: [float(one) for one in values] for name, values in right.items()}}
 
 
-def snapshot(torch: str, **changed: Any) -> dict[str, Any]:
-    return {"torch": torch, "built": {**copy.deepcopy(KEYS), **changed}, "refused": {}}
+RIGHT = {
+    ("rendezvous_state", None): [state(), state()],
+    ("script_files", None): [{}, scripts()],
+    ("export_files", None): [{}, exports()],
+    ("ddp_fsdp_state", "ddp"): [{}, wrapped("module.")],
+    ("ddp_fsdp_state", "fsdp"): [{}, wrapped("")],
+}
 
 
-def test_equal_snapshots_are_right_in_every_order(keys: Scenario) -> None:
-    assert keys.judge([snapshot("2.6.0"), snapshot("2.13.0+cpu")], world()) == {}
-    assert keys.judge([snapshot("2.13.0"), snapshot("2.13.0")], world()) == {}
+@pytest.mark.parametrize(("name", "variant"), list(RIGHT))
+def test_a_reader_that_got_everything_passes(name, variant) -> None:
+    assert judged(name, RIGHT[name, variant], variant=variant) == {}
 
 
-@pytest.mark.parametrize("late", [0, 1])
-def test_a_renamed_key_is_wrong_on_the_later_releases_rank(keys: Scenario, late: int) -> None:
-    reports = [snapshot("2.9.0"), snapshot("2.9.0")]
-    reports[late] = snapshot("2.10.1+cpu", M7={"W": "4x4 float32"})
-    assert keys.judge(reports, world()) == {late: "against 2.9.0: lost M7.weight, new M7.W"}
+@pytest.mark.parametrize(("name", "variant"), list(RIGHT))
+def test_a_reader_that_got_another_value_is_wrong(name, variant) -> None:
+    reports = copy.deepcopy(RIGHT[name, variant])
+    case = next(iter(reports[1]["cases"]))
+    reports[1]["cases"][case] = "another"
+    assert list(judged(name, reports, variant=variant)) == [1]
 
 
-def test_additions_of_a_later_release_are_allowed_and_of_the_same_release_not(keys: Scenario) -> None:
-    more = {"M7": {"weight": "4x4 float32", "extra": "4 float32"}, "New": {}}
-    assert keys.judge([snapshot("2.9.0"), snapshot("2.10.0", **more)], world()) == {}
-    assert "new M7.extra" in keys.judge([snapshot("2.9.0"), snapshot("2.9.0", **more)], world())[1]
+@pytest.mark.parametrize(("name", "variant"), list(RIGHT))
+def test_a_reader_that_got_a_part_is_wrong(name, variant) -> None:
+    reports = copy.deepcopy(RIGHT[name, variant])
+    case, _ = reports[1]["cases"].popitem()
+    assert judged(name, reports, variant=variant) == {1: f"{case} is missing"}
 
 
-def test_a_changed_shape_or_dtype_is_wrong(keys: Scenario) -> None:
-    changed = snapshot("2.10.0", M7={"weight": "4x5 float32"}, M8={"weight": "4x4 float64"})
-    told = keys.judge([snapshot("2.9.0"), changed], world())[1]
-    assert told == (
-        "against 2.9.0: M7.weight was 4x4 float32, is 4x5 float32; M8.weight was 4x4 float32, is 4x4 float64"
-    )
+def test_a_state_of_ddp_under_the_keys_of_fsdp_is_wrong() -> None:
+    assert list(judged("ddp_fsdp_state", [{}, wrapped("")], variant="ddp")) == [1]
 
 
-def test_a_module_that_is_gone_or_can_no_longer_be_built_is_wrong(keys: Scenario) -> None:
-    late = snapshot("2.10.0")
-    del late["built"]["M7"]
-    late["refused"]["M7"] = "TypeError: no"
-    late["built"].update(M200={})
-    assert keys.judge([snapshot("2.9.0"), late], world()) == {1: "against 2.9.0: M7 is gone: TypeError: no"}
+def test_an_extension_that_was_built_for_another_release_is_wrong() -> None:
+    right = {"built for": "2.6.0", "torch": "2.6.0+cpu"}
+    assert judged("extension_cache", [right, {"built for": "2.13.0", "torch": "2.13.0+cu121"}]) == {}
+    wrong = judged("extension_cache", [right, {"built for": "2.6.0", "torch": "2.13.0"}])
+    assert wrong == {1: "its extension was built for 2.6.0, it runs 2.13.0"}
+    assert list(judged("extension_cache", [right, {"torch": "2.13.0"}])) == [1]
 
 
-def test_a_snapshot_of_too_few_modules_is_wrong_and_never_compared(keys: Scenario) -> None:
-    empty = {"torch": "2.9.0", "built": {}, "refused": {}}
-    assert keys.judge([empty, empty], world()) == dict.fromkeys((0, 1), "only 0 modules were built, 100 are the fewest")
+def test_a_rank_that_never_had_the_lock_is_wrong() -> None:
+    assert judged("stale_lock", [{"held": True}, {"held": True}]) == {}
+    assert judged("stale_lock", [{"held": True}, {"held": False}]) == {1: "it never had the lock"}
+    assert judged("stale_lock", [{"held": True}, {"other": True}]) == {1: "it never had the lock"}
 
 
-@pytest.fixture
-def read(files: Scenario) -> dict[str, Any]:
-    right = module_of(files).expected()
-    forms = ("zip", "legacy", "weights_only")
-    return {"cases": {f"{form}/{name}": copy.deepcopy(value) for form in forms for name, value in right.items()}}
+def runs():
+    return {"runs": {name: [name, name] for name in names("determinism").NAMES}}
 
 
-WRITTEN = {"written": ["legacy.pt", "zip.pt"]}
-
-
-def test_every_case_right_is_right(files: Scenario, read: dict[str, Any]) -> None:
-    assert files.judge([WRITTEN, read], world()) == {}
+def test_operators_that_give_the_same_bits_twice_pass() -> None:
+    assert judged("determinism", [runs()]) == {}
 
 
 @pytest.mark.parametrize(
-    "case", ["zip/dtype/bfloat16", "legacy/view", "weights_only/model", "zip/plain", "zip/empty", "zip/shared"]
+    ("change", "why"),
+    [
+        (lambda found: found.update(lstm=["lstm", "other"]), "lstm differs between two runs"),
+        (lambda found: found.update(lstm=["lstm"]), "lstm is missing"),
+        (lambda found: found.pop("sort"), "sort is missing"),
+        (lambda found: found.update(more=["more", "more"]), "more was not asked for"),
+        (lambda found: found.update(sort=["lstm", "lstm"]), "two operators gave the same bits"),
+    ],
 )
-def test_one_changed_case_is_wrong_on_the_reader_and_named(files: Scenario, read: dict[str, Any], case: str) -> None:
-    read["cases"][case] = "other"
-    assert list(files.judge([WRITTEN, read], world())) == [1]
-    assert case in files.judge([WRITTEN, read], world())[1]
+def test_an_operator_that_differs_is_missing_or_idle_is_wrong(change, why) -> None:
+    report = runs()
+    change(report["runs"])
+    assert judged("determinism", [report]) == {0: why}
 
 
-def test_a_missing_case_and_a_case_too_many_are_wrong(files: Scenario, read: dict[str, Any]) -> None:
-    del read["cases"]["zip/view"]
-    read["cases"]["zip/other"] = 1
-    told = files.judge([WRITTEN, read], world())[1]
-    assert "zip/view is None" in told
-    assert "zip/other is 1" in told
-
-
-def test_what_a_version_lacks_is_not_wanted(files: Scenario, read: dict[str, Any]) -> None:
-    without = {"cases": {name: value for name, value in read["cases"].items() if not name.startswith("weights_only")}}
-    lacks = world(skip={"weights_only/*": "a: none"})
-    assert files.judge([WRITTEN, without], lacks) == {}
-    assert 1 in files.judge([WRITTEN, without], world())
-
-
-def test_a_writer_that_left_a_file_out_is_wrong(files: Scenario, read: dict[str, Any]) -> None:
-    assert files.judge([{"written": ["zip.pt"]}, read], world()) == {0: "wrote ['zip.pt']"}
-    assert files.judge([WRITTEN, None], world()) == {}
+def test_an_operator_without_a_deterministic_form_has_to_be_absent() -> None:
+    report = runs()
+    assert "ctc_loss was not asked for" in judged("determinism", [report], skip={"ctc_loss": "no such form"})[0]
+    del report["runs"]["ctc_loss"]
+    assert judged("determinism", [report], skip={"ctc_loss": "no such form"}) == {}

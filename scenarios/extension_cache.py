@@ -1,0 +1,82 @@
+"""Two releases that share a cache of C++ extensions each get one that was built for them.
+
+By default the cache's folder is named by Python's version and the kind of build, not by torch's release. Rank 0 builds
+an extension by torch.utils.cpp_extension.load; the next rank asks for the same name from the same source in the same
+folder. The extension is the version of the headers it was compiled with, as text, so a library that was left by
+another release betrays itself. The oracle: a rank gets the version that it runs. A build has a second to spare,
+because the source includes one small header of torch and nothing else.
+"""
+
+KIND = "handover"
+NEEDS = ("a C++ compiler", "ninja", "Python's headers")
+TIERS = ("full",)
+WARM = ("torch.utils.cpp_extension",)
+
+NAME = "torchskew_extension"
+SOURCE = """
+#include <Python.h>
+#include <torch/version.h>
+
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, "torchskew_extension", 0, -1, 0};
+
+PyMODINIT_FUNC PyInit_torchskew_extension(void) {
+  PyObject* made = PyModule_Create(&module);
+  PyModule_AddStringConstant(made, "built_for", TORCH_VERSION);
+  return made;
+}
+"""
+
+
+def built(folder):
+    """Build or find the extension in a folder; returns what it was built for."""
+    import os
+
+    os.makedirs(folder, exist_ok=True)
+    source = os.path.join(folder, "source.cpp")
+    if not os.path.exists(source):
+        with open(source, "w") as file:
+            file.write(SOURCE)
+    from torch.utils import cpp_extension
+
+    return cpp_extension.load(NAME, [source], build_directory=folder, extra_cflags=["-O0"]).built_for
+
+
+def lacks(job):
+    """Return what is missing for a build; the build itself would take a compiler's second each time."""
+    import os
+    import shutil
+    import sysconfig
+
+    from torchskew_kit import refusal
+
+    def imported():
+        from torch.utils import cpp_extension
+
+        cpp_extension.verify_ninja_availability()
+
+    compiler = os.environ.get("CXX", "c++")
+    headers = os.path.join(sysconfig.get_paths()["include"], "Python.h")
+    reasons = [
+        None if shutil.which(compiler) else "there is no C++ compiler (%s)" % compiler,
+        None if os.path.exists(headers) else "Python's headers are not there (%s)" % headers,
+        refusal(imported),
+    ]
+    why = next((reason for reason in reasons if reason), None)
+    return {"*": why} if why else {}
+
+
+def rank(job):
+    import torch
+
+    return {"built for": built(job.path("cache")), "torch": str(torch.__version__)}
+
+
+def judge(reports, world):
+    def public(version):
+        return str(version).split("+")[0]
+
+    return {
+        rank: "its extension was built for %s, it runs %s" % (report.get("built for"), report.get("torch"))
+        for rank, report in enumerate(reports)
+        if report is not None and public(report.get("built for")) != public(report.get("torch"))
+    }

@@ -1,0 +1,73 @@
+"""A rank that stops answering ends the others' wait at their timeout, not later.
+
+The last rank stops itself (SIGSTOP) after the rendezvous; a process it started first lets it go on when the others
+have their answers. They wait for it in an all_reduce and in a barrier, in groups whose timeout is 0.4 s. Each must end
+with an error after 0.3 to 1.6 s. The oracle is that interval: too early is a lost promise as well.
+"""
+
+KIND = "group"
+AFTER = ("rendezvous_tcp",)
+NEEDS = ("gloo",)
+TIERS = ("critical", "full")
+
+LIMIT, GRACE, EARLY, LONGEST = 0.4, 1.2, 0.1, 8.0
+OPERATIONS = ("all_reduce", "barrier")
+
+
+def rank(job):
+    import datetime as dt
+    import time
+
+    import torch
+    import torch.distributed as dist
+    from torchskew_kit import refusal
+
+    job.rendezvous()
+    everybody, limit = list(range(job.world_size)), dt.timedelta(seconds=LIMIT)
+    groups = [dist.new_group(everybody, timeout=limit) for _ in OPERATIONS]
+    calls = (lambda group: dist.all_reduce(torch.ones(1), group=group), lambda group: dist.barrier(group=group))
+    # Once before, so that the groups' connections stand.
+    for call, group in zip(calls, groups):
+        call(group)
+    if job.rank == job.world_size - 1:
+        stop([job.path("over %d" % one) for one in range(job.rank)])
+        return {"stopped": True}
+    waits = {}
+    for name, call, group in zip(OPERATIONS, calls, groups):
+        began = time.monotonic()
+        text = refusal(lambda call=call, group=group: call(group))
+        waits[name] = {"seconds": time.monotonic() - began, "error": text}
+    job.post("over %d" % job.rank, True)
+    return {"waits": waits}
+
+
+def stop(signs):
+    """Stop this process until all these files are there."""
+    import os
+    import signal
+    import time
+
+    me = os.getpid()
+    if os.fork() == 0:
+        until = time.monotonic() + LONGEST
+        while time.monotonic() < until and not all(os.path.exists(one) for one in signs):
+            time.sleep(0.02)
+        os.kill(me, signal.SIGCONT)
+        os._exit(0)
+    os.kill(me, signal.SIGSTOP)
+
+
+def judge(reports, world):
+    wrong = {}
+    for rank, report in enumerate(reports):
+        if report is None or rank == world.size - 1:
+            continue
+        for name in OPERATIONS:
+            wait = report.get("waits", {}).get(name)
+            if wait is None:
+                wrong[rank] = "%s is missing" % name
+            elif not wait["error"]:
+                wrong[rank] = "%s succeeded without the stopped rank" % name
+            elif not LIMIT - EARLY <= wait["seconds"] <= LIMIT + GRACE:
+                wrong[rank] = "%s ended after %.2f s where %.1f s were given" % (name, wait["seconds"], LIMIT)
+    return wrong

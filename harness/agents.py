@@ -84,7 +84,8 @@ class Agent:
                 event = self._expect({"ready", "failed"}, seconds, "importing torch")
                 if event.kind == "failed":
                     raise AgentError(
-                        f"{self.name}: torch can't be imported: {event.fields.get('type')}: {event.fields.get('text')}"
+                        f"{self.name}: torch can't be imported: {event.fields.get('type')}: {event.fields.get('text')} "
+                        f"at {event.fields.get('where')}"
                     )
                 self._ready = self._parse_ready(event.fields)
             return self._ready

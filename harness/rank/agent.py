@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import select
 import shutil
 import signal
-import socket
 import sys
 import time
-import traceback
 from typing import Any, Callable
 
 import torchskew_child as child  # type: ignore[import-not-found,unused-ignore]
 import torchskew_handle as handle  # type: ignore[import-not-found,unused-ignore]
+import torchskew_place as place  # type: ignore[import-not-found,unused-ignore]
 
 PROTOCOL = 1
 LACKS_SECONDS = 10.0
@@ -287,44 +285,13 @@ def main() -> None:
     os.dup2(2, 1)
     agent = Agent(sys.stdin.fileno(), sink)
     began = time.monotonic()
-    try:
-        importlib.import_module("torch.distributed")
-    except Exception as error:
-        agent.say("failed", where=_where(error), **child.describe(error))
+    problem = place.import_problem("torch.distributed")
+    if problem:
+        agent.say("failed", parts=place.broken_parts(), **problem)
         agent.flush()
-        raise SystemExit(1) from None
-    facts = {"import_seconds": time.monotonic() - began, "resolver_seconds": _resolver_seconds()}
+        raise SystemExit(1)
+    facts = {"import_seconds": time.monotonic() - began, "resolver_seconds": place.resolver_seconds()}
     agent.say("ready", protocol=PROTOCOL, pid=os.getpid(), **facts, **child.version())
     reader: Any = sys.stdin.buffer
     agent.serve(reader.peek())  # what it has read beyond the boot line
     child.leave()
-
-
-def _where(error: BaseException) -> str:
-    """Return the innermost line of an error, as `file:number: source`."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return "{0.filename}:{0.lineno}: {0.line}".format(frames[-1]) if frames else ""
-
-
-def _resolver_seconds() -> float:
-    """Return how long the reverse look-up of our own address takes: stores do one per connection."""
-    address = "::ffff:" + _own_address()
-    began = time.monotonic()
-    try:
-        socket.getnameinfo((address, 9), 0)
-    except OSError as error:
-        print("reverse look-up of {}: {}".format(address, error), file=sys.stderr)
-    return time.monotonic() - began
-
-
-def _own_address() -> str:
-    """Return the address under which others reach us; a machine of its own has only the loopback."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; says which address would be used
-            return str(probe.getsockname()[0])
-    except OSError:  # no route leads out, as in an internal network: its hosts file knows
-        try:
-            return socket.gethostbyname(socket.gethostname())
-        except OSError:
-            return "127.0.0.1"

@@ -26,6 +26,7 @@ FILES = {
     "torchskew_kit": _HERE / "kit.py",
     "torchskew_child": _HERE / "child.py",
     "torchskew_handle": _HERE / "handle.py",
+    "torchskew_place": _HERE / "place.py",
     "torchskew_agent": _HERE / "agent.py",
 }
 

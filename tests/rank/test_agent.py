@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.rank import protocol
 from tests.rank.driver import Driver
 
 OK = "def rank(job):\n    return {'answer': 42}\n"
@@ -79,6 +81,11 @@ def gone(pid: int) -> bool:
     return not alive(pid)
 
 
+@pytest.mark.parametrize("name", protocol.FILES)
+def test_what_travels_is_written_in_the_syntax_of_python_3_8(name: str) -> None:
+    ast.parse(protocol.FILES[name].read_text(), feature_version=(3, 8))
+
+
 def test_ready_says_what_the_version_is(agent: Driver) -> None:
     ready = agent.said[-1]
     assert (ready["protocol"], ready["torch"], ready["git_version"]) == (1, "9.9.0", "abc")
@@ -95,6 +102,8 @@ def test_a_torch_that_does_not_import_names_the_line(tmp_path: Path) -> None:
         assert failed["type"] == "ImportError"
         assert "_C" in failed["text"]
         assert failed["where"].endswith("torch/__init__.py:3: from torch import _C")
+        assert list(failed["parts"]) == ["torch", "torch.nn", "torch.optim", "torch.distributed"]
+        assert {part["where"] for part in failed["parts"].values()} == {failed["where"]}
         assert broken.get() == {"event": "end"}
     finally:
         broken.close()

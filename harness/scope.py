@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -45,7 +46,12 @@ def alive(owner: str) -> bool:
 
 @contextmanager
 def opened(run_id: str) -> Iterator[Scope]:
-    """A scope with a folder of its own, removed at the end; MachineError when the disk refuses."""
+    """A scope with a folder of its own, removed at the end; MachineError when the disk refuses.
+
+    What dead owners left goes first: a resumed run has the id of the one that was killed.
+    """
+    for dead in dead_folders():
+        remove(dead)
     folder = _made(cache_folder() / "runs", run_id)
     try:
         yield Scope(run_id=run_id, owner_pid=os.getpid(), host=socket.gethostname(), folder=str(folder))
@@ -77,6 +83,7 @@ def dead_folders() -> tuple[Path, ...]:
 
 
 def _made(runs: Path, run_id: str) -> Path:
+    fresh = None
     try:
         runs.mkdir(parents=True, exist_ok=True)
         # Made aside and renamed, so that a sweep never meets a folder that does not say whose it is.
@@ -85,6 +92,10 @@ def _made(runs: Path, run_id: str) -> Path:
         fresh.chmod(0o755)
         return fresh.rename(runs / run_id)
     except OSError as error:
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)  # the error below tells more
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise MachineError(f"run {run_id} is going on already. Wait for it, or end it.") from error
         mend = "Free space there, or set XDG_CACHE_HOME to another folder."
         raise MachineError(f"the run's folder can't be made in {runs}: {error.strerror}. {mend}") from error
 

@@ -71,8 +71,11 @@ def test_a_folder_of_a_dead_owner_is_found_and_no_other(cache: Path) -> None:
     (cache / "runs" / "of somebody else").mkdir()
     half = cache / "runs" / ".new-4194999-12-x"
     half.mkdir()
-    with scope.opened("living"):
-        assert scope.dead_folders() == (half, cache / "runs" / "dead")
+    assert scope.dead_folders() == (half, cache / "runs" / "dead")
+    with scope.opened("dead") as resumed:
+        assert sorted(path.name for path in (cache / "runs").iterdir()) == ["dead", "of somebody else"]
+        assert scope.dead_folders() == ()
+        assert resumed.run_id == "dead"
 
 
 def test_a_folder_of_another_host_is_left_alone(cache: Path) -> None:
@@ -92,3 +95,10 @@ def test_a_cache_that_is_no_folder_says_what_to_do(tmp_path: Path, monkeypatch: 
     with pytest.raises(MachineError, match="XDG_CACHE_HOME"), scope.opened("r1"):
         pass
     assert scope.dead_folders() == ()
+
+
+def test_a_run_that_is_going_on_is_not_begun_again(cache: Path) -> None:
+    with scope.opened("r1"):
+        with pytest.raises(MachineError, match="run r1 is going on already"), scope.opened("r1"):
+            pass
+        assert [path.name for path in (cache / "runs").iterdir()] == ["r1"]

@@ -16,6 +16,7 @@ ENVIRON = {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"} 
 _MENDS = {
     "address pool": " Remove networks that nobody uses (`docker network prune`), or give the daemon more addresses.",
     "no space left": " Free space where the daemon keeps its data (`docker system df`).",
+    "executable file not found": " Name an image with python3 on its PATH.",
     "No such image": " Somebody removed it since it was made: start again.",
 }
 _MEND = "Start the daemon, see that this user may use its socket, or take `--runtime venv`."

@@ -2,7 +2,7 @@
 
 `joiner`, `host`: the last rank, or rank 0, begins when two fifths of the timeout have passed; the group then forms, or
 is refused by name where its releases may not mix. `absent`: the last rank never begins; the others catch their error.
-Oracle: the sum, or for `absent` an error of kind "missing" that names the rank, at the timeout and not before.
+Oracle: the sum, or for `absent` an error that names the missing rank, at the timeout and not before.
 """
 
 KIND = "group"
@@ -43,8 +43,9 @@ def told(job):
         took = time.monotonic() - began
         if not 0.9 * job.timeout <= took <= job.timeout + 2.0:
             return "told after %.2f s of %.1f s" % (took, job.timeout)
-        named = "rank %d never said hello" % (job.world_size - 1) in str(error)
-        return "%s%s" % (error.kind if "stock" not in str(error) else "accused", "" if named else ", not named")
+        if "stock" in str(error):
+            return "accused"
+        return "missing" if "rank %d never said hello" % (job.world_size - 1) in str(error) else "not named"
     return "formed"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness import guard
 from harness.errors import HarnessError
 from harness.faults import FAULTS
-from harness.judge import same_release
 from harness.model import Json, Outcome
 from harness.rehearse import controls
 from harness.rehearse.cluster import Cluster
@@ -158,7 +158,7 @@ class Conductor:
         release = {one.name: one.torch for one in (self.plan.spec.old, self.plan.spec.new)}
         for name, torch in said.items():
             declared = release[step.versions[int(name)]]
-            if declared and not same_release(declared, str(torch)):
+            if declared and guard.parse(declared) != guard.parse(str(torch)):
                 raise Failed(f"node {name} reports torch {torch}, declared is {declared}")
 
     def read(self, step: Step, evidence: dict[str, Json]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from harness import guard
 from harness.judge import public
 from harness.rehearse.case import Case, Rule, listed
 from harness.rehearse.model import Do, Invariant, State
@@ -42,7 +43,7 @@ def versions(case: Case) -> Invariant:
                 continue
             count += 1
             wanted = release[fact.declared] or case.seen.reports.get(fact.declared)
-            if wanted and public(wanted) != public(fact.torch):
+            if wanted and guard.parse(wanted) != guard.parse(fact.torch):
                 where = f"generation {generation.number}, rank {fact.rank}"
                 wrong.append(f"{where}: torch {fact.torch}, planned is {fact.declared} ({wanted})")
     said = {public(torch) for torch in case.seen.reports.values()}

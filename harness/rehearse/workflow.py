@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import secrets
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from harness import faults, scope
@@ -25,7 +27,6 @@ from harness.rehearse.plan import make_rehearsal
 from harness.rehearse.spec import Wanted, as_provisioned, wanted
 from harness.runtimes import runtime as runtime_named
 from harness.runtimes.base import Runtime
-from harness.workflow import new_run_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +96,6 @@ def choose_runtime(work: Work) -> None:
 
 def make_the_plans(work: Work) -> None:
     """One plan a strategy, printed before anything runs; --dry-run ends here, with the first plan as JSON in --out."""
-    from dataclasses import replace
-
     lacking = faults.unsupported(work.runtime.name)
     if not work.plans:
         for spec in work.wanted.specs:
@@ -121,6 +120,11 @@ def _folder(work: Work, plan: Rehearsal) -> Path:
 def _write(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
+
+
+def new_run_id() -> str:
+    """Sorts by time, and no two rehearsals of any machines share one."""
+    return f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def sweep(work: Work) -> None:

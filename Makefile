@@ -46,8 +46,9 @@ report: $(BASE) ## show a recorded run again (RUN=id, default the latest)
 clean: $(BASE) ## remove what killed runs left behind (OPTIONS=--store: environments too)
 	@$(BIN)/torchskew clean $(OPTIONS)
 
-test: $(TESTS) lint ## lint, types, every test, coverage: what CI runs
-	@$(BIN)/python -m pytest --cov --cov-report=term $(OPTIONS)
+test: $(TESTS) ## lint, types, every test, coverage: what CI runs
+	@status=0; $(MAKE) --no-print-directory lint || status=1; \
+	$(BIN)/python -m pytest --cov --cov-report=term $(OPTIONS) || status=$$?; exit $$status
 
 lint: $(TESTS) ## ruff and mypy
 	@$(BIN)/ruff check --quiet .

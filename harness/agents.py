@@ -212,6 +212,7 @@ class Agents:
         self._locks: dict[tuple[str, int], threading.Lock] = {}
         self._lock = threading.Lock()
         self._ids = itertools.count()
+        self._imports: tuple[str, ...] = ()
         self.replaced = 0
 
     def get(self, version: str, replica: int) -> Agent:
@@ -226,13 +227,18 @@ class Agents:
                 self.replaced += 1
                 agent = None
             if agent is None:
-                agent = Agent(self._runtime.start(self._environments[version], key[1]), f"agent of {version}")
+                channel = self._runtime.start(self._environments[version], key[1])
+                agent = Agent(channel, f"agent of {version}", boot_line(self._imports))
                 self._agents[key] = agent
         agent.wait_ready()
         return agent
 
-    def warm(self, keys: Iterable[tuple[str, int]]) -> None:
-        """Start agents side by side before cells need them; one that can't start is its cells' business."""
+    def warm(self, keys: Iterable[tuple[str, int]], imports: Iterable[str] = ()) -> None:
+        """Start agents side by side before cells need them; one that can't start is its cells' business.
+
+        imports: modules of torch that take seconds to import and that ranks will need, so that agents do it once.
+        """
+        self._imports = tuple(dict.fromkeys(imports))
 
         def start(key: tuple[str, int]) -> None:
             with suppress(MachineError):  # the first cell that needs it tries again and records the attempt

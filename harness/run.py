@@ -78,7 +78,9 @@ class Engine:
         verdicts = {cell_id: result.verdict for cell_id, result in known.items()}
         left = [cell for cell in self.plan.cells if cell.id not in verdicts]
         self._tally.done = len(self.plan.cells) - len(left)
-        self.agents.warm(dict.fromkeys(key for cell in left for key in _places(cell)))
+        used = dict.fromkeys(cell.scenario for cell in left)
+        imports = [module for name in used for module in self.scenarios[name].warm]
+        self.agents.warm(dict.fromkeys(key for cell in left for key in _places(cell)), imports)
         open_cells = 0
         while left or open_cells:
             ready, blocked, left = _sort(left, verdicts)

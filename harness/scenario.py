@@ -39,6 +39,7 @@ class Scenario:
     after: scenarios whose failure for the same skew blocks this one. same: one release on all ranks only.
     rendezvous: how its ranks meet (tcp, file, none), for the prediction. tiers: smoke, critical, full.
     patience: seconds it gets at least as timeout, where work rather than waiting takes long on a busy machine.
+    warm: modules that its ranks would import for seconds; the agent does it once, before it forks them.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Scenario:
     rendezvous: str = "tcp"
     tiers: tuple[str, ...] = ("full",)
     patience: float = 0.0
+    warm: tuple[str, ...] = ()
     judge: Callable[[Sequence[Report], World], Mapping[int, str]] = field(compare=False)
 
     @property
@@ -132,6 +134,7 @@ def _scenario(path: Path, source: str, module: ModuleType) -> Scenario:
         applies=SpecifierSet(getattr(module, "APPLIES", "")),
         rendezvous=str(getattr(module, "RENDEZVOUS", "tcp" if kind is Kind.GROUP else "none")),
         tiers=tuple(getattr(module, "TIERS", ("full",))),
+        warm=tuple(getattr(module, "WARM", ())),
         patience=float(getattr(module, "PATIENCE", 0.0)),
         judge=module.judge,
     )

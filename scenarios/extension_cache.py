@@ -9,6 +9,7 @@ because the source includes one small header of torch and nothing else.
 
 KIND = "handover"
 NEEDS = ("a C++ compiler", "ninja", "Python's headers")
+PATIENCE = 30
 TIERS = ("full",)
 WARM = ("torch.utils.cpp_extension",)
 

@@ -10,6 +10,7 @@ KIND = "group"
 AFTER = ("store_connect",)
 RENDEZVOUS = "tcp"
 NEEDS = ("torch.distributed.launcher",)
+PATIENCE = 10
 TIERS = ("critical", "full")
 GUARD = ("off",)
 WARM = ("torch.distributed.launcher.api", "torch.distributed.elastic.rendezvous.c10d_rendezvous_backend")

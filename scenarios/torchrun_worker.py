@@ -9,6 +9,7 @@ may serve the workers' store itself. The oracle is the sum, and that every place
 KIND = "group"
 NEEDS = ("torch.distributed.launcher",)
 RENDEZVOUS = "none"
+PATIENCE = 10
 TIERS = ("full",)
 GUARD = ("off",)
 WARM = ("torch.distributed.launcher.api", "torch.distributed.elastic.rendezvous.c10d_rendezvous_backend")

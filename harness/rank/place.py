@@ -24,6 +24,14 @@ def import_problem(module: str) -> dict[str, str] | None:
     return None
 
 
+def import_ahead(modules: list[str]) -> None:
+    """Import what the run's scenarios need, once for all ranks; what can't be imported is told by the rank."""
+    for name in modules:
+        problem = import_problem(name)
+        if problem:
+            print("not imported ahead: {}: {type}: {text}".format(name, **problem), file=sys.stderr)
+
+
 def broken_parts() -> dict[str, dict[str, str] | None]:
     """Return what each part of a broken torch says; None for one that imports."""
     return {name: import_problem(name) for name in PARTS}

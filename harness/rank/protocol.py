@@ -32,10 +32,11 @@ FILES = {
 
 
 @cache
-def boot_line() -> bytes:
-    """The first line an agent reads: every module that travels, as text."""
+def boot_line(imports: tuple[str, ...] = ()) -> bytes:
+    """The first line an agent reads: every module that travels, as text, and which of the version's to import ahead."""
     modules = {name: {"file": str(path), "source": path.read_text()} for name, path in FILES.items()}
-    message = {"op": "boot", "modules": modules, "order": list(FILES), "main": "torchskew_agent"}
+    message: dict[str, object] = {"op": "boot", "modules": modules, "order": list(FILES), "main": "torchskew_agent"}
+    message["imports"] = list(imports)
     return json.dumps(message).encode() + b"\n"
 
 

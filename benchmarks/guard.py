@@ -1,0 +1,149 @@
+"""What the guard costs and what it saves.
+
+    python -m benchmarks.guard [--version 2.13.0] [--ranks 2 8 64] [--clients 512] [--results RUN/results.json]
+
+Prints: milliseconds it adds to a successful init; seconds of a hello exchange alone and rank 0's memory per client;
+and, from a recorded run with guard off and on, when the last rank knew of a mismatch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from harness import guard
+from harness.declare import declare, for_runtime
+from harness.fields import Problems
+from harness.progress import Plain
+from harness.runtimes import runtime
+
+HERE = Path(__file__).resolve().parent
+WORKERS = 8
+
+
+def added(python: str, env: dict[str, str], world: int, rounds: int) -> tuple[float, float]:
+    """Median seconds of the slowest joiner's init, without and with the guard."""
+    command = [python, "-W", "ignore", str(HERE / "guard_ranks.py"), guard.__file__, str(world), str(rounds)]
+    done = subprocess.run(
+        command, env={**os.environ, **env}, check=True, stdout=subprocess.PIPE, text=True, timeout=600
+    )
+    taken: dict[bool, list[float]] = {False: [], True: []}
+    for line in done.stdout.splitlines():
+        one = json.loads(line)
+        taken[one["guard"]].append(one["seconds"])
+    return statistics.median(taken[False]), statistics.median(taken[True])
+
+
+def said(rank: int, world: int, port: int) -> dict[str, object]:
+    """A light client's hello."""
+    fields = {name: 0 if kind is int else "" for name, (kind, _) in guard.FIELDS.items()}
+    eras = {kind: guard.era(kind, "2.13.0") or "" for kind in guard.TABLE}
+    more = {"rank": rank, "world": world, "port": port, "pid": rank, "host": f"node{rank // 8}", "torch": "2.13.0"}
+    return {**fields, **eras, **more, "serves": "2.2 2.5", "known": 1, "method": "agent"}
+
+
+def exchange(clients: int) -> tuple[float, float, float]:
+    """Seconds until every client has the table; of rank 0 per client: bytes of memory, seconds of processor."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ["TORCHSKEW_GUARD_PORT"] = str(port)
+    world = clients + 1
+    host = guard.Host(guard.bind(port), place(0, world, port), said(0, world, port), b"", "era")
+    host.server.listen(4096)
+    before, began, busy = resident(), time.monotonic(), time.process_time()
+    children = [fork(range(1 + one, world, WORKERS), world, port) for one in range(WORKERS)]
+    table = host.gather(guard.pace(60.0))
+    memory = (resident() - before) / clients
+    host.tell(table, admitted=True)
+    busy = (time.process_time() - busy) / clients
+    codes = [os.waitpid(child, 0)[1] for child in children]
+    assert codes == [0] * WORKERS, codes
+    return time.monotonic() - began, memory, busy
+
+
+def place(rank: int, world: int, port: int) -> guard.Place:
+    """Where they meet."""
+    return guard.Place("agent", "127.0.0.1", port, "", rank, world)
+
+
+def fork(ranks: range, world: int, port: int) -> int:
+    """A process with a thread per light client."""
+    child = os.fork()
+    if child:
+        return child
+    tables: list[dict[str, object]] = []
+
+    def one(rank: int) -> None:
+        joiner = guard.Joiner(place(rank, world, port), said(rank, world, port), b"")
+        tables.append(joiner.ask(guard.pace(60.0)))
+
+    threads = [threading.Thread(target=one, args=(rank,)) for rank in ranks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os._exit(0 if len(tables) == len(ranks) else 1)
+
+
+def resident() -> int:
+    """Bytes this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def contrast(results: Path) -> None:
+    """Seconds until the last rank knew, per ordered pair that does not mix, off and on side by side."""
+    cells = json.loads(results.read_text())["cells"]
+    pairs: dict[tuple[str, ...], dict[str, str]] = {}
+    for cell in cells:
+        if cell["scenario"] == "rendezvous_tcp" and len(cell["skew"]) == 2 and cell["ranks"]:
+            last = max(rank["seconds"] for rank in cell["ranks"])
+            vector = "/".join(rank["outcome"] for rank in cell["ranks"])
+            pairs.setdefault(tuple(cell["skew"]), {})[cell["guard"]] = f"{vector:<18} {last:6.2f} s"
+    print(f"\n{'host, joiner':<18} {'stock PyTorch':<28} with the guard")
+    for pair, row in sorted(pairs.items()):
+        print(f"{', '.join(pair):<18} {row.get('off', '-'):<28} {row.get('on', '-')}")
+
+
+def main() -> int:
+    """All of it; the exit code is 1 where an aim was missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", default="2.13.0")
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 8, 64])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--clients", type=int, default=512)
+    parser.add_argument("--results", type=Path)
+    options = parser.parse_args()
+    missed = False
+    seconds, memory, busy = exchange(options.clients)
+    missed |= options.clients == 512 and seconds > 2.0
+    print(f"hello exchange, {options.clients} light clients: {seconds:.2f} s (aim for 512: under 2 s)")
+    print(f"rank 0: {memory / 1024:.1f} KiB and {busy * 1e6:.0f} us of its processor per client")
+    where = runtime("venv")
+    version = for_runtime(declare(HERE.parent / "torchskew.toml").versions[options.version], "venv", Problems(""))
+    environment = where.provision(version, Plain(sys.stderr))
+    for world in options.ranks:
+        rounds = options.rounds if world < 64 else 3
+        bare, guarded = added(
+            environment.handle, {**environment.env, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}, world, rounds
+        )
+        aim = " (aim: at most 20 ms)" if world == 2 else ""
+        missed |= world == 2 and guarded - bare > 0.020
+        print(f"{world:3} ranks: init {bare * 1e3:.1f} ms, guarded {guarded * 1e3:.1f} ms: "
+              f"{(guarded - bare) * 1e3:+.1f} ms{aim}")  # fmt: skip
+    where.close()
+    if options.results:
+        contrast(options.results)
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,7 @@ further rank reads as well.
 
 KIND = "handover"
 NEEDS = ("torch.distributed.checkpoint", "DTensor for `resharded`")
+APPLIES = ">=2.0"
 TIERS = ("critical", "full")
 WARM = ("torch.distributed.checkpoint", "torch.distributed.tensor", "torch.distributed._tensor", "torch._dynamo")
 VARIANTS = {"one": {"params": {"form": "one"}}, "resharded": {"params": {"form": "resharded"}}}

@@ -7,6 +7,7 @@ The oracle is the closed form. What a version lacks is found by asking it, in a 
 KIND = "group"
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
+APPLIES = ">=2.1"
 TIERS = ("full",)
 WARM = ("torch.distributed._functional_collectives",)
 NAMES = ("all_reduce", "all_gather_tensor", "reduce_scatter_tensor")

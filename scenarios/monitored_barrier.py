@@ -11,6 +11,7 @@ import re
 KIND = "group"
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
+APPLIES = ">=1.8"
 TIERS = ("full",)
 VARIANTS = {"late": {}, "absent": {}}
 

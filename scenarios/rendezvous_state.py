@@ -8,6 +8,7 @@ takes part, so that the format alone is tested. The oracle is what rank 0 put in
 
 KIND = "handover"
 NEEDS = ("torch.distributed.elastic",)
+APPLIES = ">=1.9"
 TIERS = ("critical", "full")
 WARM = ("torch.distributed.elastic.rendezvous.dynamic_rendezvous",)
 

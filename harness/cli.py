@@ -167,7 +167,7 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(commands, "clean", "remove what killed runs of this machine left behind; never anybody else's")
-    parser.add_argument("--store", action="store_true", help="also the provisioned environments in the cache folder")
+    parser.add_argument("--store", action="store_true", help="also every provisioned environment and image")
     parser.set_defaults(command=run_clean)
 
 

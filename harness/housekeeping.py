@@ -12,7 +12,6 @@ from harness.gate import decide
 from harness.gate_runs import asked_of, decided_again
 from harness.record import Record
 from harness.runtimes import RUNTIMES, runtime
-from harness.runtimes.base import Runtime
 from harness.runtimes.venv import VenvRuntime
 from harness.workflow import Options, show
 
@@ -69,12 +68,8 @@ def doctor() -> int:
 
 
 def clean(*, store: bool) -> int:
-    """`torchskew clean`: sweep every runtime that answers; --store also removes the provisioned environments."""
-    lines = [line for name in RUNTIMES for line in _swept(runtime(name))]
-    lines += VenvRuntime().clear() if store else []
+    """`torchskew clean`: sweep every runtime that answers; store: also remove what provisioning made."""
+    usable = [one for one in map(runtime, RUNTIMES) if one.answers() is None]
+    lines = [line for one in usable for line in (*one.sweep(), *(one.clear() if store else ()))]
     sys.stdout.write("".join(f"removed {line}\n" for line in lines) or "nothing of ours was left behind\n")
     return 0
-
-
-def _swept(one: Runtime) -> tuple[str, ...]:
-    return () if one.answers() else one.sweep()

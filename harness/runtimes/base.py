@@ -81,3 +81,6 @@ class Runtime(Protocol):
 
     def sweep(self) -> tuple[str, ...]:
         """Remove what dead owners of this host left; returns a line for each thing removed."""
+
+    def clear(self) -> tuple[str, ...]:
+        """Remove every provisioned environment that nothing uses; returns a line for each."""

@@ -152,3 +152,7 @@ class FakeRuntime:
     def sweep(self) -> tuple[str, ...]:
         """Nothing can be left."""
         return ()
+
+    def clear(self) -> tuple[str, ...]:
+        """Nothing is kept."""
+        return ()

@@ -554,6 +554,7 @@ class Host:
         self.selector = selectors.DefaultSelector()
         self.pending: dict[socket.socket, Peer] = {}
         self.arrived: dict[tuple[int, str, int], Peer] = {}
+        self.numbers: dict[int, int] = {}
         self.held: list[socket.socket] = []
         self.knocks: dict[str, int] = {}
         self.knocked = self.wronged = float("inf")
@@ -583,11 +584,9 @@ class Host:
 
     def _complete(self) -> bool:
         enough = len(self.arrived) + 1 >= self.place.world
-        return enough and (self.wronged < float("inf") or not self.table_missing())
-
-    def table_missing(self) -> bool:
-        """Whether a rank of this world has not said hello."""
-        return len({0} | {rank for rank, _, _ in self.arrived if rank < self.place.world}) < self.place.world
+        return enough and (
+            self.wronged < float("inf") or all(self.numbers.get(rank) for rank in range(1, self.place.world))
+        )
 
     def _accept(self) -> None:
         for _ in range(128):
@@ -622,6 +621,7 @@ class Host:
         self.pending.pop(peer.conn, None)
         if self.arrived.get(_name(peer.said)) is peer:
             del self.arrived[_name(peer.said)]
+            self.numbers[peer.said["rank"]] -= 1
         if peer.conn.fileno() >= 0:
             self.selector.unregister(peer.conn)
             _reset(peer.conn)
@@ -686,8 +686,9 @@ class Host:
             self._drop(before)
         del self.pending[peer.conn]
         self.arrived[_name(said)] = peer
-        numbers = [rank for rank, _, _ in self.arrived]
-        if said["world"] != self.place.world or numbers.count(said["rank"]) > 1 or not 0 < said["rank"] < said["world"]:
+        self.numbers[said["rank"]] = self.numbers.get(said["rank"], 0) + 1
+        odd = said["world"] != self.place.world or not 0 < said["rank"] < said["world"]
+        if odd or self.numbers[said["rank"]] > 1:
             self.wronged = min(self.wronged, time.monotonic())
 
     def tell(self, table: dict[str, Any], admitted: bool) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
+from harness.model import Environment
 
 pytest_plugins = ("pytester",)
 
@@ -270,3 +273,15 @@ def test_group(torchskew_group):
         "venv",
     )
     result.assert_outcomes(passed=1)
+
+
+@pytest.mark.torch
+def test_the_example_of_the_documentation_runs_as_it_stands(desk: Desk, torch_environment: Environment) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "pytest.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (desk.pytester.path / "conftest.py").unlink()
+    names = "\n".join(f'"{name}" = {{ interpreter = "{torch_environment.handle}" }}' for name in ("2.13.0", "2.6.0"))
+    desk.write("torchskew.toml", f'[versions]\n{names}\n[matrix]\nruntime = "venv"\n')
+    desk.write("test_example.py", example)
+    result = desk.run("test_example.py")
+    result.assert_outcomes(passed=example.count("def test_"))

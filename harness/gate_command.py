@@ -68,7 +68,7 @@ def _add_gate(commands: Commands) -> None:
         commands, "gate", "decide whether a candidate still works with the releases people run", GATE_HELP
     )
     what = parser.add_argument_group("what to hold against what")
-    what.add_argument("--candidate", required=True, metavar="KIND:VALUE", help="pip:, wheel:, image: or interpreter:")
+    what.add_argument("--candidate", default="", metavar="KIND:VALUE", help="pip:, wheel:, image: or interpreter:")
     what.add_argument("--torch", metavar="X.Y.Z", help="the release it is built from, for predictions")
     what.add_argument("--against", metavar="LIST", type=_names, default=(), help="declared releases, comma separated")
     what.add_argument("--against-last", metavar="N", type=_count, help="the newest N declared releases instead")

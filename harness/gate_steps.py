@@ -10,12 +10,12 @@ from pathlib import Path
 
 from harness import baseline
 from harness.candidate import BASE, CANDIDATE, read_candidate, releases_against
-from harness.declare import USABLE, declare, for_runtime
+from harness.declare import RUNTIMES, USABLE, declare, for_runtime
 from harness.errors import ConfigError, ProvisionError
 from harness.fields import Problems, Table, parse
 from harness.gate_plan import TIERS, GateSpec, gate_plan
 from harness.judge import public
-from harness.model import CellResult, Guard, Plan, SourceKind
+from harness.model import CellResult, Expectation, Guard, Plan, SourceKind
 from harness.plan import narrow
 from harness.provision import provision_all
 from harness.record import Record
@@ -31,13 +31,14 @@ ONLY = {SourceKind.INTERPRETER: "venv", SourceKind.IMAGE: "docker"}
 class Request:
     """What a person asked the gate; None means: as the declaration's [gate] says, else the default."""
 
-    candidate: str
+    candidate: str = ""
     torch: str | None = None
     base: str | None = None
     against: tuple[str, ...] = ()
     last: int | None = None
     baseline: Path | None = None
     tier: str | None = None
+    runtime: str | None = None
     repeat: int = 1
     shard: str | None = None
     update_baseline: bool = False
@@ -74,34 +75,44 @@ def read_the_gate(work: GateWork) -> None:
     work.baseline = request.baseline or path.with_name("baseline.toml")
     if request.baseline and not request.baseline.exists() and not request.update_baseline:
         raise ConfigError(f"--baseline {request.baseline}: there is no such file. --update-baseline begins one.")
-    problems = Problems(work.baseline.name)
-    expectations = baseline.read(work.baseline, problems) if work.baseline.exists() else ()
-    if problems.found:
-        raise ConfigError(*problems.found)
-    work.declaration = replace(work.declaration, expectations=expectations)
+    work.declaration = replace(work.declaration, expectations=_expected(work.baseline))
     # Somebody may be working on an interpreter's packages: the identity of its libraries does not tell.
     work.fresh = frozenset(name for name, one in subjects.items() if one.sources[0].kind is SourceKind.INTERPRETER)
     kinds = {source.kind for version in subjects.values() for source in version.sources}
     decided = next((ONLY[kind] for kind in ONLY if kind in kinds), None)
     work.options = replace(
         work.options,
-        runtime=work.options.runtime or decided,
+        runtime=work.options.runtime or decided or request.runtime,
         cache=work.options.cache and request.repeat == 1,
     )
+
+
+def _expected(path: Path) -> tuple[Expectation, ...]:
+    """The baseline's entries; none where there is no baseline yet."""
+    problems = Problems(path.name)
+    expectations = baseline.read(path, problems) if path.exists() else ()
+    if problems.found:
+        raise ConfigError(*problems.found)
+    return expectations
 
 
 def _with_defaults(request: Request, path: Path) -> Request:
     """What the command line left open comes from [gate]."""
     problems = Problems(path.name)
     table = Table(problems, "gate", Table(problems, "", parse(path)).get("gate", dict, {}))
-    table.unknown(["against", "baseline", "tier"])
+    table.unknown(["candidate", "against", "baseline", "tier", "runtime"])
+    runtime = table.choice("runtime", str, RUNTIMES, "") or None
+    candidate = request.candidate or table.get("candidate", str, "")
+    if not candidate and not problems.found:
+        problems.add("gate", 'names no candidate. Give one: --candidate pip:torch==2.15.0, or candidate = "…" there.')
     written = table.get("baseline", str, "")
     tier = request.tier or table.choice("tier", str, TIERS, "full")
     against = request.against or (table.texts("against", ()) if request.last is None else ())
     if problems.found:
         raise ConfigError(*problems.found)
     beside = path.with_name(written) if written else None
-    return replace(request, tier=tier, against=against, baseline=request.baseline or beside)
+    known = request.baseline or beside
+    return replace(request, candidate=candidate, tier=tier, against=against, baseline=known, runtime=runtime)
 
 
 def provision_the_subjects(work: GateWork) -> None:

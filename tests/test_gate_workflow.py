@@ -257,10 +257,10 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(desk: Desk, capsys: pytest.
 
 
 def test_the_declaration_can_say_what_the_command_line_leaves_open(desk: Desk) -> None:
-    text = '[gate]\nagainst = ["2.14.1"]\ntier = "smoke"\nbaseline = "known.toml"\n'
+    text = '[gate]\ncandidate = "pip:torch==2.15.0"\nagainst = ["2.14.1"]\ntier = "smoke"\nbaseline = "known.toml"\n'
     (desk.folder / "torchskew.toml").write_text(DECLARED + text)
     (desk.folder / "known.toml").write_text("")
-    assert desk.gate() == 0
+    assert desk.gate(candidate="") == 0
     skews = {tuple(cell["skew"]) for cell in desk.results()["cells"]}
     assert skews == {("candidate",), ("2.14.1",), ("candidate", "candidate"), ("2.14.1", "2.14.1"),
                      ("candidate", "2.14.1"), ("2.14.1", "candidate")}  # fmt: skip
@@ -273,3 +273,8 @@ def test_a_baseline_that_is_not_there_is_an_error(desk: Desk) -> None:
 
 def test_the_command_line_knows_the_tiers() -> None:
     assert gate_command.TIERS == gate_plan.TIERS
+
+
+def test_a_gate_without_a_candidate_says_how_to_name_one(desk: Desk) -> None:
+    with pytest.raises(ConfigError, match=r"torchskew.toml: gate names no candidate. Give one: --candidate"):
+        desk.gate(candidate="")

@@ -227,7 +227,7 @@ def tabulate(hellos: list[dict[str, Any]], policy: str, knocks: dict[str, int] |
         dict(row["facts"], ranks=spans(row["ranks"]), hosts={h: spans(r) for h, r in row["hosts"].items()})
         for row in list(rows.values())[:MOST_GROUPS]
     ]
-    world = hellos[0]["world"]
+    world = hellos[0]["world"] if hellos else 0
     return {
         "world": world, "policy": policy, "groups": groups, "more": max(0, len(rows) - MOST_GROUPS),
         "missing": spans(rank for rank in range(world) if rank not in counts),
@@ -429,15 +429,26 @@ def pack_table(table: dict[str, Any]) -> bytes:
     return zlib.compress(json.dumps(table).encode())
 
 
+TABLE_FIELDS = {"world": int, "policy": str, "groups": list, "more": int, "missing": str, "twice": str, "outside": str,
+                "knocks": dict}  # fmt: skip
+GROUP_FIELDS = {name: kind for name, (kind, _) in FIELDS.items() if name not in PERSONAL}
+GROUP_FIELDS.update({"ranks": str, "hosts": dict})
+
+
 def unpack_table(body: bytes) -> dict[str, Any]:
     """The table out of a frame; ValueError when it is none."""
     try:
         table = json.loads(zlib.decompressobj().decompress(body, 8 * MOST_TABLE))
     except (zlib.error, RecursionError) as problem:
         raise ValueError(str(problem)) from problem
-    if not isinstance(table, dict) or not isinstance(table.get("groups"), list):
-        raise ValueError("no table")  # noqa: TRY004 - bytes of a stranger, one kind of error
-    return table
+    if not _has(table, TABLE_FIELDS) or not all(_has(one, GROUP_FIELDS) for one in table["groups"]):
+        raise ValueError("no table")
+    return dict(table)
+
+
+def _has(value: Any, fields: Mapping[str, type]) -> bool:
+    """Whether this is an object with at least these fields, each of its type."""
+    return isinstance(value, dict) and all(type(value.get(name)) is kind for name, kind in fields.items())
 
 
 def greeting_era(data: bytes) -> str | None:
@@ -467,7 +478,10 @@ class Place(NamedTuple):
     @property
     def second(self) -> int:
         """The port where rank 0 listens when something else has the first."""
-        return int(os.environ.get("TORCHSKEW_GUARD_PORT") or (self.port + 1 if self.port < 65535 else 65534))
+        chosen = os.environ.get("TORCHSKEW_GUARD_PORT", "").strip()
+        if chosen and not (chosen.isdigit() and 0 < int(chosen) < 65536):
+            raise ValueError("TORCHSKEW_GUARD_PORT must be a port, got %r." % chosen)
+        return int(chosen or (self.port + 1 if self.port < 65535 else 65534))
 
     def __str__(self) -> str:
         """As a person writes it."""
@@ -499,6 +513,15 @@ def _reset(conn: socket.socket) -> None:
     with contextlib.suppress(OSError):
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     conn.close()
+
+
+def _keep(conn: socket.socket) -> None:
+    """Small messages at once, and a peer whose machine vanished is noticed although it may be waited for for long."""
+    conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    conn.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10)):
+        if hasattr(socket, name):
+            conn.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
 
 
 def bind(port: int) -> socket.socket:
@@ -600,7 +623,7 @@ class Host:
                 self._evict()
                 continue
             conn.setblocking(False)
-            conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _keep(conn)
             peer = self.pending[conn] = Peer(conn)
             self.selector.register(conn, selectors.EVENT_READ, peer)
             if len(self.pending) > max(self.pending_limit, self.place.world):
@@ -671,7 +694,8 @@ class Host:
 
     def _hear(self, peer: Peer) -> None:
         if peer.peeks:
-            table = {"groups": [], "world": self.place.world} if self.secret else self.table()
+            table = tabulate([], self.policy) if self.secret else self.table()
+            table["world"] = self.place.world
             peer.conn.send(_frame(b"", peer.nonces, pack_table(table)))
             raise ValueError("answered")
         body = _unframe(self.secret, peer.nonces, peer.data, MOST_HELLO)
@@ -770,13 +794,13 @@ def _open(
 
     other: asked then whether something else has the port; a guard that is only busy gets BUSY seconds more.
     """
-    ours, until = os.urandom(NONCE), time.monotonic() + within
-    conn = socket.create_connection((host, port), timeout=within)
+    ours = os.urandom(NONCE)
+    conn = socket.create_connection((host, port), timeout=BUSY if other else within)
     try:
-        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep(conn)
         conn.sendall(first + ours)
         try:
-            greeting = _receive(conn, len(GREETING) + NONCE, until)
+            greeting = _receive(conn, len(GREETING) + NONCE, time.monotonic() + within)
         except socket.timeout:
             if other is None or other():
                 raise
@@ -917,7 +941,7 @@ def look(host: str, port: int, patience: float = 0.5) -> dict[str, Any]:
         backend = "legacy"
     try:
         found = _store_since_2_2(host, port, patience) or _store_before(host, port, patience)
-    except ConnectionRefusedError:
+    except OSError:
         return {"what": "nothing"}
     return {"what": "store", "era": found, "backend": backend} if found else {"what": "other"}
 
@@ -1131,11 +1155,11 @@ def check(
     timeout: seconds or a timedelta, torch's default where None. Returns the table of ranks, None where there is
     nothing to check. Raises ProtocolVersionError (only warns under TORCHSKEW_GUARD=warn).
     """
-    mode = os.environ.get("TORCHSKEW_GUARD", "enforce").strip().lower()
+    mode = _chosen("TORCHSKEW_GUARD", ("enforce", "warn", "off"))
     place = None if mode == "off" else locate(init_method, world_size, rank)
-    if place is None or place.world < 2 or backend in ("mpi", "fake"):
+    if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
         return None
-    mine = hello(place.rank, place.world, place, str(backend or ""))
+    mine = hello(place.rank, place.world, place, str(backend or "").lower())
     try:
         table = exchange(place, mine, _seconds(timeout))
     except ProtocolVersionError as error:
@@ -1148,6 +1172,14 @@ def check(
         text = "torch %s is newer than %d.%d, the last release this guard knows: it may not speak to the others"
         warnings.warn(text % (", ".join(newer), *LAST_KNOWN), RuntimeWarning, stacklevel=2)
     return table
+
+
+def _chosen(name: str, choices: tuple[str, ...]) -> str:
+    """A setting's value; the first choice where it isn't set."""
+    value = os.environ.get(name, "").strip().lower() or choices[0]
+    if value not in choices and not (value.startswith("allow:") and "allow:" in choices):
+        raise ValueError("%s must be one of %s, got %r." % (name, ", ".join(choices), value))
+    return value
 
 
 def _seconds(timeout: Any) -> float:
@@ -1165,7 +1197,7 @@ def exchange(place: Place, mine: dict[str, Any], seconds: float) -> dict[str, An
     """
     until = pace(seconds)
     secret = os.environ.get("TORCHSKEW_GUARD_SECRET", "").encode()
-    policy = os.environ.get("TORCHSKEW_GUARD_POLICY", "era").strip().lower()
+    policy = _chosen("TORCHSKEW_GUARD_POLICY", ("era", "minor", "exact", "allow:"))
     if place.method == "file":
         table = Folder(place, mine, secret, policy).exchange(until)
     else:

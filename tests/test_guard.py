@@ -589,3 +589,47 @@ def test_a_world_of_one_needs_no_check(call: Callable[[], Any], result: None) ->
 def test_off_means_no_word_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHSKEW_GUARD", "off")
     assert guard.check(init_method="tcp://127.0.0.1:1", world_size=2, rank=1, timeout=60) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("TORCHSKEW_GUARD", "of", "TORCHSKEW_GUARD must be one of enforce, warn, off, got 'of'."),
+        ("TORCHSKEW_GUARD_POLICY", "exakt", "TORCHSKEW_GUARD_POLICY must be one of era, minor, exact, allow:, got"),
+        ("TORCHSKEW_GUARD_PORT", "x", "TORCHSKEW_GUARD_PORT must be a port, got 'x'."),
+    ],
+)
+def test_a_misspelt_setting_is_an_error_and_not_a_default(
+    name: str, value: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    def start() -> None:
+        if name == "TORCHSKEW_GUARD":
+            guard.check(init_method="tcp://127.0.0.1:1", world_size=2, rank=0)
+        exchange(Place("agent", "127.0.0.1", 1, "", 0, 2), said(0), 1.0)
+
+    with pytest.raises(ValueError, match=text):
+        start()
+
+
+@pytest.mark.parametrize(
+    "change", [{"groups": [{}]}, {"groups": "x"}, {"missing": None}, {"knocks": []}, {"world": True}, {"policy": 1}]
+)
+def test_a_table_of_another_shape_is_no_table(change: dict[str, Any]) -> None:
+    right = tabulate([said(0), said(1)], "era")
+    assert guard.unpack_table(guard.pack_table(right)) == right
+    with pytest.raises(ValueError, match="no table"):
+        guard.unpack_table(guard.pack_table({**right, **change}))
+
+
+def test_with_a_secret_a_stranger_that_looks_learns_the_size_alone(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHSKEW_GUARD_SECRET", "ours")
+    group.start(0, said(0))
+    connect(group.port).close()
+    found = guard.look("127.0.0.1", group.port, 2.0)
+    group.start(1, said(1))
+    group.join()
+    assert (found["what"], found["table"]["world"], found["table"]["groups"]) == ("guard", 2, [])

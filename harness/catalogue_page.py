@@ -7,9 +7,12 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.model import Kind
-from harness.scenario import Scenario, load_all
+
+if TYPE_CHECKING:
+    from harness.scenario import Scenario
 
 PAGE = Path("docs/scenarios.md")
 WIDTH = 120
@@ -128,6 +131,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print or write; 4 when there is no scenario of that name."""
+    from harness.scenario import load_all
+
     known = load_all()
     if args.page:
         args.page.write_text(page(known.values()), encoding="utf-8")

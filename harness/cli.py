@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import harness
-from harness import gate_command
+from harness import catalogue_page, gate_command
 from harness.errors import HarnessError
+from harness.rehearse import command as rehearse_command
 
 EPILOG = """\
 exit codes: 0 as expected · 1 not as expected · 2 interrupted · 3 a bug of torchskew · 4 usage or declaration ·
@@ -85,6 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_matrix(commands)
     gate_command.add_parsers(commands)
+    rehearse_command.add_parser(commands)
+    catalogue_page.add_parser(commands)
     _add_report(commands)
     _add_compatibility(commands)
     _add_probe(commands)

@@ -25,8 +25,8 @@ def rank(job):
 def the_store(c10d):
     """The store of the process group; before 1.8 there was no function that returns it."""
     if hasattr(c10d, "_get_default_store"):
-        return c10d._get_default_store()  # noqa: SLF001 - no public name leads to it
-    return c10d._pg_map[c10d.group.WORLD][1]  # noqa: SLF001 - the same
+        return c10d._get_default_store()
+    return c10d._pg_map[c10d.group.WORLD][1]
 
 
 def exchange(dist, own, peer):

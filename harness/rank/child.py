@@ -175,14 +175,15 @@ def _let_threads_rest() -> None:
 
 def _thread_states() -> list[str]:
     """Return the kernel's word for each other thread of this process: S sleeping, R running or ready."""
-    states = []
-    for thread in set(os.listdir("/proc/self/task")) - {str(os.getpid())}:
-        try:
-            with open("/proc/self/task/{}/stat".format(thread), "rb") as line:
-                states.append(line.read().rpartition(b")")[2].split()[0].decode())
-        except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
-            states.append("X")
-    return states
+    return [_state(thread) for thread in set(os.listdir("/proc/self/task")) - {str(os.getpid())}]
+
+
+def _state(thread: str) -> str:
+    try:
+        with open("/proc/self/task/{}/stat".format(thread), "rb") as line:
+            return line.read().rpartition(b")")[2].split()[0].decode()
+    except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
+        return "X"
 
 
 def describe(error: BaseException) -> dict[str, str]:

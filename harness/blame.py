@@ -46,12 +46,14 @@ class Asked:
     """What a gate's run was asked, kept with it, so that it can be decided again.
 
     subject: the candidate in words. rerun: the command that runs a cell of it again. problems: of the baseline.
+    selection: what was selected, in words; empty for a part that stands for nothing else.
     """
 
     subject: str
     rerun: str
     repeat: int = 1
     problems: tuple[str, ...] = ()
+    selection: str = ""
 
 
 def judged(
@@ -164,4 +166,5 @@ def _place(cell: Cell) -> str:
     name = f"{cell.scenario}.{cell.variant.name}" if cell.variant else cell.scenario
     if CANDIDATE not in cell.skew:
         return f"{name} of {partners[0]} itself"
-    return f"{name} with {', '.join(partners)}" if partners else f"{name} alone"
+    alone = "alone" if cell.world_size == 1 else "with itself"
+    return f"{name} with {', '.join(partners)}" if partners else f"{name} {alone}"

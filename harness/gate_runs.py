@@ -143,6 +143,6 @@ def _decide(record: Record, run_id: str, asked: Asked, options: Options) -> int:
     decision = decided_again(record, run, asked, dt.datetime.now(dt.UTC).date())
     decision = compared(record, run_id, decision, asked)
     show(record, run_id, decision, asked.rerun, options)
-    if decision.exit_code == 0:
-        record.mark(run_id, ACCEPTED, run.plan.runtime)
+    if decision.exit_code == 0 and asked.selection:
+        record.mark(run_id, ACCEPTED, asked.selection)
     return decision.exit_code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from harness import diff, update
 from harness.blame import Asked, judged, not_worse
@@ -35,7 +36,17 @@ def asked(work: GateWork) -> Asked:
         rerun=rerun(work.request, work.options),
         repeat=work.request.repeat,
         problems=tuple(stale(work.declaration.expectations, (*work.whole.cells, *work.plan.cells), work.plan.runtime)),
+        selection=_selection(work),
     )
+
+
+def _selection(work: GateWork) -> str:
+    """What a green run is the measure for: the same releases, tier and conditions."""
+    if work.options.only or work.options.scenarios:
+        return ""
+    spec = work.spec
+    base = "with base" if spec.base else "no base"
+    return f"{work.plan.runtime}, {','.join(spec.against)}, {spec.tier}, guard {','.join(spec.guard)}, {base}"
 
 
 def run_every_repetition(work: GateWork) -> None:
@@ -56,18 +67,29 @@ def decide_the_gate(work: GateWork) -> None:
     today = dt.datetime.now(dt.UTC).date()
     work.results = fold(work.repetitions)
     found = judged(work.plan, list(work.results.values()), work.declaration.expectations, asked(work), today)
-    work.decision = compared(work.record, work.info.run_id, found, asked(work))
+    # A part of a plan has only some cells of the run that is the measure.
+    part = replace(asked(work), selection="") if work.shard else asked(work)
+    work.decision = compared(work.record, work.info.run_id, found, part)
 
 
 def compared(record: Record, run_id: str, decision: Decision, asked: Asked) -> Decision:
-    """The decision with what changed since the newest accepted run of this runtime, when there is one."""
-    cells = {item.result.cell.id for item in decision.checked}
-    runtime = next((item.result.cell.runtime for item in decision.checked), "")
-    for accepted, value, _ in record.marks(ACCEPTED):
-        if value == runtime and accepted != run_id:
-            before = [result for result in record.results(accepted) if result.cell.id in cells]
-            after = [item.result for item in decision.checked]
-            return not_worse(decision, diff.difference(before, after), accepted, asked)
+    """The decision with what changed since the newest accepted run, when there is one.
+
+    That is one of the same selection; else, cell by cell where both have the cell, one of the same runtime.
+    """
+    marks = [(accepted, value) for accepted, value, _ in record.marks(ACCEPTED) if accepted != run_id]
+    after = [item.result for item in decision.checked]
+    for accepted, value in marks:
+        if value == asked.selection:
+            return not_worse(decision, diff.difference(record.results(accepted), after), accepted, asked)
+    cells = {result.cell.id for result in after}
+    runtime = f"{next((result.cell.runtime for result in after), '')},"
+    for accepted, value in marks:
+        common = [result for result in record.results(accepted) if result.cell.id in cells]
+        if value.startswith(runtime) and common:
+            known = {result.cell.id for result in common}
+            shared = [result for result in after if result.cell.id in known]
+            return not_worse(decision, diff.difference(common, shared), accepted, asked)
     return decision
 
 
@@ -86,9 +108,9 @@ def update_the_baseline(work: GateWork) -> None:
 def tell(work: GateWork) -> None:
     """Reports into the run's folder, the summary to the terminal; a green whole run is accepted from now on."""
     show(work.record, work.info.run_id, work.decision, rerun(work.request, work.options), work.options)
-    partial = bool(work.options.only or work.options.scenarios or work.shard)
-    if work.decision.exit_code == 0 and not partial:
-        work.record.mark(work.info.run_id, ACCEPTED, work.plan.runtime)
+    selection = _selection(work)
+    if work.decision.exit_code == 0 and selection and not work.shard:
+        work.record.mark(work.info.run_id, ACCEPTED, selection)
     work.exit_code = work.decision.exit_code
 
 

@@ -177,6 +177,26 @@ def test_only_what_changed_since_the_accepted_run_is_told(desk: Desk, capsys: py
     assert "is the same as the accepted run" in capsys.readouterr().out
 
 
+def test_a_run_of_other_releases_is_compared_cell_by_cell_and_one_of_the_same_with_everything(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.gate()
+    desk.gate(against=("2.13.0",))
+    assert "is the same as the accepted run" in capsys.readouterr().out
+    desk.monkeypatch.setattr(gate_steps, "load_all", lambda: {"keys": SCENARIOS["keys"], "meet": MEET})
+    desk.gate()
+    told = desk.results()["difference"]
+    assert told.splitlines()[0].endswith(": 13 removed cells")
+    assert "removed cell       work/2.13.0,2.13.0/guard-off/venv   PASS -> not there" in told
+
+
+def test_a_part_of_the_plan_never_becomes_the_measure(desk: Desk) -> None:
+    desk.gate(options={"scenarios": ("keys",)})
+    desk.gate(shard="1/2")
+    with Record.open(desk.folder / "out" / "record.sqlite") as record:
+        assert record.marks("accepted") == ()
+
+
 def test_the_base_is_run_beside_and_its_own_failures_do_not_count(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,7 +31,7 @@ def run(training: Training, version: str, name: str, points: Sequence[int] = ())
     Raises:
         MachineError: its node can't start.
     """
-    place = f"control-{name.replace(' ', '-')}"
+    place = f"-control-{name.replace(' ', '-')}"
     lines: list[Line] = []
     commit: Commit | None = None
     why = "finished"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ LEAVE_SECONDS = 10.0
 DEFAULT_SCRIPT = INSIDE / "job.py"
 # Fewer would not reach the kept checkpoint, more would be retrying.
 MOST_STARTS = 4
+_PLACES = itertools.count(1)
 
 
 class Failed(Exception):  # noqa: N818 - it ends a step of the plan, and is caught there
@@ -63,6 +65,8 @@ class Training:
         self.memory: dict[str, int] = {}
         self.deadline = 0.0
         self.held: int | None = None
+        # Several rehearsals may follow each other on one cluster, and must not see each other's checkpoints.
+        self.place = f"job-{next(_PLACES)}"
         self._mixed_formats = spec.formats
         self._numbers = 0
 
@@ -121,11 +125,11 @@ class Training:
         self.live = self.begin(seats, f"g{self._numbers + 1}", {"hold": hold, "formats": formats, "resume": commit})
         self.live.step = step
 
-    def begin(self, seats: Sequence[Seat], folder: str, how: Mapping[str, Any], place: str = "job") -> Live:
+    def begin(self, seats: Sequence[Seat], folder: str, how: Mapping[str, Any], place: str = "") -> Live:
         """Start the script in these seats. place: what keeps a control's checkpoints apart from the job's."""
         self._numbers += 1
         spec, number = self.spec, self._numbers
-        share = f"{seats[0].agent.channel.share}/rehearsal/{place}"
+        share = f"{seats[0].agent.channel.share}/rehearsal/{self.place}{place}"
         commit: Commit | None = how.get("resume")
         settings = {
             "TORCHSKEW_CHECKPOINTS": f"{share}/checkpoints",
@@ -160,13 +164,13 @@ class Training:
         self.commits += generation.commits
         self.generations.append(generation)
 
-    def keep(self, live: Live, why: str, place: str = "job") -> Generation:
+    def keep(self, live: Live, why: str, place: str = "") -> Generation:
         """A generation's record: facts of its ranks, their step logs, the checkpoints that are on the disk."""
         group = live.group
         seat = Seat(node=live.node, version=group.members[0].version, agent=group.members[0].agent)
         if seat.agent.dead is not None:
             seat = self.cluster.seat(live.node)
-        checkpoints = f"{seat.agent.channel.share}/rehearsal/{place}/checkpoints"
+        checkpoints = f"{seat.agent.channel.share}/rehearsal/{self.place}{place}/checkpoints"
         found = self.ask(seat, {"do": "collect", "logs": live.folder, "checkpoints": checkpoints, "most": MOST_LOG})
         told = logs.read(found["logs"], found["checkpoints"])
         facts = group.facts()
@@ -202,7 +206,7 @@ class Training:
         if live is not None:
             seat = self.cluster.seat(live.node)
             share = seat.agent.channel.share
-            path = f"{share}/rehearsal/job/hold-g{live.number}"
+            path = f"{share}/rehearsal/{self.place}/hold-g{live.number}"
             self.ask(seat, {"do": "hold", "path": path, "hold": "" if until is None else str(until)})
 
     def drain(self) -> None:
@@ -283,7 +287,7 @@ class Training:
             "do": "read",
             "script": self.script,
             "name": self.name,
-            "checkpoints": f"{seat.agent.channel.share}/rehearsal/job/checkpoints",
+            "checkpoints": f"{seat.agent.channel.share}/rehearsal/{self.place}/checkpoints",
             "checkpoint": commit.name,
             "formats": list(self.spec.formats),
             "world": self.spec.nodes,

@@ -141,6 +141,21 @@ def test_what_the_controls_themselves_differ_by_is_allowed_after_the_upgrade_onl
     assert moved_in(1) is Verdict.PASS
 
 
+def test_a_restart_that_changes_the_loss_fails_r4_even_where_the_rehearsal_equals_its_control() -> None:
+    seen = sound()
+
+    def off(gen: Generation) -> Generation:
+        return replace(
+            gen, lines=lines(gen, lambda one: [replace(one, loss=one.loss * 1.01)] if one.step > 9 else [one])
+        )
+
+    controls = [c if c.name == "old" else replace(c, generation=off(c.generation)) for c in seen.controls]
+    moved = replace(seen, controls=tuple(controls), generations=tuple(off(gen) for gen in seen.generations))
+    broken = next(one for one in judge(moved).invariants if one.name == "R4")
+    assert broken.verdict is Verdict.FAIL
+    assert "first diverging step 10: a restart alone" in broken.evidence
+
+
 def test_without_controls_samples_and_loss_are_unknown_never_passed() -> None:
     found = judge(replace(sound(), controls=()))
     assert {one.name for one in found.invariants if one.verdict is Verdict.UNKNOWN} == {"R3", "R4"}

@@ -6,8 +6,8 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt
@@ -83,8 +83,8 @@ class Engine:
         self.agents.warm(dict.fromkeys(key for cell in left for key in _places(cell)), imports)
         open_cells = 0
         while left or open_cells:
-            ready, blocked, left = _sort(left, verdicts)
-            for result in blocked:
+            ready, stuck, left = _sort(left, verdicts)
+            for result in stuck:
                 verdicts[result.cell.id] = result.verdict
                 self._count(done=1)
                 yield result
@@ -97,7 +97,7 @@ class Engine:
                 while not self._done.empty():
                     open_cells -= 1
                     yield self._finish(self._done.get(), verdicts)
-            if open_cells and not blocked:
+            if open_cells and not stuck:
                 open_cells -= 1
                 yield self._finish(self._done.get(), verdicts)
 
@@ -198,17 +198,30 @@ def _places(cell: Cell) -> list[tuple[str, int]]:
 
 def _sort(cells: list[Cell], verdicts: Mapping[str, Verdict]) -> tuple[list[Cell], list[CellResult], list[Cell]]:
     """Split into cells that can start (the slow ones first), results of blocked ones, and the rest."""
-    ready, blocked, left = [], [], []
+    ready, stuck, left = [], [], []
     for cell in cells:
         failed = next((need for need in cell.needs if verdicts.get(need, Verdict.PASS) is not Verdict.PASS), None)
         if failed is not None:
-            blocked.append(_blocked(cell, failed, verdicts[failed]))
+            stuck.append(_blocked(cell, failed, verdicts[failed]))
         elif all(need in verdicts for need in cell.needs):
             ready.append(cell)
         else:
             left.append(cell)
     ready.sort(key=lambda cell: not SLOW.intersection(cell.predicted))
-    return ready, blocked, left
+    return ready, stuck, left
+
+
+def blocked(cells: Iterable[Cell], known: Mapping[str, CellResult]) -> list[CellResult]:
+    """Results of the cells that known results block, directly or through another; cached where the blocker is."""
+    results = dict(known)
+    left = [cell for cell in cells if cell.id not in results]
+    found: list[CellResult] = []
+    while more := _sort(left, {cell_id: result.verdict for cell_id, result in results.items()})[1]:
+        more = [replace(one, cached=results[str(one.blocked_by)].cached) for one in more]
+        results.update({one.cell.id: one for one in more})
+        left = [cell for cell in left if cell.id not in results]
+        found += more
+    return found
 
 
 def _blocked(cell: Cell, need: str, verdict: Verdict) -> CellResult:

@@ -34,7 +34,7 @@ from harness.plan import make_plan, matching, narrow
 from harness.progress import Watch
 from harness.provision import provision_all
 from harness.record import LATEST, Record
-from harness.run import Engine, default_jobs, unknown
+from harness.run import Engine, blocked, default_jobs, unknown
 from harness.runtimes import runtime as runtime_named
 from harness.runtimes.base import Runtime
 from harness.scenario import Scenario, load_all
@@ -213,7 +213,7 @@ def _resumable(work: Work) -> RunInfo:
 
 def recall(work: Work) -> None:
     """Cells of which nothing changed since they last ran come from the record; broken versions' cells are UNKNOWN."""
-    recalled = 0
+    before = len(work.results)
     for cell in work.plan.cells:
         if cell.id in work.results:
             continue
@@ -223,8 +223,10 @@ def recall(work: Work) -> None:
         reuse = work.options.cache and not work.fresh.intersection(cell.skew)
         found = work.record.cached(_key(work, cell)) if reuse else None
         if found is not None:
-            recalled += 1
             _keep(work, replace(found, cell=cell, cached=True))
+    for result in blocked(work.plan.cells, work.results):
+        _keep(work, result)
+    recalled = sum(result.cached for result in list(work.results.values())[before:])
     if recalled:
         every = "every cell" if recalled == len(work.plan.cells) else f"{recalled} of {len(work.plan.cells)} cells"
         work.watch.say(f"cache      {every} unchanged since an earlier run (--no-cache runs them again)")

@@ -27,7 +27,7 @@ from harness.model import (
     Verdict,
     Version,
 )
-from harness.run import ATTEMPTS, Engine, Tally
+from harness.run import ATTEMPTS, Engine, Tally, blocked
 from harness.runtimes.fake import DIE, HANG, REFUSE, FakeRuntime, ended, right
 from harness.scenario import Scenario
 
@@ -101,6 +101,17 @@ def test_a_failed_rendezvous_blocks_what_needs_it_without_running_it() -> None:
     blocked = found["work/1.0.0,2.0.0/guard-off/venv"]
     assert (blocked.verdict, blocked.blocked_by) == (Verdict.BLOCKED, meet.id)
     assert blocked.outcomes == (Outcome.NOT_RUN, Outcome.NOT_RUN)
+
+
+def test_known_failures_block_through_others_without_starting_anything() -> None:
+    meet, work = cell("meet"), cell("work", needs=("meet/1.0.0,2.0.0/guard-off/venv",))
+    last = cell("work", id="last", needs=(work.id,))
+    known = {meet.id: CellResult(cell=meet, verdict=Verdict.FAIL, outcomes=(), reason="", cached=True)}
+    found = blocked([last, work, meet], known)
+    assert [(result.cell.id, result.blocked_by, result.cached) for result in found] == [
+        (work.id, meet.id, True),
+        ("last", work.id, True),
+    ]
 
 
 def test_a_known_pass_unlocks_what_needs_it() -> None:

@@ -85,8 +85,9 @@ def lacks(job):
     from torchskew_kit import refusal
 
     found = {kind: refusal(lambda kind=kind: shown(kind, thing(kind, 1))) for kind in KINDS}
-    if not hasattr(dist, "send_object_list"):
-        found["send"] = "torch.distributed has no send_object_list"
+    for case, name in (("send", "send_object_list"), ("scatter", "scatter_object_list")):
+        if not hasattr(dist, name):
+            found[case] = "torch.distributed has no " + name
     return {case: why for case, why in found.items() if why}
 
 
@@ -108,9 +109,10 @@ def rank(job):
     gathered = [None] * size if me == 0 else None
     dist.gather_object(thing(kind, me), gathered, dst=0)
     cases["gather"] = [shown(kind, one) for one in gathered] if me == 0 else None
-    mine = [None]
-    dist.scatter_object_list(mine, [thing(kind, 10 + one) for one in range(size)] if me == 0 else None, src=0)
-    cases["scatter"] = shown(kind, mine[0])
+    if not job.skipped("scatter"):
+        mine = [None]
+        dist.scatter_object_list(mine, [thing(kind, 10 + one) for one in range(size)] if me == 0 else None, src=0)
+        cases["scatter"] = shown(kind, mine[0])
     if not job.skipped("send"):
         cases["send"] = sent_on(job, kind)
     return {"cases": cases}

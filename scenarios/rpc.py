@@ -41,9 +41,13 @@ def lacks(job):
 
 
 def rank(job):
+    import os
+
     import torch
     from torch.distributed import rpc
 
+    if "GLOO_SOCKET_IFNAME" in os.environ:  # which of the machine's addresses ranks reach each other by
+        os.environ.setdefault("TP_SOCKET_IFNAME", os.environ["GLOO_SOCKET_IFNAME"])
     job.phase("rendezvous")
     options = rpc.TensorPipeRpcBackendOptions(
         init_method="tcp://%s:%d" % (job.host, job.port), rpc_timeout=job.timeout, num_worker_threads=4

@@ -7,23 +7,28 @@ compiler is needed. The oracle is that it had the lock.
 """
 
 KIND = "handover"
-NEEDS = ("torch.utils.cpp_extension",)
+NEEDS = ()
 TIERS = ("critical", "full")
-WARM = ("torch.utils.cpp_extension",)
 VARIANTS = {"killed": {}, "finished": {}}
 
 
 def held(path, forget=False):
     """Take the lock the way this release's builds do, waiting as long as they wait; give it back unless we forget."""
-    from torch.utils import cpp_extension
+    import importlib.util
 
-    if hasattr(cpp_extension, "FileLock"):
-        lock = cpp_extension.FileLock(path)
+    with open(importlib.util.find_spec("torch.utils.cpp_extension").origin) as file:
+        knows_batons = "FileBaton(" in file.read()
+    if not knows_batons:
+        from torch.utils._filelock import FileLock
+
+        lock = FileLock(path)
         lock.acquire()
         if not forget:
             lock.release()
         return True
-    baton = cpp_extension.FileBaton(path)
+    from torch.utils.file_baton import FileBaton
+
+    baton = FileBaton(path)
     had = baton.try_acquire()
     if not had:
         baton.wait()

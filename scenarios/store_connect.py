@@ -12,19 +12,12 @@ GUARD = ("off",)
 
 
 def rank(job):
-    import datetime as dt
-
-    import torch.distributed as dist
-
-    job.phase("rendezvous")
-    limit = dt.timedelta(seconds=job.timeout)
-    store = dist.TCPStore(job.host, job.port, job.world_size, job.rank == 0, limit)
-    job.phase("run")
+    store = job.store()
     store.set("from %d" % job.rank, "rank %d was here" % job.rank)
     got = {"rank %d" % one: store.get("from %d" % one).decode() for one in range(job.world_size)}
-    store.set("done %d" % job.rank, "")
-    if job.rank == 0:  # the store dies with its host
-        store.wait(["done %d" % one for one in range(job.world_size)], limit)
+    job.post("read %d" % job.rank, True)
+    for one in range(job.world_size if job.rank == 0 else 0):  # the store dies with its host
+        job.fetch("read %d" % one)
     return {"cases": got}
 
 

@@ -39,7 +39,14 @@ def lacks(job):
     def imported():
         from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: F401
 
-    why = refusal(imported)
+    def hosted():  # the way the rendezvous does it, whatever USE_LIBUV says
+        import datetime as dt
+
+        import torch.distributed as dist
+
+        dist.TCPStore(job.host, 0, 1, True, dt.timedelta(seconds=job.timeout))
+
+    why = refusal(imported) or refusal(hosted)
     return {"*": why} if why else {}
 
 

@@ -38,7 +38,14 @@ def lacks(job):
     def imported():
         from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: F401
 
-    why = refusal(imported)
+    def hosted():  # the way the rendezvous does it, whatever USE_LIBUV says
+        import datetime as dt
+
+        import torch.distributed as dist
+
+        dist.TCPStore(job.host, 0, 1, True, dt.timedelta(seconds=job.timeout))
+
+    why = refusal(imported) or refusal(hosted)
     return {"*": why} if why else {}
 
 
@@ -53,6 +60,8 @@ def rank(job):
 
     job.phase("rendezvous")
     os.environ.update(job.fetch("worker %d" % (job.rank - 1)))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        at_home(job)
     dist.init_process_group("gloo", init_method="env://", timeout=dt.timedelta(seconds=job.timeout))
     job.phase("run")
     tensor = torch.tensor([dist.get_rank() + 1])
@@ -64,6 +73,17 @@ def rank(job):
     dist.destroy_process_group()
     job.post("done %d" % (job.rank - 1), True)
     return told
+
+
+def at_home(job):
+    """The first worker hosts the store, and lives at another address than its agent."""
+    import os
+    import socket
+
+    if os.environ["RANK"] == "0":
+        own = job.host if job.host.startswith("127.") else socket.gethostbyname(socket.gethostname())
+        job.post("address", own)
+    os.environ["MASTER_ADDR"] = job.fetch("address")
 
 
 def agent(job):
@@ -80,7 +100,11 @@ def agent(job):
         run_id="torchskew",
         rdzv_backend="c10d",
         rdzv_endpoint="%s:%d" % (job.host, job.port),
-        rdzv_configs={"is_host": True, "timeout": max(1, int(job.timeout)), "last_call_timeout": 1},
+        rdzv_configs={
+            "is_host": True,
+            "timeout": max(1, int(job.timeout)),
+            "last_call_timeout": 1,
+        },
         max_restarts=0,
         monitor_interval=QUICK,
     )

@@ -73,6 +73,21 @@ class Job:
         dist.init_process_group("gloo", rank=self.rank, world_size=self.world_size, timeout=limit, **where)
         self.phase("run")
 
+    def store(self) -> Any:
+        """Host (rank 0) or join a TCPStore, without a process group; enters phase run.
+
+        A release without libuv takes USE_LIBUV from init_process_group's environment, its store from an argument.
+        """
+        import torch.distributed as dist
+
+        self.phase("rendezvous")
+        known = "use_libuv" in (dist.TCPStore.__init__.__doc__ or "")
+        options = {"use_libuv": False} if known and os.environ.get("USE_LIBUV") == "0" else {}
+        limit = dt.timedelta(seconds=self.timeout)
+        made = dist.TCPStore(self.host, self.port, self.world_size, self.rank == 0, limit, **options)
+        self.phase("run")
+        return made
+
     def skipped(self, case: str) -> bool:
         """Whether a version of the group lacks this case, so that every rank leaves it out."""
         return any(fnmatch.fnmatchcase(case, pattern) for pattern in self.skip)

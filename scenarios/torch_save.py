@@ -23,15 +23,23 @@ FORMATS = ("zip", "legacy", "weights_only")
 
 
 def lacks(job):
-    """Return what this version can't do: reading with weights_only came with 1.13."""
+    """Return what this version can't do: weights_only came with 1.13, and read no plain number with a point then."""
     import inspect
+    import io
 
     import torch
 
     del job
-    if "weights_only" in inspect.signature(torch.load).parameters:
-        return {}
-    return {"weights_only/*": "torch.load has no weights_only"}
+    if "weights_only" not in inspect.signature(torch.load).parameters:
+        return {"weights_only/*": "torch.load has no weights_only"}
+    file = io.BytesIO()
+    torch.save(PLAIN, file)
+    file.seek(0)
+    try:
+        torch.load(file, weights_only=True)
+    except Exception as error:
+        return {"weights_only/*": "%s: %s" % (type(error).__name__, str(error)[-200:])}
+    return {}
 
 
 def rank(job):

@@ -97,7 +97,7 @@ def _red_controls(held: Mapping[str, Checked]) -> frozenset[str]:
 def _red(item: Checked) -> Checked:
     result = item.result
     reason = f"control is red: {result.reason}. Nothing is known about the candidate where it leans on this"
-    return replace(item, status=Status.UNKNOWN, result=replace(result, reason=reason))
+    return replace(item, status=Status.UNKNOWN, result=replace(result, verdict=Verdict.UNKNOWN, reason=reason))
 
 
 def _not_judged(item: Checked, control: Checked) -> Checked:

@@ -108,9 +108,11 @@ def render(changes: Sequence[Changed], rerun: str, most: int = 20) -> str:
 
 
 def _lines(item: Changed, rerun: str) -> Iterable[str]:
-    yield f"{item.change:<18} {item.cell_id}   {_said(item.before)} -> {_said(item.after)}"
-    yield from (f"  {line}" for line in _ranks(item))
-    if item.after is not None:
+    blocked = item.after is not None and item.after.verdict is Verdict.BLOCKED
+    by = f" by {item.after.blocked_by}" if blocked and item.after else ""
+    yield f"{item.change:<18} {item.cell_id}   {_said(item.before)} -> {_said(item.after)}{by}"
+    if item.after is not None and not blocked:
+        yield from (f"  {line}" for line in _ranks(item.after, item.before))
         yield f"  rerun: {rerun.replace('CELL', repr(item.cell_id))}"
 
 
@@ -121,18 +123,20 @@ def _said(result: CellResult | None) -> str:
     return f"{result.verdict}{f' {shown}' if shown else ''}"
 
 
-def _ranks(item: Changed) -> Iterable[str]:
+def _ranks(after: CellResult, before: CellResult | None) -> Iterable[str]:
     """Each rank whose outcome is another one, with what it said; every rank where there is nothing to compare."""
-    if item.after is None:
-        return
-    old = item.before.outcomes if item.before is not None else ()
-    for facts, outcome in zip(item.after.ranks, item.after.outcomes, strict=False):
+    old = before.outcomes if before is not None else ()
+    shown = []
+    for facts, outcome in zip(after.ranks, after.outcomes, strict=False):
         was = old[facts.rank] if facts.rank < len(old) else None
         if was is not outcome:
             change = f"{was} -> {outcome}" if was else str(outcome)
-            yield f"rank {facts.rank} {facts.declared} ({facts.torch or 'no torch'}) {change}{_told(facts, outcome)}"
-    if item.after.verdict is not Verdict.PASS:
-        yield item.after.reason
+            shown.append(f"rank {facts.rank} {facts.declared} ({facts.torch or 'no torch'}) {change}")
+            shown[-1] += _told(facts, outcome)
+    yield from shown
+    said_by_ranks = bool(shown) and Outcome.WRONG not in after.outcomes and after.verdict is Verdict.FAIL
+    if after.verdict is not Verdict.PASS and not said_by_ranks:
+        yield after.reason
 
 
 def _told(facts: RankFacts, outcome: Outcome) -> str:

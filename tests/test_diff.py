@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.diff import Change, Changed, difference, render, sentence
@@ -79,9 +81,19 @@ def test_a_change_shows_the_rank_that_changed_and_how_to_rerun_it() -> None:
     assert text.splitlines() == [
         "regression         s/a,b/guard-off/venv   PASS -> FAIL OK/OPAQUE",
         "  rank 1 b (2.13.0) OK -> OPAQUE in rendezvous after 0.2 s: torch.distributed.DistStoreError: timed out",
-        "  the reason",
         "  rerun: torchskew gate --only 's/a,b/guard-off/venv'",
     ]
+
+
+def test_a_wrong_answer_is_told_in_the_oracles_words() -> None:
+    text = render(difference([PASS], [result(Verdict.FAIL, OK, WRONG)]), "x CELL")
+    assert text.splitlines()[1:3] == ["  rank 1 b (2.13.0) OK -> WRONG in rendezvous", "  the reason"]
+
+
+def test_a_blocked_cell_takes_one_line_that_names_what_blocked_it() -> None:
+    blocked = replace(result(Verdict.BLOCKED), blocked_by="meet/a,b/guard-off/venv")
+    told = render(difference([PASS], [blocked]), "x CELL")
+    assert told == "no longer known    s/a,b/guard-off/venv   PASS -> BLOCKED by meet/a,b/guard-off/venv"
 
 
 def test_a_long_list_is_cut_with_a_word_about_the_rest() -> None:

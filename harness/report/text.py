@@ -101,8 +101,9 @@ def _full(outcome: Outcome) -> str:
 
 
 def _unexpected(decision: Decision, logs: Logs, look: Look) -> str:
-    """Everything that needs somebody: what, where, each rank's facts, how to run it again."""
-    found = view.unexpected(decision)
+    """Everything that needs somebody: what, where, each rank's facts, how to run it again; nothing is told twice."""
+    told = decision.difference
+    found = tuple(item for item in view.unexpected(decision) if f" {item.result.cell.id} " not in told)
     blocks = [f"problem    {problem}" for problem in decision.problems]
     blocks += [_needs_somebody(item, logs, look) for item in found[: look.most]]
     blocks += _more(len(found), look)

@@ -23,6 +23,8 @@ SOURCES = {
     "(real clients, 12 s take 12-16 s, 6 s take 8-10 s, 3 s take 3-5 s)",
     "waits": "a host left alone, eight releases: up to 2.1 waitForWorkers goes on silently, since 2.2 it raises",
     "gloo": "pytorch/gloo 31b1f02 and 6d8b511, mapped to releases by symbols in the wheels",
+    "addresses": "gloo/rendezvous/context.cc at 31b1f02 (waits for rank_<i> of lower ranks, then leaves its addresses) "
+    "and at 6d8b511 (leaves one record per rank at once)",
     "keys": "distributed_c10d.py of each release, and the keys that real clients wrote",
     "settings": "two ranks of 2.13.0, the setting on one of them",
     "lookups": "servers of 2.6 to 2.15: a reverse look-up per accepted connection in the store's thread",
@@ -149,8 +151,7 @@ def _unguarded(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], r
     if rendezvous == "store":
         return (Outcome.OK,) * len(ranks)
     if not _same_wire(ranks):
-        # Each rank waits for a key or a byte that a peer of another era never sends, to its own timeout.
-        return (Outcome.TIMEOUT,) * len(ranks)
+        return tuple(_mixed_wire(ranks, rank) for rank in range(len(ranks)))
     return _settings(ranks, env)
 
 
@@ -162,6 +163,25 @@ def serves(host: Release, joiner: Release) -> bool:
 def _same_wire(ranks: tuple[Release, ...]) -> bool:
     """Whether all ranks write the same keys and the same gloo bytes."""
     return len({(one.gloo, one.keys) for one in ranks}) == 1
+
+
+def _mixed_wire(ranks: tuple[Release, ...], rank: int) -> Outcome:
+    """What a rank sees when the store works but the wire differs: whom it waits for first, or whose bytes it reads.
+
+    Under other keys nobody finds anybody: TIMEOUT. From 2.0 on the keys agree, and what lies under them decides:
+    up to 2.1 a rank waits for each lower rank's `rank_<i>`, which 2.2 no longer writes, before it leaves its
+    addresses; a rank that reads addresses of the other form fails on their length at once: OPAQUE. Peers are read in
+    ascending order. 2.0 and 2.1 leave the same form and then wait for bytes that the other never sends.
+    """
+    newer = [one.gloo == "2.2" for one in ranks]
+    found_alike = all(one.keys in ("2.0", "2.1") for one in ranks)
+    if not found_alike or len(set(newer)) == 1:
+        return Outcome.TIMEOUT
+    silent = [not newer[peer] and any(newer[:peer]) for peer in range(len(ranks))]
+    if silent[rank]:
+        return Outcome.TIMEOUT
+    decisive = (peer for peer in range(len(ranks)) if peer != rank and (silent[peer] or newer[peer] != newer[rank]))
+    return Outcome.TIMEOUT if silent[next(decisive)] else Outcome.OPAQUE
 
 
 def _store_refuses(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...]) -> tuple[Outcome, ...]:

@@ -73,10 +73,21 @@ def test_a_legacy_host_closes_where_libuv_is_silent() -> None:
     assert predict(situation) == (TIMEOUT, OPAQUE)
 
 
-def test_files_carry_no_store_so_only_gloo_and_keys_count() -> None:
-    """2.2.2 hosts 2.6.0 over a file, although not over TCPStore."""
-    assert predict(Situation(torch=("2.2.2", "2.6.0"), rendezvous="file")) == (OK, OK)
-    assert predict(Situation(torch=("2.1.2", "2.2.2"), rendezvous="file")) == (TIMEOUT, TIMEOUT)
+@pytest.mark.parametrize(
+    ("world", "outcomes"),
+    [
+        (("2.2.2", "2.6.0"), (OK, OK)),
+        (("2.1.2", "2.2.2"), (OPAQUE, OPAQUE)),
+        (("2.2.2", "2.1.2"), (TIMEOUT, TIMEOUT)),
+        (("2.0.1", "2.1.2"), (TIMEOUT, TIMEOUT)),
+        (("1.13.1", "2.2.2"), (TIMEOUT, TIMEOUT)),
+        (("2.1.2", "2.1.2", "2.6.0"), (OPAQUE, OPAQUE, OPAQUE)),
+        (("2.1.2", "2.6.0", "2.1.2"), (OPAQUE, OPAQUE, TIMEOUT)),
+    ],
+)
+def test_files_carry_no_store_so_gloo_and_keys_decide(world: tuple[str, ...], outcomes: tuple[Outcome, ...]) -> None:
+    """Who reads addresses of another form fails at once; who waits for a key that nobody writes times out."""
+    assert predict(Situation(torch=world, rendezvous="file")) == outcomes
 
 
 def test_in_a_world_of_three_the_others_wait_for_the_one_that_could_not_join() -> None:
@@ -144,3 +155,10 @@ def test_an_emptied_table_lets_no_prediction_stand(monkeypatch: pytest.MonkeyPat
         assert predict(Situation(torch=("2.1.2", "2.2.2"))) == (OK, OK)
     finally:
         eras.release.cache_clear()
+
+
+@pytest.mark.parametrize(("policy", "outcome"), [("exact", CLEAR), ("minor", CLEAR), ("era", OK)])
+def test_rank_0s_policy_is_part_of_the_prediction(policy: str, outcome: Outcome) -> None:
+    """A mix that the table admits may still be refused."""
+    env: tuple[dict[str, str], ...] = ({"TORCHSKEW_GUARD_POLICY": policy}, {})
+    assert predict(Situation(torch=("2.6.0", "2.13.0"), env=env, guard=Guard.ON)) == (outcome, outcome)

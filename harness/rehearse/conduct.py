@@ -11,7 +11,7 @@ from harness import guard
 from harness.errors import HarnessError
 from harness.faults import FAULTS
 from harness.model import Json, Outcome
-from harness.rehearse import controls
+from harness.rehearse import controls, logs
 from harness.rehearse.cluster import Cluster
 from harness.rehearse.model import Control, Do, Expect, Observed, Rehearsal, State, Step, StepResult
 from harness.rehearse.target import NodeTarget
@@ -172,7 +172,7 @@ class Conductor:
                 told = self.training.read(step.nodes[0], commit)
                 evidence[what] = told
                 errors = {one: got["error"] for one, got in told["formats"].items() if "error" in got}
-                bad += [f"{commit.name} as {one}: {error}" for one, error in errors.items()]
+                bad += [f"{commit.name} as {one}: {logs.core(error)}" for one, error in errors.items()]
         if bad:
             raise Failed("; ".join(bad))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.rehearse.model import Commit, Line, Loaded
 
+ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception)\b: ")
 NAME = re.compile(r"rank-(\d+)\.jsonl")
 
 
@@ -81,3 +82,11 @@ def number(value: object) -> float:
 def newest(commits: Sequence[Commit]) -> Commit | None:
     """The last checkpoint committed."""
     return max(commits, key=lambda one: one.at, default=None)
+
+
+def core(text: str, most: int = 140) -> str:
+    """The line of an error that says what went wrong: the first exception named after a traceback, else its first."""
+    rows = [row.strip() for row in text.splitlines() if row.strip()]
+    named = [row for row in rows[1:] if ERROR.match(row)]
+    head = rows[0] if rows else "no text"
+    return (f"{head[:60]} … {named[0]}" if named else head)[:most]

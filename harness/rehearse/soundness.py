@@ -8,12 +8,12 @@ from itertools import pairwise
 from harness import guard
 from harness.judge import public
 from harness.rehearse.case import Case, Rule, listed
-from harness.rehearse.model import Do, Invariant, State
+from harness.rehearse.model import Do, Expect, Invariant, State
 from harness.rehearse.plan import PROGRESS, make_rehearsal
 from harness.rehearse.text import dump, load
 
 R1 = Rule("R1", "every rank runs the release that the plan says")
-R12 = Rule("R12", f"each stage makes progress: at least {PROGRESS} committed steps")
+R12 = Rule("R12", f"the job lives and makes progress in each stage: at least {PROGRESS} committed steps")
 R13 = Rule("R13", "everything planned happened: each fault was seen to come and to go")
 R14 = Rule("R14", "the nodes are well before and after each fault; faults don't overlap; nothing stays behind")
 R15 = Rule("R15", "no rank's log holds what a sound run never writes")
@@ -59,6 +59,13 @@ def versions(case: Case) -> Invariant:
 
 def progress(case: Case) -> Invariant:
     """R12."""
+    died = [
+        (step.number, f"step {step.number}: {result.why}")
+        for step, result in case.steps(Do.START, Do.TRAIN, Do.FINISH)
+        if result is not None and result.state is State.FAILED and step.expect is not Expect.REFUSE
+    ]
+    if died:
+        return R12.fails(listed(text for _, text in died), (number for number, _ in died))
     stage_of = {step.number: step.stage for step in case.seen.plan.steps}
     done: dict[str, int] = {}
     for step in case.seen.plan.steps:

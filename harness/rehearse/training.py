@@ -114,7 +114,8 @@ class Training:
             return "trains"
         group.settle(self._patience())
         outcomes = group.outcomes()
-        refused = set(outcomes) == {Outcome.CLEAR}
+        # Ranks of one release have nobody to refuse: their error merely happens to hold the release's number.
+        refused = step.mixed and set(outcomes) == {Outcome.CLEAR}
         self.end("refused" if refused else _story(group))
         return "refused" if refused else ", ".join(outcomes)
 
@@ -378,13 +379,13 @@ def _story(group: Group) -> str:
     parts = []
     for facts, outcome in zip(group.facts(), group.outcomes(), strict=True):
         if outcome is not Outcome.OK:
-            said = facts.error.text.strip().splitlines()[0][:120] if facts.error and facts.error.text.strip() else ""
+            said = logs.core(facts.error.text) if facts.error else ""
             parts.append(f"rank {facts.rank} ({facts.declared}) {outcome}{': ' if said else ''}{said}")
     return "; ".join(parts) or "every rank left before the plan asked for it"
 
 
 def _said(generation: Generation) -> str:
     return (
-        "; ".join(f"rank {one.rank} {one.error.text.splitlines()[0][:120]}" for one in generation.facts if one.error)
+        "; ".join(f"rank {one.rank} {logs.core(one.error.text)}" for one in generation.facts if one.error)
         or "a rank left without a report"
     )

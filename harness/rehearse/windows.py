@@ -8,6 +8,7 @@ from typing import Any
 from harness.judge import public
 from harness.model import Json, Outcome
 from harness.rehearse.case import Case, Rule, listed
+from harness.rehearse.logs import core
 from harness.rehearse.model import Do, Expect, Invariant, State, Step, StepResult
 
 R6 = Rule("R6", "the new release takes up what the old one wrote, unchanged, and trains on")
@@ -64,7 +65,7 @@ def _read(case: Case, step: Step, result: StepResult, good: list[str], *, named:
         for kind, got in formats.items():
             error = got.get("error") if isinstance(got, dict) else "no answer"
             if error is not None and not (named and what == "newest" and _names(str(error), case.seen.reports)):
-                wrong.append(f"{where} as {kind}: {str(error)[:160]}")
+                wrong.append(f"{where} as {kind}: {core(str(error))}")
             elif isinstance(got, dict) and "hash" in got and got["hash"] != told.get("written"):
                 wrong.append(f"{where} as {kind}: what it read is not what was written")
             elif error is None and isinstance(got, dict) and "hash" in got:
@@ -89,9 +90,9 @@ def _taken_up(case: Case, step: Step, result: StepResult | None, good: list[str]
         if outcome != "trains":
             # Whether the loading failed, or something before it that R8 to R10 speak of.
             if not generation.loaded and any(fact.error for fact in generation.facts):
-                error = next(fact.error.text for fact in generation.facts if fact.error).strip().splitlines()[:1]
+                error = core(next(fact.error.text for fact in generation.facts if fact.error))
                 kinds = "+".join(str(one) for one in _list(attempt.get("formats")))
-                wrong.append(f"({group}) could not take up {resumed.name} ({kinds}): {''.join(error)[:140]}")
+                wrong.append(f"({group}) could not take up {resumed.name} ({kinds}): {error}")
             continue
         bad = [one.rank for one in generation.loaded if one.hash not in (None, resumed.hash)]
         if bad:

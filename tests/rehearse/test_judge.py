@@ -282,6 +282,14 @@ def test_a_stage_without_progress_is_unknown_never_passed() -> None:
     assert found["R12"] is Verdict.UNKNOWN
 
 
+def test_a_job_that_dies_by_itself_in_a_window_fails_r12_and_needs_stop_the_world() -> None:
+    seen = sound()
+    number = next(s.number for s in seen.plan.steps if s.do is Do.TRAIN and s.mixed)
+    died = edited(seen, number, state=State.FAILED, why="rank 0 OPAQUE: too many values to unpack (expected 5)")
+    assert verdicts(died)["R12"] is Verdict.FAIL
+    assert judge(died).answer == STOP
+
+
 def test_a_step_that_did_not_happen_leaves_r13_unknown() -> None:
     seen = sound()
     assert verdicts(replace(seen, results=seen.results[:-1]))["R13"] is Verdict.UNKNOWN

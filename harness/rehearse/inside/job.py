@@ -252,7 +252,7 @@ def read_checkpoint(folder, name, formats, seed, world):
         try:
             Checkpoints(folder, (each,), 0).load(trainer, name, alone=True)
             found[each] = {"hash": trainer.digest()[0]}
-        except Exception as error:
+        except BaseException as error:  # torch.distributed.checkpoint's own error is no Exception
             found[each] = {"error": "%s: %s" % (type(error).__name__, error)}
     return {"formats": found, "unchanged": before == files_of(os.path.join(folder, name))}
 

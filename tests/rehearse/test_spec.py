@@ -1,0 +1,77 @@
+"""What was asked for: the declaration's table with the command line over it, and every problem at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ConfigError
+from harness.fields import Problems, Table
+from harness.model import Source, SourceKind, Version
+from harness.rehearse.spec import as_provisioned, wanted
+
+VERSIONS = {
+    name: Version(name=name, sources=(Source(kind=SourceKind.PIP, value=f"torch=={name}"),), torch=name)
+    for name in ("2.6.0", "2.13.0")
+}
+TABLE = {"from": "2.6.0", "to": "2.13.0"}
+
+
+def asked(values: dict, **options: object):
+    return wanted(Table(Problems("torchskew.toml"), "rehearsal", values), options, VERSIONS)
+
+
+def test_the_table_alone_is_enough() -> None:
+    found = asked({**TABLE, "faults": ["kill"], "rollback": True, "checkpoint": "plain"})
+    assert len(found.specs) == 1
+    spec = found.specs[0]
+    assert (spec.old.torch, spec.new.torch, spec.faults, spec.rollback) == ("2.6.0", "2.13.0", ("kill",), True)
+    assert spec.formats == ("plain",)
+
+
+def test_the_command_line_wins_over_the_table() -> None:
+    assert asked({**TABLE, "nodes": 8}, nodes=3).specs[0].nodes == 3
+
+
+def test_several_strategies_give_several_specs() -> None:
+    found = asked({**TABLE, "strategy": ["rolling", "stop-the-world"]})
+    assert [spec.strategy for spec in found.specs] == ["rolling", "stop-the-world"]
+
+
+def test_a_release_that_nobody_declared_comes_from_the_index_with_numpy() -> None:
+    found = asked({"from": "2.6.0", "to": "2.9.1"})
+    assert found.versions["2.9.1"].sources[0].value == "torch==2.9.1"
+    assert found.versions["2.9.1"].sources[0].requires == ("numpy",)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({}, "rehearsal.from is missing"),
+        ({"from": "2.6.0", "to": "2.6.0"}, "must be another version"),
+        ({"from": "2.6.0", "to": "mine"}, "'mine' is not a declared version"),
+        ({**TABLE, "node": 3}, "did you mean 'nodes'"),
+        ({**TABLE, "nodes": "three"}, "rehearsal.nodes must be a number"),
+        ({**TABLE, "checkpoint": ["zip"]}, "must hold dcp and plain only"),
+        ({**TABLE, "script": "/no/such/train.py"}, "rehearsal.script can't be read"),
+        ({**TABLE, "runtime": "moon"}, "must be one of auto, docker, venv"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_path_of_its_field(values: dict, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        asked(values)
+    assert text in str(caught.value)
+
+
+def test_the_script_travels_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    path.write_text("print('hello')\n")
+    spec = asked({**TABLE, "script": str(path)}).specs[0]
+    assert (spec.script_name, spec.script) == ("train.py", "print('hello')\n")
+
+
+def test_a_version_that_the_runtime_can_not_provide_is_said() -> None:
+    here = Version(name="here", sources=(Source(kind=SourceKind.INTERPRETER, value="/bin/python"),))
+    with pytest.raises(ConfigError, match="docker runtime can't use"):
+        as_provisioned({"here": here}, "docker", "torchskew.toml")

@@ -29,10 +29,11 @@ LOAD_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line from an agent: its kind and fields; `gone` is ours, when the agent ended."""
+    """One line from an agent: its kind, its fields, when it came (monotonic); `gone` is ours, when it ended."""
 
     kind: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    at: float = field(default_factory=time.monotonic)
 
 
 class Sink(Protocol):

@@ -6,7 +6,7 @@ import queue
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.agents import Agent, Agents, Event
@@ -22,6 +22,9 @@ REAP_SECONDS = 10.0
 WAITING_AFTER = 0.3
 # A rank that has reported is ending its interpreter, which is work; many that end at once share the processors.
 LEAVING, LEAVE_SECONDS = "exit", 10.0
+# Ranks of a group that began further apart than this share of the timeout (and this many seconds at least, or it
+# would be noise) did not get the same chance: on a machine with too much to do, their failure says nothing.
+LATE_SHARE, LATE_LEAST = 0.25, 1.0
 # faulthandler writes from a signal handler in milliseconds; a stopped or swapped rank may take longer.
 STACKS_SECONDS = 0.5
 
@@ -35,7 +38,7 @@ class _Rank:
     agent: Agent
     id: str
     phase: str = "provision"
-    started: bool = False
+    began: float = 0.0
     killed: bool = False
     final: Event | None = None
 
@@ -77,8 +80,21 @@ class Trial:
             self._kill_all()
         self._forget()
         ranks = tuple(self._facts(rank, fault) for rank in self._ranks) or self._unstarted(fault)
+        if fault is None and (late := self._late(ranks)):
+            ranks = tuple(replace(facts, machine=facts.machine or late) for facts in ranks)
         fault = fault or next((facts.machine for facts in ranks if facts.machine), None)
         return Attempt(number=self.number, ranks=ranks, seconds=time.monotonic() - start, fault=fault)
+
+    def _late(self, ranks: tuple[RankFacts, ...]) -> str | None:
+        """Why a failed group says nothing: the machine began its ranks too far apart."""
+        began = [rank.began for rank in self._ranks if rank.began]
+        if self.cell.kind is not Kind.GROUP or len(began) < len(ranks) or all(facts.finished for facts in ranks):
+            return None
+        spread = max(began) - min(began)
+        if spread <= max(LATE_LEAST, LATE_SHARE * self.cell.timeout):
+            return None
+        last = began.index(max(began))
+        return f"rank {last} began {spread:.1f} s after the first one: this machine has too much to do; use fewer -j"
 
     def _prepare(self) -> None:
         seen: dict[str, int] = {}
@@ -169,7 +185,7 @@ class Trial:
     def _kill_all(self) -> None:
         """The attempt is lost; its other ranks must not outlive it."""
         for rank in self._ranks:
-            if rank.started and rank.final is None and rank.agent.dead is None:
+            if rank.began and rank.final is None and rank.agent.dead is None:
                 rank.agent.signal(rank.id, "KILL")
 
     def _unstarted(self, fault: str | None) -> tuple[RankFacts, ...]:
@@ -207,7 +223,7 @@ def _open(ids: Mapping[str, _Rank]) -> list[_Rank]:
 
 def _take(rank: _Rank, event: Event) -> None:
     if event.kind == "started":
-        rank.started = True
+        rank.began = event.at
     elif event.kind == "phase":
         rank.phase = str(event.fields.get("phase"))
     elif event.kind in ("exited", "refused"):

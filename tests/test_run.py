@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness import plan
+from harness import attempt, plan
 from harness.agents import Agents
 from harness.attempt import guarded
 from harness.model import (
@@ -157,6 +157,33 @@ def test_a_result_of_the_code_under_test_is_never_tried_again() -> None:
 
     (result,) = results(FakeRuntime(script), cell("meet")).values()
     assert (sorted(calls), len(result.attempts)) == ([0, 1], 1)
+
+
+def test_a_group_whose_ranks_began_far_apart_is_tried_again_and_blames_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "LATE_LEAST", 0.05)
+    tried: list[int] = []
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        tried.append(job["rank"])
+        if job["rank"] == 1:
+            threading.Event().wait(0.1)
+        return fails(version, job)
+
+    (result,) = results(FakeRuntime(script), cell("meet")).values()
+    assert (result.verdict, len(result.attempts), len(tried)) == (Verdict.UNKNOWN, ATTEMPTS, 2 * ATTEMPTS)
+    assert "rank 1 began 0.1 s after the first one" in result.reason
+
+
+def test_a_group_that_came_right_although_a_rank_began_late_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "LATE_LEAST", 0.05)
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        if job["rank"] == 1:
+            threading.Event().wait(0.1)
+        return right(version, job)
+
+    (result,) = results(FakeRuntime(script), cell("meet")).values()
+    assert (result.verdict, len(result.attempts)) == (Verdict.PASS, 1)
 
 
 def test_an_agent_that_dies_is_replaced_and_the_attempt_recorded() -> None:

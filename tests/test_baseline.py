@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -96,3 +97,11 @@ def test_a_flake_goes_where_it_must_end_some_day(tmp_path: Path) -> None:
 def test_what_the_machine_did_never_enters_a_baseline() -> None:
     assert update.difference(decided(replace(FAIL, verdict=Verdict.UNKNOWN)), "r1") == ""
     assert update.difference(decided(PASS), "r1") == ""
+
+
+def test_the_example_of_the_documentation_is_a_baseline(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "gate.md").read_text()
+    (example,) = [block for block in re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL) if "[[expect]]" in block]
+    entries, found = read(tmp_path, example)
+    assert found == []
+    assert [entry.flaky for entry in entries] == [False, True]

@@ -84,6 +84,10 @@ def lacks(job):
     import torch.distributed as dist
     from torchskew_kit import refusal
 
+    job.rendezvous()
+    why = refusal(lambda: dist.all_gather_object([None], 1))
+    if why:  # some releases need numpy for it, and don't install it
+        return {"*": why}
     found = {kind: refusal(lambda kind=kind: shown(kind, thing(kind, 1))) for kind in KINDS}
     for case, name in (("send", "send_object_list"), ("scatter", "scatter_object_list")):
         if not hasattr(dist, name):

@@ -28,15 +28,15 @@ def fails(number):
 
 
 def lacks(job):
-    import torch.distributed as dist
+    import socket
+
     from torchskew_kit import refusal
 
-    def imported():
-        from torch.distributed import rpc
-
-        rpc.TensorPipeRpcBackendOptions(init_method="tcp://127.0.0.1:1")
-
-    why = refusal(imported) if dist.is_available() else "no torch.distributed"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    job.host, job.port = "127.0.0.1", port
+    why = refusal(lambda: rank(job))
     return {"*": why} if why else {}
 
 

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.model import Json, Outcome
-from harness.ports import Ports
 from harness.rehearse import logs
-from harness.rehearse.cluster import INSIDE, Cluster, scenario
+from harness.rehearse.cluster import Cluster
 from harness.rehearse.group import Group, Seat
 from harness.rehearse.model import Commit, Generation, Spec, Step
 from harness.rehearse.plan import PATIENCE
+from harness.rehearse.questions import Questions
 
 # A step log of one rank is read up to here; 10000 steps of the default job fit.
 MOST_LOG = 1 << 20
-# What the code under test may take beyond its own timeout: twice that, once in the rendezvous, once in a collective.
-FACTOR, GRACE = 2.0, 3.0
 # A rank that was asked to leave finishes its step and its checkpoint; longer than this is no answer.
 LEAVE_SECONDS = 10.0
-DEFAULT_SCRIPT = INSIDE / "job.py"
 # Fewer would not reach the kept checkpoint, more would be retrying.
 MOST_STARTS = 4
-_PLACES = itertools.count(1)
 
 
 class Failed(Exception):  # noqa: N818 - it ends a step of the plan, and is caught there
@@ -49,24 +44,18 @@ class Live:
     node: int
 
 
-class Training:
-    """The job over its generations. guard: the policy that its ranks' guards follow; deadline: of the present step."""
+class Training(Questions):
+    """The job over its generations. deadline: of the present step of the plan; held: where the job waits."""
 
     def __init__(self, spec: Spec, cluster: Cluster) -> None:
         """Start nothing yet."""
-        self.spec, self.cluster = spec, cluster
-        self.ports, self.scenario = Ports(), scenario()
-        self.script = spec.script or DEFAULT_SCRIPT.read_text()
-        self.name = spec.script_name or DEFAULT_SCRIPT.name
-        self.guard = "exact" if spec.policy == "refuse" else "era"
+        super().__init__(spec, cluster)
         self.live: Live | None = None
         self.generations: list[Generation] = []
         self.commits: list[Commit] = []
         self.memory: dict[str, int] = {}
         self.deadline = 0.0
         self.held: int | None = None
-        # Several rehearsals may follow each other on one cluster, and must not see each other's checkpoints.
-        self.place = f"job-{next(_PLACES)}"
         self._mixed_formats = spec.formats
         self._numbers = 0
 
@@ -243,86 +232,6 @@ class Training:
         mixed = len(set(versions)) > 1
         self.launch(versions, self.newest(), self._mixed_formats if mixed else self.spec.formats, live.step)
 
-    def healthy(self) -> Json:
-        """A trivial all_reduce over all nodes, beside the job: how many cases were right, or what went wrong."""
-        group = self._group()
-        seats = [self.cluster.seat(node) for node in range(self.spec.nodes)]
-        try:
-            group.start(seats, lambda _: {"do": "all_reduce"}, guard=None)
-            group.settle(self._patience())
-            outcomes = group.outcomes()
-            told = [one.payload for one in group.facts()]
-        finally:
-            group.close()
-        if set(outcomes) != {Outcome.OK} or any(one.get("wrong") for one in told):
-            return {"healthy": False, "outcomes": list(outcomes)}
-        return {"healthy": True, "cases": told[0].get("cases")}
-
-    # -- questions
-
-    def probe(self, step: Step) -> tuple[tuple[Outcome, ...], dict[str, Json]]:
-        """all_reduce over all nodes in the step's order, with the versions of the step, guarded."""
-        group = self._group()
-        began = time.monotonic()
-        try:
-            seats = [self.cluster.seat(node, step.versions[node]) for node in step.order]
-            group.start(seats, lambda _: {"do": "all_reduce"}, guard=self.guard)
-            group.settle(self._patience())
-            outcomes, facts = group.outcomes(), group.facts()
-        finally:
-            group.close()
-        wrong: list[Json] = []
-        for one in facts:
-            found = one.payload.get("wrong")
-            wrong += [f"rank {one.rank}: {each}" for each in found] if isinstance(found, list) else []
-        told: dict[str, Json] = {"outcomes": list(outcomes), "wrong": wrong, "seconds": time.monotonic() - began}
-        told["cases"] = facts[0].payload.get("cases")
-        told["errors"] = [one.error.text if one.error else None for one in facts]
-        told["after"] = [one.error_after for one in facts]
-        return outcomes, told
-
-    def read(self, node: int, commit: Commit) -> dict[str, Any]:
-        """A node's release reads a checkpoint alone; the hash that was written stands beside."""
-        seat = self.cluster.seat(node)
-        params = {
-            "do": "read",
-            "script": self.script,
-            "name": self.name,
-            "checkpoints": f"{seat.agent.channel.share}/rehearsal/{self.place}/checkpoints",
-            "checkpoint": commit.name,
-            "formats": list(self.spec.formats),
-            "world": self.spec.nodes,
-        }
-        found = self.ask(seat, params)
-        return {"checkpoint": commit.name, "written": commit.hash, "by": seat.version, **found}
-
-    def ask(self, seat: Seat, params: Mapping[str, Any]) -> dict[str, Any]:
-        """One question to one node; AgentError (of the group) when it can't answer."""
-        group = self._group()
-        try:
-            group.start([seat], lambda _: params, guard=None)
-            group.settle(self._patience())
-            return dict(group.payload())
-        finally:
-            group.close()
-
-    def crossing(self, source: int, sink: int, size: int, seconds: float) -> float | None:
-        """Seconds that size bytes take from one node to another; None when they don't arrive in time."""
-        server, client = self._group(), self._group()
-        client.port = server.port
-        try:
-            server.start([self.cluster.seat(sink)], lambda _: {"do": "serve", "seconds": seconds}, guard=None)
-            server.wait(GRACE, lambda: server.told("listening"))
-            host = self.cluster.seat(sink).agent.channel.host
-            params = {"do": "send", "to": host, "bytes": size, "seconds": seconds}
-            client.start([self.cluster.seat(source)], lambda _: params, guard=None)
-            client.settle(seconds + GRACE)
-            told = client.payload()
-        finally:
-            client.close()
-            server.close()
-        return float(told["seconds"]) if told.get("arrived") else None
-
     def newest(self) -> Commit | None:
         """The last checkpoint committed."""
         return logs.newest(self.commits)
@@ -337,9 +246,6 @@ class Training:
         if self.live is not None:
             self.live.group.close()
             self.live = None
-
-    def _group(self) -> Group:
-        return Group(self.scenario, self.ports, self.spec.timeout, self.spec.seed)
 
     def _live(self) -> Live:
         if self.live is None:
@@ -362,9 +268,6 @@ class Training:
             self._mixed_formats = ("plain",)
         self.end(story)
         raise Failed(f"{what}: {story}")
-
-    def _patience(self) -> float:
-        return self.spec.timeout * FACTOR + GRACE
 
     def _left(self) -> float:
         return max(0.1, min(self.deadline - time.monotonic(), PATIENCE + 60.0))

@@ -14,8 +14,9 @@ from harness.rehearse.conduct import Conductor
 from harness.rehearse.judge import judge
 from harness.rehearse.model import Finding, Invariant, Release, Spec
 from harness.rehearse.plan import make_rehearsal
-from harness.rehearse.training import DEFAULT_SCRIPT
+from harness.rehearse.questions import DEFAULT_SCRIPT
 from harness.runtimes.venv import VenvRuntime
+from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 JOB = DEFAULT_SCRIPT.read_text()
@@ -108,3 +109,9 @@ def test_a_job_that_does_not_restore_its_optimizer_is_caught_although_its_contro
     found = rehearse(script)
     assert named(found, "R4").verdict is Verdict.FAIL
     assert "a restart alone" in named(found, "R4").evidence
+
+
+def test_the_script_of_the_documentation_passes_as_it_stands_there(rehearse) -> None:
+    found = rehearse((ROOT / "docs/rehearsal.md").read_text().split("```python\n")[1].split("```")[0])
+    for name in ("R2", "R3", "R4", "R5", "R6", "R10", "R12", "R13", "R15"):
+        assert named(found, name).verdict is Verdict.PASS, named(found, name)

@@ -1,0 +1,137 @@
+"""The guard in forked ranks of a real release: refusals on every rank, and red where the guard is broken on purpose.
+
+One release is at hand, so the mismatch is a setting that one rank has and the other lacks, which crashes stock gloo.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.model import Environment
+from harness.scenario import World, folder, load
+from tests.rank.driver import Driver
+
+pytestmark = [pytest.mark.slow, pytest.mark.torch]
+MIXED = "def rank(job):\n    job.rendezvous()\n    return {}\n\n\ndef judge(reports, world):\n    return {}\n"
+LAZY = {"TORCH_GLOO_LAZY_INIT": "1"}
+UNCHECKED = (
+    b"def decide(table: dict[str, Any]) -> list[dict[str, str]]:",
+    b"def decide(table):\\n    return []\\n\\n\\ndef unused(table):",
+)
+EMPTIED = (b"\\nWIRE_SETTINGS = {", b"\\nWIRE_SETTINGS = {}\\nUNUSED = {")
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory, torch_environment: Environment) -> Iterator[Driver]:
+    """One agent with the guard as it is."""
+    made = Driver(tmp_path_factory.mktemp("agent"), torch_environment.handle)
+    try:
+        made.until("ready")
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def doctored(tmp_path: Path, torch_environment: Environment, request: pytest.FixtureRequest) -> Iterator[Driver]:
+    """An agent whose guard is broken as the test's parameter says."""
+    made = Driver(tmp_path, torch_environment.handle, request.param)
+    try:
+        made.until("ready")
+        yield made
+    finally:
+        made.close()
+
+
+def run(driver: Driver, name: str, jobs: list[dict]) -> list[str]:
+    """Start one rank for each job of a cell; their ids."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    cell = next(NUMBERS)
+    for rank, job in enumerate(jobs):
+        fields = {"rank": rank, "world_size": len(jobs), "port": port, "timeout": 6.0, "guard": True, **job}
+        driver.send("run", id=f"{cell}:{rank}", scenario=name, job=fields)
+    return [f"{cell}:{rank}" for rank in range(len(jobs))]
+
+
+def ended(driver: Driver, ids: list[str]) -> list[dict]:
+    """The reports of all ranks, in order."""
+    ends = {end["id"]: end for end in (driver.until("exited") for _ in ids)}
+    return [ends[one]["report"] for one in ids]
+
+
+def refused(driver: Driver, ids: list[str]) -> bool:
+    """Whether every rank ends with the guard's error; the others are killed as soon as one ends otherwise."""
+    clean = True
+    for _ in ids:
+        end = driver.until("exited")
+        error = (end["report"] or {}).get("error") or {"type": "", "text": ""}
+        if clean and (not error["type"].endswith("ProtocolVersionError") or "2.13.0" not in error["text"]):
+            clean = False
+            for other in set(ids) - {end["id"]}:
+                driver.send("signal", id=other, signal="KILL")
+    return clean
+
+
+@pytest.mark.parametrize("odd", range(3))
+def test_one_odd_rank_at_any_position_is_refused_on_every_rank(agent: Driver, odd: int) -> None:
+    agent.load(MIXED, "mixed")
+    assert refused(agent, run(agent, "mixed", [{"env": LAZY if rank == odd else {}} for rank in range(3)]))
+
+
+@pytest.mark.parametrize("doctored", [UNCHECKED, EMPTIED], ids=["check-removed", "table-emptied"], indirect=True)
+def test_a_broken_guard_is_red(doctored: Driver) -> None:
+    doctored.load(MIXED, "mixed")
+    assert not refused(doctored, run(doctored, "mixed", [{"env": LAZY}, {}]))
+
+
+@pytest.mark.parametrize("unguarded", [0, 1])
+def test_one_unguarded_rank_is_red(agent: Driver, unguarded: int) -> None:
+    agent.load(MIXED, "mixed")
+    jobs = [{"env": {} if rank else LAZY, "guard": rank != unguarded} for rank in range(2)]
+    assert not refused(agent, run(agent, "mixed", jobs))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("guard_admits", 2), ("guard_admits", 3), ("guard_late_rank", 2), ("guard_refuses", 2)]
+)
+def test_the_guards_scenarios_are_right_in_one_release(agent: Driver, tmp_path: Path, name: str, size: int) -> None:
+    scenario = load(folder() / f"{name}.py")
+    agent.load(scenario.source, name)
+    for variant in scenario.variants:
+        assert variant
+        share = tmp_path / f"share-{variant.name}"
+        share.mkdir()
+        more = {"variant": variant.name, "params": dict(variant.params), "share": str(share), "skew": ["2.13.0"] * size}
+        jobs = [{**more, "env": dict(variant.rank_env.get(rank, {}))} for rank in range(size)]
+        reports = ended(agent, run(agent, name, jobs))
+        if any(report["unsupported"] for report in reports):
+            continue
+        assert all(report["finished"] for report in reports), [report["error"] for report in reports]
+        world = World(size=size, skew=("2.13.0",) * size, params=variant.params, skip={}, seed=0)
+        assert scenario.judge([report["payload"] for report in reports], world) == {}
+
+
+@pytest.mark.parametrize("variant", ["world_size", "outside", "backend", "method", "twice"])
+def test_a_wrong_group_is_refused_on_every_rank(agent: Driver, tmp_path: Path, variant: str) -> None:
+    scenario = load(folder() / "guard_wrong_group.py")
+    agent.load(scenario.source, "guard_wrong_group")
+    params = {one.name: dict(one.params) for one in scenario.variants if one}[variant]
+    jobs = [{"variant": variant, "params": params, "share": str(tmp_path)}] * 3
+    assert refused(agent, run(agent, "guard_wrong_group", jobs))
+
+
+@pytest.mark.parametrize("side", ["host", "joiners"])
+def test_a_guard_on_one_side_says_so(agent: Driver, tmp_path: Path, side: str) -> None:
+    scenario = load(folder() / "guard_one_sided.py")
+    agent.load(scenario.source, "guard_one_sided")
+    jobs = [{"guard": (rank == 0) == (side == "host"), "share": str(tmp_path)} for rank in (0, 1)]
+    reports = ended(agent, run(agent, "guard_one_sided", jobs))
+    world = World(size=2, skew=("2.13.0",) * 2, params={}, skip={}, seed=0)
+    assert scenario.judge([report["payload"] for report in reports], world) == {}

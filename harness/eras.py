@@ -8,7 +8,7 @@ the cell that it predicts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise, permutations
 
@@ -25,6 +25,8 @@ SOURCES = {
     "gloo": "pytorch/gloo 31b1f02 and 6d8b511, mapped to releases by symbols in the wheels",
     "addresses": "gloo/rendezvous/context.cc at 31b1f02 (waits for rank_<i> of lower ranks, then leaves its addresses) "
     "and at 6d8b511 (leaves one record per rank at once)",
+    "checkpoint": "metadata.py of twelve releases: what a later one wrote is not read before 2.3, 2.4 and 2.15",
+    "rendezvous_state": "dynamic_rendezvous.py of 21 releases: 2.0 renamed the classes, 2.3 reads redundancy_list",
     "keys": "distributed_c10d.py of each release, and the keys that real clients wrote",
     "settings": "two ranks of 2.13.0, the setting on one of them",
     "lookups": "servers of 2.6 to 2.15: a reverse look-up per accepted connection in the store's thread",
@@ -72,8 +74,8 @@ class Release:
 class Situation:
     """What a prediction needs: torch release and settings per rank, rank 0 (the host) first.
 
-    torch: None for an unknown release. rendezvous: "tcp", "file", "none", or "store" (no process
-    group). timeout: seconds given to the group.
+    torch: None for an unknown release. rendezvous: "tcp", "file", "none", or "store" (no process group). timeout:
+    seconds given to the group. reads: what a handover hands over, "checkpoint_dcp" or "rendezvous_state".
     """
 
     torch: tuple[str | None, ...]
@@ -81,7 +83,8 @@ class Situation:
     rendezvous: str = "tcp"
     guard: Guard = Guard.OFF
     kind: Kind = Kind.GROUP
-    timeout: float = field(default=10.0)
+    timeout: float = 10.0
+    reads: str = ""
 
 
 @cache
@@ -101,7 +104,7 @@ def release(text: str) -> Release | None:
         group_names=_since(minor, (1, 7), (2, 1), (2, 6), (2, 14)),
         files=FilesFacts(
             checkpoint=_since(minor, (1, 7), (2, 0), (2, 3), (2, 4), (2, 15)),
-            rendezvous_state=_since(minor, (1, 7), (1, 9), (2, 0), (2, 3), (2, 4)),
+            rendezvous_state=_since(minor, (1, 7), (1, 9), (2, 0), (2, 3)),
         ),
     )
 
@@ -136,12 +139,23 @@ def predict(situation: Situation) -> tuple[Outcome, ...]:
     if len(known) != len(ranks):
         return ()
     world = len(known)
-    if situation.kind is not Kind.GROUP or situation.rendezvous == "none" or world < 2:
+    if situation.kind is Kind.HANDOVER:
+        return tuple(Outcome.OK if _reads(situation.reads, known[0], one) else Outcome.OPAQUE for one in known)
+    if situation.kind is Kind.SOLO or situation.rendezvous == "none" or world < 2:
         return (Outcome.OK,) * world
     env = situation.env or ({},) * world
     if situation.guard is Guard.OFF:
         return _unguarded(known, env, situation.rendezvous)
     return _guarded(known, env, situation)
+
+
+def _reads(what: str, writer: Release, reader: Release) -> bool:
+    """Whether a release reads what another one wrote: pickles of private classes, so a newer format is opaque."""
+    if what == "checkpoint_dcp":
+        return (protocol.parse(writer.files.checkpoint) or ()) <= (protocol.parse(reader.files.checkpoint) or ())
+    if what != "rendezvous_state" or writer.files.rendezvous_state == reader.files.rendezvous_state:
+        return True
+    return reader.files.rendezvous_state == "2.0" and writer.files.rendezvous_state == "2.3"
 
 
 def _unguarded(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], rendezvous: str) -> tuple[Outcome, ...]:

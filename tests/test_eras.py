@@ -162,3 +162,23 @@ def test_rank_0s_policy_is_part_of_the_prediction(policy: str, outcome: Outcome)
     """A mix that the table admits may still be refused."""
     env: tuple[dict[str, str], ...] = ({"TORCHSKEW_GUARD_POLICY": policy}, {})
     assert predict(Situation(torch=("2.6.0", "2.13.0"), env=env, guard=Guard.ON)) == (outcome, outcome)
+
+
+@pytest.mark.parametrize(
+    ("reads", "pair", "outcomes"),
+    [
+        ("checkpoint_dcp", ("2.2.2", "2.6.0"), (OK, OK)),
+        ("checkpoint_dcp", ("2.6.0", "2.2.2"), (OK, OPAQUE)),
+        ("checkpoint_dcp", ("2.15.0", "2.14.1"), (OK, OPAQUE)),
+        ("rendezvous_state", ("2.2.2", "2.6.0"), (OK, OPAQUE)),
+        ("rendezvous_state", ("2.6.0", "2.2.2"), (OK, OK)),
+        ("rendezvous_state", ("1.13.1", "2.0.1"), (OK, OPAQUE)),
+        ("rendezvous_state", ("2.0.1", "1.13.1"), (OK, OPAQUE)),
+        ("torch_save", ("2.6.0", "1.13.1"), (OK, OK)),
+    ],
+)
+def test_what_a_release_reads_of_another_depends_on_who_wrote(
+    reads: str, pair: tuple[str, str], outcomes: tuple[Outcome, ...]
+) -> None:
+    """Rank 0 writes, the others read."""
+    assert predict(Situation(torch=pair, kind=Kind.HANDOVER, reads=reads)) == outcomes

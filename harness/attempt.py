@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from harness.agents import Agent, Agents, Event
@@ -18,8 +20,12 @@ from harness.scenario import Scenario
 
 # After a kill: the agent reaps at once; longer than this means that the agent itself is broken.
 REAP_SECONDS = 10.0
-# A rank that waits longer than this does no work: its cell no longer counts against -j.
+# A rank that waits longer than this does no work: its cell no longer counts against -j. Where more than this many
+# processes per processor want to run, waiting and working look alike: then nobody gives his place away, or every
+# cell of a plan would be open at once, and groups would miss their timeouts because of each other.
 WAITING_AFTER = 0.3
+BUSY_PER_CPU = 4
+LOAD_FILE = Path("/proc/loadavg")
 # A rank that has reported is ending its interpreter, which is work; many that end at once share the processors.
 LEAVING, LEAVE_SECONDS = "exit", 10.0
 # Ranks of a group that began further apart than this share of the timeout (and this many seconds at least, or it
@@ -148,10 +154,14 @@ class Trial:
     def _gather(self, ranks: list[_Rank]) -> None:
         """Wait for every rank's end; at the deadline take all stacks, then kill what is left."""
         ids = {rank.id: rank for rank in ranks}
-        self._wait(ids, WAITING_AFTER)
+        until = time.monotonic() + deadline(self.cell)
+        while _open(ids) and time.monotonic() < until:
+            self._wait(ids, min(WAITING_AFTER, until - time.monotonic()))
+            if all(rank.began for rank in _open(ids)) and not busy():
+                break
         if _open(ids):
             self.waits()
-            self._wait(ids, deadline(self.cell) - WAITING_AFTER)
+            self._wait(ids, until - time.monotonic())
         if any(rank.phase == LEAVING for rank in _open(ids)):
             self._wait(ids, LEAVE_SECONDS)
         for rank in _open(ids):
@@ -215,6 +225,15 @@ class Trial:
 def guarded(guard: Guard, rank: int) -> bool:
     """Whether this rank installs the guard."""
     return {Guard.OFF: False, Guard.ON: True, Guard.HOST: rank == 0, Guard.JOINERS: rank > 0}[guard]
+
+
+def busy() -> bool:
+    """Whether many more processes want to run than there are processors; False where nobody says."""
+    try:
+        running = int(LOAD_FILE.read_text().split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):
+        return False
+    return running > BUSY_PER_CPU * (os.cpu_count() or 1)
 
 
 def _open(ids: Mapping[str, _Rank]) -> list[_Rank]:

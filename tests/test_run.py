@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,8 +42,9 @@ WORK = replace(MEET, name="work", after=("meet",))
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rank of a test hangs when it hasn't ended after half a second."""
+    """A rank of a test hangs when it hasn't ended after half a second, on an idle machine."""
     monkeypatch.setattr(plan, "HANG_GRACE", 0.4)
+    monkeypatch.setattr(attempt, "busy", lambda: False)
 
 
 def cell(name: str, skew: tuple[str, ...] = NAMES, **fields: Any) -> Cell:
@@ -212,6 +214,28 @@ def test_cells_that_wait_do_not_count_against_the_jobs() -> None:
         order = [result.cell.id for result in running.run({})]
     assert order[0] == quick.id
     assert max(tally.waiting for tally in seen) == len(waiting)
+
+
+def test_on_a_busy_machine_cells_that_seem_to_wait_keep_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "busy", lambda: True)
+    waiting = [cell("meet", id=f"meet/wait{n}") for n in range(3)]
+    with engine(FakeRuntime(lambda version, job: {HANG: True}), *waiting, jobs=2) as (running, seen):
+        found = [result.outcomes for result in running.run({})]
+    assert found == [(Outcome.HANG, Outcome.HANG)] * 3
+    assert max(tally.running for tally in seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"), [("0.1 0.2 0.3 1/99 7", False), ("9 9 9 9999/10000 7", True), ("none", False), (None, False)]
+)
+def test_a_machine_is_busy_when_the_kernel_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, answer: bool
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(attempt, "LOAD_FILE", tmp_path / "loadavg")
+    if text is not None:
+        (tmp_path / "loadavg").write_text(text)
+    assert attempt.busy() is answer
 
 
 def test_what_a_version_lacks_reaches_every_rank_and_the_result() -> None:

@@ -25,9 +25,9 @@ AHEAD = 12
 class Conductor:
     """One rehearsal under way. Failed steps don't end it: what still can be learned is worth the time."""
 
-    def __init__(self, plan: Rehearsal, cluster: Cluster, say: Say) -> None:
-        """The cluster's runtime is open."""
-        self.plan, self.cluster, self.say = plan, cluster, say
+    def __init__(self, plan: Rehearsal, cluster: Cluster, say: Say, *, controlled: bool = True) -> None:
+        """The cluster's runtime is open. controlled: without controls, samples and loss stay UNKNOWN."""
+        self.plan, self.cluster, self.say, self.controlled = plan, cluster, say, controlled
         self.training = Training(plan.spec, cluster)
         self.results: list[StepResult] = []
         self.controls: list[Control] = []
@@ -61,6 +61,8 @@ class Conductor:
         )
 
     def _control(self, name: str, version: str, points: Sequence[int] = ()) -> None:
+        if not self.controlled:
+            return
         try:
             generation = controls.run(self.training, version, name, points)
         except HarnessError as error:

@@ -28,6 +28,9 @@ from harness.rehearse.spec import Wanted, as_provisioned, wanted
 from harness.runtimes import runtime as runtime_named
 from harness.runtimes.base import Runtime
 
+# What needs the controls: shrinking runs them only where one of these failed.
+CONTROLLED = frozenset({"R3", "R4"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -152,7 +155,7 @@ def rehearse(work: Work) -> None:
         work.results.append((seen, judge(seen)))
 
 
-def carry_out(work: Work, plan: Rehearsal) -> Observed:
+def carry_out(work: Work, plan: Rehearsal, *, controlled: bool = True) -> Observed:
     """One plan from the first node's start until the last one's end; everything is torn down whatever happens."""
     with ExitStack() as stack:
         owned = stack.enter_context(scope.opened(new_run_id()))
@@ -160,7 +163,7 @@ def carry_out(work: Work, plan: Rehearsal) -> Observed:
         work.runtime.open(owned)
         cluster = Cluster(work.runtime, work.environments)
         try:
-            seen = Conductor(plan, cluster, work.watch.say).run()
+            seen = Conductor(plan, cluster, work.watch.say, controlled=controlled).run()
         except BaseException:
             cluster.close()
             raise
@@ -181,7 +184,8 @@ def shrink_failures(work: Work) -> None:
 
     def fails(plan: Rehearsal) -> bool:
         work.watch.say(f"shrinking  {len(plan.steps)} steps")
-        return wanted_names <= shrink.failing(judge(carry_out(work, plan)))
+        controlled = bool(wanted_names & CONTROLLED)
+        return wanted_names <= shrink.failing(judge(carry_out(work, plan, controlled=controlled)))
 
     found = shrink.shrink(seen.plan, fails)
     path = _folder(work, seen.plan) / "smallest.json"

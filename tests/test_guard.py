@@ -347,7 +347,7 @@ def test_a_joiner_that_finds_nobody_says_where_it_waited(group: Group) -> None:
 def test_a_stock_joiner_is_told_by_its_bytes_within_a_quarter_of_the_timeout(
     group: Group, first: str, release: str
 ) -> None:
-    group.seconds = 4.0
+    group.seconds = 8.0
     group.start(0, said(0))
     with connect(group.port) as stock:
         stock.sendall(bytes.fromhex(first))
@@ -357,7 +357,7 @@ def test_a_stock_joiner_is_told_by_its_bytes_within_a_quarter_of_the_timeout(
             stock.recv(1)
     assert error.kind == "one-sided"
     assert f"1 of {release}" in str(error)
-    assert group.took[0] < 1.0
+    assert group.took[0] < 2.0
 
 
 def test_two_processes_with_one_number_are_refused_without_waiting_for_the_one_that_lacks(group: Group) -> None:
@@ -537,13 +537,13 @@ def test_files_of_an_earlier_init_never_count(group: Group, tmp_path: Any) -> No
 
 @SLOW
 def test_a_stock_rank_on_the_init_file_is_told(group: Group, tmp_path: Any) -> None:
-    group.seconds = 2.0
+    group.seconds = 8.0
     (tmp_path / "init").write_bytes(b"a key of a FileStore")
     group.start(0, said(0, method="file"), str(tmp_path / "init"))
     error = group.join()[0]
     assert error.kind == "one-sided"
     assert "on the init file" in str(error)
-    assert group.took[0] < 0.5
+    assert group.took[0] < 2.0
 
 
 # -- where a group meets -------------------------------------------------------------------------------------

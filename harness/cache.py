@@ -14,7 +14,7 @@ from harness.rank.protocol import agent_digest
 from harness.scenario import Scenario
 
 # The files that decide how a cell is run and judged; a change in any of them makes every result stale.
-ENGINE = ("attempt.py", "judge.py", "plan.py")
+ENGINE = ("attempt.py", "judge.py", "oracle.py", "plan.py")
 
 
 def key(cell: Cell, scenario: Scenario, environments: Mapping[str, Environment], seed: int) -> str:

@@ -9,7 +9,7 @@ from tests.scenarios.judging import judged, names
 
 def reports(size=2):
     columns, _ = names("ddp").reference(size)
-    one = {"columns": columns, "same rows": [True] * len(columns), "digests": ["d"] * len(columns)}
+    one = {"columns": columns, "spreads": [0.0] * len(columns), "digests": ["d"] * len(columns)}
     return [{key: list(value) for key, value in one.items()} for _ in range(size)]
 
 
@@ -33,7 +33,7 @@ def test_a_parameter_that_missed_a_step_is_wrong() -> None:
 
 def test_a_parameter_that_is_right_in_its_first_row_only_is_wrong() -> None:
     got = reports()
-    got[0]["same rows"][4] = False
+    got[0]["spreads"][4] = 0.5
     assert list(judged("ddp", got)) == [0]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from harness import gate_command, gate_plan, gate_steps, plan, workflow
 from harness.cli import main
-from harness.errors import ConfigError
+from harness.errors import ConfigError, InterruptedRunError
 from harness.gate_runs import merge
 from harness.gate_steps import Request
 from harness.gate_workflow import execute
@@ -298,3 +298,47 @@ def test_the_command_line_knows_the_tiers() -> None:
 def test_a_gate_without_a_candidate_says_how_to_name_one(desk: Desk) -> None:
     with pytest.raises(ConfigError, match=r"torchskew.toml: gate names no candidate. Give one: --candidate"):
         desk.gate(candidate="")
+
+
+def test_the_command_line_reaches_the_gate_with_every_option(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.runtime()
+    out = str(desk.folder / "out")
+    line = [
+        "gate",
+        "--candidate",
+        "pip:torch==2.15.0",
+        "--against",
+        "2.13.0",
+        "-f",
+        str(desk.folder / "torchskew.toml"),
+    ]
+    line += ["--tier", "smoke", "--timeout", "0.05", "--guard", "off", "--seed", "3", "-j", "2", "--out", out]
+    assert main([*line, "--only", "meet/*"]) == 0
+    assert "all 4 cells are as expected" in last(capsys)
+    assert main([*line, "--only", "gone/*"]) == 5
+    assert main([*line, "--against-last", "none"]) == 4
+    assert main([*line, "--repeat", "2", "--scenarios", "keys"]) == 0
+
+
+def test_an_interrupted_gate_goes_on_where_it_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def stops(version: str, job: Job) -> dict[str, Any]:
+        calls.append(1)
+        return right(version, job)
+
+    real = workflow.Engine.run
+
+    def interrupted(self: Any, known: Any) -> Any:
+        for number, result in enumerate(real(self, known)):
+            if number == 5 and not known:
+                raise KeyboardInterrupt
+            yield result
+
+    monkeypatch.setattr(workflow.Engine, "run", interrupted)
+    with pytest.raises(InterruptedRunError, match=r"5 of 29 cells are in the record; `torchskew gate --resume`"):
+        desk.gate(stops)
+    before = len(calls)
+    assert desk.gate(stops, options={"resume": True, "cache": False}) == 0
+    assert desk.results()["planned"] == 29
+    assert before > 0

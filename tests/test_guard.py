@@ -219,15 +219,14 @@ class Group:
     """Ranks as threads of this process, each with its own hello."""
 
     def __init__(self, port: int, seconds: float = 8.0) -> None:
-        self.port, self.seconds = port, seconds
+        self.port, self.seconds, self.host = port, seconds, "127.0.0.1"
         self.results: dict[int, Any] = {}
         self.took: dict[int, float] = {}
         self.threads: list[threading.Thread] = []
 
     def start(self, number: int, hello: dict[str, Any], path: str = "") -> None:
-        place = Place(
-            "file" if path else "tcp", "127.0.0.1", 0 if path else self.port, path, hello["rank"], hello["world"]
-        )
+        where = ("file", "", 0, path) if path else ("tcp", self.host, self.port, "")
+        place = Place(*where, hello["rank"], hello["world"])
         self.threads.append(threading.Thread(target=self._run, args=(number, place, {**hello, "port": place.port})))
         self.threads[-1].start()
 
@@ -633,3 +632,14 @@ def test_with_a_secret_a_stranger_that_looks_learns_the_size_alone(
     group.start(1, said(1))
     group.join()
     assert (found["what"], found["table"]["world"], found["table"]["groups"]) == ("guard", 2, [])
+
+
+def test_hellos_travel_over_ipv6_too(group: Group) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    group.host = "::1"
+    for rank, name in enumerate(("2.1.2", "2.2.2")):
+        group.start(rank, said(rank, name))
+    assert [error.kind for error in group.join().values()] == ["version", "version"]

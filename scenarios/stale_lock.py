@@ -8,7 +8,7 @@ compiler is needed. The oracle is that it had the lock.
 
 KIND = "handover"
 NEEDS = ()
-TIERS = ("critical", "full")
+TIERS = ("full",)
 VARIANTS = {"killed": {}, "finished": {}}
 
 

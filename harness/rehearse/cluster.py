@@ -114,6 +114,7 @@ class Cluster:
 
     def close(self) -> None:
         """Close every agent; MachineError with all problems."""
+        self._pool.shutdown(wait=False, cancel_futures=True)  # what has not begun to start need not
         for node, version in list(self._agents):
             self.drop(node, version)
         problems = []
@@ -122,7 +123,7 @@ class Cluster:
                 future.result()
             except HarnessError as error:
                 problems.append(str(error))
-        self._pool.shutdown()
+        self._pool.shutdown()  # a start under way ends by itself
         self._closers.shutdown()
         if problems:
             raise MachineError("\n".join(problems))
@@ -145,5 +146,5 @@ class Cluster:
 
     def _close(self, future: Future[Agent]) -> None:
         """An agent that never started has nothing to close: its own error was told where it was needed."""
-        if future.exception() is None:
+        if not future.cancelled() and future.exception() is None:
             future.result().close()

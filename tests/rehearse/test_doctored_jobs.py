@@ -111,6 +111,24 @@ def test_a_job_that_does_not_restore_its_optimizer_is_caught_although_its_contro
     assert "a restart alone" in named(found, "R4").evidence
 
 
+def test_an_interrupt_while_the_job_trains_leaves_nothing_behind(torch_environment: Environment) -> None:
+    """What is left would be found by the check that every test has."""
+    names = {name: replace(torch_environment, version=name) for name in ("a", "b")}
+
+    def interrupt(line: str) -> None:
+        if "train" in line:
+            raise KeyboardInterrupt
+
+    runtime = VenvRuntime()
+    with scope.opened(scope.owner().replace(":", "-")) as owned:
+        runtime.open(owned)
+        cluster = Cluster(runtime, names)
+        with pytest.raises(KeyboardInterrupt):
+            Conductor(make_rehearsal(SPEC), cluster, interrupt).run()
+        cluster.close()
+        runtime.close()
+
+
 def test_the_script_of_the_documentation_passes_as_it_stands_there(rehearse) -> None:
     found = rehearse((ROOT / "docs/rehearsal.md").read_text().split("```python\n")[1].split("```")[0])
     for name in ("R2", "R3", "R4", "R5", "R6", "R10", "R12", "R13", "R15"):

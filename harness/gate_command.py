@@ -94,7 +94,8 @@ def _add_selection(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="scenarios, as patterns")
     what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")
     what.add_argument("--guard", nargs="+", choices=["off", "on"], default=[])
-    what.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the plan, balanced by the record in --out")
+    what.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the plan")
+    what.add_argument("--balance", type=Path, metavar="DIR", help="balance the parts by the record of an earlier --out")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -132,6 +133,7 @@ def run_gate(args: argparse.Namespace) -> int:
         tier=args.tier,
         repeat=args.repeat,
         shard=args.shard,
+        balance=args.balance,
         update_baseline=args.update_baseline,
     )
     options = Options(

@@ -41,6 +41,7 @@ class Request:
     runtime: str | None = None
     repeat: int = 1
     shard: str | None = None
+    balance: Path | None = None
     update_baseline: bool = False
 
     @property
@@ -171,14 +172,16 @@ def plan_the_gate(work: GateWork) -> None:
 
 
 def _part(work: GateWork, plan: Plan) -> Plan:
-    """The shard of the plan that was asked for; its balance comes from the record in --out."""
+    """The shard of the plan that was asked for. Its balance comes from a record that every shard is given alike.
+
+    Never from the record in --out: that differs from machine to machine, and grows while a shard is resumed.
+    """
     if work.request.shard is None:
         return plan
     index, count = parse_shard(work.request.shard)
-    path = work.options.out / "record.sqlite"
     durations: Mapping[str, float] = {}
-    if path.exists():
-        with Record.open(path, create=False) as record:
+    if work.request.balance is not None:
+        with Record.open(work.request.balance / "record.sqlite", create=False) as record:
             durations = record.durations()
     part, work.shard = split(plan, durations, index, count)
     return part

@@ -14,12 +14,12 @@ import pytest
 
 from harness import gate_command, gate_plan, gate_steps, plan, workflow
 from harness.cli import main
-from harness.errors import ConfigError, InterruptedRunError
+from harness.errors import ConfigError, InterruptedRunError, RecordError
 from harness.gate_runs import merge
 from harness.gate_steps import Request
 from harness.gate_workflow import execute
 from harness.housekeeping import report
-from harness.model import Kind
+from harness.model import Environment, Kind, Version
 from harness.progress import Plain
 from harness.record import Record
 from harness.runtimes.fake import FakeRuntime, ended
@@ -320,25 +320,64 @@ def test_the_command_line_reaches_the_gate_with_every_option(desk: Desk, capsys:
     assert main([*line, "--repeat", "2", "--scenarios", "keys"]) == 0
 
 
-def test_an_interrupted_gate_goes_on_where_it_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-
-    def stops(version: str, job: Job) -> dict[str, Any]:
-        calls.append(1)
-        return right(version, job)
-
+def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C after some cells of the next run that starts from nothing."""
     real = workflow.Engine.run
 
     def interrupted(self: Any, known: Any) -> Any:
         for number, result in enumerate(real(self, known)):
-            if number == 5 and not known:
+            if number == count and not known:
                 raise KeyboardInterrupt
             yield result
 
     monkeypatch.setattr(workflow.Engine, "run", interrupted)
+
+
+def test_an_interrupted_gate_goes_on_where_it_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_after(5, monkeypatch)
     with pytest.raises(InterruptedRunError, match=r"5 of 29 cells are in the record; `torchskew gate --resume`"):
-        desk.gate(stops)
-    before = len(calls)
-    assert desk.gate(stops, options={"resume": True, "cache": False}) == 0
+        desk.gate()
+    assert desk.gate(options={"resume": True, "cache": False}) == 0
     assert desk.results()["planned"] == 29
-    assert before > 0
+
+
+def test_an_interrupted_shard_keeps_the_gate_shut_until_it_went_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [desk.folder / "part1", desk.folder / "part2"]
+    desk.gate(shard="2/2", options={"out": folders[1]})
+    interrupt_after(3, monkeypatch)
+    with pytest.raises(InterruptedRunError):
+        desk.gate(shard="1/2", options={"out": folders[0]})
+    with pytest.raises(RecordError, match=r"part1: shard .* was interrupted. Go on with it"):
+        merge(folders, desk.options())
+    desk.gate(shard="1/2", options={"out": folders[0], "resume": True})
+    assert merge(folders, desk.options()) == 0
+
+
+def test_parts_are_balanced_by_an_earlier_record_and_by_nothing_else(desk: Desk) -> None:
+    desk.gate()
+    parts = []
+    for index in (1, 2):
+        folder = desk.folder / f"part{index}"
+        desk.gate(shard=f"{index}/2", balance=desk.folder / "out", options={"out": folder})
+        parts.append(folder)
+    assert merge(parts, desk.options()) == 0
+    desk.gate(shard="2/2", options={"out": parts[1]})
+    with pytest.raises(RecordError, match="balanced by different records"):
+        merge(parts, desk.options())
+
+
+def test_shards_of_another_baseline_or_environment_do_not_merge(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [desk.folder / "part1", desk.folder / "part2"]
+    desk.gate(shard="1/2", options={"out": folders[0]})
+    (desk.folder / "baseline.toml").write_text('[[expect]]\ncells = "keys/2.13.0/*"\nreason = "r"\nverdict = "PASS"\n')
+    made = FakeRuntime.provision
+
+    def rebuilt(self: FakeRuntime, version: Version, progress: Any) -> Environment:
+        return replace(made(self, version, progress), identity="rebuilt")
+
+    monkeypatch.setattr(FakeRuntime, "provision", rebuilt)
+    desk.gate(shard="2/2", options={"out": folders[1]})
+    with pytest.raises(RecordError) as caught:
+        merge(folders, desk.options())
+    assert "part2 ran another environment of candidate than" in str(caught.value)
+    assert "part2 was held against another baseline than" in str(caught.value)

@@ -191,6 +191,8 @@ def rerun(request: Request, options: Options) -> str:
     """The command that runs some of these cells again, without the selection."""
     given: list[tuple[str, Sequence[str]]] = [
         ("--declaration", [str(options.declaration)] if options.declaration != Path("torchskew.toml") else []),
+        ("--tier", [request.tier] if request.tier else []),
+        ("--baseline", [str(request.baseline)] if request.baseline else []),
         ("--candidate", [request.candidate]),
         ("--torch", [request.torch] if request.torch else []),
         ("--base", [request.base] if request.base else []),

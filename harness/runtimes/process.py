@@ -55,7 +55,8 @@ class LocalChannel:
         """Lines the process writes, until it ends."""
         assert self._process.stdout is not None
         with contextlib.suppress(ValueError):  # closed by us while somebody read
-            yield from self._process.stdout
+            for line in self._process.stdout:  # `yield from` would close the pipe with a reader that stops early
+                yield line
 
     def errors(self) -> str:
         """The last lines of standard error."""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -65,13 +66,11 @@ def dom(path, tmp_path, fragment=""):
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--window-size=1400,6000"]
     command += ["--dump-dom", f"{path.as_uri()}{fragment}"]
     # Chromium leaves temporary files where it is told to.
-    environment = {
-        **os.environ,
-        "TMPDIR": str(tmp_path),
-        "XDG_CONFIG_HOME": str(tmp_path),
-        "XDG_CACHE_HOME": str(tmp_path),
-    }
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment).stdout
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    # It makes a socket there, whose path may have 107 characters: pytest's own folders come close to that.
+    with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as short:
+        environment["TMPDIR"] = short
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment).stdout
 
 
 @pytest.mark.slow

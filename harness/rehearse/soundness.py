@@ -61,7 +61,7 @@ def progress(case: Case) -> Invariant:
     """R12."""
     died = [
         (step.number, f"step {step.number}: {result.why}")
-        for step, result in case.steps(Do.START, Do.TRAIN, Do.FINISH)
+        for step, result in case.steps(Do.START, Do.TRAIN, Do.DRAIN, Do.FINISH)
         if result is not None and result.state is State.FAILED and step.expect is not Expect.REFUSE
     ]
     if died:

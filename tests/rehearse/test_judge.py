@@ -288,6 +288,8 @@ def test_a_job_that_dies_by_itself_in_a_window_fails_r12_and_needs_stop_the_worl
     died = edited(seen, number, state=State.FAILED, why="rank 0 OPAQUE: too many values to unpack (expected 5)")
     assert verdicts(died)["R12"] is Verdict.FAIL
     assert judge(died).answer == STOP
+    drain = next(s.number for s in seen.plan.steps if s.do is Do.DRAIN and s.mixed)
+    assert verdicts(edited(seen, drain, state=State.FAILED, why="while draining: rank 0"))["R12"] is Verdict.FAIL
 
 
 def test_a_step_that_did_not_happen_leaves_r13_unknown() -> None:

@@ -29,7 +29,7 @@ gate: $(BASE) ## whether a candidate release still works with those people run
 rehearse: $(BASE) ## upgrade a small training cluster node by node, and back
 	@$(BIN)/torchskew rehearse $(OPTIONS)
 
-rehearsal: rehearse ## the same
+rehearsal: rehearse ## the same, by the noun
 
 probe: $(BASE) ## what listens on a port (OPTIONS="HOST:PORT")
 	@$(BIN)/torchskew probe $(OPTIONS)

@@ -162,14 +162,15 @@ def _predict(
         return (Outcome.UNSUPPORTED,) * len(skew)
     if variant and variant.predicted is not None:
         return variant.predicted if len(variant.predicted) == len(skew) else ()
-    rank_env = variant.rank_env if variant else {}
+    every, rank_env = (variant.env, variant.rank_env) if variant else ({}, {})
     situation = eras.Situation(
         torch=tuple(version.torch for version in declared),
-        env=tuple({**version.env, **rank_env.get(rank, {})} for rank, version in enumerate(declared)),
+        env=tuple({**version.env, **every, **rank_env.get(rank, {})} for rank, version in enumerate(declared)),
         rendezvous=scenario.rendezvous,
         guard=guard,
         kind=scenario.kind,
         timeout=context.spec.timeout,
+        reads=scenario.name if scenario.kind is Kind.HANDOVER else "",
     )
     return eras.predict(situation)
 

@@ -127,8 +127,9 @@ def make_the_plan(work: Work) -> None:
     work.versions = {n: for_runtime(work.declaration.versions[n], name, problems) for n in _named(spec)}
     if problems.found:
         raise ConfigError(*problems.found)
-    work.whole = make_plan(spec, work.versions, work.scenarios, name, options.seed)
-    work.plan = narrow(work.whole, options.only)
+    chosen = make_plan(spec, work.versions, work.scenarios, name, options.seed)
+    work.plan = narrow(chosen, options.only)
+    work.whole = _whole(work, chosen)
     skews = len({cell.skew for cell in work.plan.cells})
     names = len({cell.scenario for cell in work.plan.cells})
     cells = len(work.plan.cells)
@@ -138,6 +139,14 @@ def make_the_plan(work: Work) -> None:
             f"{cell.id}   predicted {','.join(cell.predicted) or 'nothing'}\n" for cell in work.plan.cells
         )
         work.exit_code = 0
+
+
+def _whole(work: Work, chosen: Plan) -> Plan:
+    """Every cell that an expectation may speak of: those declared, and those that the options made."""
+    spec, name = work.declaration.matrix[work.runtime.name], work.runtime.name
+    versions = {n: for_runtime(work.declaration.versions[n], name, Problems("")) for n in _named(spec)}
+    declared = make_plan(spec, versions, work.scenarios, name, work.options.seed)
+    return replace(declared, cells=(*declared.cells, *chosen.cells))
 
 
 def _named(spec: MatrixSpec) -> list[str]:

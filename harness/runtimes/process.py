@@ -55,7 +55,8 @@ class LocalChannel:
         """Lines the process writes, until it ends."""
         assert self._process.stdout is not None
         with contextlib.suppress(ValueError):  # closed by us while somebody read
-            for line in self._process.stdout:  # `yield from` would close the pipe with a reader that stops early
+            # `yield from` would close the pipe together with a reader that stops early.
+            for line in self._process.stdout:  # noqa: UP028
                 yield line
 
     def errors(self) -> str:

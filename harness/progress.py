@@ -49,7 +49,8 @@ class Plain:
         self._out = out
         self._lock = threading.Lock()
         self._last: dict[str, str] = {}
-        self._begun = self._told = time.monotonic()
+        self._begun: float | None = None
+        self._told = 0.0
 
     def step(self, version: str, text: str, done: int = 0, total: int = 0) -> None:
         """Say a step when it is new for this version."""
@@ -67,6 +68,7 @@ class Plain:
     def cells(self, tally: Tally) -> None:
         """Say the tally, at most once in five seconds."""
         now = time.monotonic()
+        self._begun = self._begun or now
         if now - self._told >= PLAIN_EVERY:
             self._told = now
             self.say(f"  {told(tally, now - self._begun)}")
@@ -79,7 +81,7 @@ class Live:
         """Draw into bars, which somebody started."""
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
-        self._begun = time.monotonic()
+        self._begun: float | None = None
         self._lock = threading.Lock()
 
     def _task(self, name: str) -> TaskID:
@@ -103,6 +105,7 @@ class Live:
         """Move the bar of the cells; the versions' bars are done by then."""
         for name in [name for name in self._tasks if name != "run"]:
             self._bars.remove_task(self._tasks.pop(name))
+        self._begun = self._begun or time.monotonic()
         text = told(tally, time.monotonic() - self._begun)
         self._bars.update(self._task("run"), description=text, completed=tally.done, total=tally.planned)
 

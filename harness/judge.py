@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -60,7 +61,12 @@ def _error_class(facts: RankFacts, cell: Cell, group: Sequence[RankFacts]) -> Ou
         return Outcome.TIMEOUT
     text = facts.error.text if facts.error else ""
     named = {public(other.torch) for other in group if other.torch}
-    return Outcome.CLEAR if named and all(name in text for name in named) else Outcome.OPAQUE
+    return Outcome.CLEAR if named and all(says(text, name) for name in named) else Outcome.OPAQUE
+
+
+def says(text: str, release: str) -> bool:
+    """Whether a text names a release; a path like .../torch-2.6.0/lib or a longer number like 12.6.0.1 does not."""
+    return re.search(rf"(?<![\w./-]){re.escape(release)}(?![\w/-]|\.\d)", text) is not None
 
 
 def public(torch: str) -> str:

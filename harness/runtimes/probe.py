@@ -11,15 +11,17 @@ from harness.runtimes import launch
 
 _PATIENCE = 180.0  # seconds for a first `import torch` on a slow disk
 _PROBE = """
-import importlib.util, json, os, platform, sys
+import hashlib, importlib.util, json, os, platform, sys
 spec = importlib.util.find_spec("torch")
 if spec is None or not spec.origin:
     sys.exit("there is no torch in it")
-lib = os.path.join(os.path.dirname(spec.origin), "lib")
-files = [os.path.join(lib, n) for n in sorted(os.listdir(lib))] if os.path.isdir(lib) else []
-files += [f for f in (spec.origin, os.path.join(os.path.dirname(spec.origin), "version.py")) if os.path.exists(f)]
-stats = [(f, os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
-facts = {"python_version": platform.python_version(), "content": stats}
+content = hashlib.sha256()
+for folder, folders, names in os.walk(os.path.dirname(spec.origin)):
+    folders[:] = sorted(set(folders) - {"__pycache__", "include"})
+    for path in [os.path.join(folder, name) for name in sorted(names)]:
+        told = os.stat(path)
+        content.update(repr((path, told.st_size, told.st_mtime_ns)).encode())
+facts = {"python_version": platform.python_version(), "content": content.hexdigest()}
 if sys.argv[1] == "import":
     import torch
     facts["reports"] = torch.__version__

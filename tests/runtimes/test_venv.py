@@ -130,6 +130,16 @@ def test_an_interpreter_is_asked_once_until_its_torch_changes(runtime, wheels, p
     assert asked == ["look", "look", "import"]
 
 
+def test_any_changed_file_of_an_interpreters_torch_makes_it_another_one(runtime, wheels, progress) -> None:
+    write_wheel(wheels)
+    python = runtime.provision(pip(), progress).handle
+    before = runtime.provision(interpreter(python), progress).identity
+    assert runtime.provision(interpreter(python), progress).identity == before
+    folder = next(Path(python).parent.parent.glob("lib/*/site-packages/torch"))
+    (folder / "distributed.py").write_text("broken = True\n")
+    assert runtime.provision(interpreter(python), progress).identity != before
+
+
 def test_a_release_that_does_not_exist_is_said_so(runtime, wheels, progress) -> None:
     write_wheel(wheels)
     with pytest.raises(ProvisionError, match=r'versions."new" \(torch==8.8.8\): that release does not exist'):

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from harness.run import Tally
@@ -60,8 +60,8 @@ class Plain:
             self.say(f"  {version}: {text}" + (f" ({size(total)})" if total else ""))
 
     def say(self, text: str) -> None:
-        """Write one line now."""
-        with self._lock:
+        """Write one line now; nobody reading any more is no reason to end a run."""
+        with self._lock, suppress(OSError, ValueError):
             self._out.write(text + "\n")
             self._out.flush()
 

@@ -121,12 +121,15 @@ class Engine:
 
     def _cell_thread(self, cell: Cell) -> None:
         slot = _Slot(self._slots, self._count)
+        result: CellResult | BaseException
         try:
-            result: CellResult | BaseException = self._run_cell(cell, slot)
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that runs the plan
+            try:
+                result = self._run_cell(cell, slot)
+            finally:
+                slot.free()
+                self._count(done=1)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that runs the plan, which waits for it
             result = error
-        slot.free()
-        self._count(done=1)
         self._done.put(result)
 
     def _run_cell(self, cell: Cell, slot: _Slot) -> CellResult:

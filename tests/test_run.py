@@ -238,6 +238,17 @@ def test_a_machine_is_busy_when_the_kernel_says_so(
     assert attempt.busy() is answer
 
 
+def test_progress_that_breaks_ends_the_run_instead_of_hanging_it() -> None:
+    def broken(tally: Tally) -> None:
+        if tally.done:
+            raise BrokenPipeError
+
+    with engine(FakeRuntime(), cell("meet")) as (running, _):
+        running.observe = broken
+        with pytest.raises(BrokenPipeError):
+            list(running.run({}))
+
+
 def test_what_a_version_lacks_reaches_every_rank_and_the_result() -> None:
     seen: list[Any] = []
 

@@ -21,11 +21,19 @@ Skew = tuple[str, ...]
 # Waiting for a timeout of the code under test takes this much longer than the timeout at most: the store
 # was measured to overshoot by 30 %, and a group may wait in the rendezvous and again in a collective.
 HANG_FACTOR, HANG_GRACE = 2.0, 8.0
+QUICK = 0.1  # seconds that a cell takes which waits for no timeout
 
 
 def deadline(cell: Cell) -> float:
     """Seconds after which a rank of this cell that hasn't ended is a HANG."""
     return cell.timeout * HANG_FACTOR + HANG_GRACE
+
+
+def predicted_seconds(cell: Cell) -> float:
+    """What a cell is predicted to take; one without a prediction may hang, and is taken to."""
+    if not cell.predicted or Outcome.HANG in cell.predicted:
+        return deadline(cell)
+    return cell.timeout if Outcome.TIMEOUT in cell.predicted else QUICK
 
 
 def make_plan(

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt
@@ -16,7 +17,7 @@ from harness.agents import Agents
 from harness.attempt import Trial
 from harness.judge import judge
 from harness.model import Attempt, Cell, CellResult, Outcome, Plan, RankFacts, Verdict, Version
-from harness.plan import lacking
+from harness.plan import lacking, predicted_seconds
 from harness.ports import Ports
 from harness.scenario import Scenario
 
@@ -27,7 +28,6 @@ MOST_OPEN = 48 * (os.cpu_count() or 1)
 # A forked rank of a CUDA build dirtied 60 MB here, a world of two 120 MB; keep that much times a few free.
 FREE_BYTES = 1 << 30
 MEMORY_FILE = Path("/proc/meminfo")
-SLOW = frozenset({Outcome.TIMEOUT, Outcome.HANG})
 
 
 def default_jobs() -> int:
@@ -76,7 +76,9 @@ class Engine:
             MachineError: the machine can't go on (no port, no daemon); what was yielded is valid.
         """
         verdicts = {cell_id: result.verdict for cell_id, result in known.items()}
+        chains = chain_seconds(self.plan.cells)
         left = [cell for cell in self.plan.cells if cell.id not in verdicts]
+        left.sort(key=lambda cell: -chains[cell.id])
         self._tally.done = len(self.plan.cells) - len(left)
         used = dict.fromkeys(cell.scenario for cell in left)
         imports = [module for name in used for module in self.scenarios[name].warm]
@@ -200,7 +202,7 @@ def _places(cell: Cell) -> list[tuple[str, int]]:
 
 
 def _sort(cells: list[Cell], verdicts: Mapping[str, Verdict]) -> tuple[list[Cell], list[CellResult], list[Cell]]:
-    """Split into cells that can start (the slow ones first), results of blocked ones, and the rest."""
+    """Split into cells that can start, results of blocked ones, and the rest; each in the order given."""
     ready, stuck, left = [], [], []
     for cell in cells:
         failed = next((need for need in cell.needs if verdicts.get(need, Verdict.PASS) is not Verdict.PASS), None)
@@ -210,8 +212,26 @@ def _sort(cells: list[Cell], verdicts: Mapping[str, Verdict]) -> tuple[list[Cell
             ready.append(cell)
         else:
             left.append(cell)
-    ready.sort(key=lambda cell: not SLOW.intersection(cell.predicted))
     return ready, stuck, left
+
+
+def chain_seconds(cells: Iterable[Cell]) -> Mapping[str, float]:
+    """How long a cell and the slowest chain of cells that need it are predicted to take; the longest starts first.
+
+    Where nothing is predicted a cell may hang, and is taken to.
+    """
+    dependents: dict[str, list[Cell]] = {}
+    found = {cell.id: cell for cell in cells}
+    for cell in found.values():
+        for need in cell.needs:
+            dependents.setdefault(need, []).append(cell)
+
+    @cache
+    def chain(cell_id: str) -> float:
+        after = max((chain(cell.id) for cell in dependents.get(cell_id, ())), default=0.0)
+        return predicted_seconds(found[cell_id]) + after
+
+    return {cell_id: chain(cell_id) for cell_id in found}
 
 
 def blocked(cells: Iterable[Cell], known: Mapping[str, CellResult]) -> list[CellResult]:

@@ -8,11 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import ConfigError, RecordError
-from harness.model import Cell, Outcome, Plan
-from harness.plan import deadline, plan_of
-
-# What a cell of two ranks takes once torch is imported, where nobody measured it yet.
-QUICK = 0.1
+from harness.model import Cell, Plan
+from harness.plan import plan_of, predicted_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +60,7 @@ def seconds(cell: Cell, durations: Mapping[str, float]) -> float:
     """What a cell takes: as recorded, else as predicted."""
     if cell.id in durations:
         return durations[cell.id]
-    if Outcome.HANG in cell.predicted:
-        return deadline(cell)
-    return cell.timeout if Outcome.TIMEOUT in cell.predicted else QUICK
+    return predicted_seconds(cell)
 
 
 def join(parts: Sequence[tuple[str, Plan, Shard]]) -> Plan:

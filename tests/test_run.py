@@ -28,7 +28,7 @@ from harness.model import (
     Verdict,
     Version,
 )
-from harness.run import ATTEMPTS, Engine, Tally, blocked
+from harness.run import ATTEMPTS, Engine, Tally, blocked, chain_seconds
 from harness.runtimes.fake import DIE, HANG, REFUSE, FakeRuntime, ended, right
 from harness.scenario import Scenario
 
@@ -202,6 +202,15 @@ def test_an_agent_that_dies_is_replaced_and_the_attempt_recorded() -> None:
     assert result.verdict is Verdict.PASS
     assert "agent of 2.0.0: the agent is gone" in (result.attempts[0].fault or "")
     assert runtime.started == len(NAMES) + 1
+
+
+def test_what_leads_to_the_longest_wait_starts_first() -> None:
+    meet = cell("meet", predicted=(Outcome.OK, Outcome.OK))
+    hangs = cell("work", needs=(meet.id,), predicted=(Outcome.HANG, Outcome.HANG), timeout=5.0)
+    times_out = cell("meet", id="meet/slow", predicted=(Outcome.TIMEOUT, Outcome.OPAQUE), timeout=5.0)
+    quick = cell("meet", id="meet/quick", predicted=(Outcome.OK, Outcome.OK))
+    chains = chain_seconds([quick, times_out, hangs, meet])
+    assert sorted(chains, key=lambda cell_id: -chains[cell_id]) == [meet.id, hangs.id, times_out.id, quick.id]
 
 
 def test_cells_that_wait_do_not_count_against_the_jobs() -> None:

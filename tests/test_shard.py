@@ -67,7 +67,8 @@ def test_shards_are_balanced_by_recorded_durations() -> None:
 
 
 def test_a_cell_nobody_timed_is_taken_at_what_it_is_predicted_to_wait() -> None:
-    assert seconds(cell("a"), {}) < 1
+    assert seconds(cell("a", predicted=(Outcome.OK, Outcome.OK)), {}) < 1
+    assert seconds(cell("a"), {}) == deadline(cell("a"))
     assert seconds(cell("a", predicted=(Outcome.TIMEOUT, Outcome.OPAQUE), timeout=7.0), {}) == 7.0
     hangs = cell("a", predicted=(Outcome.HANG, Outcome.OK), timeout=7.0)
     assert seconds(hangs, {}) == deadline(hangs)

@@ -23,10 +23,10 @@ ENDS = {
 HANGS = """import time
 
 def rank(job):
-    job.phase('run')
-    a_place_to_wait()
+    a_place_to_wait(job)
 
-def a_place_to_wait():
+def a_place_to_wait(job):
+    job.phase('run')
     time.sleep(600)
 """
 STARTS = """import os

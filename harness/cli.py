@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import harness
-from harness import catalogue_page, gate_command
+from harness import arguments, catalogue_page, gate_command
 from harness.errors import HarnessError
 from harness.rehearse import command as rehearse_command
 
@@ -43,13 +43,13 @@ With torchskew installed, `python -m harness.guard train.py …` does the same. 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. Errors of ours become one clear text, bugs a traceback and exit 3."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
     try:
-        options = parser.parse_args(arguments)
+        options = parser.parse_args(words)
     except SystemExit as stop:  # argparse exits with 2, which means interrupted here
         return 4 if stop.code else 0
-    options.line = shlex.join(["torchskew", *arguments])
+    options.line = shlex.join(["torchskew", *words])
     options.colour = colours(getattr(options, "color", "never"))
     try:
         code: int = options.command(options)
@@ -97,16 +97,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_: str, text: str = ""
-) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name, help=help_, description=text or help_, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-
-
 def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "matrix", "run the matrix of the declaration", MATRIX_HELP)
+    parser = arguments.command(commands, "matrix", "run the matrix of the declaration", MATRIX_HELP)
     what = parser.add_argument_group("what to run (all default to the declaration)")
     what.add_argument("--declaration", "-f", type=Path, default=Path("torchskew.toml"), metavar="FILE")
     what.add_argument("--runtime", choices=["auto", "docker", "venv"], help="where versions come from and ranks run")
@@ -115,84 +107,70 @@ def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")
     what.add_argument("--guard", nargs="+", choices=["off", "on"], default=[])
     what.add_argument("--pairs", choices=["all", "boundary", "neighbours"])
-    what.add_argument("--world-size", nargs="+", type=_world_size, default=[], metavar="N")
-    what.add_argument("--timeout", type=_seconds, metavar="S", help="seconds given to the process group")
+    what.add_argument("--world-size", nargs="+", type=arguments.between(2, 64), default=[], metavar="N")
+    what.add_argument("--timeout", type=arguments.seconds, metavar="S", help="seconds given to the process group")
     what.add_argument("--seed", type=int, default=0, help="goes to every rank and into the record (0)")
     how = parser.add_argument_group("how to run it")
     how.add_argument("--dry-run", action="store_true", help="print the plan, run nothing")
     how.add_argument("--resume", action="store_true", help="take up the newest interrupted run of the same plan")
     how.add_argument("--no-cache", action="store_true", help="run cells again although nothing changed")
-    how.add_argument("-j", "--jobs", type=_jobs, metavar="N", help="cells that work at once; waiting ones don't count")
-    _add_out(how)
+    how.add_argument(
+        "-j",
+        "--jobs",
+        type=arguments.between(1, 256),
+        metavar="N",
+        help="cells that work at once; waiting ones don't count",
+    )
+    arguments.add_out(how)
     parser.set_defaults(command=run_matrix)
 
 
-def _add_out(group: argparse._ActionsContainer) -> None:
-    group.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="record and reports (out)")
-    group.add_argument("--color", choices=["auto", "always", "never"], default="auto")
-
-
 def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "report", "show a recorded run again, and write its reports anew")
+    parser = arguments.command(commands, "report", "show a recorded run again, and write its reports anew")
     parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help="a run id, or latest (the default)")
     parser.add_argument("--list", action="store_true", help="list the recorded runs instead")
-    _add_out(parser)
+    arguments.add_out(parser)
     parser.set_defaults(command=run_report)
 
 
 def _add_compatibility(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "write the page about what works between which releases, out of recorded runs"
-    parser = _command(commands, "compatibility", text)
+    parser = arguments.command(commands, "compatibility", text)
     parser.add_argument("runs", nargs="*", default=["latest"], metavar="RUN", help="run ids, or latest (the default)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write there instead of to the terminal")
-    _add_out(parser)
+    arguments.add_out(parser)
     parser.set_defaults(command=run_compatibility)
 
 
 def _add_probe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "say what listens on a port: a guard, a TCPStore of which era, or something else; harmless to a live store"
-    parser = _command(commands, "probe", text)
+    parser = arguments.command(commands, "probe", text)
     parser.add_argument("target", metavar="HOST:PORT")
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     parser.set_defaults(command=run_probe)
 
 
 def _add_guard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "guard", "print the one file that makes a mixed group fail clearly", GUARD_HELP)
+    parser = arguments.command(
+        commands, "guard", "print the one file that makes a mixed group fail clearly", GUARD_HELP
+    )
     parser.add_argument("--print", action="store_true", required=True, help="write the file to standard output")
     parser.set_defaults(command=run_guard)
 
 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "doctor", "check what this machine has for torchskew, with the mend for what it lacks")
+    parser = arguments.command(
+        commands, "doctor", "check what this machine has for torchskew, with the mend for what it lacks"
+    )
     parser.set_defaults(command=run_doctor)
 
 
 def _add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "clean", "remove what killed runs of this machine left behind; never anybody else's")
+    parser = arguments.command(
+        commands, "clean", "remove what killed runs of this machine left behind; never anybody else's"
+    )
     parser.add_argument("--store", action="store_true", help="also every provisioned environment and image")
     parser.set_defaults(command=run_clean)
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise argparse.ArgumentTypeError(f"must be over 0 and at most 3600 seconds, got {text}")
-    return value
-
-
-def _world_size(text: str) -> int:
-    value = int(text)
-    if not 2 <= value <= 64:
-        raise argparse.ArgumentTypeError(f"must be from 2 to 64, got {text}")
-    return value
-
-
-def _jobs(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 256:
-        raise argparse.ArgumentTypeError(f"must be from 1 to 256, got {text}")
-    return value
 
 
 def colours(choice: str) -> bool:

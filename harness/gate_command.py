@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from harness import arguments
+
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
@@ -40,38 +42,33 @@ Tell only what changed between two recorded runs, worse first; exit 1 when the l
 def add_parsers(commands: Commands) -> None:
     """Add gate, diff, merge and flakes to the command line."""
     _add_gate(commands)
-    parser = _command(commands, "diff", "what changed between two recorded runs", DIFF_HELP)
+    parser = arguments.command(commands, "diff", "what changed between two recorded runs", DIFF_HELP)
     parser.add_argument("before", metavar="RUN", help="the earlier run: an id, its unique beginning, or latest")
     parser.add_argument("after", metavar="RUN", nargs="?", default="latest", help="the later run (latest)")
     _add_out(parser, run_diff)
-    parser = _command(commands, "merge", "put the shards of a gate together and decide", MERGE_HELP)
+    parser = arguments.command(commands, "merge", "put the shards of a gate together and decide", MERGE_HELP)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="the --out of each shard")
     _add_out(parser, run_merge)
-    parser = _command(commands, "flakes", "how often cells fail that also passed, from every recorded run")
+    parser = arguments.command(commands, "flakes", "how often cells fail that also passed, from every recorded run")
     _add_out(parser, run_flakes)
 
 
-def _command(commands: Commands, name: str, help_: str, text: str = "") -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name, help=help_, description=text or help_, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-
-
 def _add_out(parser: argparse.ArgumentParser, command: object) -> None:
-    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="record and reports (out)")
-    parser.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+    arguments.add_out(parser)
     parser.set_defaults(command=command)
 
 
 def _add_gate(commands: Commands) -> None:
-    parser = _command(
+    parser = arguments.command(
         commands, "gate", "decide whether a candidate still works with the releases people run", GATE_HELP
     )
     what = parser.add_argument_group("what to hold against what")
     what.add_argument("--candidate", default="", metavar="KIND:VALUE", help="pip:, wheel:, image: or interpreter:")
     what.add_argument("--torch", metavar="X.Y.Z", help="the release it is built from, for predictions")
     what.add_argument("--against", metavar="LIST", type=_names, default=(), help="declared releases, comma separated")
-    what.add_argument("--against-last", metavar="N", type=_count, help="the newest N declared releases instead")
+    what.add_argument(
+        "--against-last", metavar="N", type=arguments.between(1, 1000), help="the newest N declared releases instead"
+    )
     what.add_argument("--base", metavar="KIND:VALUE", help="run beside the candidate, which must be no worse")
     what.add_argument("--baseline", type=Path, metavar="FILE", help="known failures (baseline.toml by the declaration)")
     what.add_argument("--update-baseline", action="store_true", help="append what differs to it, without reasons")
@@ -80,13 +77,19 @@ def _add_gate(commands: Commands) -> None:
     _add_selection(parser.add_argument_group("which part of it"))
     how = parser.add_argument_group("how to run it")
     how.add_argument("--runtime", choices=["auto", "docker", "venv"], help="where versions come from and ranks run")
-    how.add_argument("--repeat", type=_count, default=1, metavar="N", help="run every cell N times, to find flakes")
-    how.add_argument("--timeout", type=_seconds, metavar="S", help="seconds given to the process group")
+    how.add_argument(
+        "--repeat",
+        type=arguments.between(1, 1000),
+        default=1,
+        metavar="N",
+        help="run every cell N times, to find flakes",
+    )
+    how.add_argument("--timeout", type=arguments.seconds, metavar="S", help="seconds given to the process group")
     how.add_argument("--seed", type=int, default=0, help="goes to every rank and into the record (0)")
     how.add_argument("--dry-run", action="store_true", help="print the plan, run nothing")
     how.add_argument("--resume", action="store_true", help="take up the newest interrupted run of the same plan")
     how.add_argument("--no-cache", action="store_true", help="run cells again although nothing changed")
-    how.add_argument("-j", "--jobs", type=_count, metavar="N", help="cells that work at once")
+    how.add_argument("-j", "--jobs", type=arguments.between(1, 1000), metavar="N", help="cells that work at once")
     _add_out(parser, run_gate)
 
 
@@ -100,20 +103,6 @@ def _add_selection(what: argparse._ArgumentGroup) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1000:
-        raise argparse.ArgumentTypeError(f"must be from 1 to 1000, got {text}")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise argparse.ArgumentTypeError(f"must be over 0 and at most 3600 seconds, got {text}")
-    return value
 
 
 def run_gate(args: argparse.Namespace) -> int:

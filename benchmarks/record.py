@@ -44,7 +44,7 @@ def write(path: Path) -> None:
 def report(path: Path) -> None:
     """As `torchskew report` does it, in a process of its own."""
     start = time.perf_counter()
-    from harness.gate import decide
+    from harness.gate.decide import decide
     from harness.record import Record
     from harness.report import write_reports
     from harness.report.text import render

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import harness
-from harness import arguments, catalogue_page, gate_command
+from harness import arguments, catalogue_page
 from harness.errors import HarnessError
+from harness.gate import command as gate_command
 from harness.rehearse import command as rehearse_command
 
 EPILOG = """\

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.doctor import examine, exit_code, text
-from harness.gate import decide
-from harness.gate_runs import asked_of, decided_again
+from harness.gate.decide import decide
+from harness.gate.runs import asked_of, decided_again
 from harness.record import Record
 from harness.runtimes import RUNTIMES, runtime
 from harness.runtimes.venv import VenvRuntime

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 from harness.errors import HarnessError
-from harness.gate import decide, stale
+from harness.gate.decide import decide, stale
 from harness.lab import Lab
 from harness.model import Cell, CellResult, Checked, Plan, Status, Verdict
 from harness.plan import plan_of

@@ -17,7 +17,7 @@ from harness.cache import key
 from harness.declare import declare, for_runtime
 from harness.errors import ConfigError, InterruptedRunError, MachineError, ProvisionError, RecordError
 from harness.fields import Problems
-from harness.gate import decide
+from harness.gate.decide import decide
 from harness.model import (
     Cell,
     CellResult,

@@ -8,9 +8,10 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-from harness import baseline, update
+from harness import baseline
 from harness.fields import Problems
-from harness.gate import decide
+from harness.gate import update
+from harness.gate.decide import decide
 from harness.model import Cell, CellResult, Decision, Expectation, Outcome, Plan, Verdict
 
 TODAY = dt.date(2026, 11, 21)

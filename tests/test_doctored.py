@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.gate_steps import Request
-from harness.gate_workflow import execute
+from harness.gate.steps import Request
+from harness.gate.workflow import execute
 from harness.model import CellResult, Environment, Outcome, Verdict
 from harness.progress import Plain
 from harness.record import Record

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.flakes import fold, rates, render, wilson
-from harness.gate import decide
+from harness.gate.decide import decide
 from harness.model import Cell, CellResult, Expectation, Outcome, Plan, Status, Verdict
 from harness.rows import Past
 

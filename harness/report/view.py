@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from typing import Final
 
-from harness.gate import SHUT
+from harness.gate.decide import SHUT
 from harness.model import Cell, CellResult, Checked, Decision, Kind, Outcome, Run, Status, Verdict
 
 SHORT: Final[Mapping[Outcome, str]] = {

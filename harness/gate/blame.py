@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from harness import diff
 from harness.candidate import BASE, CANDIDATE
 from harness.diff import Change, Changed
-from harness.gate import SHUT, WORDS, decide
-from harness.gate_plan import bases, controls, is_control
+from harness.gate.decide import SHUT, WORDS, decide
+from harness.gate.plan import bases, controls, is_control
 from harness.model import Cell, CellResult, Checked, Decision, Expectation, Plan, Status, Verdict
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.gate import decide
+from harness.gate.decide import decide
 from harness.model import (
     Attempt,
     Cell,

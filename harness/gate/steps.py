@@ -13,14 +13,14 @@ from harness.candidate import BASE, CANDIDATE, read_candidate, releases_against
 from harness.declare import RUNTIMES, USABLE, declare, for_runtime
 from harness.errors import ConfigError, ProvisionError
 from harness.fields import Problems, Table, parse
-from harness.gate_plan import TIERS, GateSpec, gate_plan
+from harness.gate.plan import TIERS, GateSpec, gate_plan
+from harness.gate.shard import Shard, parse_shard, split
 from harness.judge import public
 from harness.model import CellResult, Expectation, Guard, Plan, SourceKind
 from harness.plan import narrow
 from harness.provision import provision_all
 from harness.record import Record
 from harness.scenario import load_all
-from harness.shard import Shard, parse_shard, split
 from harness.workflow import Options, Work
 
 # Sources that only one runtime can use decide for it where nobody did.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
-from harness.blame import fair
-from harness.gate import decide
+from harness.gate.blame import fair
+from harness.gate.decide import decide
 from harness.model import Cell, CellResult, Decision, Expectation, Outcome, Plan, Status, Verdict
 
 TODAY = dt.date(2026, 11, 21)

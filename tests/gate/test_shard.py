@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError, RecordError
+from harness.gate.shard import Shard, join, parse_shard, seconds, split
 from harness.model import Cell, Outcome, Plan
 from harness.plan import deadline, plan_of
-from harness.shard import Shard, join, parse_shard, seconds, split
 
 
 def cell(name: str, *needs: str, **fields: object) -> Cell:

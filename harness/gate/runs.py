@@ -11,13 +11,13 @@ from pathlib import Path
 
 import harness
 from harness import diff, flakes
-from harness.blame import Asked, judged
 from harness.codec import dumps, loads
 from harness.errors import RecordError
-from harness.gate_workflow import ACCEPTED, GATE, SHARD, compared
+from harness.gate.blame import Asked, judged
+from harness.gate.shard import Shard, join
+from harness.gate.workflow import ACCEPTED, GATE, SHARD, compared
 from harness.model import CellResult, Decision, Plan, Run, RunInfo
 from harness.record import Record
-from harness.shard import Shard, join
 from harness.workflow import Options, new_run_id, now, show
 
 RECORD = "record.sqlite"

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
-from harness import gate_command, gate_plan, gate_steps, plan, workflow
+from harness import plan, workflow
 from harness.cli import main
 from harness.errors import ConfigError, InterruptedRunError, RecordError
-from harness.gate_runs import merge
-from harness.gate_steps import Request
-from harness.gate_workflow import execute
+from harness.gate import command, steps
+from harness.gate import plan as gate_plan
+from harness.gate.runs import merge
+from harness.gate.steps import Request
+from harness.gate.workflow import execute
 from harness.housekeeping import report
 from harness.model import Environment, Kind, Version
 from harness.progress import Plain
@@ -70,7 +72,7 @@ class Desk:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.monkeypatch = folder, monkeypatch
         (folder / "torchskew.toml").write_text(DECLARED)
-        monkeypatch.setattr(gate_steps, "load_all", lambda: SCENARIOS)
+        monkeypatch.setattr(steps, "load_all", lambda: SCENARIOS)
         monkeypatch.setattr(plan, "HANG_GRACE", 0.4)
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         self.said = io.StringIO()
@@ -184,7 +186,7 @@ def test_a_run_of_other_releases_is_compared_cell_by_cell_and_one_of_the_same_wi
     desk.gate()
     desk.gate(against=("2.13.0",))
     assert "is the same as the accepted run" in capsys.readouterr().out
-    desk.monkeypatch.setattr(gate_steps, "load_all", lambda: {"keys": SCENARIOS["keys"], "meet": MEET})
+    desk.monkeypatch.setattr(steps, "load_all", lambda: {"keys": SCENARIOS["keys"], "meet": MEET})
     desk.gate()
     told = desk.results()["difference"]
     assert told.splitlines()[0].endswith(": 13 removed cells")
@@ -295,7 +297,7 @@ def test_a_baseline_that_is_not_there_is_an_error(desk: Desk) -> None:
 
 
 def test_the_command_line_knows_the_tiers() -> None:
-    assert gate_command.TIERS == gate_plan.TIERS
+    assert command.TIERS == gate_plan.TIERS
 
 
 def test_a_gate_without_a_candidate_says_how_to_name_one(desk: Desk) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from harness import diff, update
-from harness.blame import Asked, judged, not_worse
+from harness import diff
 from harness.codec import dumps
 from harness.flakes import fold
-from harness.gate import stale
-from harness.gate_steps import GateWork, Request, plan_the_gate, provision_the_subjects, read_the_gate, rerun
+from harness.gate import update
+from harness.gate.blame import Asked, judged, not_worse
+from harness.gate.decide import stale
+from harness.gate.steps import GateWork, Request, plan_the_gate, provision_the_subjects, read_the_gate, rerun
 from harness.model import Decision
 from harness.progress import Watch
 from harness.record import Record

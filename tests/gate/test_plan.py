@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import NothingSelectedError
-from harness.gate_plan import GateSpec, bases, controls, gate_plan, is_control, of_tier
+from harness.gate.plan import GateSpec, bases, controls, gate_plan, is_control, of_tier
 from harness.model import Kind, Plan, Source, SourceKind, Version
 from harness.scenario import Scenario
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Commands: TypeAlias = _SubParsersAction[argparse.ArgumentParser]
 
-# As gate_plan.TIERS, which is not imported for the sake of a quick --help; a test compares them.
+# As harness.gate.plan.TIERS, which is not imported for the sake of a quick --help; a test compares them.
 TIERS = ("smoke", "critical", "full")
 
 GATE_HELP = """\
@@ -107,8 +107,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 def run_gate(args: argparse.Namespace) -> int:
     """`torchskew gate`."""
-    from harness.gate_steps import Request
-    from harness.gate_workflow import execute
+    from harness.gate.steps import Request
+    from harness.gate.workflow import execute
     from harness.progress import watching
     from harness.workflow import Options
 
@@ -147,14 +147,14 @@ def run_gate(args: argparse.Namespace) -> int:
 
 def run_diff(args: argparse.Namespace) -> int:
     """`torchskew diff`."""
-    from harness.gate_runs import compare
+    from harness.gate.runs import compare
 
     return compare(args.out, args.before, args.after)
 
 
 def run_merge(args: argparse.Namespace) -> int:
     """`torchskew merge`."""
-    from harness.gate_runs import merge
+    from harness.gate.runs import merge
     from harness.workflow import Options
 
     return merge(args.folders, Options(out=args.out, colour=args.colour, command=args.line))
@@ -162,6 +162,6 @@ def run_merge(args: argparse.Namespace) -> int:
 
 def run_flakes(args: argparse.Namespace) -> int:
     """`torchskew flakes`."""
-    from harness.gate_runs import count_flakes
+    from harness.gate.runs import count_flakes
 
     return count_flakes(args.out)

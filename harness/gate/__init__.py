@@ -1,0 +1,1 @@
+"""The gate: whether a candidate still works with the releases people run."""

@@ -37,7 +37,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     what.add_argument("--checkpoint", metavar="LIST", help="formats to write: dcp,plain (both)")
     what.add_argument("--script", metavar="FILE", help="your own training script; docs/rehearsal.md has the contract")
     what.add_argument("--seed", type=int, metavar="N", help="decides order, lengths and faults (0)")
-    what.add_argument("--rollback", action="store_true", default=None, help="roll back half-way and after the last")
+    what.add_argument(
+        "--rollback", nargs="?", const="true", metavar="K",
+        help="go back after so many replacements: 2, 1,3, last or all (without K: half-way and after the last)",
+    )  # fmt: skip
     what.add_argument("--timeout", type=float, metavar="S", help="seconds given to the process group (10)")
     what.add_argument("--pace", type=float, metavar="S", help="shortest training step in seconds (0.03)")
     how = parser.add_argument_group("how to run it")

@@ -53,6 +53,7 @@ class Spec:
 
     pace: shortest time of one training step, so that faults and drains meet a job at work. script: the text of
     somebody's own training script; script_name: its file's name. formats: checkpoint formats to write.
+    rollback_after: how many replacements; empty: a number that the seed decides, and all of them.
     """
 
     old: Release
@@ -65,6 +66,7 @@ class Spec:
     every: int = 5
     seed: int = 0
     rollback: bool = False
+    rollback_after: tuple[int, ...] = ()
     runtime: str = "venv"
     timeout: float = 10.0
     pace: float = 0.03

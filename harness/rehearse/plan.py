@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from harness import eras
 from harness.errors import ConfigError
+from harness.model import Kind, Outcome
+from harness.rehearse import rollback
 from harness.rehearse.model import Do, Expect, Rehearsal, Spec, Step
+from harness.rehearse.strategy import STRATEGIES, known, order, replacements
 
-STRATEGIES = ("rolling", "stop-the-world", "host-first", "host-last", "group:N")
 POLICIES = ("interoperate", "refuse", "auto")
 FAULTS = ("kill", "pause", "partition", "slow", "loss", "delay")
 # Fewer committed steps in a stage than this prove nothing about it.
@@ -40,15 +42,16 @@ def make_rehearsal(spec: Spec, unsupported: Mapping[str, str] | None = None) -> 
     draft.build()
     steps = _timed(spec, _placed(spec, draft, tuple(name for name in spec.faults if name not in lacking)))
     if len(steps) > MOST_STEPS:
-        raise ConfigError(f"the plan has {len(steps)} steps, {MOST_STEPS} are allowed. Use fewer nodes, or group:N.")
-    made = Rehearsal(spec=spec, steps=steps, unsupported=lacking, notes=tuple(draft.notes))
+        mend = "Use fewer nodes, group:N, or fewer rollbacks."
+        raise ConfigError(f"the plan has {len(steps)} steps, {MOST_STEPS} are allowed. {mend}")
+    made = Rehearsal(spec=spec, steps=steps, unsupported=lacking, notes=(*draft.notes, *_unreadable(spec)))
     return replace(made, digest=hashlib.sha256(repr(made).encode()).hexdigest()[:16])
 
 
 def check(spec: Spec) -> None:
     """ConfigError with everything that is wrong with a spec."""
     problems = []
-    if spec.strategy not in STRATEGIES and group_size(spec.strategy) is None:
+    if not known(spec.strategy):
         problems.append(f"strategy must be one of {', '.join(STRATEGIES)}, got {spec.strategy!r}.")
     if spec.policy not in POLICIES:
         problems.append(f"policy must be one of {', '.join(POLICIES)}, got {spec.policy!r}.")
@@ -57,27 +60,13 @@ def check(spec: Spec) -> None:
         problems.append(f"nodes must be from 2 to 16, got {spec.nodes}.")
     if not 1 <= spec.every <= spec.steps <= 10000:
         problems.append(f"steps must be from {spec.every} (the steps between checkpoints) to 10000, got {spec.steps}.")
+    if not problems:
+        try:
+            rollback.check(spec.rollback_after, replacements(spec))
+        except ValueError as error:
+            problems.append(f"rollback {error}")
     if problems:
         raise ConfigError(*problems)
-
-
-def group_size(strategy: str) -> int | None:
-    """N of `group:N`, None where it is no such strategy."""
-    kind, _, size = strategy.partition(":")
-    return int(size) if kind == "group" and size.isdigit() and int(size) > 0 else None
-
-
-def order(spec: Spec, rng: random.Random) -> tuple[tuple[int, ...], ...]:
-    """The nodes in groups that are replaced together, in order; rank 0 of the job runs on node 0."""
-    nodes = list(range(spec.nodes))
-    if spec.strategy == "stop-the-world":
-        return (tuple(nodes),)
-    rng.shuffle(nodes)
-    if spec.strategy in ("host-first", "host-last"):
-        nodes.remove(0)
-        nodes.insert(0 if spec.strategy == "host-first" else len(nodes), 0)
-    size = group_size(spec.strategy) or 1
-    return tuple(tuple(nodes[start : start + size]) for start in range(0, len(nodes), size))
 
 
 def expected(spec: Spec, versions: tuple[str, ...], place: tuple[int, ...] | None = None) -> Expect:
@@ -88,11 +77,20 @@ def expected(spec: Spec, versions: tuple[str, ...], place: tuple[int, ...] | Non
         return Expect.REFUSE if spec.policy == "refuse" else Expect.TRAIN
     torch = {spec.old.name: spec.old.torch, spec.new.name: spec.new.torch}
     names = [torch[versions[node]] for node in place or range(len(versions))]
-    known = [eras.release(name) if name else None for name in names]
-    ranks = tuple(one for one in known if one is not None)
-    if len(ranks) < len(known):
+    found = [eras.release(name) if name else None for name in names]
+    ranks = tuple(one for one in found if one is not None)
+    if len(ranks) < len(found):
         return Expect.EITHER
     return Expect.TRAIN if eras.compatible(ranks) else Expect.REFUSE
+
+
+def _unreadable(spec: Spec) -> list[str]:
+    """What the table of eras knows of checkpoints on the way back, in words."""
+    names = (spec.new.torch, spec.old.torch)
+    situation = eras.Situation(torch=names, kind=Kind.HANDOVER, reads="checkpoint_dcp")
+    if not spec.rollback or "dcp" not in spec.formats or Outcome.OPAQUE not in eras.predict(situation):
+        return []
+    return [f"{spec.old.name} can't read what {spec.new.name} writes as dcp: rolling back needs a kept checkpoint"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,20 +109,24 @@ class _Draft:
         spec = self.spec
         self.versions = [spec.old.name] * spec.nodes
         groups = order(spec, self.rng)
-        # At least one group before and after, or there would be nothing to roll back from half-way.
-        turn = self.rng.randint(1, len(groups) - 1) if spec.rollback and len(groups) > 1 else None
+        turns = self.turns(len(groups))
         self.go("before: all on " + spec.old.name)
         for count, group in enumerate(groups, 1):
             self.window(f"upgrade {count} of {len(groups)}", group, spec.new.name)
-            if count == turn:
+            if count in turns:
                 done = tuple(sorted(node for past in groups[:count] for node in past))
-                self.back(f"rollback after {count} of {len(groups)}", done)
-                self.window("upgrade again", done, spec.new.name)
-        if spec.rollback:
-            everything = tuple(range(spec.nodes))
-            self.back(f"rollback after {len(groups)} of {len(groups)}", everything)
-            self.window("upgrade again, all", everything, spec.new.name)
+                # All upgraded nodes return to the old release at once, as a rollback in need does.
+                self.window(f"rollback after {count} of {len(groups)}", done, spec.old.name)
+                self.window(f"upgrade again to {count} of {len(groups)}", done, spec.new.name)
         self.finalise()
+
+    def turns(self, count: int) -> tuple[int, ...]:
+        """After how many of `count` replacements the plan goes back."""
+        if not self.spec.rollback or self.spec.rollback_after:
+            return self.spec.rollback_after if self.spec.rollback else ()
+        # At least one replacement before and after, or there would be nothing to roll back from half-way.
+        half = (self.rng.randint(1, count - 1),) if count > 1 else ()
+        return (*half, count)
 
     def add(self, stage: str, do: Do, **more: object) -> None:
         """One more step, numbered."""
@@ -150,10 +152,6 @@ class _Draft:
         self.probe(stage)
         self.note(stage)
         self.go(stage)
-
-    def back(self, stage: str, nodes: tuple[int, ...]) -> None:
-        """All upgraded nodes return to the old release at once, as a rollback in need does."""
-        self.window(stage, nodes, self.spec.old.name)
 
     def probe(self, stage: str) -> None:
         """A collective over all nodes, hosted once by each release that is there."""

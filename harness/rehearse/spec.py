@@ -5,7 +5,7 @@ for the script's text, which is read here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import guard
@@ -13,7 +13,9 @@ from harness.declare import for_runtime
 from harness.errors import ConfigError
 from harness.fields import Problems, Table
 from harness.model import Source, SourceKind, Version
+from harness.rehearse import rollback
 from harness.rehearse.model import Release, Spec
+from harness.rehearse.strategy import replacements
 
 FIELDS = (
     "from", "to", "runtime", "nodes", "strategy", "policy", "faults", "steps", "every", "seed", "rollback", "timeout",
@@ -74,7 +76,7 @@ def _spec(table: Table, versions: Mapping[str, Version], strategy: str) -> Spec:
         if name not in FORMATS:
             table.problems.add(f"{table.path}.checkpoint", f"must hold dcp and plain only, got {name!r}.")
     script = table.get("script", str, "")
-    return Spec(
+    made = Spec(
         old=Release(name=old, torch=versions[old].torch),
         new=Release(name=new, torch=versions[new].torch),
         nodes=table.get("nodes", int, DEFAULTS.nodes),
@@ -84,13 +86,24 @@ def _spec(table: Table, versions: Mapping[str, Version], strategy: str) -> Spec:
         steps=table.get("steps", int, DEFAULTS.steps),
         every=table.get("every", int, DEFAULTS.every),
         seed=table.get("seed", int, DEFAULTS.seed),
-        rollback=table.get("rollback", bool, DEFAULTS.rollback),
         timeout=table.get("timeout", float, DEFAULTS.timeout),
         pace=table.get("pace", float, DEFAULTS.pace),
         formats=tuple(dict.fromkeys(formats)),
         script_name=Path(script).name if script else None,
         script=_text(script, table) if script else None,
     )
+    back, after = _rollback(table, made)
+    return replace(made, rollback=back, rollback_after=after)
+
+
+def _rollback(table: Table, spec: Spec) -> tuple[bool, tuple[int, ...]]:
+    if not table.values.get("rollback"):
+        return False, ()
+    try:
+        return rollback.wished(table.values["rollback"], replacements(spec))
+    except ValueError as error:
+        table.problems.add(f"{table.path}.rollback", f"{error} (strategy {spec.strategy})")
+    return False, ()
 
 
 def _text(script: str, table: Table) -> str | None:

@@ -14,6 +14,7 @@ from harness.errors import ConfigError
 from harness.rehearse.model import Do, Expect, Release
 from harness.rehearse.plan import FAULTS, LONGEST, MOST_STEPS, PROGRESS, SHORTEST, make_rehearsal
 from harness.rehearse.shrink import runnable
+from harness.rehearse.strategy import replacements
 from harness.rehearse.text import dump, load, tree
 from tests.conftest import ROOT
 from tests.rehearse.made import NEW, OLD, spec
@@ -30,8 +31,16 @@ CASES = {
         old=Release(name="2.2.2", torch="2.2.2"), new=Release(name="2.5.1", torch="2.5.1"), strategy="host-first"
     ),
     "groups-of-two": spec(strategy="group:2", policy="refuse"),
+    "every-rollback": spec(rollback=True, rollback_after=(1, 2, 3), nodes=3, seed=4),
     "unknown-release": spec(new=Release(name="site"), nodes=3),
 }
+
+
+def _going_back(made, everywhere: bool):
+    after = tuple(range(1, replacements(made) + 1)) if everywhere and made.rollback else ()
+    return replace(made, rollback_after=after)
+
+
 specs = some.builds(
     spec,
     seed=some.integers(0, 2**32),
@@ -42,7 +51,7 @@ specs = some.builds(
     rollback=some.booleans(),
     steps=some.integers(120, 300),
     every=some.integers(1, 9),
-)
+).flatmap(lambda made: some.booleans().map(lambda everywhere: _going_back(made, everywhere)))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -113,6 +122,40 @@ def test_every_group_is_upgraded_and_every_hook_is_there() -> None:
     assert sum("rollback" in stage for stage in dict.fromkeys(step.stage for step in plan.steps)) == 2
 
 
+def _turns(plan) -> list[str]:
+    return [stage for stage in dict.fromkeys(step.stage for step in plan.steps) if stage.startswith("rollback")]
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "host-first", "host-last", "group:2", "group:3", "stop-the-world"])
+def test_a_rollback_after_every_replacement_returns_exactly_what_was_upgraded(strategy: str) -> None:
+    count = replacements(spec(strategy=strategy))
+    plan = make_rehearsal(spec(strategy=strategy, rollback=True, rollback_after=tuple(range(1, count + 1))))
+    assert _turns(plan) == [f"rollback after {turn} of {count}" for turn in range(1, count + 1)]
+    upgraded: set[int] = set()
+    for step in plan.steps:
+        if step.do is Do.CHANGE and step.stage.startswith("rollback"):
+            assert set(step.nodes) == upgraded
+            assert set(step.versions) == {OLD.name}
+        elif step.do is Do.CHANGE and not step.stage.startswith("upgrade again"):
+            upgraded |= set(step.nodes)
+
+
+def test_rollbacks_that_do_not_fit_say_what_would() -> None:
+    with pytest.raises(ConfigError, match="Use --steps 150"):
+        make_rehearsal(spec(nodes=16, rollback=True, rollback_after=tuple(range(1, 17))))
+    most = make_rehearsal(spec(nodes=16, rollback=True, rollback_after=tuple(range(1, 17)), steps=200, faults=FAULTS))
+    assert len(most.steps) <= MOST_STEPS
+
+
+@pytest.mark.parametrize(("old", "new"), [("2.14.1", "2.15.0"), ("2.3.1", "2.4.1")])
+def test_a_checkpoint_that_the_old_release_can_not_read_is_said_at_planning(old: str, new: str) -> None:
+    known = {"old": Release(name=old, torch=old), "new": Release(name=new, torch=new)}
+    said = f"predicted: {old} can't read what {new} writes as dcp"
+    assert said in tree(make_rehearsal(spec(**known, rollback=True)))
+    assert said not in tree(make_rehearsal(spec(**known, rollback=True, formats=("plain",))))
+    assert said not in tree(make_rehearsal(spec(**known)))
+
+
 def test_a_policy_of_refusing_expects_a_refusal_in_every_window() -> None:
     plan = make_rehearsal(spec(policy="refuse"))
     starts = [step for step in plan.steps if step.do is Do.START]
@@ -144,6 +187,7 @@ def test_a_fault_that_the_runtime_lacks_is_left_out_and_said() -> None:
         ({"nodes": 1}, "nodes must be from 2 to 16"),
         ({"steps": 10}, "Use --steps"),
         ({"every": 0}, "steps must be from"),
+        ({"rollback": True, "rollback_after": (0, 2, 5)}, "rollback must name replacements from 1 to 4, got 0, 5."),
     ],
 )
 def test_what_can_not_be_planned_is_said_with_its_mend(wrong, text: str) -> None:

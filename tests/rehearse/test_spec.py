@@ -34,6 +34,29 @@ def test_the_command_line_wins_over_the_table() -> None:
     assert asked({**TABLE, "nodes": 8}, nodes=3).specs[0].nodes == 3
 
 
+@pytest.mark.parametrize(
+    ("value", "back", "after"),
+    [
+        (True, True, ()),
+        ("true", True, ()),
+        (False, False, ()),
+        ("all", True, (1, 2, 3, 4)),
+        ("last", True, (4,)),
+        (2, True, (2,)),
+        ("3, 1", True, (1, 3)),
+        ([1, 4], True, (1, 4)),
+    ],
+)
+def test_a_rollback_is_asked_for_in_words_or_numbers(value, back: bool, after: tuple[int, ...]) -> None:
+    made = asked({**TABLE, "rollback": value}).specs[0]
+    assert (made.rollback, made.rollback_after) == (back, after)
+
+
+def test_every_rollback_counts_the_replacements_of_its_own_strategy() -> None:
+    found = asked({**TABLE, "rollback": "all", "strategy": ["rolling", "group:3", "stop-the-world"]})
+    assert [spec.rollback_after for spec in found.specs] == [(1, 2, 3, 4), (1, 2), (1,)]
+
+
 def test_several_strategies_give_several_specs() -> None:
     found = asked({**TABLE, "strategy": ["rolling", "stop-the-world"]})
     assert [spec.strategy for spec in found.specs] == ["rolling", "stop-the-world"]
@@ -55,6 +78,9 @@ def test_a_release_that_nobody_declared_comes_from_the_index_with_numpy() -> Non
         ({**TABLE, "nodes": "three"}, "rehearsal.nodes must be a number"),
         ({**TABLE, "checkpoint": ["zip"]}, "must hold dcp and plain only"),
         ({**TABLE, "script": "/no/such/train.py"}, "rehearsal.script can't be read"),
+        ({**TABLE, "rollback": "half"}, "rehearsal.rollback must be true"),
+        ({**TABLE, "rollback": 9}, "rehearsal.rollback must name replacements from 1 to 4, got 9. (strategy rolling)"),
+        ({**TABLE, "rollback": 1.5}, "rehearsal.rollback must be true"),
         ({**TABLE, "runtime": "moon"}, "must be one of auto, docker, venv"),
     ],
 )

@@ -16,7 +16,7 @@ from harness.fields import Problems, Table, parse
 from harness.gate.plan import TIERS, GateSpec, gate_plan
 from harness.gate.shard import Shard, parse_shard, split
 from harness.judge import public
-from harness.model import CellResult, Expectation, Guard, Plan, SourceKind
+from harness.model import CellResult, Expectation, Guard, Plan, SourceKind, Version
 from harness.plan import narrow
 from harness.provision import provision_all
 from harness.record import Record
@@ -135,18 +135,8 @@ def provision_the_subjects(work: GateWork) -> None:
 def plan_the_gate(work: GateWork) -> None:
     """Candidate, releases and scenarios become cells; --dry-run ends here."""
     request, options, name = work.request, work.options, work.runtime.name
-    declared = work.declaration.versions
-    usable = {n: v for n, v in declared.items() if any(source.kind in USABLE[name] for source in v.sources)}
-    listed = {n: usable[n] for n in work.declaration.matrix[name].versions if n in usable}
-    chosen = releases_against(usable if request.against else listed, request.against, request.last)
-    problems = Problems(Path(work.declaration.path).name)
-    every = dict.fromkeys([*listed, *chosen])
-    work.versions = {
-        **{n: for_runtime(usable[n], name, problems) for n in every},
-        **{n: work.versions[n] for n in (CANDIDATE, BASE) if n in work.versions},
-    }
-    if problems.found:
-        raise ConfigError(*problems.found)
+    usable, chosen = _releases(work)
+    work.versions = {**usable, **{n: work.versions[n] for n in (CANDIDATE, BASE) if n in work.versions}}
     work.spec = GateSpec(
         against=chosen,
         tier=request.tier or "full",
@@ -155,9 +145,7 @@ def plan_the_gate(work: GateWork) -> None:
         guard=tuple(Guard(guard) for guard in options.guard) or (Guard.OFF,),
         timeout=options.timeout or work.declaration.matrix[name].timeout,
     )
-    # The baseline speaks of every release, tier and guard, so its patterns are held against the widest plan.
-    widest = replace(work.spec, against=tuple(every), tier="full", scenarios=("*",), guard=(Guard.OFF, Guard.ON))
-    work.whole = gate_plan(widest, work.versions, work.scenarios, name, options.seed)
+    work.whole = _widest(work, tuple(usable))
     plan = gate_plan(work.spec, work.versions, work.scenarios, name, options.seed)
     work.plan = _part(work, narrow(plan, options.only))
     cells = len(work.plan.cells)
@@ -169,6 +157,28 @@ def plan_the_gate(work: GateWork) -> None:
             f"{one.id}   predicted {','.join(one.predicted) or 'nothing'}\n" for one in work.plan.cells
         )
         work.exit_code = 0
+
+
+def _releases(work: GateWork) -> tuple[Mapping[str, Version], tuple[str, ...]]:
+    """The declared versions as this runtime gets them, and the names of those that the candidate is held against."""
+    request, name, declared = work.request, work.runtime.name, work.declaration.versions
+    problems = Problems(Path(work.declaration.path).name)
+    known = {n: v for n, v in declared.items() if any(source.kind in USABLE[name] for source in v.sources)}
+    usable = {n: for_runtime(version, name, problems) for n, version in known.items()}
+    for asked in request.against:
+        if asked in declared and asked not in usable:
+            for_runtime(declared[asked], name, problems)
+    if problems.found:
+        raise ConfigError(*problems.found)
+    listed = {n: usable[n] for n in work.declaration.matrix[name].versions if n in usable}
+    named = request.against or request.last is not None
+    return usable, releases_against(usable if named else listed, request.against, request.last)
+
+
+def _widest(work: GateWork, every: tuple[str, ...]) -> Plan:
+    """Every cell that a baseline may speak of: each declared release, tier and guard."""
+    spec = replace(work.spec, against=every, tier="full", scenarios=("*",), guard=(Guard.OFF, Guard.ON))
+    return gate_plan(spec, work.versions, work.scenarios, work.runtime.name, work.options.seed)
 
 
 def _part(work: GateWork, plan: Plan) -> Plan:

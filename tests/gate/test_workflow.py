@@ -154,6 +154,15 @@ def test_a_baseline_makes_a_failure_known_and_speaks_of_more_than_was_selected(d
     assert desk.gate(fails, options={"scenarios": ("meet",)}) == 1
 
 
+def test_a_baseline_speaks_of_every_declared_release_whether_the_matrix_lists_it_or_not(desk: Desk) -> None:
+    (desk.folder / "torchskew.toml").write_text(f'{DECLARED}versions = ["2.13.0"]\n')
+    entry = '[[expect]]\ncells = "meet/2.14.1,candidate/*"\nreason = "r"\n'
+    (desk.folder / "baseline.toml").write_text(entry)
+    assert desk.gate() == 0
+    (desk.folder / "baseline.toml").write_text(entry.replace("2.14.1", "2.12.1"))
+    assert desk.gate() == 1
+
+
 def test_an_update_of_the_baseline_keeps_the_gate_shut_until_reasons_are_written(desk: Desk) -> None:
     bad = only_with("candidate", "2.13.0")
     assert desk.gate(bad, update_baseline=True) == 1
@@ -191,6 +200,18 @@ def test_a_run_of_other_releases_is_compared_cell_by_cell_and_one_of_the_same_wi
     told = desk.results()["difference"]
     assert told.splitlines()[0].endswith(": 13 removed cells")
     assert "removed cell       work/2.13.0,2.13.0/guard-off/venv   PASS -> not there" in told
+
+
+def test_the_newest_releases_are_those_of_the_declaration_whether_the_matrix_lists_them_or_not(desk: Desk) -> None:
+    (desk.folder / "torchskew.toml").write_text(f'{DECLARED}versions = ["2.13.0"]\n')
+    desk.gate(last=1)
+    assert {name for cell in desk.results()["cells"] for name in cell["skew"]} == {"candidate", "2.14.1"}
+
+
+def test_a_release_that_this_runtime_cannot_have_is_refused_with_the_mend(desk: Desk) -> None:
+    (desk.folder / "torchskew.toml").write_text(DECLARED.replace("[matrix]", 'old = { debian = "bookworm" }\n[matrix]'))
+    with pytest.raises(ConfigError, match=r"versions\.old comes from debian, which the venv runtime can't use\. Add"):
+        desk.gate(against=("2.13.0", "old"))
 
 
 def test_a_part_of_the_plan_never_becomes_the_measure(desk: Desk) -> None:

@@ -219,7 +219,7 @@ class Trial:
             return RankFacts(**known, machine=fault)
         if rank.final.kind == "refused":
             return RankFacts(**known, machine=str(rank.final.fields.get("why")))
-        return _exited(known, rank)
+        return exited(known, rank.final.fields, phase=rank.phase, killed=rank.killed)
 
 
 def guarded(guard: Guard, rank: int) -> bool:
@@ -251,24 +251,27 @@ def _take(rank: _Rank, event: Event) -> None:
         raise AgentError(str(event.fields["why"]))
 
 
-def _exited(known: dict[str, Any], rank: _Rank) -> RankFacts:
-    """Facts from an `exited` event; a report with other types than the protocol's says so instead of breaking us."""
-    fields = rank.final.fields if rank.final else {}
+def exited(known: dict[str, Any], fields: Mapping[str, Any], *, phase: str, killed: bool) -> RankFacts:
+    """Facts from an `exited` event; a report with other types than the protocol's says so instead of breaking us.
+
+    known: what the engine knows of the rank. phase: the last that it told; killed: by us, at its deadline.
+    """
     report = fields.get("report") or {}
+    took = known.get("phases") or {}
     try:
         error = report.get("error")
         return RankFacts(
             **{key: value for key, value in known.items() if key != "phases"}
             | {key: report[key] for key in ("torch", "git_version", "python", "host") if report.get(key)},
-            phase=Phase(report.get("phase") or {"provision": "run", LEAVING: "teardown"}.get(rank.phase, rank.phase)),
+            phase=Phase(report.get("phase") or {"provision": "run", LEAVING: "teardown"}.get(phase, phase)),
             seconds=float(fields.get("seconds") or 0.0),
-            phases=known["phases"] | {str(name): float(took) for name, took in (report.get("phases") or {}).items()},
+            phases={**took, **{str(name): float(each) for name, each in (report.get("phases") or {}).items()}},
             error=ErrorFacts(type=str(error["type"]), text=str(error["text"])) if error else None,
             error_after=float(report["error_after"]) if report.get("error_after") is not None else None,
             unsupported=report.get("unsupported"),
             exit=fields.get("exit"),
-            signal=None if rank.killed else fields.get("signal"),
-            killed=rank.killed and not report.get("finished"),
+            signal=None if killed else fields.get("signal"),
+            killed=killed and not report.get("finished"),
             finished=bool(report.get("finished")),
             payload=report.get("payload") or {},
             log=str(fields.get("log") or ""),

@@ -22,6 +22,7 @@ from harness.provision import provision_all
 from harness.run import Engine, default_jobs, unknown
 from harness.runtimes import runtime as runtime_named
 from harness.runtimes.base import Progress, Runtime
+from harness.runtimes.choice import choose
 from harness.scenario import Scenario
 
 RELEASE = re.compile(r"\d+\.\d+\.\d+")
@@ -29,10 +30,7 @@ RELEASE = re.compile(r"\d+\.\d+\.\d+")
 
 def pick_runtime(asked: str) -> Runtime:
     """A runtime by name; auto is Docker when an engine answers, else local environments."""
-    if asked != "auto":
-        return runtime_named(asked)
-    docker = runtime_named("docker")
-    return runtime_named("venv") if docker.answers() else docker
+    return runtime_named(asked) if asked != "auto" else choose(asked)[0]
 
 
 class Lab:

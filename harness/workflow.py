@@ -15,7 +15,7 @@ from harness import scope
 from harness.agents import Agents
 from harness.cache import key
 from harness.declare import declare, for_runtime
-from harness.errors import ConfigError, InterruptedRunError, MachineError, ProvisionError, RecordError
+from harness.errors import ConfigError, InterruptedRunError, ProvisionError, RecordError
 from harness.fields import Problems
 from harness.gate.decide import decide
 from harness.model import (
@@ -35,8 +35,8 @@ from harness.progress import Watch
 from harness.provision import provision_all
 from harness.record import LATEST, Record
 from harness.run import Engine, blocked, default_jobs, unknown
-from harness.runtimes import runtime as runtime_named
 from harness.runtimes.base import Runtime
+from harness.runtimes.choice import choose
 from harness.scenario import Scenario, load_all
 
 
@@ -102,15 +102,8 @@ def read_declaration(work: Work) -> None:
 def choose_runtime(work: Work) -> None:
     """Docker when a daemon answers, else venv, unless somebody decided; say which and why."""
     asked = work.options.runtime or next(iter(work.declaration.matrix.values())).runtime
-    if asked == "auto":
-        problem = runtime_named("docker").answers()
-        name, why = ("venv", f"no Docker engine: {problem}") if problem else ("docker", "a Docker engine answers")
-    else:
-        name, why = asked, "asked for" if work.options.runtime else "declared"
-        if name == "docker" and (problem := runtime_named("docker").answers()):
-            raise MachineError(f"docker: no engine answers: {problem} Start it, or use --runtime venv.")
-    work.runtime, work.why = runtime_named(name), why
-    work.watch.say(f"{work.options.name} · {work.runtime.describe()} ({why}) · seed {work.options.seed}")
+    work.runtime, work.why = choose(asked, "asked for" if work.options.runtime else "declared")
+    work.watch.say(f"{work.options.name} · {work.runtime.describe()} ({work.why}) · seed {work.options.seed}")
 
 
 def sweep(work: Work) -> None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.agents import Agent, Event
+from harness.attempt import exited
 from harness.errors import AgentError
-from harness.model import Cell, ErrorFacts, Outcome, Phase, RankFacts
+from harness.model import Cell, Outcome, RankFacts
 from harness.ports import Ports
 from harness.scenario import Scenario
 
@@ -192,33 +193,7 @@ def facts_of(one: Member) -> RankFacts:
     if one.final is None or one.final.kind != "exited":
         fields = one.final.fields if one.final else {}
         return RankFacts(**known, machine=str(fields.get("why", "it never ended")))
-    fields = one.final.fields
-    report = fields.get("report") or {}
-    error = report.get("error")
-    after = report.get("error_after")
-    return RankFacts(
-        **known,
-        torch=report.get("torch") or _ready(one, "torch"),
-        git_version=report.get("git_version"),
-        python=report.get("python"),
-        host=report.get("host") or _ready(one, "host"),
-        phase=Phase(report["phase"]) if report.get("phase") in set(Phase) else Phase.RUN,
-        seconds=float(fields.get("seconds") or 0.0),
-        error=ErrorFacts(type=str(error["type"]), text=str(error["text"])) if error else None,
-        error_after=float(after) if after is not None else None,
-        unsupported=report.get("unsupported"),
-        exit=fields.get("exit"),
-        signal=None if one.killed else fields.get("signal"),
-        killed=one.killed and not report.get("finished"),
-        finished=bool(report.get("finished")),
-        payload=report.get("payload") or {},
-        log=str(fields.get("log") or ""),
-        stacks=str(fields.get("stacks") or ""),
-    )
-
-
-def _ready(one: Member, name: str) -> str | None:
-    if one.agent.dead is not None:
-        return None
-    value = getattr(one.agent.wait_ready(), name)
-    return str(value)
+    if one.agent.dead is None:
+        ready = one.agent.wait_ready()
+        known |= {"torch": ready.torch, "host": ready.host}
+    return exited(known, one.final.fields, phase=one.phase, killed=one.killed)

@@ -45,7 +45,13 @@ def make_rehearsal(spec: Spec, unsupported: Mapping[str, str] | None = None) -> 
         mend = "Use fewer nodes, group:N, or fewer rollbacks."
         raise ConfigError(f"the plan has {len(steps)} steps, {MOST_STEPS} are allowed. {mend}")
     made = Rehearsal(spec=spec, steps=steps, unsupported=lacking, notes=(*draft.notes, *_unreadable(spec)))
-    return replace(made, digest=hashlib.sha256(repr(made).encode()).hexdigest()[:16])
+    return digested(made)
+
+
+def digested(plan: Rehearsal) -> Rehearsal:
+    """The plan with the digest of everything else in it."""
+    bare = replace(plan, digest="")
+    return replace(bare, digest=hashlib.sha256(repr(bare).encode()).hexdigest()[:16])
 
 
 def check(spec: Spec) -> None:

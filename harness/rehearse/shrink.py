@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from harness.model import Verdict
 from harness.rehearse.model import Do, Expect, Finding, Rehearsal, Step
+from harness.rehearse.plan import digested
+from harness.rehearse.runnable import flaw
 
 # Each run takes as long as a rehearsal; most failures are down to their core by then.
 RUNS = 8
@@ -45,11 +46,10 @@ def without(plan: Rehearsal, left_out: Sequence[Unit]) -> Rehearsal | None:
     """The plan without these units, numbered anew; None where what is left can't be carried out."""
     gone = {number for unit in left_out for number in unit}
     kept = [step for step in plan.steps if step.number not in gone]
-    if not runnable(kept, plan.spec.old.name):
+    if flaw(kept, plan.spec):
         return None
     steps = tuple(replace(step, number=number) for number, step in enumerate(_held(kept), 1))
-    made = replace(plan, steps=steps, digest="")
-    return replace(made, digest=hashlib.sha256(repr(made).encode()).hexdigest()[:16])
+    return digested(replace(plan, steps=steps))
 
 
 def _held(steps: Sequence[Step]) -> list[Step]:
@@ -63,29 +63,6 @@ def _held(steps: Sequence[Step]) -> list[Step]:
         else:
             held.append(step)
     return held
-
-
-def runnable(steps: Sequence[Step], old: str) -> bool:
-    """Whether each step finds what it needs: a job that runs, or none; nodes on the versions that it names."""
-    if not steps:
-        return False
-    versions = [old] * len(steps[0].versions)
-    running, done = False, 0
-    for step in steps:
-        if step.do is Do.CHANGE:
-            for node in step.nodes:
-                versions[node] = step.versions[node]
-        if step.do is not Do.PROBE and list(step.versions) != versions:
-            return False
-        needs = step.do in (Do.TRAIN, Do.FAULT, Do.DRAIN, Do.FINISH)
-        if needs is not running and step.do is not Do.FINALISE:
-            return False
-        if step.until is not None and step.until < done:
-            return False
-        done = step.until or done
-        running = step.expect is not Expect.REFUSE if step.do is Do.START else running and step.do is not Do.DRAIN
-        running = running and step.do is not Do.FINISH
-    return True
 
 
 def shrink(plan: Rehearsal, fails: Callable[[Rehearsal], bool], runs: int = RUNS) -> Shrunk:

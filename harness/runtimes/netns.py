@@ -13,6 +13,8 @@ from harness.runtimes.base import Channel
 
 _SECONDS = 10.0
 _TOOLS = ("nsenter", "unshare")
+# The exit code by which a tool says that it does not understand us, before it asks the kernel.
+_GRAMMAR = {"tc": 1, "iptables": 2}
 
 
 def why_not(command: Sequence[str]) -> str | None:
@@ -23,7 +25,10 @@ def why_not(command: Sequence[str]) -> str | None:
     if missing:
         return f"this machine lacks {', '.join(missing)}"
     code, said = _run(["unshare", "--net", *command])
-    return None if code == 0 else f"this machine's kernel refuses `{' '.join(command)}`: {_first(said)}"
+    if code == 0:
+        return None
+    who = f"{command[0]} does not know" if code == _GRAMMAR.get(command[0]) else "kernel refuses"
+    return f"this machine's {who} `{' '.join(command)}`: {_first(said)}"
 
 
 def enter(channel: Channel, command: Sequence[str]) -> str:

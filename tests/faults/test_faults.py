@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Sequence
 
 import pytest
 
-from harness.faults import FAULTS, unsupported
+from harness.faults import FAULTS, delay, slow, unsupported
+from harness.faults.base import INTERFACE
 from harness.runtimes import netns
 
 
@@ -131,3 +135,77 @@ def test_a_kernel_that_refuses_is_quoted(monkeypatch: pytest.MonkeyPatch) -> Non
     why = unsupported("docker")["delay"]
     assert "Specified qdisc kind is unknown" in why
     assert "sch_netem" in why
+
+
+# What tc 6.1 said on a kernel 6.18 without sch_netem, with exit code 2; its own mistakes of grammar have exit code 1.
+REFUSAL = (2, "Error: Specified qdisc kind is unknown.\n")
+KERNEL_SAID = 2
+
+
+def test_a_delay_that_the_kernel_refuses_is_left_out_with_the_command_and_the_kernels_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    monkeypatch.setattr(netns.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(netns.shutil, "which", lambda tool: f"/bin/{tool}")
+    monkeypatch.setattr(netns, "_run", lambda command: asked.append(list(command)) or REFUSAL)
+    why = FAULTS["delay"].available("docker")
+    assert why == (
+        "this machine's kernel refuses `tc qdisc add dev lo root netem delay 200ms`: "
+        "Error: Specified qdisc kind is unknown. (sch_netem)"
+    )
+    assert asked == [["unshare", "--net", *["tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "200ms"]]]
+
+
+@pytest.mark.parametrize(("tool", "code"), [("tc", 1), ("iptables", 2)])
+def test_a_tool_that_does_not_understand_is_not_mistaken_for_a_kernel_that_refuses(
+    monkeypatch: pytest.MonkeyPatch, tool: str, code: int
+) -> None:
+    monkeypatch.setattr(netns.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(netns.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(netns, "_run", lambda _: (code, 'What is "x"?\n'))
+    assert netns.why_not([tool, "x"]) == f"this machine's {tool} does not know `{tool} x`: What is \"x\"?"
+
+
+def test_a_kernel_with_netem_offers_the_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netns.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(netns.shutil, "which", lambda tool: f"/bin/{tool}")
+    monkeypatch.setattr(netns, "_run", lambda _: (0, ""))
+    assert FAULTS["delay"].available("docker") is None
+
+
+def test_the_delay_is_put_on_what_the_node_sends_and_taken_from_there() -> None:
+    node = Node()
+    FAULTS["delay"].inject(node)
+    FAULTS["delay"].heal(node)
+    assert node.done == [
+        f"tc qdisc add dev {INTERFACE} root netem delay 200ms",
+        f"tc qdisc del dev {INTERFACE} root",
+    ]
+
+
+def _said(shape: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """What the real tc makes of a shape, in a network that nobody else sees."""
+    command = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", *shape]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+
+
+needs_tc = pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, ("tc", "unshare"))), reason="needs root, tc and unshare"
+)
+
+
+@needs_tc
+@pytest.mark.parametrize("shape", [delay.SHAPE, slow.SHAPE], ids=["delay", "slow"])
+def test_the_real_tc_understands_the_shape_and_only_a_kernel_may_refuse_it(shape: Sequence[str]) -> None:
+    done = _said(shape)
+    assert done.returncode in (0, KERNEL_SAID), done.stderr
+    assert done.returncode == 0 or done.stderr.startswith("Error: Specified qdisc kind is unknown"), done.stderr
+
+
+@needs_tc
+@pytest.mark.parametrize(("right", "wrong"), [("200ms", "200parsecs"), ("delay", "dely")])
+def test_the_real_tc_tells_a_mistake_in_the_shape_from_a_kernel_that_lacks_it(right: str, wrong: str) -> None:
+    done = _said([wrong if word == right else word for word in delay.SHAPE])
+    assert done.returncode == 1
+    assert wrong in done.stderr or "latency" in done.stderr

@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from harness.errors import ConfigError
 from harness.rehearse.model import Do, Expect, Release
 from harness.rehearse.plan import FAULTS, LONGEST, MOST_STEPS, PROGRESS, SHORTEST, make_rehearsal
-from harness.rehearse.shrink import runnable
+from harness.rehearse.runnable import flaw
 from harness.rehearse.strategy import replacements
 from harness.rehearse.text import dump, load, tree
 from tests.conftest import ROOT
@@ -69,7 +69,7 @@ def test_every_plan_holds_the_rules(wanted) -> None:
     plan = make_rehearsal(wanted)
     assert len(plan.steps) <= MOST_STEPS
     assert [step.number for step in plan.steps] == list(range(1, len(plan.steps) + 1))
-    assert runnable(plan.steps, OLD.name)
+    assert flaw(plan.steps, plan.spec) is None
     assert {step.fault for step in plan.steps if step.fault} == set(wanted.faults)
     assert plan.steps[-1].do is Do.FINISH
     assert plan.steps[-1].until == wanted.steps

@@ -7,8 +7,9 @@ from hypothesis import strategies as some
 
 from harness.rehearse.model import Do
 from harness.rehearse.plan import make_rehearsal
-from harness.rehearse.shrink import runnable, shrink, units, without
-from tests.rehearse.made import OLD, spec
+from harness.rehearse.runnable import flaw
+from harness.rehearse.shrink import shrink, units, without
+from tests.rehearse.made import spec
 
 PLAN = make_rehearsal(spec(rollback=True, faults=("kill", "pause", "partition"), steps=80))
 
@@ -18,7 +19,7 @@ def test_a_fault_that_fails_a_plan_stays_and_the_rest_goes() -> None:
     assert not found.bounded
     assert [step.fault for step in found.plan.steps if step.fault] == ["pause"]
     assert len(found.plan.steps) < len(PLAN.steps) / 3
-    assert runnable(found.plan.steps, OLD.name)
+    assert flaw(found.plan.steps, PLAN.spec) is None
 
 
 def test_two_parts_that_only_fail_together_both_stay() -> None:
@@ -36,7 +37,7 @@ def test_a_rollback_that_fails_a_plan_stays_with_what_it_needs() -> None:
 
     found = shrink(PLAN, fails, runs=80)
     assert fails(found.plan)
-    assert runnable(found.plan.steps, OLD.name)
+    assert flaw(found.plan.steps, PLAN.spec) is None
     assert len(found.plan.steps) < len(PLAN.steps)
 
 
@@ -54,12 +55,5 @@ def test_what_is_left_out_never_leaves_a_plan_that_can_not_run(data) -> None:
     chosen = data.draw(some.lists(some.sampled_from(units(PLAN)), unique=True))
     made = without(PLAN, chosen)
     if made is not None:
-        assert runnable(made.steps, OLD.name)
+        assert flaw(made.steps, PLAN.spec) is None
         assert [step.number for step in made.steps] == list(range(1, len(made.steps) + 1))
-
-
-def test_a_plan_of_another_order_is_not_runnable() -> None:
-    assert runnable(PLAN.steps, OLD.name)
-    assert not runnable(PLAN.steps[1:], OLD.name)
-    assert not runnable(tuple(reversed(PLAN.steps)), OLD.name)
-    assert not runnable((), OLD.name)

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from packaging.version import Version as Release
-
+from harness.guard import parse
 from harness.model import Cell, CellResult, Checked, Decision, Expectation, Plan, Status, Verdict
 
 SHUT = frozenset(
@@ -125,13 +124,13 @@ def _in_that_way(result: CellResult, entry: Expectation) -> bool:
 
 
 def expired(entry: Expectation, today: dt.date, result: CellResult) -> bool:
-    """An entry ends on its date, or as soon as a rank of the cell runs the release that it names."""
+    """An entry ends after its date, or as soon as a rank of the cell runs the release it names, a nightly included."""
     if entry.until is None:
         return False
     if "-" in entry.until:
         return today > dt.date.fromisoformat(entry.until)
-    ran = [Release(facts.torch.split("+")[0]) for facts in result.ranks if facts.torch]
-    return any(release >= Release(entry.until) for release in ran)
+    ended = parse(entry.until) or ()
+    return any((parse(facts.torch or "") or ()) >= ended for facts in result.ranks)
 
 
 def _sums(plan: Plan, results: Sequence[CellResult]) -> list[str]:

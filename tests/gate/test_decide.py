@@ -70,6 +70,32 @@ def test_an_expired_entry_is_red_although_the_cell_fails_as_declared(until: str)
     assert decided(what, replace(KNOWN, until=until)).checked[0].status is Status.EXPIRED
 
 
+@pytest.mark.parametrize(
+    ("torch", "ended"),
+    [
+        ("2.17.0rc1", True),
+        ("2.17.0.dev20261201+cpu", True),
+        ("2.17.0a0+git12ab", True),
+        ("2.17.1-site.4", True),
+        ("2.16.2", False),
+        ("site", False),
+        (None, False),
+    ],
+)
+def test_a_nightly_of_the_release_ends_an_entry_and_an_odd_version_breaks_nothing(
+    torch: str | None, ended: bool
+) -> None:
+    what = result(Verdict.FAIL, Outcome.TIMEOUT, Outcome.OPAQUE)
+    (attempt,) = what.attempts
+    ranks = tuple(replace(facts, torch=torch) for facts in attempt.ranks)
+    status = (
+        decided(replace(what, attempts=(replace(attempt, ranks=ranks),)), replace(KNOWN, until="2.17"))
+        .checked[0]
+        .status
+    )
+    assert status is (Status.EXPIRED if ended else Status.KNOWN_FAILURE)
+
+
 @pytest.mark.parametrize("until", ["2026-11-21", "2.18"])
 def test_an_entry_holds_until_its_day_or_release_has_come(until: str) -> None:
     what = result(Verdict.FAIL, Outcome.TIMEOUT, Outcome.OPAQUE)

@@ -78,7 +78,7 @@ class Desk:
         self.said = io.StringIO()
 
     def runtime(self, script: Any = right, **more: Any) -> None:
-        self.monkeypatch.setattr(workflow, "runtime_named", lambda name: FakeRuntime(script, **more))
+        self.monkeypatch.setattr(workflow, "choose", lambda *asked: (FakeRuntime(script, **more), "asked for"))
 
     def options(self, **more: Any) -> Options:
         given = {"declaration": self.folder / "torchskew.toml", "out": self.folder / "out", "runtime": "venv"}

@@ -35,11 +35,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def faked(monkeypatch: pytest.MonkeyPatch, runtime: FakeRuntime) -> FakeRuntime:
-    def named(name: str) -> Runtime:
-        del name
-        return runtime
+    def chosen(*asked: str) -> tuple[Runtime, str]:
+        return runtime, asked[-1]
 
-    monkeypatch.setattr(workflow, "runtime_named", named)
+    monkeypatch.setattr(workflow, "choose", chosen)
     return runtime
 
 
@@ -91,10 +90,10 @@ def test_a_bug_of_ours_is_exit_three_with_how_to_report_it(
 ) -> None:
     del project
 
-    def broken(name: str) -> Runtime:
-        raise ZeroDivisionError(name)
+    def broken(*asked: str) -> Runtime:
+        raise ZeroDivisionError(asked)
 
-    monkeypatch.setattr(workflow, "runtime_named", broken)
+    monkeypatch.setattr(workflow, "choose", broken)
     assert main(["matrix"]) == 3
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said

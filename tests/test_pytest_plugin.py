@@ -285,3 +285,30 @@ def test_the_example_of_the_documentation_runs_as_it_stands(desk: Desk, torch_en
     desk.write("test_example.py", example)
     result = desk.run("test_example.py")
     result.assert_outcomes(passed=example.count("def test_"))
+
+
+@pytest.mark.docker
+def test_a_mixed_group_of_a_test_runs_in_containers(desk: Desk) -> None:
+    (desk.pytester.path / "conftest.py").unlink()
+    desk.write("torchskew.toml", '[versions]\nold = { debian = "bullseye" }\nnew = { debian = "forky" }\n')
+    desk.write("train.py", "import torch.distributed as dist\ndist.init_process_group('gloo')\ndist.barrier()\n")
+    result = own_test(
+        desk,
+        """
+def meet(job):
+    job.rendezvous()
+    return {"torch": job.rank}
+
+def test_refused(torchskew_group):
+    group = torchskew_group(["old", "new"], meet, guard=True)
+    assert group.refused()
+    assert [group.rank(number).torch.split("+")[0][:4] for number in (0, 1)] == ["1.7.", "2.14"]
+    assert group.result.cell.id.endswith("/docker")
+
+def test_right(torchskew_group):
+    assert torchskew_group(["new", "new"], script="train.py").right()
+""",
+        "--torchskew-runtime",
+        "docker",
+    )
+    result.assert_outcomes(passed=2)

@@ -12,7 +12,7 @@ from harness import diff
 from harness.candidate import BASE, CANDIDATE
 from harness.diff import Change, Changed
 from harness.gate.decide import SHUT, WORDS, decide
-from harness.gate.plan import bases, controls, is_control
+from harness.gate.plan import able, bases, controls, is_control
 from harness.model import Cell, CellResult, Checked, Decision, Expectation, Plan, Status, Verdict
 
 
@@ -20,12 +20,12 @@ def fair(decision: Decision, subject: str) -> Decision:
     """The decision with only what the candidate may be blamed for; subject: its name for the last line.
 
     A red control makes the cells that lean on it UNKNOWN; a failure that the base shows as well is no regression;
-    what the base does on its own never gates.
+    what the base does on its own never gates; what the candidate lacks and every release beside it has is gone.
     """
     held = {item.result.cell.id: item for item in decision.checked}
     red = _red_controls(held)
     cells = tuple(item.result.cell for item in decision.checked)
-    leans, twins = controls(cells), bases(cells)
+    leans, twins, measures = controls(cells), bases(cells), able(cells)
     checked = []
     for cell in cells:
         item = held[cell.id]
@@ -37,7 +37,8 @@ def fair(decision: Decision, subject: str) -> Decision:
         elif cell.id in twins:
             checked.append(_against_base(item, held[twins[cell.id]]))
         else:
-            checked.append(_of_base(item) if BASE in cell.skew else item)
+            others = [held[control] for control in measures.get(cell.id, ())]
+            checked.append(_of_base(item) if BASE in cell.skew else _able(item, others))
     return _decision(replace(decision, checked=tuple(checked)), subject)
 
 
@@ -121,6 +122,16 @@ def _against_base(item: Checked, base: Checked) -> Checked:
     return item
 
 
+def _able(item: Checked, releases: Sequence[Checked]) -> Checked:
+    """A promise that all these releases keep and the candidate says it can't: gone, unless the baseline says so."""
+    lacks = item.result.verdict is Verdict.UNSUPPORTED and item.status is Status.EXPECTED and item.expectation is None
+    if not (lacks and releases and all(one.result.verdict is Verdict.PASS for one in releases)):
+        return item
+    names = ", ".join(dict.fromkeys(one.result.cell.skew[0] for one in releases))
+    reason = f"newly unsupported, it passes with {names}: {item.result.reason}"
+    return replace(item, status=Status.REGRESSION, result=replace(item.result, reason=reason))
+
+
 def _of_base(item: Checked) -> Checked:
     """What the base does is the measure; only where it could not be taken is the gate shut."""
     return item if item.status in (Status.UNKNOWN, Status.MISSING) else replace(item, status=Status.NOT_JUDGED)
@@ -135,9 +146,7 @@ def _decision(decision: Decision, subject: str) -> Decision:
     if not decision.checked:
         return decision
     if not words:
-        known = sum(item.status is Status.KNOWN_FAILURE for item in decision.checked)
-        rest = f", {known} of them known failures" if known else ""
-        done = f"all {len(decision.checked)} cells are as expected{rest}"
+        done = f"all {len(decision.checked)} cells are as expected{_besides(decision)}"
         return replace(decision, exit_code=0, sentence=f"gate open: {subject}: {done}")
     nothing = f"no environment for {CANDIDATE}: "
     lost = next((item.result.reason for item in shut if item.result.reason.startswith(nothing)), None)
@@ -148,6 +157,20 @@ def _decision(decision: Decision, subject: str) -> Decision:
     what = _where(shut)
     sentence = f"gate shut: {subject}: {', '.join(words)}{f' ({what})' if what else ''}"
     return replace(decision, exit_code=1, sentence=sentence)
+
+
+def _besides(decision: Decision) -> str:
+    """What an open gate did not see pass, so that its last line promises no more than was seen."""
+    known = sum(item.status is Status.KNOWN_FAILURE for item in decision.checked)
+    flaky = sum(item.status is Status.KNOWN_FLAKY for item in decision.checked)
+    blocked = sum(item.result.verdict is Verdict.BLOCKED for item in decision.checked)
+    parts = [
+        f"{known} known {'failure' if known == 1 else 'failures'}" if known else "",
+        f"{flaky} known {'flake' if flaky == 1 else 'flakes'}" if flaky else "",
+        f"{blocked} blocked" if blocked else "",
+    ]
+    told = ", ".join(part for part in parts if part)
+    return f", with {told}" if told else ""
 
 
 def _first(text: str, prefix: str) -> str:

@@ -98,6 +98,23 @@ def controls(cells: tuple[Cell, ...]) -> Mapping[str, tuple[str, ...]]:
     return found
 
 
+def able(cells: tuple[Cell, ...]) -> Mapping[str, tuple[str, ...]]:
+    """For each cell of the candidate, the controls that tell what it should be able to do.
+
+    Those of the releases beside it; where it has none beside it, those of every release.
+    """
+    beside = controls(cells)
+    every: dict[tuple[object, ...], tuple[str, ...]] = {}
+    for cell in filter(is_control, cells):
+        place = (*_conditions(cell), cell.world_size)
+        every[place] = (*every.get(place, ()), cell.id)
+    return {
+        cell.id: beside[cell.id] or every.get((*_conditions(cell), cell.world_size), ())
+        for cell in cells
+        if CANDIDATE in cell.skew
+    }
+
+
 def bases(cells: tuple[Cell, ...]) -> Mapping[str, str]:
     """For each cell of the candidate, the id of the base's cell that is the same but for the subject."""
     known = {(*_conditions(cell), cell.skew): cell.id for cell in cells}

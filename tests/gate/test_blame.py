@@ -83,7 +83,7 @@ def test_a_failure_that_the_base_shows_as_well_is_no_regression() -> None:
     decision = decided(passed("r", "r"), failed("candidate", "r"), failed("base", "r"))
     assert status(decision, "candidate", "r") is Status.KNOWN_FAILURE
     assert status(decision, "base", "r") is Status.NOT_JUDGED
-    assert decision.sentence.endswith("all 3 cells are as expected, 1 of them known failures")
+    assert decision.sentence.endswith("all 3 cells are as expected, with 1 known failure")
 
 
 def test_another_failure_than_the_bases_is_a_regression() -> None:
@@ -96,6 +96,39 @@ def test_a_feature_that_only_the_base_has_is_a_regression() -> None:
     decision = decided(passed("r", "r"), lacks, passed("base", "r"))
     assert status(decision, "candidate", "r") is Status.REGRESSION
     assert decision.checked[1].result.reason == "newly unsupported, the base passes: no gloo"
+
+
+def lacks(*skew: str) -> CellResult:
+    return CellResult(cell=cell(*skew), verdict=Verdict.UNSUPPORTED, outcomes=(), reason="no gloo")
+
+
+def test_a_feature_that_the_candidate_lacks_and_every_release_beside_it_has_is_a_regression() -> None:
+    decision = decided(passed("r", "r"), lacks("candidate", "r"), lacks("candidate", "candidate"))
+    assert status(decision, "candidate", "r") is status(decision, "candidate", "candidate") is Status.REGRESSION
+    assert decision.checked[1].result.reason == "newly unsupported, it passes with r: no gloo"
+
+
+def test_a_feature_that_a_release_lacks_as_well_is_no_regression() -> None:
+    decision = decided(
+        lacks("r", "r"), passed("s", "s"), lacks("candidate", "r"), lacks("candidate", "candidate"), lacks("base", "s")
+    )
+    assert decision.exit_code == 0
+
+
+def test_a_feature_that_is_gone_on_purpose_stands_in_the_baseline() -> None:
+    known = Expectation(cells="meet/candidate,r/*", verdict=Verdict.UNSUPPORTED, reason="removed in 2.15")
+    assert decided(passed("r", "r"), lacks("candidate", "r"), expectations=(known,)).exit_code == 0
+
+
+def test_an_open_gate_says_what_it_did_not_see_pass() -> None:
+    known = Expectation(cells="meet/candidate,r/*", verdict=Verdict.FAIL, reason="r")
+    meet = failed("candidate", "r")
+    behind = CellResult(
+        cell=cell("candidate", "r", scenario="reduce", needs=(meet.cell.id,)),
+        verdict=Verdict.BLOCKED, outcomes=(), reason="", blocked_by=meet.cell.id,
+    )  # fmt: skip
+    decision = decided(passed("r", "r"), meet, behind, expectations=(known,))
+    assert decision.sentence.endswith("all 3 cells are as expected, with 1 known failure, 1 blocked")
 
 
 def test_a_base_that_could_not_be_made_shuts_the_gate() -> None:

@@ -128,7 +128,8 @@ def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = arguments.command(commands, "report", "show a recorded run again, and write its reports anew")
-    parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help="a run id, or latest (the default)")
+    text = "a run id, a rehearsal's folder, or latest: the newest recorded run (the default)"
+    parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help=text)
     parser.add_argument("--list", action="store_true", help="list the recorded runs instead")
     arguments.add_out(parser)
     parser.set_defaults(command=run_report)

@@ -11,15 +11,21 @@ from harness.doctor import examine, exit_code, text
 from harness.gate.decide import decide
 from harness.gate.runs import asked_of, decided_again
 from harness.record import Record
+from harness.rehearse import keep, tell
 from harness.runtimes import RUNTIMES, runtime
 from harness.runtimes.venv import VenvRuntime
 from harness.workflow import Options, show
 
 
 def report(out: Path, run_id: str, *, colour: bool) -> int:
-    """`torchskew report`: everything again from the record, judged against the run's own expectations."""
+    """`torchskew report`: everything again from the record, judged against the run's own expectations.
+
+    A rehearsal is named by its folder, and judged again from the facts in there.
+    """
     from harness.report.view import rerun_base
 
+    if run_id.startswith(keep.PREFIX) or any(keep.folders(out, run_id)):
+        return tell.again(out, run_id)
     with Record.open(out / "record.sqlite", create=False) as record:
         run_ = record.load(run_id)
         today = dt.date.fromisoformat(run_.info.started[:10])
@@ -33,7 +39,11 @@ def report(out: Path, run_id: str, *, colour: bool) -> int:
 
 
 def list_runs(out: Path) -> int:
-    """`torchskew report --list`."""
+    """`torchskew report --list`: recorded runs, and rehearsals by their folders."""
+    rehearsals = tell.listed(out)
+    sys.stdout.writelines(f"{line}\n" for line in rehearsals)
+    if rehearsals and not (out / "record.sqlite").exists():
+        return 0
     with Record.open(out / "record.sqlite", create=False) as record:
         for info in record.runs():
             sys.stdout.write(f"{info.run_id}  {info.started}  {info.finished or 'unfinished'}  {info.command}\n")

@@ -13,7 +13,7 @@ from harness.errors import HarnessError, MachineError
 from harness.model import Environment
 from harness.rank.protocol import boot_line
 from harness.rehearse.group import Seat
-from harness.runtimes.base import Runtime
+from harness.runtimes.base import Channel, Runtime
 from harness.scenario import Scenario, load
 
 INSIDE = Path(__file__).resolve().parent / "inside"
@@ -68,6 +68,8 @@ class Cluster:
         self._closers = ThreadPoolExecutor(WORKERS, "leaving nodes")
         self._lock = threading.Lock()
         self._count = 0
+        self._channels: list[Channel] = []
+        self._over = False
         self._wanted: set[tuple[int, str]] = set()
 
     def prefetch(self, soon: Iterable[tuple[int, str]], later: Iterable[tuple[int, str]] = ()) -> None:
@@ -128,6 +130,19 @@ class Cluster:
         if problems:
             raise MachineError("\n".join(problems))
 
+    def abandon(self) -> None:
+        """End every node now and side by side, those that still start as well; nobody waits for a start.
+
+        What stays is the runtime's to say: it closes the same containers and processes once more.
+        """
+        with self._lock:
+            self._over, channels = True, list(self._channels)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with ThreadPoolExecutor(max(1, len(channels)), "abandoned nodes") as pool:
+            list(pool.map(_closed, channels))
+        self._pool.shutdown()  # a start under way finds its node gone
+        self._closers.shutdown()
+
     def _begin(self, node: int, version: str) -> Future[Agent]:
         with self._lock:
             if (node, version) not in self._agents:
@@ -137,6 +152,12 @@ class Cluster:
 
     def _start(self, node: int, version: str, count: int) -> Agent:
         channel = self.runtime.start(self.environments[version], count)
+        with self._lock:
+            self._channels.append(channel)
+            over = self._over
+        if over:
+            channel.close()
+            raise MachineError(f"node {node}: the rehearsal is over")
         agent = Agent(channel, f"node {node} ({version})", boot())
         agent.wait_ready()
         return agent
@@ -148,3 +169,12 @@ class Cluster:
         """An agent that never started has nothing to close: its own error was told where it was needed."""
         if not future.cancelled() and future.exception() is None:
             future.result().close()
+
+
+def _closed(channel: Channel) -> bool:
+    """Whether it could be closed."""
+    try:
+        channel.close()
+    except HarnessError:
+        return False
+    return True

@@ -32,10 +32,10 @@ class Conductor:
         self.results: list[StepResult] = []
         self.controls: list[Control] = []
         self.reports: dict[str, str] = {}
+        self.began = time.monotonic()
 
     def run(self) -> Observed:
         """A control, the plan's steps, the controls that restart where the job did; everything that was seen."""
-        began = time.monotonic()
         spec = self.plan.spec
         first = [(node, spec.old.name) for node in range(spec.nodes)]
         self.cluster.prefetch([*first, *self._ahead(0)])
@@ -50,13 +50,17 @@ class Conductor:
             self._control("new restarted", spec.new.name, points)
         finally:
             self.training.close()
+        return self.seen()
+
+    def seen(self) -> Observed:
+        """Everything that was seen until now."""
         return Observed(
             plan=self.plan,
             results=tuple(self.results),
             generations=tuple(self.training.generations),
             controls=tuple(self.controls),
             reports=dict(self.reports),
-            seconds=time.monotonic() - began,
+            seconds=time.monotonic() - self.began,
             memory=dict(self.training.memory),
         )
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from harness.model import Verdict
 from harness.rehearse import timeline
+from harness.rehearse.judge import PAUSE
 from harness.rehearse.model import Finding, Observed, State
+from harness.rehearse.stages import stages
 from harness.rehearse.text import sentence, tree
 
 HERE = Path(__file__).resolve().parent
@@ -21,7 +23,7 @@ def text(seen: Observed, finding: Finding, command: str) -> str:
     parts = []
     if finding.verdict is not Verdict.PASS:
         parts += [tree(seen.plan, _marks(seen, finding)), _failure(seen, finding, command)]
-    parts += [invariants(finding), costs(seen, finding), answer(seen, finding)]
+    parts += [invariants(finding), staged(seen), costs(seen, finding), answer(seen, finding)]
     return "\n".join(part.rstrip("\n") for part in parts if part) + "\n"
 
 
@@ -66,9 +68,19 @@ def invariants(finding: Finding) -> str:
     return "\n".join(lines) + "\n"
 
 
+def staged(seen: Observed) -> str:
+    """A line a stage: which group there was, what it came to, and what that cost."""
+    head = ("stage", "nodes", "steps", "redone", "without progress", "came to")
+    rows = [
+        (one.name, one.group, str(one.steps), str(one.redone), f"{one.idle:.1f} s", one.came_to)
+        for one in stages(seen, PAUSE)
+    ]
+    return "\n".join(table(head, rows)) + "\n"
+
+
 def costs(seen: Observed, finding: Finding) -> str:
     """Time and memory."""
-    memory = ", ".join(f"{name} {size / 1024:.0f} MB a rank" for name, size in seen.memory.items())
+    memory = ", ".join(f"{name} {size / 1024:.0f} MB a node" for name, size in seen.memory.items())
     return (
         f"{len(seen.plan.steps)} steps in {seen.seconds:.0f} s · {len(seen.generations)} starts of the job · "
         f"{finding.redone} training steps redone · {finding.idle:.0f} s without progress · {memory or 'memory unknown'}"
@@ -82,12 +94,13 @@ def answer(seen: Observed, finding: Finding) -> str:
 
 
 def compared(results: Sequence[tuple[Observed, Finding]]) -> str:
-    """Several strategies side by side."""
+    """Several strategies side by side, and the answer for each."""
     rows = [
         (seen.plan.spec.strategy, finding.answer, str(finding.redone), f"{finding.idle:.0f} s", f"{seen.seconds:.0f} s")
         for seen, finding in results
     ]
-    return "\n".join(table(("strategy", "answer", "redone", "without progress", "took"), rows)) + "\n"
+    lines = table(("strategy", "answer", "redone", "without progress", "took"), rows)
+    return "\n".join([*lines, *(answer(seen, finding) for seen, finding in results)]) + "\n"
 
 
 @cache
@@ -123,6 +136,7 @@ def page(seen: Observed, finding: Finding, command: str) -> str:
         answer=answer(seen, finding),
         costs=costs(seen, finding),
         command=command,
+        stages=stages(seen, PAUSE),
         lanes=Markup(timeline.lanes(seen)),  # noqa: S704 - made of escaped parts
         curve=Markup(timeline.curve(seen)),  # noqa: S704 - the same
         legend=[(spec.old.name, timeline.OLD), (spec.new.name, timeline.NEW)],

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-import secrets
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import faults, scope
 from harness.declare import declare
-from harness.errors import ConfigError, HarnessError, MachineError, ProvisionError
+from harness.errors import ConfigError, HarnessError, InterruptedRunError, ProvisionError
 from harness.fields import Problems, Table, parse
 from harness.model import Environment, Verdict, Version
 from harness.progress import Watch
 from harness.provision import provision_all
-from harness.rehearse import report, shrink, text
+from harness.rehearse import keep, shrink, tell, text
 from harness.rehearse.cluster import Cluster
 from harness.rehearse.conduct import Conductor, left_over
 from harness.rehearse.judge import judge
-from harness.rehearse.model import Finding, Observed, Rehearsal
-from harness.rehearse.plan import make_rehearsal
+from harness.rehearse.model import Observed, Rehearsal
+from harness.rehearse.plan import digested, make_rehearsal
+from harness.rehearse.runnable import flaw
 from harness.rehearse.spec import Wanted, as_provisioned, wanted
-from harness.runtimes import runtime as runtime_named
 from harness.runtimes.base import Runtime
+from harness.runtimes.choice import choose
+from harness.workflow import new_run_id
 
 # What needs the controls: shrinking runs them only where one of these failed.
 CONTROLLED = frozenset({"R3", "R4"})
@@ -58,42 +57,51 @@ class Work:
     plans: list[Rehearsal] = field(default_factory=list)
     environments: dict[str, Environment] = field(default_factory=dict)
     run_id: str = field(init=False)
-    results: list[tuple[Observed, Finding]] = field(default_factory=list)
+    results: list[tell.Judged] = field(default_factory=list)
     exit_code: int | None = None
 
 
 def read_wishes(work: Work) -> None:
-    """[rehearsal] of the declaration, with the command line or a plan's file over it."""
+    """[rehearsal] of the declaration with the command line over it, or a plan's file, which holds everything."""
     path, options = work.options.declaration, work.options
+    declared = declare(path).versions if path.exists() else {}
+    if options.plan is not None:
+        work.plans = [saved(options.plan, options.fields, work.watch)]
+        spec = work.plans[0].spec
+        fields = {"from": spec.old.name, "to": spec.new.name, "runtime": spec.runtime}
+        work.wanted = wanted(Table(Problems(str(options.plan)), "spec", {}), fields, declared)
+        return
     problems = Problems(path.name)
     found = parse(path) if path.exists() else {}
-    declared = declare(path).versions if path.exists() else {}
     table = Table(problems, "rehearsal", Table(problems, "", found).get("rehearsal", dict, {}))
-    fields = dict(options.fields)
-    if options.plan is not None:
-        plan = text.load(_read(options.plan), str(options.plan))
-        work.plans = [plan]
-        fields |= {"from": plan.spec.old.name, "to": plan.spec.new.name, "runtime": plan.spec.runtime}
-    work.wanted = wanted(table, fields, declared)
+    work.wanted = wanted(table, options.fields, declared)
 
 
-def _read(path: Path) -> str:
+def saved(path: Path, fields: Mapping[str, object], watch: Watch) -> Rehearsal:
+    """A plan out of its file, ready to be carried out again.
+
+    Raises:
+        ConfigError: it can't be read or carried out, or something else was asked for beside it.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        plan = text.load(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {error}.") from None
+    if fields:
+        named = ", ".join(f"--{name}" for name in fields)
+        raise ConfigError(f"--plan holds all that is rehearsed, {named} would not be followed. Leave one of them out.")
+    if why := flaw(plan.steps, plan.spec):
+        raise ConfigError(f"{path}: can't be carried out: {why}. Mend it, or write another plan with --dry-run.")
+    made = digested(plan)
+    if made.digest != plan.digest:
+        watch.say(f"plan       {path.name} was edited, or made by another torchskew: its digest is {made.digest} now")
+    return made
 
 
 def choose_runtime(work: Work) -> None:
     """Docker when a daemon answers, else venv, unless somebody decided; say which and why."""
-    asked = work.wanted.runtime
-    problem = runtime_named("docker").answers() if asked != "venv" else None
-    if asked == "docker" and problem:
-        raise MachineError(f"docker: no engine answers: {problem} Start it, or use --runtime venv.")
-    name = ("venv" if problem else "docker") if asked == "auto" else asked
-    why = (f"no Docker engine: {problem}" if problem else "a Docker engine answers") if asked == "auto" else "asked for"
-    work.runtime = runtime_named(name)
-    work.versions = as_provisioned(work.wanted.versions, name, work.options.declaration.name)
+    work.runtime, why = choose(work.wanted.runtime)
+    work.versions = as_provisioned(work.wanted.versions, work.runtime.name, work.options.declaration.name)
     work.watch.say(f"torchskew rehearse · {work.runtime.describe()} ({why})")
 
 
@@ -109,25 +117,15 @@ def make_the_plans(work: Work) -> None:
         sys.stdout.write(text.tree(plan) + "\n")
     work.run_id = new_run_id()
     for plan in work.plans:
-        _write(_folder(work, plan) / "plan.json", text.dump(plan))
+        tell.write(_folder(work, plan) / keep.PLAN, text.dump(plan))
     if work.options.dry_run:
-        sys.stdout.writelines(f"plan       {_folder(work, plan) / 'plan.json'}\n" for plan in work.plans)
+        sys.stdout.writelines(f"plan       {_folder(work, plan) / keep.PLAN}\n" for plan in work.plans)
         work.exit_code = 0
 
 
 def _folder(work: Work, plan: Rehearsal) -> Path:
     name = plan.spec.strategy.replace(":", "-")
-    return work.options.out / f"rehearsal-{work.run_id}" / name
-
-
-def _write(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
-
-
-def new_run_id() -> str:
-    """Sorts by time, and no two rehearsals of any machines share one."""
-    return f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    return work.options.out / f"{keep.PREFIX}{work.run_id}" / name
 
 
 def sweep(work: Work) -> None:
@@ -148,24 +146,32 @@ def provision(work: Work) -> None:
 
 
 def rehearse(work: Work) -> None:
-    """Carry out each plan on nodes of its own, and judge what was seen."""
+    """Carry out each plan on nodes of its own; what was seen is in its folder before the next one begins."""
     for plan in work.plans:
         work.watch.say(f"rehearsing {plan.spec.strategy}: {len(plan.steps)} steps, about {plan.estimate:.0f} s")
-        seen = carry_out(work, plan)
-        work.results.append((seen, judge(seen)))
+        kept = keep.Kept(folder=_folder(work, plan), seen=carry_out(work, plan, _folder(work, plan)))
+        tell.write(kept.folder / keep.FACTS, keep.facts(kept.seen))
+        work.results.append((kept, judge(kept.seen)))
 
 
-def carry_out(work: Work, plan: Rehearsal, *, controlled: bool = True) -> Observed:
-    """One plan from the first node's start until the last one's end; everything is torn down whatever happens."""
+def carry_out(work: Work, plan: Rehearsal, folder: Path | None = None, *, controlled: bool = True) -> Observed:
+    """One plan from the first node's start until the last one's end; everything is torn down whatever happens.
+
+    Raises:
+        InterruptedRunError: Ctrl-C; what was seen until then lies in the folder, where there is one.
+    """
     with ExitStack() as stack:
         owned = stack.enter_context(scope.opened(new_run_id()))
         stack.callback(work.runtime.close)
         work.runtime.open(owned)
         cluster = Cluster(work.runtime, work.environments)
+        conductor = Conductor(plan, cluster, work.watch.say, controlled=controlled)
         try:
-            seen = Conductor(plan, cluster, work.watch.say, controlled=controlled).run()
-        except BaseException:
-            cluster.close()
+            seen = conductor.run()
+        except BaseException as error:
+            cluster.abandon()
+            if isinstance(error, KeyboardInterrupt) and folder:
+                raise _interrupted(conductor.seen(), folder) from None
             raise
         try:
             cluster.close()
@@ -174,42 +180,36 @@ def carry_out(work: Work, plan: Rehearsal, *, controlled: bool = True) -> Observ
     return seen
 
 
+def _interrupted(seen: Observed, folder: Path) -> InterruptedRunError:
+    tell.write(folder / keep.FACTS, keep.facts(seen))
+    done = f"{len(seen.results)} of {len(seen.plan.steps)} steps were done"
+    return InterruptedRunError(f"interrupted: {done}; `torchskew report {folder}` shows what was seen until then.")
+
+
 def shrink_failures(work: Work) -> None:
     """--shrink: the smallest plan that still fails as the first failing one does."""
-    failed = [(seen, finding) for seen, finding in work.results if finding.verdict is Verdict.FAIL]
+    failed = [(kept, finding) for kept, finding in work.results if finding.verdict is Verdict.FAIL]
     if not work.options.shrink or not failed:
         return
-    seen, finding = failed[0]
-    wanted_names = shrink.failing(finding)
+    kept, finding = failed[0]
+    names = shrink.failing(finding)
 
     def fails(plan: Rehearsal) -> bool:
         work.watch.say(f"shrinking  {len(plan.steps)} steps")
-        controlled = bool(wanted_names & CONTROLLED)
-        return wanted_names <= shrink.failing(judge(carry_out(work, plan, controlled=controlled)))
+        controlled = bool(names & CONTROLLED)
+        return names <= shrink.failing(judge(carry_out(work, plan, controlled=controlled)))
 
-    found = shrink.shrink(seen.plan, fails)
-    path = _folder(work, seen.plan) / "smallest.json"
-    _write(path, text.dump(found.plan))
+    found = shrink.shrink(kept.seen.plan, fails)
+    path = kept.folder / "smallest.json"
+    tell.write(path, text.dump(found.plan))
     bound = ", the bound" if found.bounded else ""
-    sys.stdout.write(f"smallest plan that still fails {', '.join(sorted(wanted_names))} ({found.runs} runs{bound}):\n")
+    sys.stdout.write(f"smallest plan that still fails {', '.join(sorted(names))} ({found.runs} runs{bound}):\n")
     sys.stdout.write(text.tree(found.plan) + f"rerun: torchskew rehearse --plan {path}\n\n")
 
 
 def write_the_reports(work: Work) -> None:
-    """Text to the terminal, pages and facts into the run's folder; the worst verdict decides the exit code."""
-    for seen, finding in work.results:
-        folder = _folder(work, seen.plan)
-        command = f"torchskew rehearse --plan {folder / 'plan.json'}"
-        _write(folder / "report.html", report.page(seen, finding, command))
-        _write(folder / "report.txt", report.text(seen, finding, command))
-        facts = {"schema": text.SCHEMA, "seen": asdict(seen), "finding": asdict(finding)}
-        _write(folder / "facts.json", json.dumps(facts, ensure_ascii=False) + "\n")
-        sys.stdout.write(f"\n{report.text(seen, finding, command)}")
-        sys.stdout.write(f"report     {folder / 'report.html'}\n" if len(work.results) > 1 else "")
-    if len(work.results) > 1:
-        sys.stdout.write("\n" + report.compared(work.results))
-    work.exit_code = 0 if all(finding.verdict is Verdict.PASS for _, finding in work.results) else 1
-    work.watch.say(f"report     {work.options.out / f'rehearsal-{work.run_id}'}")
+    """Text to the terminal, pages and data into the run's folder; the worst verdict decides the exit code."""
+    work.exit_code = tell.show(work.results)
 
 
 REHEARSE: tuple[Callable[[Work], None], ...] = (

@@ -31,7 +31,7 @@ def test_the_last_line_is_the_answer() -> None:
     shown = text(seen, judge(seen), COMMAND)
     assert shown.splitlines()[-1] == "2.6.0 to 2.13.0 in rolling mode: safe, because every invariant holds"
     assert "training steps redone" in shown
-    assert "MB a rank" in shown
+    assert "MB a node" in shown
 
 
 def test_a_failure_shows_the_step_the_versions_the_seed_and_the_command() -> None:

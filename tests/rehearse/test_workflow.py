@@ -39,6 +39,45 @@ def test_a_saved_plan_is_printed_again_as_it_was(place: Path, capsys) -> None:
     assert capsys.readouterr().out.split("plan       ")[0] == first
 
 
+def test_a_saved_plan_is_carried_out_again_byte_for_byte(place: Path) -> None:
+    assert main([*ASK, "--runtime", "venv", "--dry-run", "--seed", "3", "--rollback", "all", "--faults", "kill"]) == 0
+    path = next(place.glob("out/rehearsal-*/rolling/plan.json"))
+    assert main(["rehearse", "--plan", str(path), "--dry-run", "--out", "again"]) == 0
+    assert next(place.glob("again/rehearsal-*/rolling/plan.json")).read_bytes() == path.read_bytes()
+
+
+def test_what_a_plan_holds_can_not_be_asked_for_beside_it(place: Path, capsys) -> None:
+    assert main([*ASK, "--runtime", "venv", "--dry-run"]) == 0
+    path = next(place.glob("out/rehearsal-*/rolling/plan.json"))
+    assert main(["rehearse", "--plan", str(path), "--seed", "4", "--nodes", "2", "--dry-run"]) == 4
+    said = capsys.readouterr().err
+    assert "--nodes, --seed would not be followed" in said or "--seed, --nodes would not be followed" in said
+
+
+def _edited(place: Path, change) -> Path:
+    assert main([*ASK, "--runtime", "venv", "--dry-run", "--out", "first"]) == 0
+    path = next(place.glob("first/rehearsal-*/rolling/plan.json"))
+    told = json.loads(path.read_text())
+    change(told["steps"])
+    path.write_text(json.dumps(told))
+    return path
+
+
+def test_a_plan_that_somebody_edited_says_so_and_has_another_digest(place: Path, capsys) -> None:
+    path = _edited(place, lambda steps: steps[1].update(deadline=99.0))
+    capsys.readouterr()
+    assert main(["rehearse", "--plan", str(path), "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "plan.json was edited, or made by another torchskew" in said.err
+    assert said.out.splitlines()[0].split("plan ")[-1] not in path.read_text()
+
+
+def test_an_edited_plan_that_can_not_be_carried_out_is_named_before_anything_runs(place: Path, capsys) -> None:
+    path = _edited(place, lambda steps: steps.pop(0))
+    assert main(["rehearse", "--plan", str(path)]) == 4
+    assert "can't be carried out: step 2 (train): the job does not run then" in capsys.readouterr().err
+
+
 def test_the_declaration_holds_the_defaults(place: Path, capsys) -> None:
     (place / "torchskew.toml").write_text(
         '[versions]\na = { pip = "torch==2.6.0" }\nb = { pip = "torch==2.13.0" }\n'
@@ -61,6 +100,8 @@ def test_the_declaration_holds_the_defaults(place: Path, capsys) -> None:
         (["--to", "2.6.0"], "must be another version than from"),
         (["--script", "no-such.py"], "rehearsal.script can't be read"),
         (["--plan", "no-such.json"], "no-such.json: can't be read"),
+        (["--rollback", "half"], "rehearsal.rollback must be true"),
+        (["--rollback", "5"], "must name replacements from 1 to 4, got 5"),
     ],
 )
 def test_a_mistake_is_said_with_its_mend_and_exit_code_4(more: list[str], text: str, capsys) -> None:

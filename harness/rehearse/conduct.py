@@ -130,9 +130,9 @@ class Conductor:
         lasts = step.lasts or 0.0
         target = NodeTarget(self.training, self.cluster, step.nodes[0], self._next_until(step))
         evidence["before"] = self.training.healthy()
-        fault.inject(target)
-        target.release()
-        try:
+        try:  # a fault that came half-way is undone as well
+            fault.inject(target)
+            target.release()
             evidence["observed"] = fault.observed(target, lasts)
         finally:
             fault.heal(target)

@@ -10,7 +10,7 @@ from pathlib import Path
 import harness
 from harness import codec
 from harness.errors import RecordError
-from harness.model import Json
+from harness.model import Json, Outcome
 from harness.rehearse.judge import PAUSE
 from harness.rehearse.model import Finding, Invariant, Observed, Step
 from harness.rehearse.stages import Stage, stages
@@ -61,6 +61,20 @@ def folders(out: Path, name: str | None = None) -> Iterator[Path]:
     for place in places:
         found = [place / FACTS] if (place / FACTS).is_file() else place.glob(f"*/{FACTS}") if place.is_dir() else []
         yield from (path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime))
+
+
+def logs(seen: Observed) -> Iterator[tuple[str, str]]:
+    """Of every rank that did not end well: a file's name, and what it printed, its error and its stacks."""
+    for generation in seen.generations:
+        for fact, outcome in zip(generation.facts, generation.outcomes, strict=False):
+            if outcome is not Outcome.OK:
+                error = f"{fact.error.type}: {fact.error.text}" if fact.error else fact.machine or "no error was told"
+                head = (
+                    f"generation {generation.number}, rank {fact.rank} ({fact.declared}): {outcome}; {generation.why}"
+                )
+                parts = [head, error, fact.log, fact.stacks]
+                name = f"generation-{generation.number}-rank-{fact.rank}.txt"
+                yield name, "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
 
 
 def results(kept: Kept, finding: Finding) -> str:

@@ -92,6 +92,9 @@ def happened(case: Case) -> Invariant:
         if result is None or result.state is State.SKIPPED:
             continue
         faults += 1
+        if machine := result.evidence.get("machine"):
+            unseen.append(f"step {step.number}: the machine failed: {machine}")
+            continue
         if result.evidence.get("observed") is None:
             unseen.append(f"step {step.number}: nothing shows {step.fault}")
         if result.evidence.get("healed") is None:
@@ -109,13 +112,18 @@ def happened(case: Case) -> Invariant:
 def healthy(case: Case) -> Invariant:
     """R14."""
     wrong: list[tuple[int, str]] = []
-    times = []
+    times, unasked = [], []
     for step, result in case.steps(Do.FAULT):
         if result is None or result.state is State.SKIPPED:
             continue
         times.append((result.begun, result.begun + result.seconds, step.number))
         for when in ("before", "after"):
             told = result.evidence.get(when)
+            if told is None and "machine" in result.evidence:
+                unasked.append(
+                    f"step {step.number}: nobody could ask {when} {step.fault}: {result.evidence['machine']}"
+                )
+                continue
             if not isinstance(told, dict) or told.get("healthy") is not True:
                 wrong.append((step.number, f"step {step.number}: not healthy {when} {step.fault}: {told}"))
     wrong += [(later[2], "two faults overlap") for earlier, later in pairwise(sorted(times)) if later[0] < earlier[1]]
@@ -123,6 +131,8 @@ def healthy(case: Case) -> Invariant:
     wrong += [(last, f"left behind: {line}") for line in case.seen.left]
     if wrong:
         return R14.fails(listed(text for _, text in wrong), (number for number, _ in wrong))
+    if unasked:
+        return R14.unknown(listed(unasked))
     if not times:
         return R14.passes("no fault was planned, and nothing stayed behind")
     return R14.passes(f"all_reduce over all nodes right before and after {len(times)} faults; nothing stayed behind")

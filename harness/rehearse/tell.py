@@ -29,6 +29,8 @@ def show(judged: Sequence[Judged]) -> int:
         write(kept.folder / "report.html", report.page(kept.seen, finding, kept.rerun))
         write(kept.folder / "report.txt", told)
         write(kept.folder / keep.RESULTS, keep.results(kept, finding))
+        for name, content in keep.logs(kept.seen):
+            write(kept.folder / "logs" / name, content)
         sys.stdout.write(f"\nreport     {kept.folder / 'report.html'}\n{told}")
     if len(judged) > 1:
         sys.stdout.write("\n" + report.compared(results))

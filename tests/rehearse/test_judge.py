@@ -313,6 +313,20 @@ def test_sick_nodes_overlapping_faults_and_leftovers_fail_r14() -> None:
     assert verdicts(replace(seen, left=("container x stays",)))["R14"] is Verdict.FAIL
 
 
+def test_a_fault_that_the_machine_could_not_make_is_unknown_never_failed() -> None:
+    seen = sound(faults=("pause",))
+    number = first(seen, Do.FAULT)
+    results = [
+        replace(one, state=State.FAILED, evidence={"before": one.evidence["before"], "machine": "nsenter failed"})
+        if one.number == number
+        else one
+        for one in seen.results
+    ]
+    found = verdicts(replace(seen, results=tuple(results)))
+    assert (found["R13"], found["R14"]) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
+    assert Verdict.FAIL not in found.values()
+
+
 def test_a_forbidden_line_in_a_log_fails_r15() -> None:
     seen = sound()
     facts = tuple(replace(one, log="ok\nterminate called after throwing\n") for one in seen.generations[1].facts)
@@ -333,6 +347,16 @@ def test_another_release_than_planned_is_the_harness_fault_and_unknown() -> None
     seen = sound()
     facts = tuple(replace(one, torch="2.7.1") for one in seen.generations[0].facts)
     assert verdicts(generation(seen, 0, facts=facts))["R1"] is Verdict.UNKNOWN
+
+
+def test_a_rehearsal_that_was_cut_short_has_lost_nothing_and_shown_nothing() -> None:
+    seen = sound()
+    cut = replace(seen, results=seen.results[:9], generations=seen.generations[:1], controls=())
+    found = verdicts(cut)
+    assert Verdict.FAIL not in found.values()
+    assert found["R2"] is Verdict.UNKNOWN
+    gone = lines(cut.generations[0], lambda one: [] if one.step == 2 else [one])
+    assert verdicts(generation(cut, 0, lines=gone))["R2"] is Verdict.FAIL
 
 
 def test_facts_that_can_not_be_read_are_unknown_never_passed() -> None:

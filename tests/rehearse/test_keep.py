@@ -11,6 +11,7 @@ import pytest
 
 from harness.cli import main
 from harness.errors import RecordError
+from harness.model import Outcome
 from harness.rehearse import keep
 from harness.rehearse.judge import judge
 from harness.rehearse.keep import FACTS, RESULTS, Kept
@@ -115,6 +116,18 @@ def test_results_hold_what_the_documentation_states(tmp_path: Path) -> None:
     assert (told["schema"], told["answer"], told["verdict"]) == ("1.0", "safe", "PASS")
     assert [one["name"] for one in told["invariants"]] == [f"R{number}" for number in range(1, 17)]
     assert [one["number"] for one in told["steps"]] == list(range(1, len(kept.seen.plan.steps) + 1))
+
+
+def test_a_rank_that_did_not_end_well_leaves_a_file_with_its_error_and_stacks(tmp_path: Path) -> None:
+    seen = sound()
+    hung = seen.generations[1]
+    facts = tuple(replace(one, killed=True, log="printed", stacks="in all_reduce") for one in hung.facts)
+    hung = replace(hung, facts=facts, outcomes=(Outcome.HANG, *hung.outcomes[1:]))
+    kept = Kept(folder=tmp_path, seen=replace(seen, generations=(seen.generations[0], hung, *seen.generations[2:])))
+    show([(kept, judge(kept.seen))])
+    files = list((tmp_path / "logs").iterdir())
+    assert [path.name for path in files] == ["generation-2-rank-0.txt"]
+    assert all(text in files[0].read_text() for text in ("HANG", "printed", "in all_reduce"))
 
 
 def test_a_rehearsal_that_was_cut_short_keeps_what_it_saw_and_is_unknown(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ LOCKED := --constraint $(VENV)/constraints.txt
 BASE := $(VENV)/.torchskew
 TESTS := $(VENV)/.torchskew-test
 
-.PHONY: help matrix gate rehearse rehearsal probe guard doctor report clean test lint bench lock
+.PHONY: help matrix gate rehearse rehearsal compatibility probe guard doctor report clean test lint bench lock
 
 help: ## this list
 	@echo "torchskew: process groups whose ranks run different PyTorch releases"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 	@echo
 	@echo "Options of a command go into OPTIONS: make matrix OPTIONS=\"--only 'all_reduce/*' --no-cache\""
 
@@ -30,6 +30,9 @@ rehearse: $(BASE) ## upgrade a small training cluster node by node, and back
 	@$(BIN)/torchskew rehearse $(OPTIONS)
 
 rehearsal: rehearse ## the same, by the noun
+
+compatibility: $(BASE) ## measure every scenario between the releases of compatibility.toml, and write the page
+	@$(BIN)/torchskew compatibility --measure --write docs/compatibility.md $(OPTIONS)
 
 probe: $(BASE) ## what listens on a port (OPTIONS="HOST:PORT")
 	@$(BIN)/torchskew probe $(OPTIONS)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import harness
-from harness import arguments, catalogue_page
+from harness import arguments, catalogue_page, compatibility
 from harness.errors import HarnessError
 from harness.gate import command as gate_command
 from harness.rehearse import command as rehearse_command
@@ -90,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     rehearse_command.add_parser(commands)
     catalogue_page.add_parser(commands)
     _add_report(commands)
-    _add_compatibility(commands)
+    compatibility.add_parser(commands)
     _add_probe(commands)
     _add_guard(commands)
     _add_doctor(commands)
@@ -133,15 +133,6 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--list", action="store_true", help="list the recorded runs instead")
     arguments.add_out(parser)
     parser.set_defaults(command=run_report)
-
-
-def _add_compatibility(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "write the page about what works between which releases, out of recorded runs"
-    parser = arguments.command(commands, "compatibility", text)
-    parser.add_argument("runs", nargs="*", default=["latest"], metavar="RUN", help="run ids, or latest (the default)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write there instead of to the terminal")
-    arguments.add_out(parser)
-    parser.set_defaults(command=run_compatibility)
 
 
 def _add_probe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -215,13 +206,6 @@ def run_report(args: argparse.Namespace) -> int:
     from harness.housekeeping import list_runs, report
 
     return list_runs(args.out) if args.list else report(args.out, args.run, colour=colours(args.color))
-
-
-def run_compatibility(args: argparse.Namespace) -> int:
-    """`torchskew compatibility`."""
-    from harness.housekeeping import compatibility
-
-    return compatibility(args.out, args.runs, args.write)
 
 
 def run_probe(args: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from harness.doctor import examine, exit_code, text
@@ -47,25 +46,6 @@ def list_runs(out: Path) -> int:
     with Record.open(out / "record.sqlite", create=False) as record:
         for info in record.runs():
             sys.stdout.write(f"{info.run_id}  {info.started}  {info.finished or 'unfinished'}  {info.command}\n")
-    return 0
-
-
-def compatibility(out: Path, run_ids: Sequence[str], target: Path | None) -> int:
-    """`torchskew compatibility`: the page about what works between which releases, from recorded runs."""
-    from harness.report.compatibility import page
-
-    judged = []
-    with Record.open(out / "record.sqlite", create=False) as record:
-        for run_id in run_ids:
-            run_ = record.load(run_id)
-            today = dt.date.fromisoformat(run_.info.started[:10])
-            judged.append((run_, decide(run_.plan, run_.results, run_.expectations, today=today)))
-    written = page(judged, f"torchskew compatibility {' '.join(run_ids)}")
-    if target is None:
-        sys.stdout.write(written)
-    else:
-        target.write_text(written, encoding="utf-8")
-        sys.stdout.write(f"wrote {target}\n")
     return 0
 
 

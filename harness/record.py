@@ -175,7 +175,28 @@ class Record:
         ended = {run_id: at for run_id, _, at in reversed(self.marks("finished"))}
         found = self._read("SELECT run_id, info FROM run ORDER BY number DESC")
         heads = (loads(RunInfo, info, f"run {run_id}", newer=self._newer) for run_id, info in found)
-        return tuple(replace(head, finished=ended.get(head.run_id, head.finished)) for head in heads)
+        made = self._environments()
+        return tuple(
+            replace(
+                head,
+                finished=ended.get(head.run_id, head.finished),
+                environments={**head.environments, **made.get(head.run_id, {})},
+            )
+            for head in heads
+        )
+
+    def provisioned(self, run_id: str, environments: Mapping[str, str]) -> None:
+        """Note versions (name -> identity) that a run made only after it had begun."""
+        for name, identity in environments.items():
+            self.mark(run_id, "environment", f"{name} {identity}")
+
+    def _environments(self) -> Mapping[str, Mapping[str, str]]:
+        """What `provisioned` noted, by run."""
+        found: dict[str, dict[str, str]] = {}
+        for run_id, value, _ in reversed(self.marks("environment")):
+            name, _, identity = value.partition(" ")
+            found.setdefault(run_id, {})[name] = identity
+        return found
 
     def load(self, run_id: str = LATEST, *, bulk: bool = False) -> Run:
         """A run with its plan and results; with `bulk`, logs, stacks and payloads, which need memory."""

@@ -245,7 +245,7 @@ def _keep(work: Work, result: CellResult) -> None:
 
 def run(work: Work) -> None:
     """Run the cells that are left; every finished one is in the record before the next is looked at."""
-    if len(work.results) == len(work.plan.cells):
+    if all(cell.id in work.results for cell in work.plan.cells):
         return
     run_scope = work.stack.enter_context(scope.opened(work.info.run_id))
     with ExitStack() as stack:

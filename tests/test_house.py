@@ -27,7 +27,10 @@ TRAVELLERS = [path for path in TRAVELLERS if path.name not in ("__init__.py", "p
 GATE = ("gate.decide", "gate.blame", "gate.plan", "gate.shard", "gate.update", "diff", "flakes")
 PURE = {
     f"harness.{name}"
-    for name in ("model", "errors", "fields", "declare", "plan", "eras", "judge", "baseline", "oracle", "codec", *GATE)
+    for name in (
+        *("model", "errors", "fields", "declare", "plan", "eras", "judge", "baseline", "oracle", "codec", "blocks"),
+        *GATE,
+    )
 }
 EFFECTS = {"subprocess", "socket", "sqlite3", "docker", "time", "threading", "os", "sys", "random", "tempfile"}
 # module -> who alone may import it
@@ -38,7 +41,9 @@ ONLY = {
     "harness.workflow": {
         "harness.__main__",
         "harness.cli",
+        "harness.compatibility",
         "harness.housekeeping",
+        "harness.measure",
         *(f"harness.gate.{name}" for name in ("command", "runs", "steps", "workflow")),
         "harness.rehearse.workflow",
     },

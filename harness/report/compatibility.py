@@ -1,41 +1,73 @@
-"""Writes the compatibility page out of recorded runs: who hosts, who joins, and what came of it; nothing by hand."""
+"""Writes the compatibility page out of recorded runs: per pair of eras what works, what refuses, what breaks."""
 
 from __future__ import annotations
 
+import datetime as dt
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from harness.model import Decision, Outcome, Run, Verdict
-from harness.report import view
+from harness.model import Checked, Decision, Outcome, Run, Verdict
+from harness.report import pairs, view
 
 _HEAD = """\
 # What works between which releases
 
-Measured, cell by cell, by the runs named below; rows are the version of rank 0 (which hosts the store), columns the
-version that joins. A cell with two words says what rank 0 and what the joiner saw. This page is generated:
+Written by `make compatibility`, which is `torchskew compatibility --measure --write docs/compatibility.md`: it runs
+every scenario of [compatibility.toml](../compatibility.toml) between every two releases, in both orders, and goes on
+where it was interrupted. This page is made of recorded cells only; again from the same record:
 
     {command}
-"""
+
+A pair is written `first,second`: the first release runs rank 0, which hosts the store or writes the file; the second
+joins or reads. Every cell was predicted before it ran; predictions stand here as they were then. `TIME/OPQ` is what
+rank 0 and what rank 1 saw. [scenarios.md](scenarios.md) says what each scenario promises."""
+_NAMES = 4  # pairs that are spelled out; of more, the first and how many
 
 
 def page(runs: Sequence[tuple[Run, Decision]], command: str) -> str:
-    """The whole page as markdown. command: what generates it."""
+    """The whole page as markdown. command: what makes it again from the record."""
     parts = [_HEAD.format(command=command)]
     parts += ["## In words\n\n" + "\n".join(f"- **{view.SHORT[one]}** {view.MEANING[one]}" for one in Outcome)]
     for run, decision in runs:
-        parts += list(_run(run, decision))
+        with view.rerunning(_rerun(run)):
+            parts += [part for part in _run(run, decision) if part]
     return "\n\n".join(parts) + "\n"
 
 
+def _rerun(run: Run) -> str:
+    """What runs a cell of this run again, less the cell."""
+    words = shlex.split(run.info.command)
+    if words[1:2] != ["compatibility"]:
+        return view.rerun_base(run.info.command, run.plan.runtime)
+    named = next(
+        (words[at + 1] for at, word in enumerate(words) if word in ("-f", "--declaration")), "compatibility.toml"
+    )
+    return shlex.join(["torchskew", "matrix", "-f", named, "--runtime", run.plan.runtime])
+
+
 def _run(run: Run, decision: Decision) -> Iterator[str]:
-    info = run.info
-    yield f"## {run.plan.runtime}\n\nRun `{info.run_id}` of {info.started[:10]}, {info.runtime}, `{info.command}`."
+    yield f"## {run.plan.runtime}\n\n{_account(run, decision)}"
     yield _versions(run)
-    for table in view.tables(run, decision):
-        if len(table.columns) > 1 and table.grid:
-            yield _table(table)
+    yield _eras(run)
+    yield "### Between two eras\n\n" + "\n\n".join(map(_between, pairs.between(run, decision.checked)))
+    yield from _tables(run, decision)
     if wide := list(_worlds(decision)):
         yield "### Worlds of three and more\n\n" + "\n".join(wide)
+    yield _lacks(decision)
+    yield _surprises(decision)
+
+
+def _account(run: Run, decision: Decision) -> str:
+    """Which run this is, how large, how long."""
+    info, counts = run.info, view.tally(run, decision)
+    came = ", ".join(f"{count} {verdict.value.lower()}" for verdict, count in counts.verdicts.items())
+    took = ""
+    if info.finished:
+        spent = dt.datetime.fromisoformat(info.finished) - dt.datetime.fromisoformat(info.started)
+        took = f" in {view.seconds(spent.total_seconds())}"
+    text = f"Run `{info.run_id}`, {info.started[:10]}, {info.runtime}: {counts.planned} cells{took}: {came}. "
+    return text + "Every line of this part is from that run."
 
 
 def _versions(run: Run) -> str:
@@ -47,19 +79,101 @@ def _versions(run: Run) -> str:
         if facts.torch and facts.python
     }
     lines = ["| version | reports | Python | environment |", "|---|---|---|---|"]
-    for name, identity in run.info.environments.items():
+    for name in pairs.releases(run):
         torch, python = reported.get(name, ("", ""))
-        lines.append(f"| {name} | {torch} | {python} | `{identity.removeprefix('sha256:')[:12]}` |")
+        identity = run.info.environments.get(name, "").removeprefix("sha256:")[:12]
+        lines.append(f"| {name} | {torch} | {python} | `{identity}` |")
     return "\n".join(lines)
 
 
-def _table(table: view.Table) -> str:
-    head = f"| {table.corner} | " + " | ".join(table.columns) + " |"
-    lines = [f"### {table.title}", "", head, "|---" * (len(table.columns) + 1) + "|"]
-    for row in table.rows:
-        cells = [table.grid.get((row, column)) for column in table.columns]
-        words = [view.label(item, mark=False) if item else "" for item in cells]
-        lines.append(f"| **{row}** | " + " | ".join(words) + " |")
+def _eras(run: Run) -> str:
+    lines = ["| era | what its releases speak, by the first release that spoke it |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {era.name} | {era.speaks} |" for era in pairs.eras_of(run))])
+
+
+def _between(those: pairs.Between) -> str:
+    """One pair of eras: what works, what refuses, what breaks and how, what is blocked by what, what is lacking."""
+    count = f"{those.pairs} pair{'s' if those.pairs > 1 else ''}, {len(those.items)} cells"
+    lines = [f"#### {those.first.name},{those.second.name} ({count})", ""]
+    passed = those.named(Verdict.PASS)
+    right = {
+        name: [item for item in items if Outcome.CLEAR not in item.result.outcomes] for name, items in passed.items()
+    }
+    refused = {
+        name: [item for item in items if Outcome.CLEAR in item.result.outcomes] for name, items in passed.items()
+    }
+    told = {
+        "works": _names(right, those.pairs),
+        "refuses clearly": _names(refused, those.pairs),
+        "breaks": "; ".join(_broken(those)),
+        "blocked": ", ".join(_blockers(those)),
+        "lacking": _names(those.named(Verdict.UNSUPPORTED), those.pairs),
+        "not measured": _names(those.named(Verdict.UNKNOWN), those.pairs),
+    }
+    return "\n".join([*lines, *(f"- **{what}**: {text}" for what, text in told.items() if text)])
+
+
+def _names(found: Mapping[str, Sequence[Checked]], count: int) -> str:
+    """Scenarios, each with its number of pairs where that is not all of them."""
+    told = {name: len({item.result.cell.skew for item in items}) for name, items in found.items() if items}
+    return ", ".join(name if pairs_ == count else f"{name} ({pairs_} of {count})" for name, pairs_ in told.items())
+
+
+def _broken(those: pairs.Between) -> Iterator[str]:
+    """Each scenario that fails, by the way it does, with the pairs where only some do."""
+    for name, items in those.named(Verdict.FAIL).items():
+        ways: dict[str, list[str]] = {}
+        for item in items:
+            ways.setdefault(view.words(item.result), []).append(",".join(item.result.cell.skew))
+        for way, where in ways.items():
+            yield f"{name} {way}" + ("" if len(where) == those.pairs else f" ({_some(where)})")
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NAMES
+    return " ".join(names[:_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _blockers(those: pairs.Between) -> Iterator[str]:
+    """How many scenarios could not be tried, by what stood in their way."""
+    found: dict[str, set[str]] = {}
+    for name, items in those.named(Verdict.BLOCKED).items():
+        for item in items:
+            found.setdefault(str(item.result.blocked_by).partition("/")[0], set()).add(name)
+    yield from (f"{len(names)} scenarios by {blocker}" for blocker, names in found.items())
+
+
+def _tables(run: Run, decision: Decision) -> Iterator[str]:
+    """A table for each scenario that fails anywhere, releases that act alike on one line; the others by name."""
+    order = list(pairs.releases(run))
+    fine, broken = [], []
+    for table in view.tables(run, decision):
+        fails = any(item.result.verdict is Verdict.FAIL for item in table.grid.values())
+        if fails and len(table.columns) > 1:
+            broken.append(_table(table, order))
+        elif table.grid and not fails:
+            fine.append(table.scenario if "guard off" in table.condition else f"{table.scenario} ({table.condition})")
+    yield "### Never broken\n\nRight, or refused clearly, or lacking, or not to be tried: " + ", ".join(fine) + "."
+    yield "### Broken somewhere\n\nReleases whose rows and columns are the same stand on one line."
+    yield from broken
+
+
+def _table(table: view.Table, order: Sequence[str]) -> str:
+    """Rows and columns by release, or variants by release where one release runs on all ranks."""
+
+    def word(row: str, column: str) -> str:
+        item = table.grid.get((row, column))
+        return view.label(item, mark=False) if item else ""
+
+    both = set(table.rows) == set(table.columns)
+    columns = [name for name in order if name in table.columns] or list(table.columns)
+    groups = pairs.alike(columns, word) if both else tuple((name,) for name in columns)
+    rows = groups if both else tuple((name,) for name in table.rows)
+    head = f"| {table.corner} | " + " | ".join(map(pairs.span, groups)) + " |"
+    lines = [f"#### {table.title}", "", head, "|---" * (len(groups) + 1) + "|"]
+    for row in rows:
+        cells = [word(row[0], column[-1] if row == column else column[0]) for column in groups]
+        lines.append(f"| **{pairs.span(row)}** | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -72,3 +186,41 @@ def _worlds(decision: Decision) -> Iterable[str]:
             found.setdefault(f"{cell.scenario}, guard {cell.guard}", Counter())[view.label(item, mark=False)] += 1
     for name, counter in found.items():
         yield f"- {name}: " + ", ".join(f"{words} {count}" for words, count in counter.most_common())
+
+
+def _lacks(decision: Decision) -> str:
+    """What a release does not have, in its own words: whole scenarios, and single cases that were left out."""
+    whole: dict[str, list[str]] = {}
+    cases: dict[str, list[str]] = {}
+    for item in decision.checked:
+        result = item.result
+        if result.verdict is Verdict.UNSUPPORTED:
+            whole.setdefault(_line(result.reason), []).append(view.scenario_of(result.cell))
+        elif result.verdict is not Verdict.BLOCKED:
+            for case, why in result.skipped.items():
+                cases.setdefault(_line(why), []).append(f"{result.cell.scenario} {case}")
+    lines = [f"- {why} · {_some(list(dict.fromkeys(names)))}" for why, names in sorted(whole.items())]
+    rest = [f"- {why} · {_some(list(dict.fromkeys(names)))}" for why, names in sorted(cases.items())]
+    text = "### What a release lacks\n\nWhole scenarios:\n\n" + "\n".join(lines) if lines else ""
+    return text + ("\n\nSingle cases, left out of their scenario:\n\n" + "\n".join(rest) if rest else "")
+
+
+def _line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[0].replace("|", "\\|")[:200]
+
+
+def _surprises(decision: Decision) -> str:
+    """Where observation and prediction differ, alike ones together, each with a command that shows it."""
+    found: dict[tuple[str, str, str], list[Checked]] = {}
+    for item in view.surprises(decision):
+        result = item.result
+        told = view.outcome_words(result.cell.predicted), view.words(result)
+        found.setdefault((view.scenario_of(result.cell), *told), []).append(item)
+    if not found:
+        return "### Otherwise than predicted\n\nNothing."
+    lines = ["### Otherwise than predicted", "", "| scenario | predicted | observed | pairs |", "|---|---|---|---|"]
+    for (name, predicted, seen), items in sorted(found.items(), key=lambda each: -len(each[1])):
+        where = _some([",".join(item.result.cell.skew) for item in items])
+        lines.append(f"| {name} | {predicted} | {seen} | {len(items)}: {where} |")
+    example = view.rerun_command(next(iter(found.values()))[0].result.cell)
+    return "\n".join([*lines, "", "A cell again, really run:", "", f"    {example}"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +55,19 @@ class Channel(Protocol):
         """TERM, then KILL on a monotonic deadline; idempotent; raises MachineError when something stays."""
 
 
+class Room(Protocol):
+    """What some versions take on a disk that does not hold everything."""
+
+    def wanted(self) -> Mapping[str, int]:
+        """Bytes of each version's environment, an estimate where it is not there."""
+
+    def most(self, reserve: int) -> int:
+        """The largest bound on all environments together that leaves `reserve` bytes of the disk free."""
+
+    def make(self, bound: int) -> tuple[str, ...]:
+        """Remove what is longest unused until the versions fit within `bound` bytes; a line for each removed."""
+
+
 class Runtime(Protocol):
     """How a rank's version is provided. Constructed cheaply; nothing is contacted before a method is called."""
 
@@ -84,3 +97,6 @@ class Runtime(Protocol):
 
     def clear(self) -> tuple[str, ...]:
         """Remove every provisioned environment that nothing uses; returns a line for each."""
+
+    def room(self, versions: Sequence[Version]) -> Room | None:
+        """The room for these versions' environments, which are in use from now on; None where none is evicted."""

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -171,6 +171,10 @@ class DockerRuntime:
             if not _problem(lambda image=image: self.daemon.remove_image(image)):  # type: ignore[misc]
                 removed.append(f"image {name}")
         return tuple(removed)
+
+    def room(self, versions: Sequence[Version]) -> None:
+        """None: images share their layers, and the engine keeps them."""
+        del versions
 
     def _orphans(self) -> Iterator[tuple[str, str, str, Mapping[str, str]]]:
         host = socket.gethostname()

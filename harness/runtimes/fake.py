@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,3 +156,7 @@ class FakeRuntime:
     def clear(self) -> tuple[str, ...]:
         """Nothing is kept."""
         return ()
+
+    def room(self, versions: Sequence[Version]) -> None:
+        """Words take none."""
+        del versions

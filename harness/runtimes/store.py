@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,15 +121,19 @@ class Store:
     def evict(self, keep_bytes: int) -> tuple[Made, ...]:
         """Remove environments, longest unused first, until the rest fits; never one in use. Those removed."""
         oldest_first = self._by_use()
-        total = sum(made.size for made, _ in oldest_first)
+        files = {place: _files(place) for _, place in oldest_first}
         gone = []
         for made, place in oldest_first:
-            if total <= keep_bytes:
+            if _bytes(files.values()) <= keep_bytes:
                 break
             if self._evicted(made.identity, place):
-                total -= made.size
+                del files[place]
                 gone.append(made)
         return tuple(gone)
+
+    def used(self) -> int:
+        """Bytes that all whole environments take; a file that several share by hard link counts once."""
+        return _bytes(_files(place) for _, place in self._by_use())
 
     def release(self) -> None:
         """Nothing is in use by us any more."""
@@ -173,6 +177,24 @@ def size_of(folder: Path) -> int:
     for root, _, names in os.walk(folder):
         total += sum(os.lstat(os.path.join(root, name)).st_size for name in names)
     return total
+
+
+def _files(folder: Path) -> Mapping[tuple[int, int], int]:
+    """What lies below a folder: bytes by device and inode, so that hard links are told from copies."""
+    found = {}
+    for root, _, names in os.walk(folder):
+        for name in names:
+            stat = os.lstat(os.path.join(root, name))
+            found[stat.st_dev, stat.st_ino] = stat.st_size
+    return found
+
+
+def _bytes(folders: Iterable[Mapping[tuple[int, int], int]]) -> int:
+    """Bytes of several folders together."""
+    every: dict[tuple[int, int], int] = {}
+    for files in folders:
+        every.update(files)
+    return sum(every.values())
 
 
 def _locked(lock: IO[bytes]) -> bool:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import threading
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -18,12 +19,12 @@ from harness.runtimes import indexes, launch, process
 from harness.runtimes.base import Channel, Progress, Scope
 from harness.runtimes.probe import probed
 from harness.runtimes.resolve import Lock, Resolver, download_size, is_pinned
+from harness.runtimes.room import UNPACKED, Room, Size, human
 from harness.runtimes.store import Made, Store, digest, size_of
 from harness.runtimes.uv import Uv, UvError, binary
 from harness.scope import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
 
 _LARGE = 100 * 10**6  # bytes of download that are worth a sentence beforehand
-_UNPACKED = 1.75  # how much larger torch and its CUDA libraries are on disk than as wheels; measured on three
 _ELSEWHERE = "docker"  # the runtime that provides every other kind of source
 
 
@@ -37,6 +38,7 @@ class VenvRuntime:
         self._store = Store(store or cache_folder())
         self._uv = Uv(self._store.folder / "uv")
         self._resolver = Resolver(self._uv)
+        self._room = Room(self._store, self._uv, self._resolver)
         self._scope: Scope | None = None
         self._spawner: process.Spawner | None = None
         self._channels: list[process.LocalChannel] = []
@@ -146,14 +148,18 @@ class VenvRuntime:
             lines.append(f"folder {folder.name}")
         return tuple(lines)
 
+    def room(self, versions: Sequence[Version]) -> Room:
+        """What these versions take on the disk, and who makes room for them; they are in use from now on."""
+        sizes = {}
+        for version in versions:
+            source = _usable(version)
+            made = self._known(source, f'versions."{version.name}"')
+            sizes[version.name] = Size(made.size, there=True) if made else self._room.estimate(source)
+        return self._room.holding(sizes)
+
     def evict(self, keep_bytes: int) -> tuple[str, ...]:
         """Remove environments, longest unused first, until `keep_bytes` hold the rest; a line for each."""
-        gone = self._store.evict(keep_bytes)
-        names = sorted({package.partition("==")[0] for made in gone for package in made.packages})
-        if names and self._uv.owns_cache:
-            # The cache holds the same files by hard link: only without both is the space free.
-            self._uv.call("cache", "clean", "--quiet", *names)
-        return tuple(f"torch {made.reports}, {_human(made.size)}" for made in gone)
+        return self._room.evict(keep_bytes)
 
     def clear(self) -> tuple[str, ...]:
         """Empty the store but for what a running torchskew uses; a line for each environment removed."""
@@ -193,7 +199,7 @@ class VenvRuntime:
 
         def tell(written: int) -> None:
             # uv unpacks as it downloads and says nothing; what it wrote tells how far it is.
-            progress.step(name, text, min(size, round(written / _UNPACKED)) if size else written, size)
+            progress.step(name, text, min(size, round(written / UNPACKED)) if size else written, size)
 
         tell(0)
         self._uv.call(*sync, "--quiet", limit=3600.0, written=tell)
@@ -202,14 +208,14 @@ class VenvRuntime:
         """Bytes to download, said beforehand when they are many; ProvisionError when the disk can't hold them."""
         size, exact = download_size(lock, self._uv.environ().get("SSL_CERT_FILE"))
         free = shutil.disk_usage(self._store.folder).free
-        if free < size * _UNPACKED:
-            need = f"{_human(size)} to download need about {_human(round(size * _UNPACKED))} on disk"
+        if free < size * UNPACKED:
+            need = f"{human(size)} to download need about {human(round(size * UNPACKED))} on disk"
             mend = "Free some, or set XDG_CACHE_HOME to another disk; `torchskew clean --store` empties the store."
-            where = f"{_human(free)} are free at {self._store.folder}"
+            where = f"{human(free)} are free at {self._store.folder}"
             raise ProvisionError(f'versions."{name}": the disk is full: {need}, {where}. {mend}')
         if size >= _LARGE:
             least = "" if exact else "at least "
-            progress.say(f"{name}: downloading {least}{_human(size)} once, into {_short(self._store.folder)}")
+            progress.say(f"{name}: downloading {least}{human(size)} once, into {_short(self._store.folder)}")
         return size
 
     def _found(self, source: Source, what: str) -> Made:
@@ -269,7 +275,7 @@ def _check_release(version: Version, made: Made, what: str) -> None:
 
 
 def _environment(version: Version, made: Made) -> Environment:
-    packages = f", {len(made.packages)} packages, {_human(made.size)}" if made.packages else ""
+    packages = f", {len(made.packages)} packages, {human(made.size)}" if made.packages else ""
     return Environment(
         version=version.name,
         runtime="venv",
@@ -284,7 +290,3 @@ def _environment(version: Version, made: Made) -> Environment:
 def _short(path: Path) -> str:
     home = os.path.expanduser("~")
     return f"~{str(path)[len(home) :]}" if str(path).startswith(f"{home}/") else str(path)
-
-
-def _human(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

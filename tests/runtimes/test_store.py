@@ -111,3 +111,16 @@ def test_eviction_spares_what_another_store_uses_until_it_lets_go(store) -> None
     assert store.evict(0) == ()
     other.release()
     assert [made.identity for made in store.evict(0)] == ["a" * 64]
+
+
+def test_a_file_that_two_environments_share_by_hard_link_counts_once(store) -> None:
+    for identity in ("a" * 64, "b" * 64):
+        fill(store, identity, size=10**6)
+        os.utime(store.place(identity) / "torchskew.json", (ord(identity[0]),) * 2)
+    large = store.place("a" * 64) / "library"
+    large.write_bytes(bytes(10**6))
+    alone = store.used()
+    os.link(large, store.place("b" * 64) / "library")
+    assert store.used() == alone
+    # Evicting one of them frees nothing of what the other keeps.
+    assert [made.identity[0] for made in store.evict(10**6)] == ["a", "b"]

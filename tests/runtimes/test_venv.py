@@ -16,6 +16,7 @@ from harness.errors import ProvisionError
 from harness.model import Source, SourceKind, Version
 from harness.runtimes import uv as uv_module
 from harness.runtimes import venv as venv_module
+from harness.runtimes.room import Size
 from harness.runtimes.venv import VenvRuntime
 from tests.conftest import ROOT, Silent, write_wheel
 
@@ -344,10 +345,27 @@ def test_eviction_stops_where_the_rest_fits(runtime, wheels, progress) -> None:
         write_wheel(wheels, release)
         runtime.provision(pip(f"torch=={release}"), progress)
     runtime.close()
-    sizes = {made.reports: made.size for made, _ in runtime._store._by_use()}
-    assert list(sizes) == ["9.1.0", "9.2.0", "9.3.0"]
-    gone = runtime.evict(sizes["9.2.0"] + sizes["9.3.0"])
+    assert [made.reports for made, _ in runtime._store._by_use()] == ["9.1.0", "9.2.0", "9.3.0"]
+    assert runtime.evict(runtime._store.used()) == ()
+    gone = runtime.evict(runtime._store.used() - 1)
     assert [line.partition(",")[0] for line in gone] == ["torch 9.1.0"]
+
+
+def test_room_is_made_for_what_is_to_come_and_never_by_what_is_about_to_be_used(runtime, wheels, progress) -> None:
+    for release in ("9.1.0", "9.2.0", "9.3.0"):
+        write_wheel(wheels, release)
+    for release in ("9.1.0", "9.2.0"):
+        runtime.provision(pip(f"torch=={release}"), progress)
+    runtime.close()
+    bound = runtime._store.used()
+    room = runtime.room([pip("torch==9.1.0", name="old"), pip("torch==9.3.0")])
+    assert room.wanted()["old"] > 0
+    assert room.wanted()["new"] == 0  # a wheel on this disk is nothing to download
+    assert room.make(bound) == ()
+    room.sizes = {**room.sizes, "new": Size(10, there=False)}
+    assert [line.partition(",")[0] for line in room.make(bound)] == ["torch 9.2.0"]
+    assert room.make(0) == ()
+    assert room.most(0) - room.most(1000) == pytest.approx(1000, abs=10**7)
 
 
 def test_it_answers_where_uv_is_and_says_where_environments_are(runtime, monkeypatch) -> None:

@@ -230,7 +230,7 @@ def test_the_base_is_run_beside_and_its_own_failures_do_not_count(
         return (wrong if both else right)(version, job)
 
     assert desk.gate(healthy, base="pip:torch==2.15.0") == 0
-    assert "with 2 known failures, 2 not run behind them" in last(capsys)
+    assert "with 1 known failure, 2 blocked" in last(capsys)
     assert desk.gate(healthy, options={"cache": False}) == 1
 
 

@@ -123,9 +123,8 @@ def measure(work: Measurement) -> None:
 
 
 def _make_room(work: Measurement, block: Sequence[str]) -> None:
-    if len(work.blocks) < len("ab"):
-        return
-    work.runtime.close()  # what the block before used may go now
+    if len(work.blocks) > 1:
+        work.runtime.close()  # what the block before used may go now
     room = work.runtime.room([work.versions[name] for name in block])
     if room is not None and work.bound is not None:
         for line in room.make(work.bound):

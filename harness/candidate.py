@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version as Release
 
 from harness.declare import read_version
 from harness.errors import ConfigError
 from harness.fields import Problems, Table
-from harness.model import SourceKind, Version
+from harness.model import Source, SourceKind, Version
 
 CANDIDATE, BASE = "candidate", "base"
+INSTALLED = (SourceKind.PIP, SourceKind.WHEEL)
 KINDS = (SourceKind.PIP, SourceKind.WHEEL, SourceKind.IMAGE, SourceKind.INTERPRETER)
 
 
@@ -34,6 +37,17 @@ def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None
     if problems.found:
         raise ConfigError(*problems.found)
     return replace(version, torch=torch) if torch else version
+
+
+def with_packages(version: Version, packages: Sequence[str]) -> Version:
+    """The version with these packages beside torch as well, unless it names its own; what is not installed stays."""
+
+    def extended(source: Source) -> Source:
+        named = {canonicalize_name(Requirement(text).name) for text in source.requires}
+        new = tuple(text for text in packages if canonicalize_name(Requirement(text).name) not in named)
+        return replace(source, requires=(*source.requires, *new)) if source.kind in INSTALLED else source
+
+    return replace(version, sources=tuple(extended(source) for source in version.sources))
 
 
 def releases_against(

@@ -110,7 +110,7 @@ def read_version(name: str, table: Table) -> Version:
 def _check_source(source: Source, table: Table) -> None:
     path = join(table.path, source.kind.value)
     checks = {
-        SourceKind.PIP: _check_requirement,
+        SourceKind.PIP: check_requirement,
         SourceKind.WHEEL: _check_wheel,
         SourceKind.DEBIAN: _check_suite,
     }
@@ -120,11 +120,12 @@ def _check_source(source: Source, table: Table) -> None:
     if problem:
         table.problems.add(path, problem)
     for requirement in source.requires:
-        if problem := _check_requirement(requirement, torch=False):
+        if problem := check_requirement(requirement, torch=False):
             table.problems.add(join(table.path, "requires"), problem)
 
 
-def _check_requirement(text: str, *, torch: bool = True) -> str | None:
+def check_requirement(text: str, *, torch: bool = True) -> str | None:
+    """What is wrong with a requirement, in words; None: nothing. torch: it must be one of torch."""
     try:
         requirement = Requirement(text)
     except InvalidRequirement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.candidate import read_candidate, releases_against
+from harness.candidate import read_candidate, releases_against, with_packages
 from harness.errors import ConfigError
 from harness.model import Source, SourceKind, Version
 
@@ -38,6 +38,13 @@ def test_a_candidates_release_can_be_told() -> None:
 def test_what_is_no_candidate_is_refused_with_the_mend(text: str) -> None:
     with pytest.raises(ConfigError, match="--candidate"):
         read_candidate(text)
+
+
+def test_packages_stand_beside_torch_where_it_is_installed_and_names_none_of_its_own() -> None:
+    pip = Source(kind=SourceKind.PIP, value="torch==2.1.2", requires=("NumPy<2",))
+    image = Source(kind=SourceKind.IMAGE, value="site/torch")
+    version = with_packages(Version(name="x", sources=(pip, image)), ("numpy", "setuptools"))
+    assert [source.requires for source in version.sources] == [("NumPy<2", "setuptools"), ()]
 
 
 def test_against_nothing_means_every_declared_release() -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import baseline
-from harness.candidate import BASE, CANDIDATE, read_candidate, releases_against
-from harness.declare import RUNTIMES, USABLE, declare, for_runtime
+from harness.candidate import BASE, CANDIDATE, read_candidate, releases_against, with_packages
+from harness.declare import RUNTIMES, USABLE, check_requirement, declare, for_runtime
 from harness.errors import ConfigError, ProvisionError
 from harness.fields import Problems, Table, parse
 from harness.gate.plan import TIERS, GateSpec, gate_plan
@@ -43,6 +43,7 @@ class Request:
     shard: str | None = None
     balance: Path | None = None
     update_baseline: bool = False
+    requires: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -72,7 +73,8 @@ def read_the_gate(work: GateWork) -> None:
     subjects = {CANDIDATE: read_candidate(request.candidate, torch=request.torch)}
     if request.base:
         subjects[BASE] = read_candidate(request.base, BASE)
-    work.versions = {**work.declaration.versions, **subjects}
+    versions = {**work.declaration.versions, **subjects}
+    work.versions = {name: with_packages(one, request.requires) for name, one in versions.items()}
     work.baseline = request.baseline or path.with_name("baseline.toml")
     if request.baseline and not request.baseline.exists() and not request.update_baseline:
         raise ConfigError(f"--baseline {request.baseline}: there is no such file. --update-baseline begins one.")
@@ -101,7 +103,7 @@ def _with_defaults(request: Request, path: Path) -> Request:
     """What the command line left open comes from [gate]."""
     problems = Problems(path.name)
     table = Table(problems, "gate", Table(problems, "", parse(path)).get("gate", dict, {}))
-    table.unknown(["candidate", "against", "baseline", "tier", "runtime"])
+    table.unknown(["candidate", "against", "baseline", "tier", "runtime", "requires"])
     runtime = table.choice("runtime", str, RUNTIMES, "") or None
     candidate = request.candidate or table.get("candidate", str, "")
     if not candidate and not problems.found:
@@ -109,11 +111,15 @@ def _with_defaults(request: Request, path: Path) -> Request:
     written = table.get("baseline", str, "")
     tier = request.tier or table.choice("tier", str, TIERS, "full")
     against = request.against or (table.texts("against", ()) if request.last is None else ())
+    requires = table.texts("requires", ())
+    for problem in filter(None, (check_requirement(text, torch=False) for text in requires)):
+        problems.add("gate.requires", problem)
     if problems.found:
         raise ConfigError(*problems.found)
     beside = path.with_name(written) if written else None
     known = request.baseline or beside
-    return replace(request, candidate=candidate, tier=tier, against=against, baseline=known, runtime=runtime)
+    made = replace(request, candidate=candidate, tier=tier, against=against, baseline=known)
+    return replace(made, runtime=runtime, requires=requires)
 
 
 def provision_the_subjects(work: GateWork) -> None:
@@ -161,7 +167,8 @@ def plan_the_gate(work: GateWork) -> None:
 
 def _releases(work: GateWork) -> tuple[Mapping[str, Version], tuple[str, ...]]:
     """The declared versions as this runtime gets them, and the names of those that the candidate is held against."""
-    request, name, declared = work.request, work.runtime.name, work.declaration.versions
+    request, name = work.request, work.runtime.name
+    declared = {n: work.versions[n] for n in work.declaration.versions}
     problems = Problems(Path(work.declaration.path).name)
     known = {n: v for n, v in declared.items() if any(source.kind in USABLE[name] for source in v.sources)}
     usable = {n: for_runtime(version, name, problems) for n, version in known.items()}

@@ -312,6 +312,25 @@ def test_the_declaration_can_say_what_the_command_line_leaves_open(desk: Desk) -
                      ("candidate", "2.14.1"), ("2.14.1", "candidate")}  # fmt: skip
 
 
+def test_the_packages_of_the_gate_stand_in_every_environment_that_it_compares(desk: Desk) -> None:
+    (desk.folder / "torchskew.toml").write_text(f'{DECLARED}[gate]\nrequires = ["numpy"]\n')
+    made: list[Version] = []
+    real = FakeRuntime.provision
+
+    def provision(self: FakeRuntime, version: Version, progress: Any) -> Environment:
+        made.append(version)
+        return real(self, version, progress)
+
+    desk.monkeypatch.setattr(FakeRuntime, "provision", provision)
+    assert desk.gate() == 0
+    assert {version.name: version.sources[0].requires for version in made} == dict.fromkeys(
+        ("candidate", "2.13.0", "2.14.1"), ("numpy",)
+    )
+    (desk.folder / "torchskew.toml").write_text(f'{DECLARED}[gate]\nrequires = ["numpy=1"]\n')
+    with pytest.raises(ConfigError, match=r"gate\.requires must be a requirement, got 'numpy=1'\. Write 'numpy==1'"):
+        desk.gate()
+
+
 def test_a_baseline_that_is_not_there_is_an_error(desk: Desk) -> None:
     with pytest.raises(ConfigError, match="there is no such file"):
         desk.gate(baseline=desk.folder / "none.toml")

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
+from harness.rehearse import workflow
+from harness.rehearse.judge import judge
+from harness.rehearse.keep import Kept
+from harness.rehearse.model import Do, Observed, Rehearsal
+from harness.rehearse.plan import make_rehearsal
+from harness.rehearse.runnable import flaw
 from harness.rehearse.text import load
+from harness.rehearse.workflow import Options, Work, shrink_failures
 from tests.conftest import ROOT
+from tests.rehearse.made import World, spec
+from tests.rehearse.test_judge import edited
 
 ASK = ["rehearse", "--from", "2.6.0", "--to", "2.13.0"]
 
@@ -109,6 +124,79 @@ def test_a_mistake_is_said_with_its_mend_and_exit_code_4(more: list[str], text: 
     assert text in capsys.readouterr().err
 
 
+def _sick(plan: Rehearsal) -> Observed:
+    """A cluster on which no pause ever heals."""
+    seen = World(plan).observe()
+    for step in plan.steps:
+        if step.fault == "pause":
+            seen = edited(seen, step.number, evidence={"healed": None})
+    return seen
+
+
+def test_a_failing_plan_is_shrunk_to_what_fails_and_can_be_carried_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progress, capsys
+) -> None:
+    plan = make_rehearsal(spec(rollback=True, faults=("kill", "pause"), steps=70))
+    monkeypatch.setattr(workflow, "carry_out", lambda _work, each, controlled: _sick(each))
+    with ExitStack() as stack:
+        work = Work(options=Options(shrink=True), watch=progress, stack=stack)
+        kept = Kept(folder=tmp_path, seen=_sick(plan))
+        work.results = [(kept, judge(kept.seen))]
+        shrink_failures(work)
+    smallest = load((tmp_path / "smallest.json").read_text(), "smallest.json")
+    assert len(smallest.steps) < len(plan.steps) / 2
+    assert [step.fault for step in smallest.steps if step.fault] == ["pause"]
+    assert flaw(smallest.steps, smallest.spec) is None
+    assert any(step.do is Do.FAULT for step in smallest.steps)
+    said = capsys.readouterr().out
+    assert "smallest plan that still fails R13 (6 runs)" in said
+    assert f"rerun: torchskew rehearse --plan {tmp_path / 'smallest.json'}" in said
+
+
+# Ctrl-C to all nodes gone: containers end side by side in less than a second each, on two busy cores.
+END_SECONDS = 5.0
+
+
+@pytest.mark.slow
+@pytest.mark.docker
+@pytest.mark.torch
+def test_an_interrupt_ends_every_container_at_once_and_keeps_what_was_seen(place: Path) -> None:
+    options = ["--runtime", "docker", "--nodes", "4", "--steps", "60", "--checkpoint", "plain"]
+    command = [sys.executable, "-m", "harness", "rehearse", "-f", str(ROOT / "torchskew.toml"), *ASK[1:], *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    ) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if "  train" in line:
+                break
+        run.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        said = run.stderr.read()
+        code = run.wait(60)
+        took = time.monotonic() - began
+    assert (code, "interrupted: 2 of " in said) == (2, True), said
+    assert _theirs(run.pid) == []
+    assert took < END_SECONDS
+    folder = next(place.glob("out/rehearsal-*/rolling"))
+    assert main(["report", str(folder)]) == 1
+
+
+def _theirs(pid: int) -> list[str]:
+    """Containers and networks that a process owns."""
+    import docker
+
+    client = docker.from_env()
+    try:
+        labelled = {"label": "torchskew.owner"}
+        things = [*client.containers.list(all=True, filters=labelled), *client.networks.list(filters=labelled)]
+        owners = [(thing.name, (thing.attrs.get("Labels") or thing.attrs["Config"]["Labels"])) for thing in things]
+        return [name for name, labels in owners if labels["torchskew.owner"].startswith(f"{pid}:")]
+    finally:
+        client.close()
+
+
 @pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.torch
@@ -122,8 +210,6 @@ def test_two_containers_are_upgraded_and_back_under_faults_of_their_networks(pla
     said = capsys.readouterr().out
     assert said.splitlines()[-1] == "2.6.0 to 2.14.1 in rolling mode: safe, because every invariant holds"
     assert code == 0
-    facts = json.loads(next(place.glob("out/rehearsal-*/rolling/facts.json")).read_text())
-    observed = [
-        result["evidence"]["observed"] for result in facts["seen"]["results"] if "observed" in result["evidence"]
-    ]
-    assert len(observed) == 5 - len(facts["seen"]["plan"]["unsupported"])
+    told = json.loads(next(place.glob("out/rehearsal-*/rolling/results.json")).read_text())
+    observed = [step["evidence"]["observed"] for step in told["steps"] if "observed" in step["evidence"]]
+    assert len(observed) == 5 - len(told["unsupported"])

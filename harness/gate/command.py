@@ -70,6 +70,7 @@ def _add_gate(commands: Commands) -> None:
         "--against-last", metavar="N", type=arguments.between(1, 1000), help="the newest N declared releases instead"
     )
     what.add_argument("--base", metavar="KIND:VALUE", help="run beside the candidate, which must be no worse")
+    what.add_argument("--requires", action="append", default=[], metavar="REQ", help="also in each environment")
     what.add_argument("--baseline", type=Path, metavar="FILE", help="known failures (baseline.toml by the declaration)")
     what.add_argument("--update-baseline", action="store_true", help="append what differs to it, without reasons")
     what.add_argument("--tier", choices=TIERS, help="how much to run ([gate] tier, else full)")
@@ -124,6 +125,7 @@ def run_gate(args: argparse.Namespace) -> int:
         shard=args.shard,
         balance=args.balance,
         update_baseline=args.update_baseline,
+        requires=tuple(args.requires),
     )
     options = Options(
         declaration=args.declaration,

@@ -29,7 +29,10 @@ ONLY = {SourceKind.INTERPRETER: "venv", SourceKind.IMAGE: "docker"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a person asked the gate; None means: as the declaration's [gate] says, else the default."""
+    """What a person asked the gate; None means: as the declaration's [gate] says, else the default.
+
+    requires: packages beside torch, as asked; beside: those that [gate] names where nobody asked.
+    """
 
     candidate: str = ""
     torch: str | None = None
@@ -44,6 +47,7 @@ class Request:
     balance: Path | None = None
     update_baseline: bool = False
     requires: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -74,7 +78,7 @@ def read_the_gate(work: GateWork) -> None:
     if request.base:
         subjects[BASE] = read_candidate(request.base, BASE)
     versions = {**work.declaration.versions, **subjects}
-    work.versions = {name: with_packages(one, request.requires) for name, one in versions.items()}
+    work.versions = {name: with_packages(one, request.beside) for name, one in versions.items()}
     work.baseline = request.baseline or path.with_name("baseline.toml")
     if request.baseline and not request.baseline.exists() and not request.update_baseline:
         raise ConfigError(f"--baseline {request.baseline}: there is no such file. --update-baseline begins one.")
@@ -111,15 +115,15 @@ def _with_defaults(request: Request, path: Path) -> Request:
     written = table.get("baseline", str, "")
     tier = request.tier or table.choice("tier", str, TIERS, "full")
     against = request.against or (table.texts("against", ()) if request.last is None else ())
-    requires = table.texts("requires", ())
-    for problem in filter(None, (check_requirement(text, torch=False) for text in requires)):
-        problems.add("gate.requires", problem)
+    packages = request.requires or table.texts("requires", ())
+    for problem in filter(None, (check_requirement(text, torch=False) for text in packages)):
+        problems.add("--requires" if request.requires else "gate.requires", problem)
     if problems.found:
         raise ConfigError(*problems.found)
     beside = path.with_name(written) if written else None
     known = request.baseline or beside
     made = replace(request, candidate=candidate, tier=tier, against=against, baseline=known)
-    return replace(made, runtime=runtime, requires=requires)
+    return replace(made, runtime=runtime, beside=packages)
 
 
 def provision_the_subjects(work: GateWork) -> None:
@@ -214,6 +218,7 @@ def rerun(request: Request, options: Options) -> str:
         ("--torch", [request.torch] if request.torch else []),
         ("--base", [request.base] if request.base else []),
         ("--against", [",".join(request.against)] if request.against else []),
+        *(("--requires", [package]) for package in request.requires),
         ("--runtime", [options.runtime] if options.runtime else []),
         ("--guard", options.guard),
         ("--timeout", [f"{options.timeout:g}"] if options.timeout else []),

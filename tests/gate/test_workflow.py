@@ -326,6 +326,10 @@ def test_the_packages_of_the_gate_stand_in_every_environment_that_it_compares(de
     assert {version.name: version.sources[0].requires for version in made} == dict.fromkeys(
         ("candidate", "2.13.0", "2.14.1"), ("numpy",)
     )
+    made.clear()
+    desk.gate(requires=("numpy<2",))
+    assert {version.sources[0].requires for version in made} == {("numpy<2",)}
+    assert "--requires 'numpy<2'" in desk.results()["cells"][0]["rerun"]
     (desk.folder / "torchskew.toml").write_text(f'{DECLARED}[gate]\nrequires = ["numpy=1"]\n')
     with pytest.raises(ConfigError, match=r"gate\.requires must be a requirement, got 'numpy=1'\. Write 'numpy==1'"):
         desk.gate()
@@ -358,6 +362,7 @@ def test_the_command_line_reaches_the_gate_with_every_option(desk: Desk, capsys:
         str(desk.folder / "torchskew.toml"),
     ]
     line += ["--tier", "smoke", "--timeout", "0.05", "--guard", "off", "--seed", "3", "-j", "2", "--out", out]
+    line += ["--requires", "numpy"]
     assert main([*line, "--only", "meet/*"]) == 0
     assert "all 4 cells are as expected" in last(capsys)
     assert main([*line, "--only", "gone/*"]) == 5

@@ -82,8 +82,8 @@ def _answer(case: Case, invariants: tuple[Invariant, ...]) -> tuple[str, str]:
     if unknown:
         return UNKNOWN, why
     if refused:
-        text = f"{len(refused)} mixed groups refuse clearly on every rank, and the job goes on once all are on one side"
-        return STOP, text
+        groups = "1 mixed group refuses" if len(refused) == 1 else f"{len(refused)} mixed groups refuse"
+        return STOP, f"{groups} clearly on every rank, and the job goes on once all are on one side"
     return SAFE, "every invariant holds" + ("" if case.mixed_may_train() else ", with no mixed group in the plan")
 
 

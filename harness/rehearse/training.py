@@ -79,7 +79,9 @@ class Training(Questions):
                 break  # it was not the checkpoint
             if step.mixed and len(formats) > 1:
                 self._mixed_formats = ("plain",)
-        raise Failed(f"the job does not start: {tried[-1] if tried else 'nothing to start from'}")
+        last = self.generations[-1]
+        source = f"from {last.resumed.name}" if last.resumed else "from nothing"
+        raise Failed(f"the job does not start {source}, at attempt {len(tried)}: {last.why}")
 
     def _candidates(self, step: Step) -> list[tuple[Commit | None, tuple[str, ...]]]:
         """What to start from: the newest checkpoint in each format, then older ones."""

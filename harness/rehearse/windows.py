@@ -127,7 +127,8 @@ def refusals(case: Case) -> Invariant:
         return R8.fails(listed(text for _, text in wrong), (number for number, _ in wrong))
     if not count:
         return R8.void("no group of this plan is to be refused")
-    return R8.passes(f"{count} groups refused on every rank, the slowest after {slowest:.2f} s, nothing written")
+    groups = "1 group" if count == 1 else f"{count} groups"
+    return R8.passes(f"{groups} refused on every rank, the slowest after {slowest:.2f} s, nothing written")
 
 
 def _start(case: Case, step: Step) -> tuple[list[str], list[float], list[str]]:

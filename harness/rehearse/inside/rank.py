@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import types
+import uuid
 
 KIND = "group"
 LOOK = 0.02  # seconds between two looks at the step log
@@ -61,8 +62,8 @@ def hold(job):
 
 
 def write(path, text):
-    """Whole or not at all."""
-    part = "{}.{}".format(path, os.getpid())
+    """Whole or not at all; ranks in several containers write the same file, and process ids repeat among those."""
+    part = "{}.{}".format(path, uuid.uuid4().hex)
     with open(part, "w") as file:
         file.write(text)
     os.replace(part, path)

@@ -20,8 +20,8 @@ def read(path: Path, problems: Problems) -> tuple[Expectation, ...]:
     top = Table(problems, "", parse(path))
     top.unknown(["expect", "flaky"])
     return (
-        *(_expectation(table) for table in _entries(top, "expect")),
-        *(_flaky(table) for table in _entries(top, "flaky")),
+        *(one for table in _entries(top, "expect") for one in _expectations(table)),
+        *(one for table in _entries(top, "flaky") for one in _flaky(table)),
     )
 
 
@@ -33,35 +33,37 @@ def _entries(top: Table, name: str) -> Iterator[Table]:
             top.problems.add(f"{name}[{index}]", f"must be a table, got {entry!r}. Write [[{name}]] above its fields.")
 
 
-def _flaky(table: Table) -> Expectation:
+def _flaky(table: Table) -> Iterator[Expectation]:
     """An entry for cells that are known to flake; it always ends some day."""
     table.unknown(FLAKY_FIELDS)
     if "until" not in table.values:
         table.problems.add(join(table.path, "until"), "must say when it ends, a release or a date: a flake is a debt.")
     known = {key: value for key, value in table.values.items() if key in FLAKY_FIELDS}
-    entry = _expectation(Table(table.problems, table.path, known))
-    return replace(entry, verdict=Verdict.PASS, flaky=True)
+    for entry in _expectations(Table(table.problems, table.path, known)):
+        yield replace(entry, verdict=Verdict.PASS, flaky=True)
 
 
-def _expectation(table: Table) -> Expectation:
+def _expectations(table: Table) -> Iterator[Expectation]:
+    """One for each pattern of the entry, so that each must match something."""
     table.unknown(EXPECT_FIELDS)
-    cells, reason = table.get("cells", str, ""), table.get("reason", str, "")
-    if not cells:
-        table.problems.add(join(table.path, "cells"), "must be a pattern over cell ids.")
+    cells, reason = table.texts("cells", ()), table.get("reason", str, "")
+    if not cells or not all(cells):
+        table.problems.add(join(table.path, "cells"), "must be a pattern over cell ids, or a list of them.")
     if not reason.strip():
         table.problems.add(join(table.path, "reason"), "must say why; an expectation without a reason is refused.")
     names = table.texts("outcomes", ())
     for name in names:
         if name not in list(Outcome):
             table.problems.add(join(table.path, "outcomes"), f"must hold classes ({', '.join(Outcome)}), got {name!r}.")
-    return Expectation(
-        cells=cells,
+    entry = Expectation(
+        cells="",
         verdict=table.choice("verdict", Verdict, [v.value for v in Verdict if v is not Verdict.UNKNOWN], Verdict.FAIL),
         reason=reason,
         outcomes=tuple(Outcome(name) for name in names if name in list(Outcome)) or None,
         link=table.get("link", str, "") or None,
         until=_until(table),
     )
+    yield from (replace(entry, cells=pattern) for pattern in cells)
 
 
 def _until(table: Table) -> str | None:

@@ -42,6 +42,17 @@ def test_a_known_flake_needs_an_end(tmp_path: Path) -> None:
     assert found == ["baseline.toml: flaky[1].until must say when it ends, a release or a date: a flake is a debt."]
 
 
+def test_an_entry_may_name_several_patterns_and_each_must_match(tmp_path: Path) -> None:
+    text = '[[expect]]\ncells = ["s/candidate,*", "s/2.6.0,*"]\noutcomes = ["OK", "WRONG"]\nreason = "r"\n'
+    entries, found = read(tmp_path, text)
+    assert (found, [entry.cells for entry in entries]) == ([], ["s/candidate,*", "s/2.6.0,*"])
+    assert decided(FAIL, *entries).checked[0].expectation == entries[0]
+    assert "'s/2.6.0,*' matches no planned cell" in decided(FAIL, *entries).problems[0]
+    for cells in ("[]", '""', '["s/*", ""]'):
+        _, found = read(tmp_path, f'[[expect]]\ncells = {cells}\nreason = "r"\n')
+        assert found == ["baseline.toml: expect[1].cells must be a pattern over cell ids, or a list of them."]
+
+
 def test_a_flake_has_no_verdict_to_declare(tmp_path: Path) -> None:
     _, found = read(tmp_path, '[[flaky]]\ncells = "s/*"\nreason = "r"\nuntil = "2.17"\nverdict = "FAIL"\n')
     assert len(found) == 1

@@ -6,9 +6,8 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt
@@ -17,9 +16,10 @@ from harness.agents import Agents
 from harness.attempt import Trial
 from harness.judge import judge
 from harness.model import Attempt, Cell, CellResult, Outcome, Plan, RankFacts, Verdict, Version
-from harness.plan import lacking, predicted_seconds
+from harness.plan import lacking
 from harness.ports import Ports
 from harness.scenario import Scenario
+from harness.schedule import Schedule
 
 ATTEMPTS = 3
 # Cells that merely wait cost memory, and all their timeouts end in work at about the same time: with more than this
@@ -75,43 +75,41 @@ class Engine:
         Raises:
             MachineError: the machine can't go on (no port, no daemon); what was yielded is valid.
         """
-        verdicts = {cell_id: result.verdict for cell_id, result in known.items()}
-        chains = chain_seconds(self.plan.cells)
-        left = [cell for cell in self.plan.cells if cell.id not in verdicts]
-        left.sort(key=lambda cell: -chains[cell.id])
-        self._tally.done = len(self.plan.cells) - len(left)
+        schedule = Schedule(self.plan.cells, {cell_id: result.verdict for cell_id, result in known.items()})
+        self._tally.done = sum(cell.id in known for cell in self.plan.cells)
+        left = [cell for cell in self.plan.cells if cell.id not in known]
         used = dict.fromkeys(cell.scenario for cell in left)
         imports = [module for name in used for module in self.scenarios[name].warm]
         self.agents.warm(dict.fromkeys(key for cell in left for key in _places(cell)), imports)
         open_cells = 0
-        while left or open_cells:
-            ready, stuck, left = _sort(left, verdicts)
-            for result in stuck:
-                verdicts[result.cell.id] = result.verdict
+        while True:
+            for result in schedule.blocked():
                 self._count(done=1)
                 yield result
-            for index, cell in enumerate(ready):
-                if open_cells >= MOST_OPEN:
-                    left += ready[index:]
-                    break
-                self._begin(cell)
+            if schedule.ready and open_cells < MOST_OPEN and self._done.empty():
+                # Results that came while this waited for a slot may let a cell start that is more urgent.
+                self._slots.acquire()
+                if not self._done.empty():
+                    self._slots.release()
+                    continue
+                self._begin(schedule.pop())
                 open_cells += 1
-                while not self._done.empty():
-                    open_cells -= 1
-                    yield self._finish(self._done.get(), verdicts)
-            if open_cells and not stuck:
+            elif open_cells:
+                result = self._ended()
                 open_cells -= 1
-                yield self._finish(self._done.get(), verdicts)
+                schedule.done(result.cell.id, result.verdict)
+                yield result
+            else:
+                return
 
-    def _finish(self, result: CellResult | BaseException, verdicts: dict[str, Verdict]) -> CellResult:
+    def _ended(self) -> CellResult:
+        result = self._done.get()
         if isinstance(result, BaseException):
             raise result
-        verdicts[result.cell.id] = result.verdict
         return result
 
     def _begin(self, cell: Cell) -> None:
-        """Start a cell's thread as soon as a slot and memory are there."""
-        self._slots.acquire()
+        """Start a cell's thread, whose slot is taken, as soon as memory is there."""
         self._await_memory()
         self._count(running=1)
         threading.Thread(target=self._cell_thread, args=(cell,), name=cell.id, daemon=True).start()
@@ -199,58 +197,6 @@ class _Slot:
 def _places(cell: Cell) -> list[tuple[str, int]]:
     """The agents a cell needs: its version, and which of that version's ranks this is."""
     return [(version, cell.skew[:rank].count(version)) for rank, version in enumerate(cell.skew)]
-
-
-def _sort(cells: list[Cell], verdicts: Mapping[str, Verdict]) -> tuple[list[Cell], list[CellResult], list[Cell]]:
-    """Split into cells that can start, results of blocked ones, and the rest; each in the order given."""
-    ready, stuck, left = [], [], []
-    for cell in cells:
-        failed = next((need for need in cell.needs if verdicts.get(need, Verdict.PASS) is not Verdict.PASS), None)
-        if failed is not None:
-            stuck.append(_blocked(cell, failed, verdicts[failed]))
-        elif all(need in verdicts for need in cell.needs):
-            ready.append(cell)
-        else:
-            left.append(cell)
-    return ready, stuck, left
-
-
-def chain_seconds(cells: Iterable[Cell]) -> Mapping[str, float]:
-    """How long a cell and the slowest chain of cells that need it are predicted to take; the longest starts first.
-
-    Where nothing is predicted a cell may hang, and is taken to.
-    """
-    dependents: dict[str, list[Cell]] = {}
-    found = {cell.id: cell for cell in cells}
-    for cell in found.values():
-        for need in cell.needs:
-            dependents.setdefault(need, []).append(cell)
-
-    @cache
-    def chain(cell_id: str) -> float:
-        after = max((chain(cell.id) for cell in dependents.get(cell_id, ())), default=0.0)
-        return predicted_seconds(found[cell_id]) + after
-
-    return {cell_id: chain(cell_id) for cell_id in found}
-
-
-def blocked(cells: Iterable[Cell], known: Mapping[str, CellResult]) -> list[CellResult]:
-    """Results of the cells that known results block, directly or through another; cached where the blocker is."""
-    results = dict(known)
-    left = [cell for cell in cells if cell.id not in results]
-    found: list[CellResult] = []
-    while more := _sort(left, {cell_id: result.verdict for cell_id, result in results.items()})[1]:
-        more = [replace(one, cached=results[str(one.blocked_by)].cached) for one in more]
-        results.update({one.cell.id: one for one in more})
-        left = [cell for cell in left if cell.id not in results]
-        found += more
-    return found
-
-
-def _blocked(cell: Cell, need: str, verdict: Verdict) -> CellResult:
-    ranks = tuple(Outcome.NOT_RUN for _ in cell.skew)
-    reason = f"not run: {need} came to {verdict}"
-    return CellResult(cell=cell, verdict=Verdict.BLOCKED, outcomes=ranks, reason=reason, blocked_by=need)
 
 
 def _unsupported(cell: Cell, why: str) -> CellResult:

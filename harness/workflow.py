@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import harness
-from harness import scope
+from harness import scope, search
 from harness.agents import Agents
 from harness.cache import key
 from harness.declare import declare, for_runtime
@@ -30,14 +30,15 @@ from harness.model import (
     RunInfo,
     Version,
 )
-from harness.plan import make_plan, matching, narrow
+from harness.plan import in_order, make_plan, matching, narrow
 from harness.progress import Watch
 from harness.provision import provision_all
 from harness.record import LATEST, Record
-from harness.run import Engine, blocked, default_jobs, unknown
+from harness.run import Engine, default_jobs, unknown
 from harness.runtimes.base import Runtime
 from harness.runtimes.choice import choose
 from harness.scenario import Scenario, load_all
+from harness.schedule import blocked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,7 @@ class Work:
     versions: Mapping[str, Version] = field(init=False)
     whole: Plan = field(init=False)
     plan: Plan = field(init=False)
+    order: tuple[str, ...] = ()  # the versions by release, where bisection decides which cells run
     environments: dict[str, Environment] = field(default_factory=dict)
     broken: dict[str, ProvisionError] = field(default_factory=dict)
     record: Record = field(init=False)
@@ -120,6 +122,7 @@ def make_the_plan(work: Work) -> None:
     work.versions = {n: for_runtime(work.declaration.versions[n], name, problems) for n in _named(spec)}
     if problems.found:
         raise ConfigError(*problems.found)
+    work.order = in_order(work.versions) if spec.pairs == "boundary" else ()
     chosen = make_plan(spec, work.versions, work.scenarios, name, options.seed)
     work.plan = narrow(chosen, options.only)
     work.whole = _whole(work, chosen)
@@ -215,8 +218,20 @@ def _resumable(work: Work) -> RunInfo:
 
 def recall(work: Work) -> None:
     """Cells of which nothing changed since they last ran come from the record; broken versions' cells are UNKNOWN."""
+    if work.order:  # each round recalls its own
+        return
     before = len(work.results)
-    for cell in work.plan.cells:
+    _recall(work, work.plan.cells)
+    for result in blocked(work.plan.cells, work.results):
+        _keep(work, result)
+    recalled = sum(result.cached for result in list(work.results.values())[before:])
+    if recalled:
+        every = "every cell" if recalled == len(work.plan.cells) else f"{recalled} of {len(work.plan.cells)} cells"
+        work.watch.say(f"cache      {every} unchanged since an earlier run (--no-cache runs them again)")
+
+
+def _recall(work: Work, cells: Sequence[Cell]) -> None:
+    for cell in cells:
         if cell.id in work.results:
             continue
         if missing := next((name for name in cell.skew if name in work.broken), None):
@@ -226,12 +241,6 @@ def recall(work: Work) -> None:
         found = work.record.cached(_key(work, cell)) if reuse else None
         if found is not None:
             _keep(work, replace(found, cell=cell, cached=True))
-    for result in blocked(work.plan.cells, work.results):
-        _keep(work, result)
-    recalled = sum(result.cached for result in list(work.results.values())[before:])
-    if recalled:
-        every = "every cell" if recalled == len(work.plan.cells) else f"{recalled} of {len(work.plan.cells)} cells"
-        work.watch.say(f"cache      {every} unchanged since an earlier run (--no-cache runs them again)")
 
 
 def _key(work: Work, cell: Cell) -> str:
@@ -253,21 +262,40 @@ def run(work: Work) -> None:
         work.runtime.open(run_scope)
         agents = Agents(work.runtime, work.environments)
         stack.callback(agents.close)
-        engine = Engine(
-            plan=work.plan,
-            scenarios=work.scenarios,
-            versions=work.versions,
-            agents=agents,
-            jobs=work.options.jobs or default_jobs(),
-            observe=work.watch.cells,
-        )
         try:
-            for result in engine.run(dict(work.results)):
-                ran = result.verdict.value not in ("BLOCKED", "UNKNOWN")
-                _keep(work, replace(result, key=_key(work, result.cell)) if ran else result)
+            for cells in _rounds(work):
+                _run_cells(work, agents, cells)
         except KeyboardInterrupt:
             done = f"{len(work.results)} of {len(work.plan.cells)} cells are in the record"
             raise InterruptedRunError(f"interrupted: {done}; `{work.options.name} --resume` runs the rest.") from None
+
+
+def _rounds(work: Work) -> Iterator[tuple[Cell, ...]]:
+    """All cells at once, or, where bisection decides, those that what is known so far leaves open, again and again."""
+    if not work.order:
+        yield work.plan.cells
+        return
+    found = search.tables(work.plan.cells, work.order)
+    rounds = search.rounds(work.plan.cells, found, work.results, lambda result: _keep(work, result))
+    for number, cells in enumerate(rounds, 1):
+        follows = sum(bool(result.inferred_from) for result in work.results.values())
+        work.watch.say(f"round {number:<4} {len(cells)} cells to run, {follows} inferred so far")
+        _recall(work, cells)
+        yield cells
+
+
+def _run_cells(work: Work, agents: Agents, cells: tuple[Cell, ...]) -> None:
+    engine = Engine(
+        plan=replace(work.plan, cells=cells),
+        scenarios=work.scenarios,
+        versions=work.versions,
+        agents=agents,
+        jobs=work.options.jobs or default_jobs(),
+        observe=work.watch.cells,
+    )
+    for result in engine.run(dict(work.results)):
+        ran = result.verdict.value not in ("BLOCKED", "UNKNOWN")
+        _keep(work, replace(result, key=_key(work, result.cell)) if ran else result)
 
 
 def finish_record(work: Work) -> None:

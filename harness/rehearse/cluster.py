@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,37 +16,12 @@ from harness.runtimes.base import Channel, Runtime
 from harness.scenario import Scenario, load
 
 INSIDE = Path(__file__).resolve().parent / "inside"
-# Runs in the agent before it serves, so that no forked rank has to import what a training script imports: 2 s a rank
-# and start on 2.13. It runs no backward pass, whose threads a fork would lose. What it prints must not reach the
-# protocol's stream.
-WARM = """
-import os
-keep = os.dup(1)
-os.dup2(2, 1)
-for name in ("torch", "numpy", "torch.distributed.checkpoint"):
-    try:
-        __import__(name)
-    except Exception as error:
-        print(name, error, flush=True)
-try:
-    import torch
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
-except Exception as error:
-    print("warming up:", error, flush=True)
-os.dup2(keep, 1)
-os.close(keep)
-"""
+# Imported in the agent, so that no forked rank has to: together 2 s a rank and start on 2.13. A first optimizer wants
+# torch._dynamo; moving checkpoint plans among ranks wants NumPy. What a release lacks is passed over.
+IMPORTS = ("numpy", "torch.distributed.checkpoint", "torch._dynamo")
 # Each warm node costs memory; the plan's next change is enough to hide the start behind the training.
 SPARES = 4
 WORKERS = 2
-
-
-def boot() -> bytes:
-    """The boot line with the checkpoint's module warmed up in it."""
-    message = json.loads(boot_line())
-    message["modules"]["torchskew_warm"] = {"file": "torchskew_warm.py", "source": WARM}
-    message["order"].insert(0, "torchskew_warm")
-    return json.dumps(message).encode() + b"\n"
 
 
 def scenario() -> Scenario:
@@ -158,7 +132,7 @@ class Cluster:
         if over:
             channel.close()
             raise MachineError(f"node {node}: the rehearsal is over")
-        agent = Agent(channel, f"node {node} ({version})", boot())
+        agent = Agent(channel, f"node {node} ({version})", boot_line(IMPORTS))
         agent.wait_ready()
         return agent
 

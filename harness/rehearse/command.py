@@ -10,9 +10,11 @@ Upgrade a small cluster from one release to another under a real training job, n
 rollback, and say what of it works. [rehearsal] in the declaration holds the defaults.
 
   torchskew rehearse --from 2.6.0 --to 2.14.1 --rollback         rolling, four nodes
+  torchskew rehearse --from 2.6.0 --to 2.14.1 --rollback all     back again after every single node
   torchskew rehearse --from 2.6.0 --to 2.14.1 --dry-run          print the plan, run nothing
   torchskew rehearse --from 1.13.1 --to 2.6.0 --strategy rolling stop-the-world    two strategies side by side
-  torchskew rehearse --plan out/…/plan.json --shrink             the smallest part of a plan that still fails"""
+  torchskew rehearse --plan out/…/plan.json --shrink             the smallest part of a plan that still fails
+  torchskew report rehearsal-…                                   judge and show a finished one again"""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

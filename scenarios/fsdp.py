@@ -1,16 +1,18 @@
-"""Fully sharded training (FSDP) ends where unsharded training does.
+"""Fully sharded training ends where unsharded training does.
 
-Each rank pulls one parameter towards a target of its own by the loss (w - target)² / 2. After two steps of gradient
-descent over the mean gradient, every rank gathers the whole parameter. The oracle is the recurrence in Python's
-floats, within 4 float32 roundings per step, and the ranks must agree bit by bit. What FSDP needs of gloo on a CPU came
-late: a version that refuses is UNSUPPORTED, in its own words.
+Each rank pulls one parameter towards a target of its own by the loss (w - target)² / 2, the parameter cut over all
+ranks: `wrapped` by FullyShardedDataParallel (FSDP), `fully_shard` by the function of that name (FSDP2), which makes it
+a DTensor. After two steps of gradient descent over the mean gradient, every rank gathers the whole parameter. The
+oracle is the recurrence in Python's floats, within 4 float32 roundings per step, and the ranks must agree bit by bit.
+What either needs of gloo on a CPU came late: a version that refuses is UNSUPPORTED, in its own words.
 """
 
 KIND = "group"
 AFTER = ("rendezvous_tcp",)
-NEEDS = ("gloo", "FSDP on a CPU")
+NEEDS = ("gloo", "FSDP on a CPU for `wrapped`", "fully_shard on a CPU for `fully_shard`")
 TIERS = ("full",)
-WARM = ("torch.distributed.fsdp", "torch._dynamo")
+WARM = ("torch.distributed.fsdp", "torch.distributed._composable.fsdp", "torch._dynamo")
+VARIANTS = {"wrapped": {}, "fully_shard": {}}
 
 START = [0.5 * k - 3 for k in range(12)]
 RATE, STEPS = 0.25, 2
@@ -22,10 +24,9 @@ def target(rank):
     return [(rank + 1) * (k + 1) for k in range(len(START))]
 
 
-def trained(rank, size):
-    """The whole parameter after the steps."""
+def well():
+    """A model whose loss is the distance to a goal."""
     import torch
-    from torch.distributed.fsdp import FullyShardedDataParallel
 
     class Well(torch.nn.Module):
         def __init__(self):
@@ -35,30 +36,61 @@ def trained(rank, size):
         def forward(self, goal):
             return ((self.well - goal) ** 2).sum() / 2
 
-    wrapped = FullyShardedDataParallel(Well(), device_id=torch.device("cpu"))
+    return Well()
+
+
+def train(model, rank):
+    """Descend, on whatever part of the parameter is here."""
+    import torch
+
     goal = torch.tensor(target(rank), dtype=torch.float32)
     for _ in range(STEPS):
-        wrapped.zero_grad()
-        wrapped(goal).backward()
+        model.zero_grad()
+        model(goal).backward()
         with torch.no_grad():
-            for shard in wrapped.parameters():
+            for shard in model.parameters():
                 if shard.grad is not None:
                     shard.sub_(RATE * shard.grad)
-    with FullyShardedDataParallel.summon_full_params(wrapped):
-        return [value for one in wrapped.parameters() for value in one.detach().reshape(-1).tolist()]
+
+
+def wrapped(rank, size):
+    """The whole parameter after the steps, by FSDP."""
+    import torch
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    model = FullyShardedDataParallel(well(), device_id=torch.device("cpu"))
+    train(model, rank)
+    with FullyShardedDataParallel.summon_full_params(model):
+        return [value for one in model.parameters() for value in one.detach().reshape(-1).tolist()]
+
+
+def fully_shard(rank, size):
+    """The whole parameter after the steps, by FSDP2, which moved to torch.distributed.fsdp in 2.6."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    try:
+        from torch.distributed.fsdp import fully_shard as sharding
+    except ImportError:
+        from torch.distributed._composable.fsdp import fully_shard as sharding
+
+    model = well()
+    sharding(model, mesh=init_device_mesh("cpu", (size,)))
+    train(model, rank)
+    return model.well.full_tensor().tolist()
 
 
 def lacks(job):
     from torchskew_kit import refusal
 
     job.rendezvous()
-    why = refusal(lambda: trained(0, 1))
-    return {"*": why} if why else {}
+    found = {"wrapped": refusal(lambda: wrapped(0, 1)), "fully_shard": refusal(lambda: fully_shard(0, 1))}
+    return {way: why for way, why in found.items() if why}
 
 
 def rank(job):
+    job.need(job.variant)
     job.rendezvous()
-    return {"parameter": trained(job.rank, job.world_size)}
+    return {"parameter": globals()[job.variant](job.rank, job.world_size)}
 
 
 def judge(reports, world):

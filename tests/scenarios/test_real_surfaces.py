@@ -39,7 +39,7 @@ def ends(agent: Driver, scenario: Scenario, variant, share: Path, skip: dict[str
     size = 1 if scenario.kind is Kind.SOLO else 2
     with socket.create_server(("127.0.0.1", 0)) as free:
         job = {"world_size": size, "port": free.getsockname()[1], "timeout": TIMEOUT, "share": str(share), "skip": skip}
-    job |= {"variant": variant.name, "params": dict(variant.params)} if variant else {}
+    job |= {"variant": variant.name, "params": dict(variant.params), "env": dict(variant.env)} if variant else {}
     found: dict[str, dict] = {}
     for rank in range(size):
         agent.send("run", id=str(rank), scenario=scenario.name, job={**job, "rank": rank})

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import harness
-from harness import arguments, catalogue_page, compatibility
+from harness import arguments, boundary, catalogue_page, compatibility
 from harness.errors import HarnessError
 from harness.gate import command as gate_command
 from harness.rehearse import command as rehearse_command
@@ -91,6 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
     catalogue_page.add_parser(commands)
     _add_report(commands)
     compatibility.add_parser(commands)
+    boundary.add_parser(commands)
     _add_probe(commands)
     _add_guard(commands)
     _add_doctor(commands)
@@ -107,7 +108,8 @@ def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="scenarios, as patterns")
     what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")
     what.add_argument("--guard", nargs="+", choices=["off", "on"], default=[])
-    what.add_argument("--pairs", choices=["all", "boundary", "neighbours"])
+    pairs = "boundary: all, found by bisection over the releases in order; what follows is not run"
+    what.add_argument("--pairs", choices=["all", "boundary", "neighbours"], help=pairs)
     what.add_argument("--world-size", nargs="+", type=arguments.between(2, 64), default=[], metavar="N")
     what.add_argument("--timeout", type=arguments.seconds, metavar="S", help="seconds given to the process group")
     what.add_argument("--seed", type=int, default=0, help="goes to every rank and into the record (0)")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise, permutations
 
 from harness import guard as protocol
 from harness.model import Guard, Kind, Outcome
@@ -290,19 +289,3 @@ def _without_host(joiner: Release, rendezvous: str) -> Outcome:
     if rendezvous == "tcp" and not joiner.store.retries_when_closed:
         return Outcome.OPAQUE
     return Outcome.TIMEOUT
-
-
-def boundaries(releases: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """The ordered pairs where a fact changes: each two neighbours that speak differently, in both orders.
-
-    releases: torch version strings in any order; those the table does not know are left out.
-    """
-    known = sorted({text for text in releases if release(text)}, key=lambda text: protocol.parse(text) or ())
-    neighbours = {pair for pair in pairwise(known) if _speaks(pair[0]) != _speaks(pair[1])}
-    return tuple(pair for pair in permutations(releases, 2) if pair in neighbours or (pair[1], pair[0]) in neighbours)
-
-
-def _speaks(text: str) -> tuple[object, ...]:
-    """Everything of a release that another one can notice."""
-    one = release(text)
-    return (one.store, one.gloo, one.keys, one.agent_keys, one.group_names, one.files) if one else ()

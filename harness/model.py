@@ -269,6 +269,7 @@ class CellResult:
 
     reason: one line in words. key: content key for the cache. phases: seconds by phase, slowest rank.
     seen, seen_outcomes: of a repeated cell, the verdict and the outcomes of each repetition, in their order.
+    inferred_from: of a cell that was not run because others tell what it comes to, their ids.
     """
 
     cell: Cell
@@ -284,6 +285,7 @@ class CellResult:
     key: str = ""
     seen: tuple[Verdict, ...] = ()
     seen_outcomes: tuple[tuple[Outcome, ...], ...] = ()
+    inferred_from: tuple[str, ...] = ()
 
     @property
     def flaky(self) -> bool:
@@ -299,6 +301,7 @@ class CellResult:
     def surprising(self) -> bool:
         """A cell that ran and whose outcomes differ from the prediction."""
         ran = self.verdict not in (Verdict.BLOCKED, Verdict.UNKNOWN, Verdict.UNSUPPORTED)
+        ran = ran and not self.inferred_from
         return ran and bool(self.cell.predicted) and self.outcomes != self.cell.predicted
 
 

@@ -46,9 +46,7 @@ def make_plan(
     """
     names = matching(spec.scenarios, scenarios, "scenario")
     context = _Context(spec, versions, runtime)
-    cells = [
-        cell for skew in skews(spec, versions) for name in names for cell in _cells(scenarios[name], skew, context)
-    ]
+    cells = [cell for skew in skews(spec) for name in names for cell in _cells(scenarios[name], skew, context)]
     if not cells:
         raise NothingSelectedError("nothing selected: no scenario fits any skew of the declaration.")
     return plan_of(_ordered(cells, scenarios), runtime, seed)
@@ -84,12 +82,12 @@ def matching(patterns: Iterable[str], names: Iterable[str], what: str) -> list[s
     return [name for name in known if any(fnmatchcase(name, pattern) for pattern in wanted)]
 
 
-def skews(spec: MatrixSpec, versions: Mapping[str, Version]) -> list[Skew]:
+def skews(spec: MatrixSpec) -> list[Skew]:
     """Every assignment of versions to ranks, rank 0 first, worlds of one first."""
     solo: list[Skew] = [(name,) for name in spec.versions]
     if not isinstance(spec.pairs, str):
         return _unique(solo, spec.pairs, spec.worlds)
-    pairs = _pairs(spec, versions)
+    pairs = _pairs(spec)
     worlds = [_worlds(pair, size) for size in spec.world_sizes for pair in pairs]
     return _unique(solo, (skew for world in worlds for skew in world), spec.worlds)
 
@@ -98,20 +96,21 @@ def _unique(*groups: Iterable[Skew]) -> list[Skew]:
     return list(dict.fromkeys(skew for group in groups for skew in group))
 
 
-def _pairs(spec: MatrixSpec, versions: Mapping[str, Version]) -> list[tuple[str, str]]:
+def _pairs(spec: MatrixSpec) -> list[tuple[str, str]]:
+    """Ordered pairs; "boundary" plans all of them and runs those that the others don't follow from."""
     names = spec.versions
-    if spec.pairs == "all":
-        return [(first, second) for first in names for second in names]
     if spec.pairs == "neighbours":
         near = [pair for a, b in pairwise(names) for pair in ((a, b), (b, a))]
         return [(name, name) for name in names] + near
-    releases = {name: versions[name].torch for name in names}
-    unknown = ", ".join(name for name, release in releases.items() if release is None)
+    return [(first, second) for first in names for second in names]
+
+
+def in_order(versions: Mapping[str, Version]) -> tuple[str, ...]:
+    """The versions by release, oldest first; ConfigError names those whose release nobody knows."""
+    unknown = ", ".join(name for name, version in versions.items() if version.torch is None)
     if unknown:
         raise ConfigError(f'pairs = "boundary" needs to know the release of {unknown}. Add torch = "X.Y.Z" to it.')
-    named = {release: name for name, release in releases.items() if release is not None}
-    edges = eras.boundaries(tuple(named))
-    return [(name, name) for name in names] + [(named[first], named[second]) for first, second in edges]
+    return tuple(sorted(versions, key=lambda name: Release(str(versions[name].torch))))
 
 
 def _worlds(pair: tuple[str, str], size: int) -> list[Skew]:

@@ -20,7 +20,7 @@ DECLARATION = f"""
 [versions]
 {"".join(f'"{name}" = {{ pip = "torch=={name}" }}{chr(10)}' for name in RELEASES)}
 [matrix]
-scenarios = ["rendezvous_file", "rng_state", "split_group"]
+scenarios = ["rendezvous_tcp", "rendezvous_file", "rng_state", "split_group"]
 timeout = 1
 """
 GB = 10**9
@@ -108,7 +108,7 @@ def test_what_the_disk_cannot_hold_at_once_is_measured_in_turns(
     assert disk.most_there == 2
     with Record.open(project / "out" / "record.sqlite") as record:
         run = record.load()
-    assert len(run.results) == len(run.plan.cells) == 3 * 16
+    assert len(run.results) == len(run.plan.cells) == 4 * 16
     assert run.info.finished
     assert set(run.info.environments) == set(RELEASES)
 
@@ -133,13 +133,13 @@ def test_an_interrupted_measurement_goes_on_with_the_same_command(
     again = Bounded(Disk())
     faked(monkeypatch, again)
     assert main(line) == 0
-    assert f"resumed    {first.info.run_id}: {len(first.results)} of 48 cells were done" in capsys.readouterr().err
+    assert f"resumed    {first.info.run_id}: {len(first.results)} of 64 cells were done" in capsys.readouterr().err
     with Record.open(project / "out" / "record.sqlite") as record:
         whole = record.load()
         assert len(record.runs()) == 1
         assert {len(record.attempts(whole.info.run_id, one.cell.id)) for one in whole.results} <= {0, 1}
     assert whole.info.run_id == first.info.run_id
-    assert len(whole.results) == 48
+    assert len(whole.results) == 64
     assert all(one.verdict is not Verdict.UNKNOWN for one in whole.results)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness import eras, guard
-from harness.eras import Situation, boundaries, predict, release
+from harness.eras import Situation, predict, release
 from harness.model import Guard, Kind, Outcome
 
 OK, CLEAR, OPAQUE, TIMEOUT = Outcome.OK, Outcome.CLEAR, Outcome.OPAQUE, Outcome.TIMEOUT
@@ -139,12 +139,6 @@ def test_solo_and_handover_cells_meet_no_peer() -> None:
     """Nothing crosses the wire there."""
     assert predict(Situation(torch=("1.13.1", "2.6.0"), kind=Kind.HANDOVER)) == (OK, OK)
     assert predict(Situation(torch=("2.6.0",), kind=Kind.SOLO)) == (OK,)
-
-
-def test_boundaries_are_the_neighbours_that_speak_differently_in_both_orders() -> None:
-    """2.8 and 2.9 speak alike, so they are no boundary."""
-    pairs = boundaries(("2.9.1", "2.8.0", "2.2.2", "2.1.2"))
-    assert set(pairs) == {("2.1.2", "2.2.2"), ("2.2.2", "2.1.2"), ("2.2.2", "2.8.0"), ("2.8.0", "2.2.2")}
 
 
 def test_an_emptied_table_lets_no_prediction_stand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,7 @@ def _cell(item: Checked, logs: Logs) -> dict[str, Json]:
         "expectation": _expectation(item),
         "reason": result.reason,
         "blocked_by": result.blocked_by,
+        "inferred_from": [*result.inferred_from],
         "seen": [*result.seen],
         "seconds": _rounded(result.seconds),
         "phases": _phases(result.phases),

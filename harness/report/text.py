@@ -12,6 +12,7 @@ from harness.report import view
 from harness.report.grid import BAD, Look, paint, tables_text
 from harness.report.logs import Logs
 
+RESULTS: Final = "results.json"
 _TITLES: Final = {
     Status.REGRESSION: "regression",
     Status.FAILS_DIFFERENTLY: "fails differently",
@@ -212,6 +213,9 @@ def _end(run: Run, decision: Decision, paths: Paths | None, look: Look) -> str:
     if counts.cached:
         every = "every cell" if counts.cached == counts.planned else f"{counts.cached} of {counts.planned} cells"
         lines.append(f"cache      {every} came from an earlier run: nothing they depend on has changed")
+    if follows := [item.result for item in decision.checked if item.result.inferred_from]:
+        basis = {cell_id for result in follows for cell_id in result.inferred_from}
+        lines.append(f"inferred   {len(follows)} cells (~) follow from {len(basis)} that ran; named in {RESULTS}")
     if paths:
         names = " · ".join(path.name for path in (paths.json, paths.junit, paths.markdown, paths.text))
         lines.append(f"report     {paths.html} · {names}")

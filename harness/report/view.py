@@ -154,10 +154,11 @@ def label(item: Checked, *, mark: bool = True) -> str:
 
 
 def words(result: CellResult) -> str:
-    """The outcomes in short words, or the verdict where there are none to show."""
+    """The outcomes in short words, or the verdict where there are none to show; `~` in front of what was inferred."""
     if result.verdict in SILENT or not result.outcomes:
         return SILENT.get(result.verdict, str(result.verdict).lower())
     said = outcome_words(result.outcomes)
+    said = f"~{said}" if result.inferred_from else said
     promised = result.verdict is Verdict.FAIL and set(result.outcomes) in ({Outcome.OK}, {Outcome.CLEAR})
     return f"FAIL:{said}" if promised else said  # right or refused, but its policy promised the other
 

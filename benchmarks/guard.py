@@ -1,9 +1,9 @@
-"""What the guard costs and what it saves.
+"""What the guard costs.
 
-    python -m benchmarks.guard [--version 2.13.0] [--ranks 2 8 64] [--clients 512] [--results RUN/results.json]
+    python -m benchmarks.guard [--version 2.13.0] [--ranks 2 8 64] [--clients 512]
 
-Prints: milliseconds it adds to a successful init; seconds of a hello exchange alone and rank 0's memory per client;
-and, from a recorded run with guard off and on, when the last rank knew of a mismatch.
+Prints: milliseconds it adds to a successful init; seconds of a hello exchange alone and rank 0's memory per client.
+benchmarks/contrast.py shows when the last rank knew of a mismatch, without the guard and with it.
 """
 
 from __future__ import annotations
@@ -99,20 +99,6 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def contrast(results: Path) -> None:
-    """Seconds until the last rank knew, per ordered pair that does not mix, off and on side by side."""
-    cells = json.loads(results.read_text())["cells"]
-    pairs: dict[tuple[str, ...], dict[str, str]] = {}
-    for cell in cells:
-        if cell["scenario"] == "rendezvous_tcp" and len(cell["skew"]) == 2 and cell["ranks"]:
-            last = max(rank["seconds"] for rank in cell["ranks"])
-            vector = "/".join(rank["outcome"] for rank in cell["ranks"])
-            pairs.setdefault(tuple(cell["skew"]), {})[cell["guard"]] = f"{vector:<18} {last:6.2f} s"
-    print(f"\n{'host, joiner':<18} {'stock PyTorch':<28} with the guard")
-    for pair, row in sorted(pairs.items()):
-        print(f"{', '.join(pair):<18} {row.get('off', '-'):<28} {row.get('on', '-')}")
-
-
 def main() -> int:
     """All of it; the exit code is 1 where an aim was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,7 +106,6 @@ def main() -> int:
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 8, 64])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--clients", type=int, default=512)
-    parser.add_argument("--results", type=Path)
     options = parser.parse_args()
     missed = False
     seconds, memory, busy = exchange(options.clients)
@@ -140,8 +125,6 @@ def main() -> int:
         print(f"{world:3} ranks: init {bare * 1e3:.1f} ms, guarded {guarded * 1e3:.1f} ms: "
               f"{(guarded - bare) * 1e3:+.1f} ms{aim}")  # fmt: skip
     where.close()
-    if options.results:
-        contrast(options.results)
     return int(missed)
 
 

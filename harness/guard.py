@@ -212,6 +212,12 @@ def spans(numbers: Iterable[int]) -> str:
     return ", ".join(str(a) if a == b else "%d-%d" % (a, b) for a, b in found)
 
 
+def _within(number: int, text: str) -> bool:
+    """Whether spans() showed this number."""
+    parts = (part.partition("-") for part in text.split(", ") if part)
+    return any(int(first) <= number <= int(last or first) for first, _, last in parts)
+
+
 def tabulate(hellos: list[dict[str, Any]], policy: str, knocks: dict[str, int] | None = None) -> dict[str, Any]:
     """Every rank's hello as one small table: builds that say the same share a row. hellos[0] is rank 0's."""
     rows: dict[str, dict[str, Any]] = {}
@@ -232,7 +238,7 @@ def tabulate(hellos: list[dict[str, Any]], policy: str, knocks: dict[str, int] |
         "world": world, "policy": policy, "groups": groups, "more": max(0, len(rows) - MOST_GROUPS),
         "missing": spans(rank for rank in range(world) if rank not in counts),
         "twice": spans(rank for rank, count in counts.items() if count > 1),
-        "outside": spans(rank for rank in counts if rank >= world), "knocks": knocks or {},
+        "outside": spans(rank for rank in counts if rank >= world), "knocks": knocks or {}, "where": "",
     }  # fmt: skip
 
 
@@ -284,7 +290,7 @@ def _ranks(text: str) -> str:
 
 
 def _absent(table: dict[str, Any]) -> str:
-    who = _ranks(table["missing"]) + " never said hello"
+    who = _ranks(table["missing"]) + " never said hello" + (" at %s" % table["where"] if table["where"] else "")
     if not table["knocks"]:
         return who
     came = ", ".join("%d %s" % (count, SEEN.get(name, name)) for name, count in table["knocks"].items())
@@ -295,6 +301,7 @@ def _absent(table: dict[str, Any]) -> str:
 SEEN = {
     "1.7": "of 1.7 to 1.8",
     "1.9": "of 1.9 to 2.1",
+    "2.1": "of 1.9 to 2.1",
     "2.2": "of 2.2 to 2.4",
     "2.5": "of 2.5 or later",
     "file": "on the init file",
@@ -362,7 +369,7 @@ def _remedy(objections: list[dict[str, str]], groups: list[dict[str, Any]]) -> s
         "settings": "set these variables on every rank or on none.",
         "group": "start every rank once, with one world size, backend, init method and job.",
         "one-sided": "install the guard on every rank, or set TORCHSKEW_GUARD=off on this one.",
-        "missing": "see why they did not start, or give init_process_group a longer timeout.",
+        "missing": "see why they did not start or wait elsewhere, or give init_process_group a longer timeout.",
     }[kind]
 
 
@@ -430,7 +437,7 @@ def pack_table(table: dict[str, Any]) -> bytes:
 
 
 TABLE_FIELDS = {"world": int, "policy": str, "groups": list, "more": int, "missing": str, "twice": str, "outside": str,
-                "knocks": dict}  # fmt: skip
+                "knocks": dict, "where": str}  # fmt: skip
 GROUP_FIELDS = {name: kind for name, (kind, _) in FIELDS.items() if name not in PERSONAL}
 GROUP_FIELDS.update({"ranks": str, "hosts": dict})
 
@@ -526,27 +533,23 @@ def _keep(conn: socket.socket) -> None:
 
 def bind(port: int) -> socket.socket:
     """A socket on every address of the machine, IPv6 where it has that; not yet listening. OSError when taken."""
-    try:
-        server = socket.socket(socket.AF_INET6)
-        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        address: tuple[Any, ...] = ("::", port)
-    except OSError:
-        server, address = socket.socket(), ("0.0.0.0", port)  # noqa: S104 - where TCPStore listens, too
-    try:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind(address)
-    except OSError as problem:
-        server.close()
-        if problem.errno == errno.EADDRINUSE or address[0] != "::":
-            raise
-        server = socket.socket()
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):  # noqa: S104 - as TCPStore does
         try:
-            server.bind(("0.0.0.0", port))  # noqa: S104 - as above
+            server = socket.socket(family)
         except OSError:
+            continue
+        try:
+            if family == socket.AF_INET6:
+                server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind((address, port))
+        except OSError as problem:
             server.close()
-            raise
-    return server
+            if problem.errno == errno.EADDRINUSE or family == socket.AF_INET:
+                raise
+        else:
+            return server
+    raise OSError(errno.EAFNOSUPPORT, "this machine has neither IPv6 nor IPv4")
 
 
 # -- Rank 0's side -----------------------------------------------------------------------------------------
@@ -584,26 +587,38 @@ class Host:
 
     def gather(self, until: Pace) -> dict[str, Any]:
         """Wait for every rank until the deadline; less where the group is wrong or stock clients come instead."""
-        self.server.listen(4096)
-        self.server.setblocking(False)
-        self.selector.register(self.server, selectors.EVENT_READ)
+        self.listen()
         while not self._complete():
             now = time.monotonic()
             proven = until.deadline if self.secret else until.proven(self.knocked)
             limit = min(until.deadline, self.wronged + 1.0, proven)
             if now >= limit:
                 break
-            for key, _ in self.selector.select(min(limit - now, 0.25)):
-                if key.fileobj is self.server:
-                    self._accept()
-                elif key.data.conn.fileno() >= 0:
-                    self._read(key.data)
-            self._expire()
+            self.serve(min(limit - now, 0.25))
         return self.table()
+
+    def listen(self) -> None:
+        """From now on ranks find this one."""
+        self.server.listen(4096)
+        self.server.setblocking(False)
+        self.selector.register(self.server, selectors.EVENT_READ)
+
+    def serve(self, seconds: float) -> None:
+        """Hear who has something to say, for these seconds at most."""
+        for key, _ in self.selector.select(seconds):
+            if key.fileobj is self.server:
+                self._accept()
+            elif key.data.conn.fileno() >= 0:
+                self._read(key.data)
+        self._expire()
+
+    def said(self) -> list[dict[str, Any]]:
+        """The hellos of all that arrived."""
+        return [peer.said for peer in self.arrived.values()]
 
     def table(self) -> dict[str, Any]:
         """What is known so far."""
-        return tabulate([self.mine] + [peer.said for peer in self.arrived.values()], self.policy, self.knocks)
+        return dict(tabulate([self.mine, *self.said()], self.policy, self.knocks), where=str(self.place))
 
     def _complete(self) -> bool:
         enough = len(self.arrived) + 1 >= self.place.world
@@ -773,6 +788,7 @@ def _listens(port: int) -> bool:
 
 # -- The other ranks' side ---------------------------------------------------------------------------------
 BUSY = 5.0
+HUNG_UP = "a guard hung up on this rank (%s); is TORCHSKEW_GUARD_SECRET the same on all?"
 
 
 def _receive(conn: socket.socket, size: int, until: float) -> bytes:
@@ -838,26 +854,28 @@ class Joiner:
         """The table that rank 0 sends; ProtocolVersionError when no guard is there."""
         pause, self.within = 0.01, min(0.5, max(0.1, until.stands))
         while time.monotonic() < until.deadline:
-            for port in self._ports():
-                table = self._try(port, until)
+            for port in self._ports(until):
+                table = self.ask_once(port, until)
                 if table is not None:
                     return table
             if time.monotonic() >= until.proven(self.since) and self._look():
                 raise self._one_sided()
-            time.sleep(min(pause, max(0.0, until.deadline - time.monotonic())))
+            next_step = min(until.deadline, until.proven(self.since))
+            time.sleep(min(pause, max(0.0, next_step - time.monotonic())))
             pause = min(pause * 1.5, 0.25)
         raise self._missing()
 
-    def _ports(self) -> Iterator[int]:
-        """The first port, the second one only when something that is no guard has the first."""
+    def _ports(self, until: Pace) -> Iterator[int]:
+        """The first port; the second one when something that is no guard has the first, or rank 0 may meet by file."""
         if self.place.method != "agent":
             yield self.place.port
-        if self.taken:
+        if self.taken or time.monotonic() >= until.proof:
             yield self.place.second
         if self.place.method == "agent":
             yield self.place.port
 
-    def _try(self, port: int, until: Pace) -> dict[str, Any] | None:
+    def ask_once(self, port: int, until: Pace) -> dict[str, Any] | None:
+        """The table, None where no guard of this group has the port."""
         conn, began = None, time.monotonic()
         try:
             conn, nonces = _open(self.place.host, port, HELLO, self.within, lambda: self._taken(port, began))
@@ -865,19 +883,26 @@ class Joiner:
             table = _receive_table(conn, self.secret, nonces, until.deadline + 1.0)
             if not decide(table):
                 self._await_store(conn, table["groups"][0])
-        except (ConnectionRefusedError, socket.gaierror) as problem:
-            self.taken = self.taken and port != self.place.port
-            self.trouble = "nobody listened" if isinstance(problem, ConnectionRefusedError) else str(problem)
-            return None
         except (OSError, ValueError) as problem:
-            self.trouble = "a guard hung up on this rank (%s)" % problem if conn else "no guard answered"
-            if conn is None:
-                self._taken(port, began)
+            self._failed(port, problem, began if conn is None else None)
             return None
         finally:
             if conn is not None:
                 conn.close()
         return table
+
+    def _failed(self, port: int, problem: Exception, began: float | None) -> None:
+        """Remember why; began: when the attempt began that reached no guard."""
+        absent = isinstance(problem, (ConnectionRefusedError, socket.gaierror))
+        if began is None and (self.taken or port == self.place.port):
+            self.trouble = HUNG_UP % problem
+        elif port == self.place.port:
+            refused = isinstance(problem, ConnectionRefusedError)
+            self.trouble = "nobody listened" if refused else str(problem) if absent else "no guard answered"
+        if absent:
+            self.taken = self.taken and port != self.place.port
+        elif began is not None:
+            self._taken(port, began)
 
     def _taken(self, port: int, began: float) -> bool:
         """Whether something other than a guard has this port; on the first one a store is looked for."""
@@ -1004,7 +1029,7 @@ class Folder:
         """The folder stands beside the init file."""
         self.place, self.mine, self.secret, self.policy = place, mine, secret, policy
         self.folder = place.path + ".torchskew"
-        self.began = time.time()
+        self.began, self.asked = time.time(), 0.0
 
     def _at(self, name: str) -> str:
         return os.path.join(self.folder, name)
@@ -1053,19 +1078,52 @@ class Folder:
     def _gather(self, until: Pace) -> dict[str, Any]:
         self._leave(*self._names())
         session, heard = os.urandom(NONCE), {}  # type: bytes, dict[str, dict[str, Any]]
+        door, hellos = None, [self.mine]
         self._put("session", session)
         for _ in self._waiting(until):
             self._hear(session, heard)
-            if {said["rank"] for said in heard.values()} >= set(range(1, self.place.world)):
+            door = door or self._open_door(until)
+            if door:
+                door.serve(0.0)
+            came = {_name(said): said for said in [*heard.values(), *(door.said() if door else [])]}
+            hellos = [self.mine, *came.values()]
+            if len(hellos) >= self.place.world:
                 break
-            if len(heard) + 1 >= self.place.world:
-                break
-        knocks = {"file": 1} if len(heard) + 1 < self.place.world and self._stock() else {}
-        table = tabulate([self.mine, *heard.values()], self.policy, knocks)
-        table["heard"] = sorted(heard)
+        knocks = {"file": 1} if len(hellos) < self.place.world and self._stock() else {}
+        table = dict(tabulate(hellos, self.policy, knocks), where=str(self.place), heard=sorted(heard))
         self._put("table", _frame(self.secret, session, pack_table(table)))
+        if door:
+            door.tell(table, admitted=False)
         self._clear(set(heard))
         return table
+
+    def _open_door(self, until: Pace) -> Host | None:
+        """When ranks are late: where those that meet by address find this one, if the environment names an address."""
+        if not self.place.port or time.monotonic() < until.proof:
+            return None
+        try:
+            door = Host(bind(self.place.second), self.place, self.mine, self.secret, self.policy)
+        except OSError:  # somebody has that port
+            return None
+        door.listen()
+        return door
+
+    def _elsewhere(self, until: Pace) -> dict[str, Any] | None:
+        """The table of a rank 0 that meets by address and misses this rank, if the environment names an address."""
+        now = time.monotonic()
+        if not self.place.port or now < max(until.proof, self.asked + 0.5):
+            return None
+        self.asked = now
+        for port in (self.place.port, self.place.second):
+            with contextlib.suppress(OSError, ValueError):
+                conn, nonces = _open(self.place.host, port, PEEK, 0.5)
+                with contextlib.closing(conn):
+                    found = _receive_table(conn, b"", nonces, time.monotonic() + 0.5)
+                method = [one["method"] for one in found["groups"][:1]]
+                awaited = bool(self.secret) or _within(self.place.rank, found["missing"])
+                if awaited and method != ["file"] and found["world"] == self.place.world:
+                    return Joiner(self.place, self.mine, self.secret).ask_once(port, until)
+        return None
 
     def _hear(self, session: bytes, heard: dict[str, dict[str, Any]]) -> None:
         for name in self._names()[: 2 * self.place.world + 64]:
@@ -1101,14 +1159,13 @@ class Folder:
             if len(session) == NONCE and session != answered:
                 self._put(name, _frame(self.secret, session + nonce, json.dumps(self.mine).encode()))
                 answered = session
-            table = self._table(answered, name)
+            table = self._table(answered, name) or self._elsewhere(until)
             if table is not None:
                 self._leave(name)
                 return table
         self._leave(name)
         table = tabulate([self.mine], self.policy, {"file": 1} if self._stock() else {})
-        table["missing"] = "0"
-        return table
+        return dict(table, missing="0", where=str(self.place))
 
     def _table(self, session: bytes, name: str) -> dict[str, Any] | None:
         try:
@@ -1138,7 +1195,9 @@ def locate(init_method: str | None = None, world_size: int = -1, rank: int = -1)
     if rank < 0 or world < 1:
         return None
     if parts.scheme == "file" and parts.path:
-        return Place("file", "", 0, parts.path, rank, world)
+        beside = re.match(r"\d{1,4}$|[1-5]\d{4}$", os.environ.get("MASTER_PORT", ""))
+        address = os.environ.get("MASTER_ADDR", "") if beside else ""
+        return Place("file", address, int(beside.group()) if beside and address else 0, parts.path, rank, world)
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return Place("agent" if agent else "tcp", host, port, "", rank, world) if host and 0 < port < 65536 else None
 

@@ -66,17 +66,12 @@ def as_text(finding: Finding) -> str:
     if finding.what == "other":
         return f"{finding.target}: something listens, but neither a guard nor a TCPStore"
     if finding.what == "store":
-        serves = " and ".join(guard.SEEN[era].removeprefix("of ") for era in _served(str(finding.era)))
+        served = dict.fromkeys(guard.SEEN[era].removeprefix("of ") for era in guard.SERVES[str(finding.era)])
         return (
             f"{finding.target}: a TCPStore {guard.SEEN[str(finding.era)]} ({finding.backend} back end), no guard\n"
-            f"  it can serve clients of {serves}"
+            f"  it can serve clients of {' and '.join(served)}"
         )
     return "\n".join(_guard_lines(finding))
-
-
-def _served(era: str) -> list[str]:
-    """Eras a store serves, those that bytes can't tell apart named once."""
-    return sorted({"1.9" if one == "2.1" else one for one in guard.SERVES[era]})
 
 
 def _guard_lines(finding: Finding) -> list[str]:

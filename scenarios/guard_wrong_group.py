@@ -1,9 +1,10 @@
 """Processes that are no group are told so on every rank, before anything starts.
 
 The last rank says something else than the others: `world_size` one more, `outside` a number beyond the world, `backend`
-another backend, `method` a store that the launcher serves, `twice` the number of the rank before it (needs three ranks:
-two processes that both say 0 never meet on two machines). Oracle: every rank is refused; the text holds every release
-and the reason.
+another backend, `method` a store that the launcher serves, `file` that it meets by file, `twice` the number of the rank
+before it (needs three ranks: two processes that both say 0 never meet on two machines). `file_host`: rank 0 meets by
+file, the others by address; the environment of all names that address. Oracle: every rank is refused; the text holds
+every release and the reason.
 """
 
 KIND = "group"
@@ -17,6 +18,8 @@ VARIANTS = {
     "outside": {"params": {"says": "of a world of"}, "predicted": REFUSED},
     "backend": {"params": {"says": "different backends"}, "predicted": REFUSED},
     "method": {"params": {"says": "different init methods"}, "predicted": REFUSED},
+    "file": {"params": {"says": "different init methods"}, "predicted": REFUSED},
+    "file_host": {"params": {"says": "different init methods"}, "predicted": REFUSED},
     "twice": {"params": {"says": "more than one process says it is rank"}, "predicted": ["CLEAR"] * 3},
 }
 
@@ -26,22 +29,24 @@ def rank(job):
 
     from torchskew_guard import ProtocolVersionError, check
 
-    last = job.rank == job.world_size - 1
-    claim = {"backend": "gloo", "world_size": job.world_size, "rank": job.rank}
     if job.variant == "twice" and job.world_size < 3:
         job.unsupported("two processes with one number need a third rank")
-    if last and job.variant == "method":
-        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
-    elif last:
+    claim = {"backend": "gloo", "init_method": "env://", "world_size": job.world_size, "rank": job.rank}
+    os.environ.update(MASTER_ADDR=job.host, MASTER_PORT=str(job.port))
+    if job.rank == (0 if job.variant == "file_host" else job.world_size - 1):
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = str(job.variant == "method")
         claim.update({
             "world_size": {"world_size": job.world_size + 1},
             "outside": {"rank": job.world_size},
             "backend": {"backend": "nccl"},
+            "method": {},
+            "file": {"init_method": "file://" + job.path("init")},
+            "file_host": {"init_method": "file://" + job.path("init")},
             "twice": {"rank": job.rank - 1},
         }[job.variant])  # fmt: skip
     job.phase("rendezvous")
     try:
-        check(init_method="tcp://%s:%d" % (job.host, job.port), timeout=job.timeout, **claim)
+        check(timeout=job.timeout, **claim)
     except ProtocolVersionError as error:
         if job.params["says"] not in str(error) or error.kind != "group":
             raise RuntimeError("refused for another reason: %s" % error) from None

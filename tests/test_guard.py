@@ -224,8 +224,9 @@ class Group:
         self.took: dict[int, float] = {}
         self.threads: list[threading.Thread] = []
 
-    def start(self, number: int, hello: dict[str, Any], path: str = "") -> None:
-        where = ("file", "", 0, path) if path else ("tcp", self.host, self.port, "")
+    def start(self, number: int, hello: dict[str, Any], path: str = "", *, named: bool = False) -> None:
+        """named: the environment of a rank that meets by file names the address as well."""
+        where = ("file", self.host * named, self.port * named, path) if path else ("tcp", self.host, self.port, "")
         place = Place(*where, hello["rank"], hello["world"])
         self.threads.append(threading.Thread(target=self._run, args=(number, place, {**hello, "port": place.port})))
         self.threads[-1].start()
@@ -448,6 +449,9 @@ def test_a_flood_of_a_thousand_connections_neither_stops_the_handshake_nor_is_ke
     group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard.Host, "pending_limit", 64)
+    kept: set[int] = set()
+    expire = guard.Host._expire
+    monkeypatch.setattr(guard.Host, "_expire", lambda host: (kept.add(len(host.pending)), expire(host)))
     group.start(0, said(0))
     flood = [connect(group.port) for _ in range(1000)]
     group.start(1, said(1))
@@ -456,6 +460,7 @@ def test_a_flood_of_a_thousand_connections_neither_stops_the_handshake_nor_is_ke
         conn.close()
     assert [type(result) for result in results.values()] == [dict, dict]
     assert max(group.took.values()) < 5
+    assert 32 < max(kept) <= 64
 
 
 @SLOW
@@ -545,6 +550,52 @@ def test_a_stock_rank_on_the_init_file_is_told(group: Group, tmp_path: Any) -> N
     assert group.took[0] < 2.0
 
 
+@SLOW
+@pytest.mark.parametrize("odd", range(3))
+@pytest.mark.parametrize(("method", "other"), [("tcp", "file"), ("file", "tcp")])
+def test_ranks_that_meet_by_address_and_by_file_are_told_where_their_environment_names_the_address(
+    group: Group, tmp_path: Any, odd: int, method: str, other: str
+) -> None:
+    group.seconds = 3.0
+    for rank in range(3):
+        how = other if rank == odd else method
+        group.start(rank, said(rank, world=3, method=how), str(tmp_path / "init") * (how == "file"), named=True)
+    errors = group.join()
+    assert [getattr(errors[rank], "kind", errors[rank]) for rank in range(3)] == ["group"] * 3
+    assert all("different init methods" in str(error) for error in errors.values())
+    assert max(group.took.values()) < 2.0
+    assert list(tmp_path.iterdir()) == []
+
+
+@SLOW
+@pytest.mark.parametrize("secret", ["", "ours"])
+def test_a_late_group_by_file_is_not_confused_by_the_address_in_its_environment(
+    group: Group, tmp_path: Any, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 0 can be found at the address by then, by ranks that are in the folder as well."""
+    monkeypatch.setenv("TORCHSKEW_GUARD_SECRET", secret)
+    group.seconds = 4.0
+    for rank in range(2):
+        group.start(rank, said(rank, world=3, method="file"), str(tmp_path / "init"), named=True)
+    threading.Event().wait(1.4)
+    group.start(2, said(2, world=3, method="file"), str(tmp_path / "init"), named=True)
+    tables = group.join()
+    assert [type(tables[rank]) for rank in range(3)] == [dict] * 3, tables
+    assert {one["ranks"] for one in tables[1]["groups"]} == {"0-2"}
+    assert list(tmp_path.iterdir()) == []
+
+
+@SLOW
+def test_who_waits_for_a_missing_rank_says_where(group: Group, tmp_path: Any) -> None:
+    """Without an address in common, ranks that meet by address and by file can only be told from what both say."""
+    group.seconds = 0.6
+    group.start(0, said(0, method="file"), str(tmp_path / "init"))
+    group.start(1, said(1))
+    errors = group.join()
+    assert f"rank 1 never said hello at {tmp_path}/init" in str(errors[0])
+    assert f"rank 0 never answered at 127.0.0.1:{group.port}: nobody listened" in str(errors[1])
+
+
 # -- where a group meets -------------------------------------------------------------------------------------
 
 
@@ -554,7 +605,7 @@ def test_a_stock_rank_on_the_init_file_is_told(group: Group, tmp_path: Any) -> N
         ("tcp://10.0.0.1:2222", ("tcp", "10.0.0.1", 2222, "")),
         ("tcp://[::1]:2222", ("tcp", "::1", 2222, "")),
         ("tcp://host:2222?rank=1&world_size=4", ("tcp", "host", 2222, "")),
-        ("file:///share/init", ("file", "", 0, "/share/init")),
+        ("file:///share/init", ("file", "master", 3333, "/share/init")),
         (None, ("tcp", "master", 3333, "")),
     ],
 )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import struct
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 
@@ -14,7 +12,6 @@ import pytest
 
 from harness import guard
 from harness.errors import ConfigError
-from harness.model import Environment
 from harness.probe import ask, parse, probe
 
 Server = Callable[[socket.socket], None]
@@ -216,42 +213,3 @@ def test_a_target_is_host_and_port(target: str, place: tuple[str, int]) -> None:
 def test_a_wrong_target_says_how_to_write_it(target: str) -> None:
     with pytest.raises(ConfigError, match=r"HOST:PORT, got .* Write for example 127\.0\.0\.1:29500"):
         parse(target)
-
-
-LIVE = """
-import datetime, sys, torch
-from torch.distributed import TCPStore
-limit = datetime.timedelta(seconds=30)
-host = TCPStore("127.0.0.1", 0, None, True, limit, use_libuv=sys.argv[1] == "1")
-other = TCPStore("127.0.0.1", host.port, None, False, limit)
-host.set("key", "value")
-print(host.port, host.num_keys(), flush=True)
-while sys.stdin.readline():
-    print(other.get("key").decode(), other.add("count", 1), other.num_keys(), flush=True)
-"""
-
-
-@pytest.mark.torch
-@pytest.mark.slow
-@pytest.mark.parametrize(("libuv", "backend"), [("1", "libuv"), ("0", "legacy")])
-def test_a_live_store_goes_on_unharmed_while_it_is_probed(
-    torch_environment: Environment, libuv: str, backend: str
-) -> None:
-    settings = {**os.environ, **torch_environment.env}
-    with subprocess.Popen(
-        [torch_environment.handle, "-c", LIVE, libuv],
-        env=settings,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as live:
-        assert live.stdin
-        assert live.stdout
-        port, keys = map(int, live.stdout.readline().split())
-        for number in range(1, 11):
-            found = ask("127.0.0.1", port, "here", patience=0.2)
-            live.stdin.write("\n")
-            live.stdin.flush()
-            assert live.stdout.readline() == f"value {number} {keys + 1}\n"
-        live.stdin.close()
-    assert (found.what, found.era, found.backend) == ("store", "2.5", backend)

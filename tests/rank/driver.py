@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 from harness.rank import protocol
+from harness.runtimes import launch
 
 PATIENCE = 30.0  # seconds; a busy machine forks slowly
 TORCH = {
@@ -44,12 +45,16 @@ class Driver:
         stub.mkdir(parents=True, exist_ok=True)
         for name, text in TORCH.items():
             (stub / name).write_text(text)
-        path = {"PYTHONPATH": str(stub.parent)} if python == sys.executable else {}
-        environment = {**os.environ, **path, "GLOO_SOCKET_IFNAME": "lo", "TMPDIR": str(folder), **env}
+        command, more = [python, "-u", "-c", protocol.BOOT], {"PYTHONPATH": str(stub.parent)}
+        if python != sys.executable:  # a real store makes look-ups: answered at once, as in the venv runtime
+            (folder / "etc").mkdir()
+            launch.write_etc(folder / "etc")
+            command, more = list(launch.command(python)), {"TORCHSKEW_ETC": str(folder / "etc")}
+        environment = {**os.environ, **more, "GLOO_SOCKET_IFNAME": "lo", "TMPDIR": str(folder), **env}
         self.errors = folder / "errors"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [python, "-u", "-c", protocol.BOOT],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

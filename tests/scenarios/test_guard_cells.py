@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import itertools
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.model import Environment
 from harness.scenario import World, folder, load
 from tests.rank.driver import Driver
 
@@ -25,28 +23,6 @@ UNCHECKED = (
 )
 EMPTIED = (b"\\nWIRE_SETTINGS = {", b"\\nWIRE_SETTINGS = {}\\nUNUSED = {")
 NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory, torch_environment: Environment) -> Iterator[Driver]:
-    """One agent with the guard as it is."""
-    made = Driver(tmp_path_factory.mktemp("agent"), torch_environment.handle)
-    try:
-        made.until("ready")
-        yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def doctored(tmp_path: Path, torch_environment: Environment, request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """An agent whose guard is broken as the test's parameter says."""
-    made = Driver(tmp_path, torch_environment.handle, request.param)
-    try:
-        made.until("ready")
-        yield made
-    finally:
-        made.close()
 
 
 def run(driver: Driver, name: str, jobs: list[dict]) -> list[str]:
@@ -118,7 +94,7 @@ def test_the_guards_scenarios_are_right_in_one_release(agent: Driver, tmp_path: 
         assert scenario.judge([report["payload"] for report in reports], world) == {}
 
 
-@pytest.mark.parametrize("variant", ["world_size", "outside", "backend", "method", "twice"])
+@pytest.mark.parametrize("variant", ["world_size", "outside", "backend", "method", "file", "file_host", "twice"])
 def test_a_wrong_group_is_refused_on_every_rank(agent: Driver, tmp_path: Path, variant: str) -> None:
     scenario = load(folder() / "guard_wrong_group.py")
     agent.load(scenario.source, "guard_wrong_group")
@@ -127,11 +103,50 @@ def test_a_wrong_group_is_refused_on_every_rank(agent: Driver, tmp_path: Path, v
     assert refused(agent, run(agent, "guard_wrong_group", jobs))
 
 
-@pytest.mark.parametrize("side", ["host", "joiners"])
-def test_a_guard_on_one_side_says_so(agent: Driver, tmp_path: Path, side: str) -> None:
-    scenario = load(folder() / "guard_one_sided.py")
-    agent.load(scenario.source, "guard_one_sided")
-    jobs = [{"guard": (rank == 0) == (side == "host"), "share": str(tmp_path)} for rank in (0, 1)]
-    reports = ended(agent, run(agent, "guard_one_sided", jobs))
-    world = World(size=2, skew=("2.13.0",) * 2, params={}, skip={}, seed=0)
-    assert scenario.judge([report["payload"] for report in reports], world) == {}
+def judged(agent: Driver, cells: list[tuple[str, str, list[dict]]], share: Path) -> list[dict[int, str]]:
+    """Run cells (scenario, variant, what differs for each rank) side by side; what the judges say."""
+    started = []
+    for number, (name, chosen, jobs) in enumerate(cells):
+        scenario = load(folder() / f"{name}.py")
+        agent.load(scenario.source, name)
+        variant = next(one for one in scenario.variants if one and one.name == chosen)
+        more = {"variant": chosen, "params": dict(variant.params), "env": dict(variant.env)}
+        more |= {"share": str(share / f"share-{number}"), "timeout": scenario.patience}
+        ids = run(agent, name, [{**more, **job} for job in jobs])
+        world = World(size=len(jobs), skew=("2.13.0",) * len(jobs), params=variant.params, skip={}, seed=0)
+        started.append((scenario, world, ids))
+    ends = [agent.until("exited") for _, _, ids in started for _ in ids]
+    payloads = {end["id"]: end["report"]["payload"] if end["report"]["finished"] else None for end in ends}
+    return [dict(scenario.judge([payloads[one] for one in ids], world)) for scenario, world, ids in started]
+
+
+HOST = ("guard_one_sided", "named", [{}, {"guard": False}])
+JOINERS = ("guard_one_sided", "named", [{"guard": False}, {}])
+LATE = (b"min(0.15 * seconds, 10.0)", b"0.3 * seconds")
+HALF = (rb"""b\"\\x00\\xce\\xf7\\x85\\x3c\" + b\"\\x07\" * 4""", rb"""b\"\\x00\\xce\\xf7\\x85\"""")
+
+
+def test_a_guard_on_one_side_says_so_within_a_quarter_of_the_timeout(agent: Driver, tmp_path: Path) -> None:
+    places = [("guard_one_stock", place, [{}, {}, {}]) for place in ("first", "middle", "last")]
+    assert judged(agent, [HOST, JOINERS, *places], tmp_path) == [{}] * 5
+
+
+@pytest.mark.parametrize("doctored", [LATE], ids=["later"], indirect=True)
+def test_a_guard_that_says_so_later_is_red(doctored: Driver, tmp_path: Path) -> None:
+    host, joiners = judged(doctored, [HOST, JOINERS], tmp_path)
+    assert "told after" in host[0]
+    assert "a quarter of the timeout is 3.00 s" in joiners[1]
+
+
+def test_a_training_job_goes_on_unharmed_while_its_store_is_probed_a_hundred_times(
+    agent: Driver, tmp_path: Path
+) -> None:
+    cells = [("guard_probe", backend, [{"guard": False}] * 2) for backend in ("legacy", "libuv")]
+    assert judged(agent, cells, tmp_path) == [{}, {}]
+
+
+@pytest.mark.parametrize("doctored", [HALF], ids=["half-a-message"], indirect=True)
+def test_a_probe_that_leaves_half_a_message_is_red(doctored: Driver, tmp_path: Path) -> None:
+    (found,) = judged(doctored, [("guard_probe", "legacy", [{"guard": False}] * 2)], tmp_path)
+    assert all("stalled is" in text for text in found.values())
+    assert set(found) == {0, 1}

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.model import Environment
 from harness.scenario import Scenario, World, folder, load
 from tests.rank.driver import Driver
 
 TIMEOUT = 3.0
 NAMES = ("rendezvous_tcp", "rendezvous_file", "all_reduce", "broadcast", "all_gather", "barrier")
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory, torch_environment: Environment) -> Iterator[Driver]:
-    """One agent for all tests here: that is what it is for."""
-    made = Driver(tmp_path_factory.mktemp("agent"), torch_environment.handle)
-    try:
-        made.until("ready")
-        yield made
-    finally:
-        made.close()
 
 
 def start(agent: Driver, scenario: Scenario, size: int, variant, **more) -> None:

@@ -50,7 +50,9 @@ def _run(run: Run, decision: Decision) -> Iterator[str]:
     yield f"## {run.plan.runtime}\n\n{_account(run, decision)}"
     yield _versions(run)
     yield _eras(run)
-    yield "### Between two eras\n\n" + "\n\n".join(map(_between, pairs.between(run, decision.checked)))
+    known = dict.fromkeys(view.scenario_of(cell) for cell in run.plan.cells)
+    between = [_between(those, known) for those in pairs.between(run, decision.checked)]
+    yield "\n\n".join(["### Between two eras", *between])
     yield from _tables(run, decision)
     if wide := list(_worlds(decision)):
         yield "### Worlds of three and more\n\n" + "\n".join(wide)
@@ -91,7 +93,7 @@ def _eras(run: Run) -> str:
     return "\n".join([*lines, *(f"| {era.name} | {era.speaks} |" for era in pairs.eras_of(run))])
 
 
-def _between(those: pairs.Between) -> str:
+def _between(those: pairs.Between, known: Iterable[str]) -> str:
     """One pair of eras: what works, what refuses, what breaks and how, what is blocked by what, what is lacking."""
     count = f"{those.pairs} pair{'s' if those.pairs > 1 else ''}, {len(those.items)} cells"
     lines = [f"#### {those.first.name},{those.second.name} ({count})", ""]
@@ -103,20 +105,37 @@ def _between(those: pairs.Between) -> str:
         name: [item for item in items if Outcome.CLEAR in item.result.outcomes] for name, items in passed.items()
     }
     told = {
-        "works": _names(right, those.pairs),
-        "refuses clearly": _names(refused, those.pairs),
+        "works": _names(right, those.pairs, known),
+        "refuses clearly": _names(refused, those.pairs, known),
         "breaks": "; ".join(_broken(those)),
         "blocked": ", ".join(_blockers(those)),
-        "lacking": _names(those.named(Verdict.UNSUPPORTED), those.pairs),
-        "not measured": _names(those.named(Verdict.UNKNOWN), those.pairs),
+        "lacking": _names(those.named(Verdict.UNSUPPORTED), those.pairs, known),
+        "not measured": _names(those.named(Verdict.UNKNOWN), those.pairs, known),
     }
     return "\n".join([*lines, *(f"- **{what}**: {text}" for what, text in told.items() if text)])
 
 
-def _names(found: Mapping[str, Sequence[Checked]], count: int) -> str:
+def _names(found: Mapping[str, Sequence[Checked]], count: int, known: Iterable[str]) -> str:
     """Scenarios, each with its number of pairs where that is not all of them."""
     told = {name: len({item.result.cell.skew for item in items}) for name, items in found.items() if items}
-    return ", ".join(name if pairs_ == count else f"{name} ({pairs_} of {count})" for name, pairs_ in told.items())
+    every = _short([name for name, pairs_ in told.items() if pairs_ == count], known)
+    return ", ".join([*every, *(f"{name} ({pairs_} of {count})" for name, pairs_ in told.items() if pairs_ < count)])
+
+
+def _short(names: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Variants of one scenario together: `ddp` where all that are known are named, else `ddp.default/hook`."""
+    variants: dict[str, set[str]] = {}
+    for name in known:
+        scenario, _, variant = name.partition(".")
+        variants.setdefault(scenario, set()).add(variant)
+    mine: dict[str, list[str]] = {}
+    for name in names:
+        scenario, _, variant = name.partition(".")
+        mine.setdefault(scenario, []).append(variant)
+    return [
+        scenario if set(those) == variants.get(scenario) else f"{scenario}.{'/'.join(those)}"
+        for scenario, those in mine.items()
+    ]
 
 
 def _broken(those: pairs.Between) -> Iterator[str]:
@@ -140,7 +159,9 @@ def _blockers(those: pairs.Between) -> Iterator[str]:
     for name, items in those.named(Verdict.BLOCKED).items():
         for item in items:
             found.setdefault(str(item.result.blocked_by).partition("/")[0], set()).add(name)
-    yield from (f"{len(names)} scenarios by {blocker}" for blocker, names in found.items())
+    yield from (
+        f"{len(names)} scenario{'s' if len(names) > 1 else ''} by {blocker}" for blocker, names in found.items()
+    )
 
 
 def _tables(run: Run, decision: Decision) -> Iterator[str]:
@@ -153,8 +174,11 @@ def _tables(run: Run, decision: Decision) -> Iterator[str]:
             broken.append(_table(table, order))
         elif table.grid and not fails:
             fine.append(table.scenario if "guard off" in table.condition else f"{table.scenario} ({table.condition})")
-    yield "### Never broken\n\nRight, or refused clearly, or lacking, or not to be tried: " + ", ".join(fine) + "."
-    yield "### Broken somewhere\n\nReleases whose rows and columns are the same stand on one line."
+    known = dict.fromkeys(view.scenario_of(cell) for cell in run.plan.cells)
+    told = ", ".join(_short(fine, known)) or "nothing"
+    yield f"### Never broken\n\nWherever a rendezvous lets them be tried, and where both sides have them: {told}."
+    if broken:
+        yield "### Broken somewhere\n\nReleases whose rows and columns are the same stand on one line."
     yield from broken
 
 
@@ -190,19 +214,32 @@ def _worlds(decision: Decision) -> Iterable[str]:
 
 def _lacks(decision: Decision) -> str:
     """What a release does not have, in its own words: whole scenarios, and single cases that were left out."""
-    whole: dict[str, list[str]] = {}
-    cases: dict[str, list[str]] = {}
+    whole: dict[str, list[tuple[str, str]]] = {}
+    cases: dict[str, list[tuple[str, str]]] = {}
     for item in decision.checked:
         result = item.result
+        name = view.scenario_of(result.cell)
         if result.verdict is Verdict.UNSUPPORTED:
-            whole.setdefault(_line(result.reason), []).append(view.scenario_of(result.cell))
+            version, _, why = result.reason.partition(": ")
+            whole.setdefault(_line(why), []).append((version, name))
         elif result.verdict is not Verdict.BLOCKED:
-            for case, why in result.skipped.items():
-                cases.setdefault(_line(why), []).append(f"{result.cell.scenario} {case}")
-    lines = [f"- {why} · {_some(list(dict.fromkeys(names)))}" for why, names in sorted(whole.items())]
-    rest = [f"- {why} · {_some(list(dict.fromkeys(names)))}" for why, names in sorted(cases.items())]
-    text = "### What a release lacks\n\nWhole scenarios:\n\n" + "\n".join(lines) if lines else ""
-    return text + ("\n\nSingle cases, left out of their scenario:\n\n" + "\n".join(rest) if rest else "")
+            for case, told in result.skipped.items():
+                version, _, why = told.partition(": ")
+                cases.setdefault(_line(why), []).append((version, f"{result.cell.scenario} {case}"))
+    parts = [*_said("Whole scenarios:", whole), *_said("Single cases, left out of their scenario:", cases)]
+    return "\n\n".join(["### What a release lacks, in its own words", *parts]) if parts else ""
+
+
+def _said(title: str, found: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
+    """A line for each reason: which releases say it, and of what."""
+    if found:
+        yield title
+        lines = []
+        for why, where in found.items():
+            versions = dict.fromkeys(version for version, _ in where)
+            names = dict.fromkeys(name for _, name in where)
+            lines.append(f"- {_some(list(names))}: {why} ({', '.join(versions)})")
+        yield "\n".join(sorted(lines))
 
 
 def _line(text: str) -> str:

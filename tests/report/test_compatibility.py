@@ -1,0 +1,156 @@
+"""The page says per pair of eras what works, what breaks and how, out of the recorded cells and nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from harness.gate.decide import decide
+from harness.model import (
+    Cell,
+    CellResult,
+    Guard,
+    MatrixSpec,
+    Outcome,
+    Run,
+    RunInfo,
+    Source,
+    SourceKind,
+    Verdict,
+    Version,
+)
+from harness.plan import make_plan
+from harness.report import pairs
+from harness.report.compatibility import page
+from harness.scenario import load_all
+from harness.schedule import blocked
+
+NAMES = ("2.1.2", "2.2.2", "2.3.1", "2.6.0")
+OK, OPAQUE, TIMEOUT, CLEAR = Outcome.OK, Outcome.OPAQUE, Outcome.TIMEOUT, Outcome.CLEAR
+
+
+def came(cell: Cell) -> CellResult:
+    """Nobody meets across 2.2; 2.6 hosts 2.2 and 2.3, not the other way; the checkpoint of 2.6 is read by none else."""
+    first, second = cell.skew if len(cell.skew) == 2 else (cell.skew[0],) * 2
+    number = NAMES.index
+    if cell.scenario == "export_files" and "2.1.2" in cell.skew:
+        text = "2.1.2: ImportError: no export"
+        return CellResult(
+            cell=cell, verdict=Verdict.UNSUPPORTED, outcomes=(Outcome.UNSUPPORTED,) * len(cell.skew), reason=text
+        )
+    odd = {
+        "rendezvous_tcp": (number(first) == 0) != (number(second) == 0) or (first in NAMES[1:3] and second == "2.6.0"),
+        "checkpoint_dcp": first == "2.6.0" and second != "2.6.0",
+    }
+    if odd.get(cell.scenario):
+        return CellResult(cell=cell, verdict=Verdict.FAIL, outcomes=(TIMEOUT, OPAQUE), reason="no")
+    skipped = {"case x": "2.2.2: RuntimeError: no x"} if "2.2.2" in cell.skew else {}
+    ranks = (OK,) * len(cell.skew)
+    return CellResult(cell=cell, verdict=Verdict.PASS, outcomes=ranks, reason="right", skipped=skipped)
+
+
+@pytest.fixture
+def run() -> Run:
+    versions = {
+        name: Version(name=name, sources=(Source(kind=SourceKind.PIP, value=f"torch=={name}"),), torch=name)
+        for name in NAMES
+    }
+    scenarios = ("rendezvous_tcp", "broadcast", "checkpoint_dcp", "export_files")
+    plan = make_plan(MatrixSpec(versions=NAMES, scenarios=scenarios), versions, load_all(), "venv")
+    known = {cell.id: came(cell) for cell in plan.cells if cell.scenario != "broadcast"}
+    known |= {result.cell.id: result for result in blocked(plan.cells, known)}
+    known |= {cell.id: came(cell) for cell in plan.cells if cell.id not in known}
+    info = RunInfo(
+        run_id="20261121-160000-abcdef", command="torchskew compatibility --measure", seed=0, torchskew="0.1.0",
+        runtime="uv", runtime_why="asked for", plan_digest=plan.digest, started="2026-11-21T16:00:00+00:00",
+        finished="2026-11-21T16:02:05+00:00", environments=dict.fromkeys(NAMES, "sha256:0123456789abcdef"),
+    )  # fmt: skip
+    return Run(info=info, plan=plan, results=tuple(known[cell.id] for cell in plan.cells))
+
+
+def written(run: Run) -> str:
+    return page([(run, decide(run.plan, run.results, (), today=dt.date(2026, 11, 21)))], "torchskew compatibility RUN")
+
+
+def section(text: str, title: str) -> str:
+    return text.partition(f"{title}")[2].partition("\n#")[0]
+
+
+def test_eras_are_neighbours_that_speak_alike(run: Run) -> None:
+    assert [era.name for era in pairs.eras_of(run)] == ["2.1.2", "2.2.2-2.3.1", "2.6.0"]
+
+
+def test_the_head_names_the_command_and_the_run(run: Run) -> None:
+    text = written(run)
+    assert "make compatibility" in text.partition("##")[0]
+    assert "Run `20261121-160000-abcdef`, 2026-11-21, uv: 80 cells in 2 min 05 s: " in text
+
+
+def test_a_pair_of_eras_says_what_works_what_breaks_and_what_stands_in_the_way(run: Run) -> None:
+    there = section(written(run), "#### 2.2.2-2.3.1,2.6.0 (2 pairs, 10 cells)")
+    assert "- **works**: checkpoint_dcp, export_files" in there
+    assert "- **breaks**: rendezvous_tcp TIME/OPQ" in there
+    assert "- **blocked**: 1 scenario by rendezvous_tcp" in there
+    back = section(written(run), "#### 2.6.0,2.2.2-2.3.1 (2 pairs, 10 cells)")
+    assert "- **works**: export_files, rendezvous_tcp, broadcast" in back
+    assert "- **breaks**: checkpoint_dcp.one TIME/OPQ; checkpoint_dcp.resharded TIME/OPQ" in back
+
+
+def test_what_only_some_pairs_do_names_them(run: Run) -> None:
+    odd = [
+        replace(one, verdict=Verdict.FAIL, outcomes=(OK, Outcome.WRONG))
+        if (one.cell.scenario, one.cell.skew) == ("export_files", ("2.2.2", "2.3.1"))
+        else one
+        for one in run.results
+    ]
+    there = section(written(replace(run, results=tuple(odd))), "#### 2.2.2-2.3.1,2.2.2-2.3.1 (4 pairs, 20 cells)")
+    assert "- **breaks**: export_files OK/WRONG (2.2.2,2.3.1)" in there
+    assert "export_files (3 of 4)" in there
+
+
+def test_a_clear_refusal_is_no_success_and_no_failure(run: Run) -> None:
+    refused = tuple(
+        replace(one, outcomes=(CLEAR, CLEAR)) if one.cell.scenario == "export_files" and one.verdict == "PASS" else one
+        for one in run.results
+    )
+    there = section(written(replace(run, results=refused)), "#### 2.6.0,2.6.0 (1 pair, 5 cells)")
+    assert "- **refuses clearly**: export_files" in there
+    assert "export_files" not in there.partition("refuses")[0]
+
+
+def test_releases_that_act_alike_share_a_line_of_the_table(run: Run) -> None:
+    table = section(written(run), "#### rendezvous_tcp · guard off")
+    assert table.split("\n")[2:] == [
+        "| host \\ joiner | 2.1.2 | 2.2.2-2.3.1 | 2.6.0 |",
+        "|---|---|---|---|",
+        "| **2.1.2** | OK | TIME/OPQ | TIME/OPQ |",
+        "| **2.2.2-2.3.1** | TIME/OPQ | OK | TIME/OPQ |",
+        "| **2.6.0** | TIME/OPQ | OK | OK |",
+        "",
+    ]
+
+
+def test_what_is_lacking_stands_in_the_releases_own_words(run: Run) -> None:
+    text = section(written(run), "### What a release lacks, in its own words")
+    assert "- export_files: ImportError: no export (2.1.2)" in text
+    assert "case x: RuntimeError: no x (2.2.2)" in text
+
+
+def test_what_was_predicted_otherwise_is_listed_with_a_command_that_shows_it(run: Run) -> None:
+    text = section(written(run), "### Otherwise than predicted")
+    assert "| checkpoint_dcp.one | OK/OPQ | TIME/OPQ | 3: 2.6.0,2.1.2 2.6.0,2.2.2 2.6.0,2.3.1 |" in text
+    assert "torchskew matrix -f compatibility.toml --runtime venv --only '" in text
+
+
+def test_guarded_cells_and_worlds_of_three_are_not_counted_between_eras(run: Run) -> None:
+    guarded = tuple(
+        replace(one, cell=replace(one.cell, id=one.cell.id.replace("off", "on"), guard=Guard.ON)) for one in run.results
+    )
+    both = replace(
+        run,
+        plan=replace(run.plan, cells=run.plan.cells + tuple(one.cell for one in guarded)),
+        results=run.results + guarded,
+    )
+    assert "(2 pairs, 10 cells)" in written(both)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import harness
 from harness.blocks import blocks
-from harness.errors import ConfigError, RecordError
+from harness.errors import ConfigError, InterruptedRunError, RecordError
 from harness.model import Cell, Plan, RunInfo, Verdict
 from harness.record import Record
 from harness.runtimes.base import Room
@@ -117,9 +117,17 @@ def measure(work: Measurement) -> None:
             provision(work)
             _note(work)
             recall(work)
-            run(work)
+            _run(work)
         work.stack = outer
     work.plan = work.every
+
+
+def _run(work: Measurement) -> None:
+    try:
+        run(work)
+    except InterruptedRunError:
+        done = f"{len(work.results)} of {len(work.every.cells)} cells are in the record"
+        raise InterruptedRunError(f"interrupted: {done}; the same command again runs the rest.") from None
 
 
 def _make_room(work: Measurement, block: Sequence[str]) -> None:

@@ -127,6 +127,7 @@ def test_an_interrupted_measurement_goes_on_with_the_same_command(
     faked(monkeypatch, Bounded(Disk(), stop_after=21))
     line = [*MEASURE, "--disk", "4", "--no-cache"]
     assert main(line) == 2
+    assert "of 64 cells are in the record; the same command again runs the rest." in capsys.readouterr().err
     with Record.open(project / "out" / "record.sqlite") as record:
         first = record.load()
     assert 0 < len(first.results) < len(first.plan.cells)

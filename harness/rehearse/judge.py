@@ -84,7 +84,11 @@ def _answer(case: Case, invariants: tuple[Invariant, ...]) -> tuple[str, str]:
     if refused:
         groups = "1 mixed group refuses" if len(refused) == 1 else f"{len(refused)} mixed groups refuse"
         return STOP, f"{groups} clearly on every rank, and the job goes on once all are on one side"
-    return SAFE, "every invariant holds" + ("" if case.mixed_may_train() else ", with no mixed group in the plan")
+    untried = "" if case.mixed_may_train() else ", with no mixed group in the plan"
+    spec = case.seen.plan.spec
+    if "dcp" not in spec.formats and not spec.script:
+        untried += "; torch.distributed.checkpoint was not tried"
+    return SAFE, f"every invariant holds{untried}"
 
 
 def _refused(evidence: object) -> bool:

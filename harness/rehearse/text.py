@@ -101,7 +101,7 @@ def tree(plan: Rehearsal, marks: Mapping[int, str] | None = None) -> str:
     width = max((len(mark) for mark in marks.values()), default=0)
     lines.append(
         f"{spec.old.name} to {spec.new.name} · {spec.strategy} · {spec.nodes} nodes · {spec.steps} training steps · "
-        f"policy {spec.policy} · seed {spec.seed} · plan {plan.digest}"
+        f"policy {spec.policy} · checkpoints {'+'.join(spec.formats)} · seed {spec.seed} · plan {plan.digest}"
     )
     stages = [step.stage for step in plan.steps]
     ends = [at for at, name in enumerate(stages) if stages[at + 1 : at + 2] != [name]]

@@ -57,6 +57,11 @@ def test_a_sound_rehearsal_passes_every_invariant_and_is_safe() -> None:
     assert finding.first_bad is None
 
 
+def test_a_plan_without_dcp_says_that_it_was_not_tried() -> None:
+    assert "torch.distributed.checkpoint was not tried" in judge(sound(formats=("plain",))).because
+    assert "was not tried" not in judge(sound(formats=("plain",), script="print()")).because
+
+
 def test_without_rollback_its_invariant_is_not_tested_and_nothing_else_changes() -> None:
     found = verdicts(sound())
     assert found.pop("R7") is Verdict.UNSUPPORTED

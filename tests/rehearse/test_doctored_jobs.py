@@ -25,7 +25,7 @@ SPEC = Spec(
     old=Release(name="a", torch="2.13.0"), new=Release(name="b", torch="2.13.0"), nodes=2, steps=12, every=3,
     formats=("plain",), strategy="stop-the-world", pace=0.0,
 )  # fmt: skip
-Rehearse = Callable[[str], Finding]
+Rehearse = Callable[..., Finding]
 
 
 def doctored(original: str, changed: str) -> str:
@@ -39,9 +39,9 @@ def rehearse(torch_environment: Environment) -> Iterator[Rehearse]:
     """Carries out a small rehearsal of a script, and judges it."""
     names = {name: replace(torch_environment, version=name) for name in ("a", "b")}
 
-    def run(script: str) -> Finding:
+    def run(script: str, **more) -> Finding:
         runtime = VenvRuntime()
-        plan = make_rehearsal(replace(SPEC, script=script, script_name="train.py"))
+        plan = make_rehearsal(replace(SPEC, script=script, script_name="train.py", **more))
         with scope.opened(scope.owner().replace(":", "-")) as owned:
             runtime.open(owned)
             cluster = Cluster(runtime, names)
@@ -111,6 +111,12 @@ def test_a_job_that_does_not_restore_its_optimizer_is_caught_although_its_contro
     assert "a restart alone" in named(found, "R4").evidence
 
 
+def test_a_mixed_group_that_trains_where_it_was_to_refuse_is_caught(rehearse) -> None:
+    found = rehearse(JOB, policy="refuse", strategy="rolling", steps=9)
+    assert named(found, "R8").verdict is Verdict.FAIL
+    assert (found.answer, found.verdict) == ("not safe", Verdict.FAIL)
+
+
 def test_an_interrupt_while_the_job_trains_leaves_nothing_behind(torch_environment: Environment) -> None:
     """What is left would be found by the check that every test has."""
     names = {name: replace(torch_environment, version=name) for name in ("a", "b")}
@@ -125,7 +131,7 @@ def test_an_interrupt_while_the_job_trains_leaves_nothing_behind(torch_environme
         cluster = Cluster(runtime, names)
         with pytest.raises(KeyboardInterrupt):
             Conductor(make_rehearsal(SPEC), cluster, interrupt).run()
-        cluster.close()
+        cluster.abandon()
         runtime.close()
 
 

@@ -1,8 +1,8 @@
 """What each release speaks, asked as features, and the outcomes that follow for every rank of a group.
 
 The table of eras itself stands in guard.py, because the guard travels alone; this module adds the facts
-that only predictions need. Every fact carries its first release and its source; none was learnt by running
-the cell that it predicts.
+that only predictions need. Every fact carries its first release and its source. What no source had told and a
+run has shown stands apart, in measured.py, each with the cell that shows it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from harness import guard as protocol
+from harness import measured
 from harness.model import Guard, Kind, Outcome
 
+OK = Outcome.OK
 SOURCES = {
     "store": "opcodes in TCPStore's sources 1.7.1-2.15.0; first bytes of real clients of thirteen releases",
     "serves": "answers of 19 real server builds, 1.13.1 to 2.15.0, to each release's greeting",
@@ -63,9 +65,7 @@ class Release:
     store: StoreFacts
     gloo: str
     keys: str
-    agent_keys: str
     barrier_after_init: bool
-    group_names: str
     files: FilesFacts
 
 
@@ -74,7 +74,7 @@ class Situation:
     """What a prediction needs: torch release and settings per rank, rank 0 (the host) first.
 
     torch: None for an unknown release. rendezvous: "tcp", "file", "none", or "store" (no process group). timeout:
-    seconds given to the group. reads: what a handover hands over, "checkpoint_dcp" or "rendezvous_state".
+    seconds given to the group. scenario: its name, with the variant, for facts about what it does.
     """
 
     torch: tuple[str | None, ...]
@@ -83,7 +83,7 @@ class Situation:
     guard: Guard = Guard.OFF
     kind: Kind = Kind.GROUP
     timeout: float = 10.0
-    reads: str = ""
+    scenario: str = ""
 
 
 @cache
@@ -98,9 +98,7 @@ def release(text: str) -> Release | None:
         store=_store(text, minor),
         gloo=protocol.era("gloo", text) or "",
         keys=protocol.era("keys", text) or "",
-        agent_keys=protocol.era("agent", text) or "",
         barrier_after_init=(1, 8) <= minor < (2, 1),
-        group_names=_since(minor, (1, 7), (2, 1), (2, 6), (2, 14)),
         files=FilesFacts(
             checkpoint=_since(minor, (1, 7), (2, 0), (2, 3), (2, 4), (2, 15)),
             rendezvous_state=_since(minor, (1, 7), (1, 9), (2, 0), (2, 3)),
@@ -132,14 +130,22 @@ def _since(minor: tuple[int, int], *changes: tuple[int, int]) -> str:
 
 
 def predict(situation: Situation) -> tuple[Outcome, ...]:
-    """One outcome per rank, from the table alone; () where a release is unknown."""
+    """One outcome per rank, from the tables alone; () where a release is unknown."""
     ranks = tuple(release(text) if text else None for text in situation.torch)
     known = tuple(one for one in ranks if one is not None)
     if len(known) != len(ranks):
         return ()
+    found = _sourced(known, situation)
+    seen = measured.outcomes(situation.scenario, tuple(one.number for one in known)) if set(found) == {OK} else None
+    return seen or found
+
+
+def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome, ...]:
+    """What follows from sources and protocols, before anything that only runs have shown."""
     world = len(known)
     if situation.kind is Kind.HANDOVER:
-        return tuple(Outcome.OK if _reads(situation.reads, known[0], one) else Outcome.OPAQUE for one in known)
+        reads = situation.scenario.partition(".")[0]
+        return tuple(Outcome.OK if _reads(reads, known[0], one) else Outcome.OPAQUE for one in known)
     if situation.kind is Kind.SOLO or situation.rendezvous == "none" or world < 2:
         return (Outcome.OK,) * world
     env = situation.env or ({},) * world

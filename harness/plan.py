@@ -177,7 +177,7 @@ def _predict(
         guard=guard,
         kind=scenario.kind,
         timeout=context.spec.timeout,
-        reads=scenario.name if scenario.kind is Kind.HANDOVER else "",
+        scenario=f"{scenario.name}.{variant.name}" if variant else scenario.name,
     )
     return eras.predict(situation)
 

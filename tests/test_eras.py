@@ -159,11 +159,11 @@ def test_rank_0s_policy_is_part_of_the_prediction(policy: str, outcome: Outcome)
 
 
 @pytest.mark.parametrize(
-    ("reads", "pair", "outcomes"),
+    ("scenario", "pair", "outcomes"),
     [
-        ("checkpoint_dcp", ("2.2.2", "2.6.0"), (OK, OK)),
-        ("checkpoint_dcp", ("2.6.0", "2.2.2"), (OK, OPAQUE)),
-        ("checkpoint_dcp", ("2.15.0", "2.14.1"), (OK, OPAQUE)),
+        ("checkpoint_dcp.one", ("2.2.2", "2.6.0"), (OK, OK)),
+        ("checkpoint_dcp.one", ("2.6.0", "2.2.2"), (OK, OPAQUE)),
+        ("checkpoint_dcp.one", ("2.15.0", "2.14.1"), (OK, OPAQUE)),
         ("rendezvous_state", ("2.2.2", "2.6.0"), (OK, OPAQUE)),
         ("rendezvous_state", ("2.6.0", "2.2.2"), (OK, OK)),
         ("rendezvous_state", ("1.13.1", "2.0.1"), (OK, OPAQUE)),
@@ -172,7 +172,7 @@ def test_rank_0s_policy_is_part_of_the_prediction(policy: str, outcome: Outcome)
     ],
 )
 def test_what_a_release_reads_of_another_depends_on_who_wrote(
-    reads: str, pair: tuple[str, str], outcomes: tuple[Outcome, ...]
+    scenario: str, pair: tuple[str, str], outcomes: tuple[Outcome, ...]
 ) -> None:
     """Rank 0 writes, the others read."""
-    assert predict(Situation(torch=pair, kind=Kind.HANDOVER, reads=reads)) == outcomes
+    assert predict(Situation(torch=pair, kind=Kind.HANDOVER, scenario=scenario)) == outcomes

@@ -28,7 +28,7 @@ GATE = ("gate.decide", "gate.blame", "gate.plan", "gate.shard", "gate.update", "
 PURE = {
     f"harness.{name}"
     for name in (
-        *("model", "errors", "fields", "declare", "plan", "eras", "judge", "baseline", "oracle", "codec"),
+        *("model", "errors", "fields", "declare", "plan", "eras", "measured", "judge", "baseline", "oracle", "codec"),
         *("blocks", "bisection", "search", "replay"),
         *GATE,
     )

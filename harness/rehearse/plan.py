@@ -93,7 +93,7 @@ def expected(spec: Spec, versions: tuple[str, ...], place: tuple[int, ...] | Non
 def _unreadable(spec: Spec) -> list[str]:
     """What the table of eras knows of checkpoints on the way back, in words."""
     names = (spec.new.torch, spec.old.torch)
-    situation = eras.Situation(torch=names, kind=Kind.HANDOVER, reads="checkpoint_dcp")
+    situation = eras.Situation(torch=names, kind=Kind.HANDOVER, scenario="checkpoint_dcp")
     if not spec.rollback or "dcp" not in spec.formats or Outcome.OPAQUE not in eras.predict(situation):
         return []
     return [f"{spec.old.name} can't read what {spec.new.name} writes as dcp: rolling back needs a kept checkpoint"]

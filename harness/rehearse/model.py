@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from harness.model import Json, Outcome, RankFacts, Verdict
 
+# Seconds that the three controls of a rehearsal take together.
+CONTROLS = 8.0
+
 
 class Do(StrEnum):
     """What a step of a plan does. docs/rehearsal.md explains each to an operator."""
@@ -115,8 +118,8 @@ class Rehearsal:
 
     @property
     def estimate(self) -> float:
-        """Seconds that the steps are expected to take, without provisioning."""
-        return sum(step.estimate for step in self.steps)
+        """Seconds that the steps and the controls are expected to take, once the nodes are up."""
+        return CONTROLS + sum(step.estimate for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

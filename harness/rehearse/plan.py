@@ -24,7 +24,7 @@ MOST_STEPS = 400
 SHORTEST, LONGEST = 0.8, 2.0
 # Seconds that each kind of step takes on two cores once torch is imported, and how much longer a slow machine may take.
 ESTIMATES = {
-    Do.START: 0.8, Do.DRAIN: 0.4, Do.CHANGE: 1.5, Do.READ: 0.5, Do.PROBE: 0.6, Do.FINALISE: 0.1, Do.FINISH: 0.5,
+    Do.START: 0.4, Do.DRAIN: 0.2, Do.CHANGE: 0.5, Do.READ: 0.2, Do.PROBE: 0.5, Do.FINALISE: 0.1, Do.FINISH: 0.5,
 }  # fmt: skip
 PATIENCE = 30.0
 TRAIN_SECONDS = 0.03
@@ -280,7 +280,7 @@ def _timed(spec: Spec, steps: Iterator[Step]) -> tuple[Step, ...]:
 
 def _seconds(spec: Spec, step: Step, done: int) -> float:
     if step.do is Do.FAULT:
-        return (step.lasts or 0.0) + 1.5
+        return (step.lasts or 0.0) + 2.0
     if step.do in (Do.TRAIN, Do.FINISH):
         return ESTIMATES.get(step.do, 0.1) + ((step.until or done) - done) * (spec.pace + TRAIN_SECONDS)
     return ESTIMATES[step.do] * (len(step.nodes) if step.do is Do.CHANGE else 1)

@@ -32,7 +32,7 @@ def fair(decision: Decision, subject: str) -> Decision:
         culprit = next((control for control in leans.get(cell.id, ()) if control in red), None)
         if cell.id in red:
             checked.append(_red(item))
-        elif culprit is not None:
+        elif culprit is not None and item.result.verdict is not Verdict.UNKNOWN:
             checked.append(_not_judged(item, held[culprit]))
         elif cell.id in twins:
             checked.append(_against_base(item, held[twins[cell.id]]))
@@ -141,21 +141,20 @@ def _decision(decision: Decision, subject: str) -> Decision:
     shut = [item for item in decision.checked if item.status in SHUT]
     problems = len(decision.problems)
     counts = Counter(item.status for item in shut)
-    words = [f"{count} {WORDS[status][count != 1]}" for status, count in counts.items()]
+    words = [f"{counts[status]} {WORDS[status][counts[status] != 1]}" for status in WORDS if counts[status]]
     words += [f"{problems} {'problem' if problems == 1 else 'problems'} with the baseline"] if problems else []
     if not decision.checked:
         return decision
     if not words:
         done = f"all {len(decision.checked)} cells are as expected{_besides(decision)}"
         return replace(decision, exit_code=0, sentence=f"gate open: {subject}: {done}")
-    nothing = f"no environment for {CANDIDATE}: "
-    lost = next((item.result.reason for item in shut if item.result.reason.startswith(nothing)), None)
-    if lost is not None:
-        return replace(
-            decision, exit_code=1, sentence=f"gate shut: {subject} has no environment: {_first(lost, nothing)}"
-        )
+    lost = _lost(shut)
+    if CANDIDATE in lost:
+        sentence = f"gate shut: {subject} has no environment: {lost[CANDIDATE]}"
+        return replace(decision, exit_code=1, sentence=sentence)
     what = _where(shut)
     sentence = f"gate shut: {subject}: {', '.join(words)}{f' ({what})' if what else ''}"
+    sentence += "".join(f"; {name} has no environment: {why}" for name, why in lost.items())
     return replace(decision, exit_code=1, sentence=sentence)
 
 
@@ -173,8 +172,17 @@ def _besides(decision: Decision) -> str:
     return f", with {told}" if told else ""
 
 
-def _first(text: str, prefix: str) -> str:
-    return text.removeprefix(prefix).splitlines()[0]
+def _lost(shut: Sequence[Checked]) -> Mapping[str, str]:
+    """The versions that have no environment, each with the first line of why."""
+    names = dict.fromkeys(name for item in shut for name in item.result.cell.skew)
+    found = {}
+    for name in names:
+        beginning = f"no environment for {name}: "
+        reasons = (facts.machine or "" for item in shut for facts in item.result.ranks)
+        why = next((reason for reason in reasons if reason.startswith(beginning)), None)
+        if why is not None:
+            found[name] = why.removeprefix(beginning).splitlines()[0]
+    return found
 
 
 def _where(shut: list[Checked]) -> str:

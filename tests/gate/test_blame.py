@@ -7,6 +7,7 @@ import datetime as dt
 from harness.gate.blame import fair
 from harness.gate.decide import decide
 from harness.model import Cell, CellResult, Decision, Expectation, Outcome, Plan, Status, Verdict
+from harness.run import unknown
 
 TODAY = dt.date(2026, 11, 21)
 OK, WRONG, CRASH = Outcome.OK, Outcome.WRONG, Outcome.CRASH
@@ -72,6 +73,15 @@ def test_a_control_that_is_known_to_fail_does_not_hide_the_candidate() -> None:
     known = Expectation(cells="meet/r,r/*", verdict=Verdict.FAIL, reason="r is broken")
     decision = decided(failed("r", "r"), failed("candidate", "r"), expectations=(known,))
     assert status(decision, "candidate", "r") is Status.REGRESSION
+
+
+def test_a_release_without_an_environment_is_told_in_the_last_line_and_blames_nobody() -> None:
+    why = "no environment for r: the disk is full\nmore"
+    gone = [unknown(cell(*skew), why) for skew in (("r", "r"), ("candidate", "r"))]
+    decision = decided(*gone, passed("s", "s"), failed("candidate", "s"))
+    told = "1 regression, 2 unknown (meet with s); r has no environment: the disk is full"
+    assert decision.sentence == f"gate shut: {NAME}: {told}"
+    assert decision.checked[1].result.reason == why
 
 
 def test_a_red_control_of_another_promise_hides_nothing() -> None:

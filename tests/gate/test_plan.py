@@ -6,10 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from harness import baseline
+from harness.candidate import read_candidate
+from harness.declare import USABLE, declare, for_runtime
 from harness.errors import NothingSelectedError
+from harness.fields import Problems
+from harness.gate.decide import stale
 from harness.gate.plan import GateSpec, bases, controls, gate_plan, is_control, of_tier
-from harness.model import Kind, Plan, Source, SourceKind, Version
-from harness.scenario import Scenario
+from harness.model import Guard, Kind, Plan, Source, SourceKind, Version
+from harness.scenario import Scenario, load_all
+from tests.conftest import ROOT
 
 PIP = (Source(kind=SourceKind.PIP, value="torch"),)
 VERSIONS = {name: Version(name=name, sources=PIP) for name in ("candidate", "base", "2.13.0", "2.14.1")}
@@ -83,3 +89,16 @@ def test_the_base_runs_beside_the_candidate_cell_by_cell() -> None:
     for cell in mixed:
         assert twins[cell.id] == cell.id.replace("candidate", "base")
         assert abs(order.index(cell.id) - order.index(twins[cell.id])) == 1
+
+
+@pytest.mark.slow
+def test_the_committed_baseline_speaks_of_cells_that_there_are_and_gives_each_entry_a_link() -> None:
+    declaration = declare(ROOT / "torchskew.toml")
+    problems = Problems("baseline.toml")
+    entries = baseline.read(ROOT / "baseline.toml", problems)
+    usable = {name: v for name, v in declaration.versions.items() if any(s.kind in USABLE["venv"] for s in v.sources)}
+    versions = {name: for_runtime(version, "venv", problems) for name, version in usable.items()}
+    spec = GateSpec(against=tuple(versions), guard=(Guard.OFF, Guard.ON))
+    plan = gate_plan(spec, {**versions, "candidate": read_candidate("pip:torch==2.15.0")}, load_all(), "venv", 0)
+    assert (problems.found, stale(entries, plan.cells, "venv")) == ([], [])
+    assert [entry.cells for entry in entries if not (entry.link or "").startswith("https://")] == []

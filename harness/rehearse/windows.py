@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from harness.judge import public
 from harness.model import Json, Outcome
 from harness.rehearse.case import Case, Rule, listed
 from harness.rehearse.logs import core
-from harness.rehearse.model import Do, Expect, Invariant, State, Step, StepResult
+from harness.rehearse.model import Do, Expect, Generation, Invariant, State, Step, StepResult
 
 R6 = Rule("R6", "the new release takes up what the old one wrote, unchanged, and trains on")
 R7 = Rule("R7", "on rollback the old release reads what the new one wrote or names both in its refusal")
@@ -89,10 +90,9 @@ def _taken_up(case: Case, step: Step, result: StepResult | None, good: list[str]
         group = ", ".join(generation.versions)
         if outcome != "trains":
             # Whether the loading failed, or something before it that R8 to R10 speak of.
-            if not generation.loaded and any(fact.error for fact in generation.facts):
-                error = core(next(fact.error.text for fact in generation.facts if fact.error))
+            if not generation.loaded and (error := _first_error(generation)):
                 kinds = "+".join(str(one) for one in _list(attempt.get("formats")))
-                wrong.append(f"({group}) could not take up {resumed.name} ({kinds}): {error}")
+                wrong.append(f"({group}) could not take up {resumed.name} ({kinds}): {core(error)}")
             continue
         bad = [one.rank for one in generation.loaded if one.hash not in (None, resumed.hash)]
         if bad:
@@ -100,6 +100,12 @@ def _taken_up(case: Case, step: Step, result: StepResult | None, good: list[str]
         elif generation.loaded:
             good.append(f"({group}) took up {resumed.name}")
     return wrong
+
+
+def _first_error(generation: Generation) -> str | None:
+    """The error of the rank that failed first; the others' often only tell that it was gone."""
+    told = [(fact.error_after or math.inf, fact.error.text) for fact in generation.facts if fact.error]
+    return min(told, key=lambda one: one[0])[1] if told else None
 
 
 def _list(value: Json) -> list[Any]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.model import Outcome, Verdict
+from harness.model import ErrorFacts, Outcome, Verdict
 from harness.rehearse.judge import SAFE, STOP, UNKNOWN, UNSAFE, judge
 from harness.rehearse.model import Do, Expect, Generation, Observed, Release, State
 from tests.rehearse.made import sound
@@ -220,19 +220,24 @@ def test_a_mixed_group_that_can_not_take_up_a_checkpoint_fails_r6_and_needs_stop
     good = seen.results[number - 1].evidence["starts"]
     at = next(index for index, one in enumerate(seen.generations) if one.step == number)
     hung = replace(seen.generations[at], loaded=(), lines=(), commits=(), why="TIMEOUT")
-    hung = replace(hung, facts=tuple(replace(one, finished=False, error=_error()) for one in hung.facts))
+    late = {0: 10.3, 1: 10.1, 2: 10.2, 3: 10.4}
+    hung = replace(
+        hung,
+        facts=tuple(
+            replace(one, finished=False, error=_error(one.rank), error_after=late[one.rank]) for one in hung.facts
+        ),
+    )
     found = [*seen.generations[:at], hung, *seen.generations[at:]]
     seen = edited(
         replace(seen, generations=tuple(found)), number, evidence={"starts": [{**good[0], "outcome": "TIMEOUT"}, *good]}
     )
     assert verdicts(seen)["R6"] is Verdict.FAIL
     assert judge(seen).answer == STOP
+    assert "Timed out on rank 1" in judge(seen).because
 
 
-def _error():
-    from harness.model import ErrorFacts
-
-    return ErrorFacts(type="RuntimeError", text="Timed out waiting 10000ms for send operation to complete")
+def _error(rank: int) -> ErrorFacts:
+    return ErrorFacts(type="RuntimeError", text=f"Timed out on rank {rank}")
 
 
 def test_silent_mixing_fails_r8() -> None:

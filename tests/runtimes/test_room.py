@@ -63,7 +63,7 @@ def test_a_cache_that_is_somebody_elses_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(("there", "kept"), [(True, 90), (False, 70)])
-def test_what_is_still_to_come_needs_its_room(there: bool, kept: int) -> None:  # noqa: FBT001 - a case, not a switch
+def test_what_is_still_to_come_needs_its_room(there: bool, kept: int) -> None:
     store = Store()
     room(store, Uv(), a=Size(20, there=there)).make(90)
     assert store.kept == kept

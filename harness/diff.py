@@ -143,6 +143,6 @@ def _told(facts: RankFacts, outcome: Outcome) -> str:
     if outcome is Outcome.OK:
         return ""
     if facts.error is not None:
-        first = (facts.error.text.strip().splitlines() or [""])[0][:120]
-        return f" in {facts.phase} after {facts.error_after or 0.0:.1f} s: {facts.error.type}: {first}"
+        said = f"{facts.error.type}: {facts.error.headline[:160]}"
+        return f" in {facts.phase} after {facts.error_after or 0.0:.1f} s: {said}"
     return f" in {facts.phase}{f', {facts.signal}' if facts.signal else ''}"

@@ -115,7 +115,7 @@ def _by_policy(policy: Policy, *, refused: bool) -> tuple[Verdict, str]:
 def _say(facts: RankFacts, out: Outcome) -> str:
     where = f"rank {facts.rank} {out}"
     if facts.error is not None and out is not Outcome.OK:
-        first = facts.error.text.strip().splitlines()[0][:160] if facts.error.text.strip() else ""
+        first = facts.error.headline[:160]
         return f"{where} after {facts.error_after or 0.0:.1f} s: {facts.error.type}: {first}"
     if out is Outcome.HANG:
         return f"{where}: no exit within {facts.seconds:.0f} s, in {facts.phase}"

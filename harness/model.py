@@ -220,6 +220,14 @@ class ErrorFacts:
     type: str
     text: str
 
+    @property
+    def headline(self) -> str:
+        """The text in one line: the first, with the one that it announces, or with the last of a traceback."""
+        lines = [line.strip() for line in self.text.splitlines() if line.strip()] or [""]
+        if len(lines) > 1 and lines[0].endswith(":"):
+            return f"{lines[0]} {lines[1]}"
+        return f"{lines[0]}: {lines[-1]}" if len(lines) > 2 and lines[1].startswith("Traceback") else lines[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankFacts:

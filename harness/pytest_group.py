@@ -137,7 +137,7 @@ def table(result: CellResult) -> str:
     """Every rank of a cell: outcome, how far it got, its error, the end of what the failed ones printed."""
     rows = [("rank", "version", "torch", "outcome", "phase", "seconds", "error")]
     for facts, outcome in zip(result.ranks, result.outcomes, strict=False):
-        said = f"{facts.error.type}: {_first(facts.error.text)}" if facts.error else ""
+        said = f"{facts.error.type}: {facts.error.headline[:200]}" if facts.error else ""
         said = said or facts.machine or facts.unsupported or (facts.signal or "")
         told = (str(facts.rank), facts.declared, facts.torch or "-", str(outcome), str(facts.phase))
         rows.append((*told, f"{facts.seconds:.2f}", said))
@@ -150,10 +150,6 @@ def table(result: CellResult) -> str:
 def _log(facts: RankFacts) -> str:
     lines = (facts.stacks or facts.log).strip().splitlines()[-LOG_LINES:]
     return "\n".join([f"rank {facts.rank} printed at last:", *(f"  {line}" for line in lines)]) if lines else ""
-
-
-def _first(text: str) -> str:
-    return (text.strip().splitlines() or [""])[0][:200]
 
 
 def run_group(

@@ -99,3 +99,20 @@ def test_a_blocked_cell_takes_one_line_that_names_what_blocked_it() -> None:
 def test_a_long_list_is_cut_with_a_word_about_the_rest() -> None:
     many = [Changed(cell_id=str(n), change=Change.REMOVED, before=PASS, after=None) for n in range(25)]
     assert render(many, "x").splitlines()[-1].startswith("… and 5 more")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("reset by peer\nException raised from recvBytes", "reset by peer"),
+        ("Error(s) in loading X:\n\n\tMissing key(s): 0.W\n\tmore", "Error(s) in loading X: Missing key(s): 0.W"),
+        (
+            "ranks [0]\nTraceback (most recent call last): (RANK 0)\n  File x\nE: five values\n",
+            "ranks [0]: E: five values",
+        ),
+        ("only:", "only:"),
+        ("", ""),
+    ],
+)
+def test_an_error_in_one_line_says_what_its_text_leads_to(text: str, line: str) -> None:
+    assert ErrorFacts(type="E", text=text).headline == line

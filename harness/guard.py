@@ -148,7 +148,7 @@ FIELDS: dict[str, tuple[type, int]] = {
 PERSONAL = ("rank", "host", "pid")
 
 
-def hello(rank: int, world: int, where: Place, backend: str = "") -> dict[str, Any]:
+def hello(where: Place, backend: str = "") -> dict[str, Any]:
     """What this process says: who it is, what it runs, and what that speaks by the table."""
     import torch
 
@@ -157,8 +157,8 @@ def hello(rank: int, world: int, where: Place, backend: str = "") -> dict[str, A
     release = parse(version) or (0, 0, 0)
     wire = {name: setting(name, os.environ) for name, since in WIRE_SETTINGS.items() if since <= release[:2]}
     said: dict[str, Any] = {
-        "rank": rank, "world": world, "pid": os.getpid(), "port": where.port, "host": socket.gethostname(),
-        "torch": version, "git": str(getattr(torch.version, "git_version", "") or ""),
+        "rank": where.rank, "world": where.world, "pid": os.getpid(), "port": where.port,
+        "host": socket.gethostname(), "torch": version, "git": str(getattr(torch.version, "git_version", "") or ""),
         "python": ".".join(map(str, sys.version_info[:3])), "backend": backend, "method": where.method,
         "job": os.environ.get("TORCHELASTIC_RUN_ID", ""), "order": sys.byteorder, "nccl": _nccl(backend),
         "serves": " ".join(SERVES.get(eras["store"], ())), "known": int(known(version)),
@@ -347,13 +347,9 @@ def _era_objection(kind: str, groups: list[dict[str, Any]]) -> dict[str, str]:
         said.setdefault(one[kind], []).append(one["ranks"])
     meaning = {"%d.%d" % since: what for since, what in TABLE[kind]}
     since = max(said, key=lambda name: parse(name) or (0, 0, 0))
-    who = "; ".join("%s %s%s" % (_ranks(", ".join(ranks)), name or "unknown", _in_brackets(meaning.get(name, "")))
+    who = "; ".join("%s %s (%s)" % (_ranks(", ".join(ranks)), name or "unknown", meaning.get(name, "not in the table"))
                     for name, ranks in said.items())  # fmt: skip
     return {"kind": "version", "era": kind, "since": since, "text": "%s era differs since %s: %s" % (kind, since, who)}
-
-
-def _in_brackets(text: str) -> str:
-    return " (%s)" % text if text else ""
 
 
 def _remedy(objections: list[dict[str, str]], groups: list[dict[str, Any]]) -> str:
@@ -1218,7 +1214,7 @@ def check(
     place = None if mode == "off" else locate(init_method, world_size, rank)
     if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
         return None
-    mine = hello(place.rank, place.world, place, str(backend or "").lower())
+    mine = hello(place, str(backend or "").lower())
     try:
         table = exchange(place, mine, _seconds(timeout))
     except ProtocolVersionError as error:

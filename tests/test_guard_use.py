@@ -75,7 +75,7 @@ def joiner(where: str, version: str, results: list[Any]) -> threading.Thread:
     """Rank 1 with its own release, in a thread."""
     place = guard.locate(where, 2, 1)
     assert place
-    said = {**guard.hello(1, 2, place, "gloo"), "torch": version, "pid": 1}
+    said = {**guard.hello(place, "gloo"), "torch": version, "pid": 1}
     said.update({kind: guard.era(kind, version) for kind in guard.TABLE}, known=int(guard.known(version)))
 
     def run() -> None:
@@ -93,7 +93,7 @@ def test_a_hello_says_what_this_process_is_and_speaks(stub: Stub, monkeypatch: p
     monkeypatch.setenv("TORCH_DISTRIBUTED_DEBUG", "detail")
     monkeypatch.setenv("TORCH_GLOO_LAZY_INIT", "1")  # 2.6 does not read it
     place = guard.Place("tcp", "host", 29500, "", 1, 4)
-    said = guard.hello(1, 4, place, "cpu:gloo,cuda:nccl")
+    said = guard.hello(place, "cpu:gloo,cuda:nccl")
     assert set(said) == set(guard.FIELDS)
     assert (said["torch"], said["git"], said["store"], said["serves"]) == ("2.6.0+cpu", "abc", "2.5", "2.2 2.5")
     assert (said["settings"], said["nccl"], said["known"]) == ("TORCH_DISTRIBUTED_DEBUG=DETAIL", "", 1)

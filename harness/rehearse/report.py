@@ -83,7 +83,8 @@ def costs(seen: Observed, finding: Finding) -> str:
     memory = ", ".join(f"{name} {size / 1024:.0f} MB a node" for name, size in seen.memory.items())
     return (
         f"{len(seen.plan.steps)} steps in {seen.seconds:.0f} s · {len(seen.generations)} starts of the job · "
-        f"{finding.redone} training steps redone · {finding.idle:.0f} s without progress · {memory or 'memory unknown'}"
+        f"{finding.redone} of {seen.plan.spec.steps} training steps redone · {finding.idle:.0f} s without progress · "
+        f"{memory or 'memory unknown'}"
     )
 
 

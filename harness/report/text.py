@@ -45,7 +45,7 @@ def render(
     logs = paths.logs if paths else Logs()
     blocks = [
         _changed(decision),
-        *([] if decision.difference else tables_text(view.tables(run, decision), look)),
+        *([] if decision.difference else _tables(view.tables(run, decision), look)),
         _legend(decision),
         _unexpected(decision, logs, look),
         _surprises(decision, look),
@@ -54,6 +54,20 @@ def render(
         _end(run, decision, paths, look),
     ]
     return "\n\n".join(block for block in blocks if block)
+
+
+def _tables(tables: Sequence[view.Table], look: Look) -> Iterator[str]:
+    """Every table; of more than twice a long list, those in which something is not right."""
+    many = len(tables) > 2 * look.most
+    told = [table for table in tables if not (many and _right(table))]
+    yield from tables_text(told, look)
+    if len(told) < len(tables):
+        yield f"… and {len(tables) - len(told)} more tables, in which every cell is right: see the report"
+
+
+def _right(table: view.Table) -> bool:
+    items = (*table.grid.values(), *table.wide)
+    return all(item.status is Status.EXPECTED and item.result.verdict is Verdict.PASS for item in items)
 
 
 def head(run: Run) -> str:

@@ -68,6 +68,20 @@ def test_a_long_list_ends_with_how_many_more_there_are():
     assert "more: see" not in render(run, decision, look=Look(most=30))
 
 
+def test_of_very_many_tables_a_terminal_gets_those_in_which_something_is_not_right_and_a_file_all():
+    names = [f"promise_{number}" for number in range(42)]
+    found = tuple(factories.result(factories.cell(scenario=name), Outcome.OK, Outcome.OK) for name in names)
+    found += (factories.result(factories.cell(scenario="broken"), Outcome.OK, Outcome.WRONG),)
+    run, decision = factories.run(found), factories.decision(found)
+    text = render(run, decision)
+    assert "promise_1 · guard off" not in text
+    assert "broken · guard off" in text
+    assert "… and 42 more tables, in which every cell is right: see the report" in text
+    assert "promise_1 · guard off" in render(run, decision, look=Look(most=1000))
+    fewer = found[:40]
+    assert "promise_1 · guard off" in render(factories.run(fewer), factories.decision(fewer))
+
+
 def test_narrow_terminals_get_one_table_below_the_other():
     run, decision = factories.good_run()
     wide, narrow = (render(run, decision, look=Look(width=width)) for width in (120, 60))

@@ -19,21 +19,24 @@ INSTALLED = (SourceKind.PIP, SourceKind.WHEEL)
 KINDS = (SourceKind.PIP, SourceKind.WHEEL, SourceKind.IMAGE, SourceKind.INTERPRETER)
 
 
-def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None) -> Version:
+def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None, index: str | None = None) -> Version:
     """`pip:torch==2.15.0`, `wheel:PATH`, `image:REF` or `interpreter:PATH` as a version of that name.
 
-    torch: the release it is built from, for predictions, where the value does not tell.
+    torch: the release it is built from, for predictions, where the value does not tell. index: where wheels come
+    from besides the usual index.
 
     Raises:
-        ConfigError: another kind, or a value that its kind can't be.
+        ConfigError: another kind, a value that its kind can't be, or an index for what is not installed.
     """
     option = f"--{name}"
     kind, colon, value = text.partition(":")
     if not colon or kind not in [each.value for each in KINDS]:
         known = ", ".join(f"{each.value}:…" for each in KINDS)
         raise ConfigError(f"{option} {text!r} must be one of {known}. Write {option} pip:torch==2.15.0.")
+    if index and kind not in INSTALLED:
+        raise ConfigError(f"--index {index}: {option} {text!r} is not installed from wheels. Drop one of the two.")
     problems = Problems(option)
-    version = read_version(name, Table(problems, "", {kind: value}))
+    version = read_version(name, Table(problems, "", {kind: value, **({"index": index} if index else {})}))
     if problems.found:
         raise ConfigError(*problems.found)
     return replace(version, torch=torch) if torch else version

@@ -40,6 +40,12 @@ def test_what_is_no_candidate_is_refused_with_the_mend(text: str) -> None:
         read_candidate(text)
 
 
+def test_an_index_is_where_the_candidate_comes_from() -> None:
+    assert read_candidate("pip:torch==2.16.0rc1", index="file:///rc").sources[0].index == "file:///rc"
+    with pytest.raises(ConfigError, match="--index file:///rc: --candidate 'image:x' is not installed from wheels"):
+        read_candidate("image:x", index="file:///rc")
+
+
 def test_packages_stand_beside_torch_where_it_is_installed_and_names_none_of_its_own() -> None:
     pip = Source(kind=SourceKind.PIP, value="torch==2.1.2", requires=("NumPy<2",))
     image = Source(kind=SourceKind.IMAGE, value="site/torch")

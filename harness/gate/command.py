@@ -22,6 +22,7 @@ worlds of three; each release also runs with itself, so that its own faults neve
 
   torchskew gate --candidate pip:torch==2.15.0                        against every declared release
   torchskew gate --candidate wheel:dist/torch-….whl --against-last 4  against the newest four
+  torchskew gate --candidate pip:torch==2.16.0rc1 --index URL         from an index of its own
   torchskew gate --candidate image:repo/name@sha256:… --tier smoke    under a minute
   torchskew gate --candidate interpreter:/opt/t/bin/python --base pip:torch==2.14.1
                                                                       no worse than that, run side by side
@@ -70,6 +71,7 @@ def _add_gate(commands: Commands) -> None:
         "--against-last", metavar="N", type=arguments.between(1, 1000), help="the newest N declared releases instead"
     )
     what.add_argument("--base", metavar="KIND:VALUE", help="run beside the candidate, which must be no worse")
+    what.add_argument("--index", metavar="URL", help="where the candidate's wheels come from, besides the usual index")
     what.add_argument("--requires", action="append", default=[], metavar="REQ", help="also in each environment")
     what.add_argument("--baseline", type=Path, metavar="FILE", help="known failures (baseline.toml by the declaration)")
     what.add_argument("--update-baseline", action="store_true", help="append what differs to it, without reasons")
@@ -126,6 +128,7 @@ def run_gate(args: argparse.Namespace) -> int:
         balance=args.balance,
         update_baseline=args.update_baseline,
         requires=tuple(args.requires),
+        index=args.index,
     )
     options = Options(
         declaration=args.declaration,

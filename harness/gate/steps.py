@@ -47,6 +47,7 @@ class Request:
     balance: Path | None = None
     update_baseline: bool = False
     requires: tuple[str, ...] = ()
+    index: str | None = None
     beside: tuple[str, ...] = ()
 
     @property
@@ -74,7 +75,7 @@ def read_the_gate(work: GateWork) -> None:
     request = work.request = _with_defaults(request, path)
     if request.repeat > 1 and work.options.resume:
         raise ConfigError("--repeat starts every cell afresh, so it can't be combined with --resume. Drop one.")
-    subjects = {CANDIDATE: read_candidate(request.candidate, torch=request.torch)}
+    subjects = {CANDIDATE: read_candidate(request.candidate, torch=request.torch, index=request.index)}
     if request.base:
         subjects[BASE] = read_candidate(request.base, BASE)
     versions = {**work.declaration.versions, **subjects}
@@ -216,6 +217,7 @@ def rerun(request: Request, options: Options) -> str:
         ("--baseline", [str(request.baseline)] if request.baseline else []),
         ("--candidate", [request.candidate]),
         ("--torch", [request.torch] if request.torch else []),
+        ("--index", [request.index] if request.index else []),
         ("--base", [request.base] if request.base else []),
         ("--against", [",".join(request.against)] if request.against else []),
         *(("--requires", [package]) for package in request.requires),

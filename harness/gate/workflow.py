@@ -101,7 +101,9 @@ def update_the_baseline(work: GateWork) -> None:
     block = update.difference(work.decision, work.info.run_id)
     if block:
         update.append(work.baseline, block)
-        work.watch.say(f"baseline   {work.baseline}: appended {block.count('[[')} entries; write their reasons")
+        entries = sum(line.startswith("[[") for line in block.splitlines())
+        words = "entry" if entries == 1 else "entries"
+        work.watch.say(f"baseline   {work.baseline}: appended {entries} {words}; write the reasons")
     else:
         work.watch.say(f"baseline   {work.baseline}: nothing to change")
 

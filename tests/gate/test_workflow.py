@@ -164,8 +164,13 @@ def test_a_baseline_speaks_of_every_declared_release_whether_the_matrix_lists_it
 
 
 def test_an_update_of_the_baseline_keeps_the_gate_shut_until_reasons_are_written(desk: Desk) -> None:
-    bad = only_with("candidate", "2.13.0")
+    reset = only_with("candidate", "2.13.0")
+
+    def bad(version: str, job: Job) -> dict[str, Any]:
+        return json.loads(json.dumps(reset(version, job)).replace("reset", "[[reset]]"))  # type: ignore[no-any-return]
+
     assert desk.gate(bad, update_baseline=True) == 1
+    assert "appended 1 entry; write the reasons" in desk.said.getvalue()
     path = desk.folder / "baseline.toml"
     (entry,) = tomllib.loads(path.read_text())["expect"]
     assert entry["cells"] == "meet/candidate,2.13.0/guard-off/venv"
@@ -327,8 +332,12 @@ def test_the_packages_of_the_gate_stand_in_every_environment_that_it_compares(de
         ("candidate", "2.13.0", "2.14.1"), ("numpy",)
     )
     made.clear()
-    desk.gate(requires=("numpy<2",))
+    desk.gate(requires=("numpy<2",), index="file:///rc")
     assert {version.sources[0].requires for version in made} == {("numpy<2",)}
+    assert {version.name: version.sources[0].index for version in made} == dict.fromkeys(("2.13.0", "2.14.1")) | {
+        "candidate": "file:///rc"
+    }
+    assert "--index file:///rc" in desk.results()["cells"][0]["rerun"]
     assert "--requires 'numpy<2'" in desk.results()["cells"][0]["rerun"]
     (desk.folder / "torchskew.toml").write_text(f'{DECLARED}[gate]\nrequires = ["numpy=1"]\n')
     with pytest.raises(ConfigError, match=r"gate\.requires must be a requirement, got 'numpy=1'\. Write 'numpy==1'"):
@@ -362,7 +371,7 @@ def test_the_command_line_reaches_the_gate_with_every_option(desk: Desk, capsys:
         str(desk.folder / "torchskew.toml"),
     ]
     line += ["--tier", "smoke", "--timeout", "0.05", "--guard", "off", "--seed", "3", "-j", "2", "--out", out]
-    line += ["--requires", "numpy"]
+    line += ["--requires", "numpy", "--index", "file:///rc"]
     assert main([*line, "--only", "meet/*"]) == 0
     assert "all 4 cells are as expected" in last(capsys)
     assert main([*line, "--only", "gone/*"]) == 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class Told:
     junk: tuple[str, ...] = ()
 
 
-def read(logs: Mapping[str, str], committed: Mapping[str, Mapping[str, Any]]) -> Told:
+def read(logs: Mapping[str, str], committed: Collection[str]) -> Told:
     """From the logs of a generation by file name; a commit counts only where the checkpoint is on the disk."""
     lines: list[Line] = []
     commits: list[Commit] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import time
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from harness.rehearse.model import Commit, Spec, Step
 
 # What the code under test may take beyond its own timeout: twice that, once in the rendezvous, once in a collective.
 FACTOR, GRACE = 2.0, 3.0
+# A step log of one rank is read up to here; 10000 steps of the default job are 2.4 MB.
+MOST_LOG = 4 << 20
 DEFAULT_SCRIPT = INSIDE / "job.py"
 _PLACES = itertools.count(1)
 
@@ -92,6 +95,24 @@ class Questions:
             return dict(group.payload())
         finally:
             group.close()
+
+    def collect(self, seat: Seat, logs: str, checkpoints: str) -> tuple[dict[str, str], frozenset[str]]:
+        """The step logs in a folder by file name, and the names of committed checkpoints.
+
+        Raises:
+            AgentError: the node can't answer.
+        """
+        read: dict[str, bytes] = {}
+        more = True
+        while more:
+            done = {name: len(data) for name, data in read.items()}
+            params = {"do": "collect", "logs": logs, "checkpoints": checkpoints, "most": MOST_LOG, "done": done}
+            found = self.ask(seat, params)
+            for name, data in found["logs"].items():
+                read[name] = read.get(name, b"") + base64.b64decode(data)
+            more = bool(found["more"])
+        texts = {name: data.decode(errors="replace") for name, data in read.items()}
+        return texts, frozenset(found["checkpoints"])
 
     def crossing(self, source: int, sink: int, size: int, seconds: float) -> float | None:
         """Seconds that size bytes take from one node to another; None when they don't arrive in time."""

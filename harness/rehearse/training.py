@@ -12,11 +12,8 @@ from harness.rehearse import logs
 from harness.rehearse.cluster import Cluster
 from harness.rehearse.group import Group, Seat
 from harness.rehearse.model import Commit, Generation, Spec, Step
-from harness.rehearse.plan import PATIENCE
 from harness.rehearse.questions import Questions
 
-# A step log of one rank is read up to here; 10000 steps of the default job fit.
-MOST_LOG = 1 << 20
 # A rank that was asked to leave finishes its step and its checkpoint; longer than this is no answer.
 LEAVE_SECONDS = 10.0
 # Fewer would not reach the kept checkpoint, more would be retrying.
@@ -163,8 +160,7 @@ class Training(Questions):
         if seat.agent.dead is not None:
             seat = self.cluster.seat(live.node)
         checkpoints = f"{seat.agent.channel.share}/rehearsal/{self.place}{place}/checkpoints"
-        found = self.ask(seat, {"do": "collect", "logs": live.folder, "checkpoints": checkpoints, "most": MOST_LOG})
-        told = logs.read(found["logs"], found["checkpoints"])
+        told = logs.read(*self.collect(seat, live.folder, checkpoints))
         facts = group.facts()
         for one in facts:
             size = one.payload.get("kilobytes")
@@ -205,13 +201,15 @@ class Training(Questions):
         """SIGTERM to every rank, as a launcher does on a change of membership; each is to leave by itself."""
         group = self._running()
         group.signal("TERM")
-        stayed = [] if group.ended(LEAVE_SECONDS) else [one.rank for one in group.open()]
-        group.settle(0.1 if stayed else LEAVE_SECONDS)
+        # A job with slow steps has a long timeout as well.
+        seconds = max(LEAVE_SECONDS, self.spec.timeout)
+        stayed = [] if group.ended(seconds) else [one.rank for one in group.open()]
+        group.settle(0.1)
         failed = [one for one in group.facts() if not one.finished and one.rank not in stayed]
         self.end("drained" if not stayed else f"ranks {stayed} ignored SIGTERM")
         if stayed:
             ranks = ", ".join(str(rank) for rank in stayed)
-            raise Failed(f"HANG: rank {ranks} did not leave within {LEAVE_SECONDS:.0f} s of SIGTERM; killed")
+            raise Failed(f"HANG: rank {ranks} did not leave within {seconds:.0f} s of SIGTERM; killed")
         if failed:
             raise Failed(f"while draining: {_said(self.generations[-1])}")
 
@@ -272,7 +270,7 @@ class Training(Questions):
         raise Failed(f"{what}: {story}")
 
     def _left(self) -> float:
-        return max(0.1, min(self.deadline - time.monotonic(), PATIENCE + 60.0))
+        return max(0.1, self.deadline - time.monotonic())
 
 
 def _stepped(group: Group) -> bool:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 from pathlib import Path
 
 import pytest
 
+from harness.rehearse import questions
 from harness.rehearse.inside import rank
+from harness.rehearse.questions import MOST_LOG, Questions
+from tests.conftest import ROOT
 
 
 def test_a_nodes_memory_is_its_ranks_peak_and_what_its_agent_holds_alone() -> None:
@@ -53,3 +57,60 @@ def test_ranks_of_one_process_id_in_several_containers_write_a_shared_file_side_
     rank.write(path, "7")
     assert (tmp_path / "hold").read_text() == "7"
     assert [one.name for one in tmp_path.iterdir()] == ["hold"]
+
+
+class Asked:
+    """What a rank is asked."""
+
+    def __init__(self, **params) -> None:
+        self.params = params
+
+
+class Asking(Questions):
+    """Asks the function itself instead of a node."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+
+    def ask(self, seat, params) -> dict:
+        del seat
+        self.answers += 1
+        return json.loads(json.dumps(rank.collect(Asked(**params))))
+
+
+def _logs(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+def test_step_logs_that_no_answer_can_hold_come_in_parts_and_whole(tmp_path: Path) -> None:
+    files = {f"rank-{one}.jsonl": ("é" * 300_000 + f"{one}\n").encode() for one in range(4)}
+    _logs(tmp_path / "logs", files)
+    asking = Asking()
+    texts, _ = asking.collect(None, str(tmp_path / "logs"), str(tmp_path / "none"))
+    assert texts == {name: data.decode() for name, data in files.items()}
+    assert asking.answers == 3
+
+
+def test_an_answer_fits_into_what_an_agent_may_report(tmp_path: Path) -> None:
+    _logs(tmp_path / "logs", {"rank-0.jsonl": bytes(range(256)) * 20_000})
+    asked = Asked(logs=str(tmp_path / "logs"), checkpoints=str(tmp_path), most=MOST_LOG, done={})
+    limit = re.search(r"^REPORT_LIMIT = (\d+) << (\d+)", (ROOT / "harness/rank/child.py").read_text(), re.MULTILINE)
+    assert limit
+    assert len(json.dumps(rank.collect(asked))) < int(limit[1]) << int(limit[2])
+
+
+def test_a_step_log_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "MOST_LOG", 100)
+    _logs(tmp_path / "logs", {"rank-0.jsonl": b"x" * 1000})
+    texts, _ = Asking().collect(None, str(tmp_path / "logs"), str(tmp_path / "none"))
+    assert len(texts["rank-0.jsonl"]) == 100
+
+
+def test_only_checkpoints_that_were_renamed_and_described_are_committed(tmp_path: Path) -> None:
+    for name in (".step-1", "step-2", "step-3"):
+        (tmp_path / name).mkdir()
+    for name in (".step-1", "step-2"):
+        (tmp_path / name / "meta.json").write_text("{}")
+    assert Asking().collect(None, str(tmp_path / "none"), str(tmp_path)) == ({}, frozenset({"step-2"}))

@@ -3,6 +3,7 @@
 Travels as a scenario does: standard library and torch only, Python 3.8 syntax.
 """
 
+import base64
 import importlib
 import json
 import os
@@ -16,6 +17,7 @@ import uuid
 
 KIND = "group"
 LOOK = 0.02  # seconds between two looks at the step log
+ANSWER = 1 << 20  # bytes of step logs in one answer; an agent's payload may have twice that, and base64 adds a third
 
 
 def rank(job):
@@ -128,24 +130,28 @@ def brief(line):
 
 
 def collect(job):
-    """Return the step logs of a generation and every committed checkpoint with its files' digests as written."""
-    logs = {}
-    folder = job.params["logs"]
+    """Return the next bytes of a generation's step logs, as base64 by file, and the names of committed checkpoints.
+
+    `done` says how many bytes of each file were read before, `most` how many may be read of each in all. What one
+    answer can't hold comes with the next one: `more` says so.
+    """
+    params, logs, left = job.params, {}, ANSWER
+    folder = params["logs"]
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        done = params["done"].get(name, 0)
         with open(os.path.join(folder, name), "rb") as file:
-            logs[name] = file.read(job.params["most"]).decode(errors="replace")
-    return {"logs": logs, "checkpoints": committed(job.params["checkpoints"])}
+            file.seek(done)
+            data = file.read(max(0, min(left, params["most"] - done)))
+        if data:
+            logs[name] = base64.b64encode(data).decode()
+            left -= len(data)
+    return {"logs": logs, "more": left == 0, "checkpoints": committed(params["checkpoints"])}
 
 
 def committed(folder):
-    """Return name -> description of each committed checkpoint."""
-    found = {}
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        path = os.path.join(folder, name, "meta.json")
-        if not name.startswith(".") and os.path.exists(path):
-            with open(path) as file:
-                found[name] = {key: value for key, value in json.load(file).items() if key != "files"}
-    return found
+    """Return the name of each committed checkpoint."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [name for name in names if name[0] != "." and os.path.exists(os.path.join(folder, name, "meta.json"))]
 
 
 def read(job):

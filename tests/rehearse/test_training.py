@@ -1,0 +1,40 @@
+"""The job from outside, with a scripted group: how long a step of the plan may wait."""
+
+from __future__ import annotations
+
+from harness.rehearse import training
+from harness.rehearse.model import Do
+from harness.rehearse.plan import make_rehearsal
+from harness.rehearse.training import Live, Training
+from tests.rehearse.made import spec
+
+
+class Group:
+    """Ranks that are at a step as soon as somebody waits for it, and how long that was."""
+
+    def __init__(self) -> None:
+        self.waited, self.members, self.step = 0.0, [], 0
+
+    def wait(self, seconds: float, done) -> bool:
+        self.waited, self.step = seconds, 10_000
+        return done()
+
+    def least(self) -> int:
+        return self.step
+
+    def facts(self) -> tuple:
+        return ()
+
+
+def test_a_long_stretch_of_training_gets_all_the_time_that_its_plan_gives_it(monkeypatch) -> None:
+    plan = make_rehearsal(spec(steps=10_000, strategy="stop-the-world"))
+    longest = max((step for step in plan.steps if step.do is Do.TRAIN), key=lambda step: step.deadline)
+    assert longest.deadline > 300
+    monkeypatch.setattr(training.time, "monotonic", lambda: 1000.0)
+    job = Training(plan.spec, None)
+    group = Group()
+    job.live = Live(number=1, step=1, group=group, begun=0.0, resumed=None, folder="", node=0)
+    monkeypatch.setattr(job, "release", lambda until: None)
+    job.deadline = 1000.0 + longest.deadline
+    job.advance(longest.until)
+    assert group.waited == longest.deadline

@@ -123,13 +123,27 @@ def _against_base(item: Checked, base: Checked) -> Checked:
 
 
 def _able(item: Checked, releases: Sequence[Checked]) -> Checked:
-    """A promise that all these releases keep and the candidate says it can't: gone, unless the baseline says so."""
-    lacks = item.result.verdict is Verdict.UNSUPPORTED and item.status is Status.EXPECTED and item.expectation is None
-    if not (lacks and releases and all(one.result.verdict is Verdict.PASS for one in releases)):
+    """A promise, or a case of it, that all these releases keep and the candidate can't: gone, unless that is known."""
+    lacks = _lacks(item.result, [one.result for one in releases])
+    if not lacks or item.status not in (Status.EXPECTED, Status.REGRESSION):
         return item
+    known = item.expectation is not None and item.expectation.verdict is Verdict.UNSUPPORTED
     names = ", ".join(dict.fromkeys(one.result.cell.skew[0] for one in releases))
-    reason = f"newly unsupported, it passes with {names}: {item.result.reason}"
-    return replace(item, status=Status.REGRESSION, result=replace(item.result, reason=reason))
+    result = replace(item.result, verdict=Verdict.UNSUPPORTED, reason=f"newly unsupported, {names} can: {lacks}")
+    return replace(item, status=Status.EXPECTED if known else Status.REGRESSION, result=result)
+
+
+def _lacks(result: CellResult, releases: Sequence[CellResult]) -> str:
+    """What the candidate can't do of what passes with every one of these releases; empty: nothing."""
+    if not releases or any(one.verdict is not Verdict.PASS for one in releases):
+        return ""
+    if result.verdict is Verdict.UNSUPPORTED:
+        return result.reason
+    new = [case for case in result.skipped if not any(case in one.skipped for one in releases)]
+    if result.verdict is not Verdict.PASS or not new:
+        return ""
+    rest = f"; and {len(new) - 3} more" if len(new) > 3 else ""
+    return "; ".join(f"{case}, {result.skipped[case]}" for case in new[:3]) + rest
 
 
 def _of_base(item: Checked) -> Checked:

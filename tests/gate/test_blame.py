@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 from harness.gate.blame import fair
 from harness.gate.decide import decide
@@ -115,7 +116,7 @@ def lacks(*skew: str) -> CellResult:
 def test_a_feature_that_the_candidate_lacks_and_every_release_beside_it_has_is_a_regression() -> None:
     decision = decided(passed("r", "r"), lacks("candidate", "r"), lacks("candidate", "candidate"))
     assert status(decision, "candidate", "r") is status(decision, "candidate", "candidate") is Status.REGRESSION
-    assert decision.checked[1].result.reason == "newly unsupported, it passes with r: no gloo"
+    assert decision.checked[1].result.reason == "newly unsupported, r can: no gloo"
 
 
 def test_a_feature_that_a_release_lacks_as_well_is_no_regression() -> None:
@@ -128,6 +129,18 @@ def test_a_feature_that_a_release_lacks_as_well_is_no_regression() -> None:
 def test_a_feature_that_is_gone_on_purpose_stands_in_the_baseline() -> None:
     known = Expectation(cells="meet/candidate,r/*", verdict=Verdict.UNSUPPORTED, reason="removed in 2.15")
     assert decided(passed("r", "r"), lacks("candidate", "r"), expectations=(known,)).exit_code == 0
+
+
+def test_a_case_that_the_candidate_lacks_and_every_release_beside_it_has_is_a_regression_as_well() -> None:
+    both, lost = {"AVG/bool/*": "r: no"}, {"AVG/bool/*": "candidate: no", "SUM/int64/*": "candidate: no int64"}
+    control, mixed = replace(passed("r", "r"), skipped=both), replace(passed("candidate", "r"), skipped=lost)
+    decision = decided(control, mixed)
+    assert status(decision, "candidate", "r") is Status.REGRESSION
+    assert decision.checked[1].result.reason == "newly unsupported, r can: SUM/int64/*, candidate: no int64"
+    known = Expectation(cells="meet/candidate,r/*", verdict=Verdict.UNSUPPORTED, reason="int64 is gone")
+    assert decided(control, mixed, expectations=(known,)).exit_code == 0
+    assert decided(control, replace(mixed, skipped=both)).exit_code == 0
+    assert decided(control, replace(mixed, skipped=both), expectations=(known,)).exit_code == 1
 
 
 def test_an_open_gate_says_what_it_did_not_see_pass() -> None:

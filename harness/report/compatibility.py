@@ -216,6 +216,7 @@ def _lacks(decision: Decision) -> str:
     """What a release does not have, in its own words: whole scenarios, and single cases that were left out."""
     whole: dict[str, list[tuple[str, str]]] = {}
     cases: dict[str, list[tuple[str, str]]] = {}
+    variants = {view.scenario_of(item.result.cell) for item in decision.checked}
     for item in decision.checked:
         result = item.result
         name = view.scenario_of(result.cell)
@@ -225,7 +226,8 @@ def _lacks(decision: Decision) -> str:
         elif result.verdict is not Verdict.BLOCKED:
             for case, told in result.skipped.items():
                 version, _, why = told.partition(": ")
-                cases.setdefault(_line(why), []).append((version, f"{result.cell.scenario} {case}"))
+                if f"{result.cell.scenario}.{case}" not in variants:
+                    cases.setdefault(_line(why), []).append((version, f"{result.cell.scenario} {case}"))
     parts = [*_said("Whole scenarios:", whole), *_said("Single cases, left out of their scenario:", cases)]
     return "\n\n".join(["### What a release lacks, in its own words", *parts]) if parts else ""
 

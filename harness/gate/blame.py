@@ -176,11 +176,11 @@ def _besides(decision: Decision) -> str:
     """What an open gate did not see pass, so that its last line promises no more than was seen."""
     known = sum(item.status is Status.KNOWN_FAILURE for item in decision.checked)
     flaky = sum(item.status is Status.KNOWN_FLAKY for item in decision.checked)
-    blocked = sum(item.result.verdict is Verdict.BLOCKED for item in decision.checked)
+    verdicts = Counter(item.result.verdict for item in decision.checked)
     parts = [
         f"{known} known {'failure' if known == 1 else 'failures'}" if known else "",
         f"{flaky} known {'flake' if flaky == 1 else 'flakes'}" if flaky else "",
-        f"{blocked} blocked" if blocked else "",
+        *(f"{verdicts[one]} {one.lower()}" for one in (Verdict.BLOCKED, Verdict.UNSUPPORTED) if verdicts[one]),
     ]
     told = ", ".join(part for part in parts if part)
     return f", with {told}" if told else ""

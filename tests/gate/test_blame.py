@@ -150,8 +150,8 @@ def test_an_open_gate_says_what_it_did_not_see_pass() -> None:
         cell=cell("candidate", "r", scenario="reduce", needs=(meet.cell.id,)),
         verdict=Verdict.BLOCKED, outcomes=(), reason="", blocked_by=meet.cell.id,
     )  # fmt: skip
-    decision = decided(passed("r", "r"), meet, behind, expectations=(known,))
-    assert decision.sentence.endswith("all 3 cells are as expected, with 1 known failure, 1 blocked")
+    decision = decided(passed("r", "r"), meet, behind, lacks("s", "s"), expectations=(known,))
+    assert decision.sentence.endswith("all 4 cells are as expected, with 1 known failure, 1 blocked, 1 unsupported")
 
 
 def test_a_base_that_could_not_be_made_shuts_the_gate() -> None:

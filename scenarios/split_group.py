@@ -42,7 +42,7 @@ def meet(job):
         rank=job.rank,
         world_size=job.world_size,
         timeout=dt.timedelta(seconds=job.timeout),
-        device_id=torch.device("cpu"),
+        device_id=torch.device("cpu", 0),  # up to 2.14 an accelerator is asked for
         **alone,
     )
     job.phase("run")

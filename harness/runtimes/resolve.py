@@ -11,6 +11,7 @@ import sys
 import threading
 import tomllib
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -150,12 +151,21 @@ def download_size(lock: Lock, bundle: str | None) -> tuple[int, bool]:
     urls = [url for _, _, url in lock.wheels if url.startswith(("https://", "http://"))]
     if not urls:
         return 0, True
-    opener = urllib.request.build_opener(
-        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=bundle))
-    )
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=bundle)))
     with ThreadPoolExecutor(8, "size") as pool:
         sizes = list(pool.map(lambda url: _size(opener, url), urls))
     return sum(size or 0 for size in sizes), None not in sizes
+
+
+def unpacked_size(lock: Lock) -> int:
+    """Bytes that the wheels which lie on this disk already unpack to."""
+    places = [unquote(url.removeprefix("file://")) for _, _, url in lock.wheels]
+    return sum(
+        member.file_size
+        for place in places
+        if zipfile.is_zipfile(place)
+        for member in zipfile.ZipFile(place).infolist()
+    )
 
 
 def _size(opener: urllib.request.OpenerDirector, url: str) -> int | None:

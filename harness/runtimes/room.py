@@ -10,7 +10,7 @@ from typing import Self
 from packaging.requirements import InvalidRequirement
 
 from harness.model import Source, SourceKind
-from harness.runtimes.resolve import Resolver, download_size
+from harness.runtimes.resolve import Resolver, download_size, unpacked_size
 from harness.runtimes.store import Store
 from harness.runtimes.uv import Uv, UvError
 
@@ -72,7 +72,7 @@ class Room:
         except (UvError, InvalidRequirement):
             return Size(0, there=False)
         size, _ = download_size(lock, self.uv.environ().get("SSL_CERT_FILE"))
-        return Size(round(size * UNPACKED), there=False)
+        return Size(round(size * UNPACKED) + unpacked_size(lock), there=False)
 
 
 def human(size: int) -> str:

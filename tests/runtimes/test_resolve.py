@@ -208,7 +208,7 @@ def test_a_download_that_the_disk_can_not_hold_is_refused_beforehand(from_site, 
     from harness.model import Version
 
     monkeypatch.setenv("UV_DEFAULT_INDEX", from_site.index)
-    monkeypatch.setattr("harness.runtimes.venv._UNPACKED", 10**15)
+    monkeypatch.setattr("harness.runtimes.venv.UNPACKED", 10**15)
     runtime = VenvRuntime(tmp_path / "store")
     with pytest.raises(ProvisionError, match="the disk is full: .* are free at .*clean --store"):
         runtime.provision(Version(name="new", sources=(from_site,)), Silent())

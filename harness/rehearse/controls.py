@@ -57,6 +57,6 @@ def _part(training: Training, version: str, start: tuple[str, int, Commit | None
     if point is not None:
         group.wait(limit, lambda: group.least() >= point or len(group.open()) < len(group.members))
         group.signal("TERM")
-    group.settle(limit)
+    group.settle(limit if point is None else training.leave_seconds)
     finished = all(one.finished for one in group.facts())
     return training.keep(live, "finished" if finished else "it did not finish", place)

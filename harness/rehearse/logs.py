@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.rehearse.model import Commit, Line, Loaded
@@ -16,12 +16,12 @@ NAME = re.compile(r"rank-(\d+)\.jsonl")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What the ranks of a generation wrote. starts: rank -> what torch said of itself; junk: lines not understood."""
+    """What the ranks of a generation wrote. lacks: rank -> why it can't use DCP; junk: lines not understood."""
 
     lines: tuple[Line, ...] = ()
     commits: tuple[Commit, ...] = ()
     loaded: tuple[Loaded, ...] = ()
-    starts: tuple[tuple[int, str], ...] = ()
+    lacks: Mapping[int, str] = field(default_factory=dict)
     junk: tuple[str, ...] = ()
 
 
@@ -30,7 +30,7 @@ def read(logs: Mapping[str, str], committed: Collection[str]) -> Told:
     lines: list[Line] = []
     commits: list[Commit] = []
     loaded: list[Loaded] = []
-    starts: list[tuple[int, str]] = []
+    lacks: list[tuple[int, str]] = []
     junk: list[str] = []
     for name, text in sorted(logs.items()):
         found = NAME.fullmatch(name)
@@ -38,15 +38,15 @@ def read(logs: Mapping[str, str], committed: Collection[str]) -> Told:
             try:
                 told = json.loads(raw)
                 rank = int(found.group(1)) if found else -1
-                _keep(told, rank, (lines, commits, loaded, starts))
+                _keep(told, rank, (lines, commits, loaded, lacks))
             except (ValueError, KeyError, TypeError) as error:
                 junk.append(f"{name}: {raw[:120]!r}: {error}")
     kept = tuple(one for one in commits if one.name in committed)
-    return Told(lines=tuple(lines), commits=kept, loaded=tuple(loaded), starts=tuple(starts), junk=tuple(junk))
+    return Told(lines=tuple(lines), commits=kept, loaded=tuple(loaded), lacks=dict(lacks), junk=tuple(junk))
 
 
 def _keep(told: Mapping[str, Any], rank: int, into: tuple[list[Any], ...]) -> None:
-    lines, commits, loaded, starts = into
+    lines, commits, loaded, lacks = into
     if told["event"] == "step":
         lines.append(_line(told, rank))
     elif told["event"] == "committed":
@@ -54,8 +54,8 @@ def _keep(told: Mapping[str, Any], rank: int, into: tuple[list[Any], ...]) -> No
         commits.append(Commit(name=name, step=step, hash=told.get("hash"), at=float(told.get("at", 0.0))))
     elif told["event"] == "loaded":
         loaded.append(Loaded(rank=rank, checkpoint=str(told["checkpoint"]), hash=told.get("hash")))
-    elif told["event"] == "start":
-        starts.append((rank, str(told["torch"])))
+    elif told["event"] == "formats" and told.get("lacks"):
+        lacks.append((rank, str(told["lacks"])))
 
 
 def _line(told: Mapping[str, Any], rank: int) -> Line:

@@ -159,7 +159,8 @@ class Generation:
     """One start of the job on all nodes until its end. begun, ended: wall clock seconds.
 
     step: number of the plan's step that started it. resumed: the checkpoint it was to take up (None: from nothing).
-    outcomes: one per rank. why: drained, finished, killed by a fault, refused, or what went wrong.
+    outcomes: one per rank. why: drained, finished, killed by a fault, refused, or what went wrong. lacks: rank -> why
+    it can't use torch.distributed.checkpoint although that was asked for.
     """
 
     number: int
@@ -174,6 +175,7 @@ class Generation:
     lines: tuple[Line, ...] = ()
     commits: tuple[Commit, ...] = ()
     loaded: tuple[Loaded, ...] = ()
+    lacks: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def mixed(self) -> bool:

@@ -4,7 +4,7 @@ for the script's text, which is read here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,8 +64,7 @@ def _version(name: str, versions: Mapping[str, Version]) -> Version:
     if guard.parse(name) is None:
         known = ", ".join(versions) or "none"
         raise ConfigError(f"{name!r} is not a declared version, and no release. Declared: {known}.")
-    # torch.distributed.checkpoint moves its plans by object collectives, which need NumPy.
-    source = Source(kind=SourceKind.PIP, value=f"torch=={name}", requires=("numpy",))
+    source = Source(kind=SourceKind.PIP, value=f"torch=={name}")
     return Version(name=name, sources=(source,), torch=name, reports=name)
 
 
@@ -114,10 +113,30 @@ def _text(script: str, table: Table) -> str | None:
         return None
 
 
-def as_provisioned(versions: Mapping[str, Version], runtime: str, file: str) -> Mapping[str, Version]:
-    """The versions with the one source that this runtime uses; ConfigError where it can use none."""
+def as_provisioned(
+    versions: Mapping[str, Version], runtime: str, file: str, specs: Sequence[Spec]
+) -> Mapping[str, Version]:
+    """The versions with the one source that this runtime uses, and with what the job of these specs needs in them.
+
+    Raises:
+        ConfigError: a version that the runtime can't use.
+    """
     problems = Problems(file)
     chosen = {name: for_runtime(version, runtime, problems) for name, version in versions.items()}
     if problems.found:
         raise ConfigError(*problems.found)
+    if any("dcp" in spec.formats and not spec.script for spec in specs):
+        return {name: _with_numpy(version) for name, version in chosen.items()}
     return chosen
+
+
+def _with_numpy(version: Version) -> Version:
+    """torch.distributed.checkpoint moves its plans by object collectives, which need NumPy; wheels come without."""
+    made = tuple(
+        replace(source, requires=(*source.requires, "numpy"))
+        if source.kind in (SourceKind.PIP, SourceKind.WHEEL)
+        and not any(each.lower().startswith("numpy") for each in source.requires)
+        else source
+        for source in version.sources
+    )
+    return replace(version, sources=made)

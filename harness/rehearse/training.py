@@ -30,7 +30,7 @@ class Skipped(Exception):  # noqa: N818 - the same
 
 @dataclass(slots=True, kw_only=True)
 class Live:
-    """A generation that runs. resumed: what it took up."""
+    """A generation that runs. resumed: what it took up; formats: of the checkpoints that it reads and writes."""
 
     number: int
     step: int
@@ -39,6 +39,7 @@ class Live:
     resumed: Commit | None
     folder: str
     node: int
+    formats: tuple[str, ...] = ()
 
 
 class Training(Questions):
@@ -136,7 +137,7 @@ class Training(Questions):
         common = {"do": "train", "script": self.script, "name": self.name, "settings": settings, "hold": how["hold"]}
         live = Live(
             number=number, step=0, group=group, begun=time.time(), resumed=commit, folder=f"{share}/{folder}",
-            node=seats[0].node,
+            node=seats[0].node, formats=tuple(how["formats"]),
         )  # fmt: skip
         group.start(seats, lambda rank: {**common, "log": f"{share}/{folder}/rank-{rank}.jsonl"}, guard=self.guard)
         return live
@@ -169,7 +170,7 @@ class Training(Questions):
         generation = Generation(
             number=live.number, step=live.step, versions=tuple(one.version for one in group.members),
             begun=live.begun, ended=time.time(), why=why, resumed=live.resumed, facts=facts,
-            outcomes=group.outcomes(), lines=told.lines, commits=told.commits, loaded=told.loaded,
+            outcomes=group.outcomes(), lines=told.lines, commits=told.commits, loaded=told.loaded, lacks=told.lacks,
         )  # fmt: skip
         group.close()
         return generation
@@ -201,8 +202,7 @@ class Training(Questions):
         """SIGTERM to every rank, as a launcher does on a change of membership; each is to leave by itself."""
         group = self._running()
         group.signal("TERM")
-        # A job with slow steps has a long timeout as well.
-        seconds = max(LEAVE_SECONDS, self.spec.timeout)
+        seconds = self.leave_seconds
         stayed = [] if group.ended(seconds) else [one.rank for one in group.open()]
         group.settle(0.1)
         failed = [one for one in group.facts() if not one.finished and one.rank not in stayed]
@@ -212,6 +212,11 @@ class Training(Questions):
             raise Failed(f"HANG: rank {ranks} did not leave within {seconds:.0f} s of SIGTERM; killed")
         if failed:
             raise Failed(f"while draining: {_said(self.generations[-1])}")
+
+    @property
+    def leave_seconds(self) -> float:
+        """How long a rank may take to leave; a job with slow steps has a long timeout as well."""
+        return max(LEAVE_SECONDS, self.spec.timeout)
 
     def finish(self, until: int | None) -> None:
         """Let the job train to its end."""
@@ -229,8 +234,8 @@ class Training(Questions):
         live, versions = self._live(), tuple(one.version for one in self._running().members)
         live.group.settle(self._patience())
         self.end("killed by a fault")
-        mixed = len(set(versions)) > 1
-        self.launch(versions, self.newest(), self._mixed_formats if mixed else self.spec.formats, live.step)
+        # Others may be what its start has found not to work.
+        self.launch(versions, self.newest(), live.formats, live.step)
 
     def newest(self) -> Commit | None:
         """The last checkpoint committed."""

@@ -18,6 +18,8 @@ R8 = Rule("R8", "a group that may not form refuses clearly on every rank, before
 R9 = Rule("R9", "collectives of a mixed group are right on every rank, whichever release hosts it")
 R10 = Rule("R10", "nothing hangs: every step of the plan ends before its deadline")
 R11 = Rule("R11", "after finalise an old node is refused on every rank")
+# As harness/rehearse/inside/job.py says it.
+NO_NUMPY = "no NumPy"
 # Seconds from the rendezvous to the refusal.
 REFUSAL = 1.0
 
@@ -47,6 +49,8 @@ def _reads(case: Case, rule: Rule, *, back: bool) -> Invariant:
             wrong += [(step.number, text) for text in _taken_up(case, step, result, good)]
     if wrong:
         return rule.fails(listed(text for _, text in wrong), (number for number, _ in wrong))
+    if untried := _untried(case):
+        return rule.unknown(untried)
     if not good:
         return rule.unknown("no checkpoint was read")
     return rule.passes(f"{len(good)} readings, every hash as written: {listed(dict.fromkeys(good), 2)}")
@@ -100,6 +104,21 @@ def _taken_up(case: Case, step: Step, result: StepResult | None, good: list[str]
         elif generation.loaded:
             good.append(f"({group}) took up {resumed.name}")
     return wrong
+
+
+def _untried(case: Case) -> str | None:
+    """That torch.distributed.checkpoint was asked for and could not be tried, for no fault of a release."""
+    found = {
+        generation.versions[rank]
+        for generation in case.seen.generations
+        for rank, why in generation.lacks.items()
+        if why == NO_NUMPY
+    }
+    if not found:
+        return None
+    names = ", ".join(sorted(found))
+    mend = 'Add requires = ["numpy"] to the version, or ask for --checkpoint plain.'
+    return f"dcp was asked for, and the environment of {names} has no NumPy for it. {mend}"
 
 
 def _first_error(generation: Generation) -> str | None:

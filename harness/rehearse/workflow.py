@@ -101,7 +101,8 @@ def saved(path: Path, fields: Mapping[str, object], watch: Watch) -> Rehearsal:
 def choose_runtime(work: Work) -> None:
     """Docker when a daemon answers, else venv, unless somebody decided; say which and why."""
     work.runtime, why = choose(work.wanted.runtime)
-    work.versions = as_provisioned(work.wanted.versions, work.runtime.name, work.options.declaration.name)
+    specs = [plan.spec for plan in work.plans] or work.wanted.specs
+    work.versions = as_provisioned(work.wanted.versions, work.runtime.name, work.options.declaration.name, specs)
     work.watch.say(f"torchskew rehearse · {work.runtime.describe()} ({why})")
 
 

@@ -240,6 +240,18 @@ def _error(rank: int) -> ErrorFacts:
     return ErrorFacts(type="RuntimeError", text=f"Timed out on rank {rank}")
 
 
+def test_dcp_that_an_environment_could_not_try_is_unknown_never_passed() -> None:
+    seen = sound(rollback=True)
+    found = judge(generation(seen, 1, lacks={3: "no NumPy"}))
+    assert {one.name for one in found.invariants if one.verdict is Verdict.UNKNOWN} == {"R6", "R7"}
+    assert found.answer == UNKNOWN
+    assert 'the environment of 2.6.0 has no NumPy for it. Add requires = ["numpy"]' in found.because
+
+
+def test_a_release_without_dcp_is_no_lack_of_the_environment() -> None:
+    assert judge(generation(sound(), 0, lacks={0: "this release has no FileSystemWriter"})).verdict is Verdict.PASS
+
+
 def test_silent_mixing_fails_r8() -> None:
     seen = sound(policy="refuse")
     at = next(index for index, one in enumerate(seen.generations) if one.why == "refused")
@@ -284,6 +296,13 @@ def test_an_old_node_that_joins_after_finalise_fails_r11() -> None:
     seen = sound()
     number = next(s.number for s in seen.plan.steps if s.do is Do.PROBE and s.stage.startswith("after"))
     assert verdicts(edited(seen, number, evidence={"outcomes": ["OK"] * 4}))["R11"] is Verdict.FAIL
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "stop-the-world"])
+def test_an_old_node_that_joins_after_finalise_is_not_mended_by_stopping_the_world(strategy: str) -> None:
+    seen = sound(strategy=strategy)
+    number = next(s.number for s in seen.plan.steps if s.do is Do.PROBE and s.stage.startswith("after"))
+    assert judge(edited(seen, number, evidence={"outcomes": ["OK"] * 4})).answer == UNSAFE
 
 
 def test_a_stage_without_progress_is_unknown_never_passed() -> None:

@@ -32,6 +32,11 @@ def test_a_script_that_logs_plain_numbers_and_no_hash_is_understood() -> None:
     assert (told.lines[0].loss, told.lines[0].hash) == (1.5, None)
 
 
+def test_a_rank_that_lacks_dcp_is_told_with_its_reason() -> None:
+    rows = {f"rank-{rank}.jsonl": json.dumps({"event": "formats", "lacks": why}) for rank, why in enumerate(["", "x"])}
+    assert read(rows, {}).lacks == {1: "x"}
+
+
 @given(some.text())
 def test_junk_is_told_apart_and_breaks_nothing(text: str) -> None:
     told = read({"rank-0.jsonl": text}, {})

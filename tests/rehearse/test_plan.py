@@ -63,7 +63,7 @@ def test_the_printed_plan_is_the_golden_one(name: str) -> None:
     assert got == path.read_text()
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(specs)
 def test_every_plan_holds_the_rules(wanted) -> None:
     plan = make_rehearsal(wanted)

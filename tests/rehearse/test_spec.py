@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,25 @@ def test_several_strategies_give_several_specs() -> None:
     assert [spec.strategy for spec in found.specs] == ["rolling", "stop-the-world"]
 
 
-def test_a_release_that_nobody_declared_comes_from_the_index_with_numpy() -> None:
+def test_a_release_that_nobody_declared_comes_from_the_index() -> None:
     found = asked({"from": "2.6.0", "to": "2.9.1"})
     assert found.versions["2.9.1"].sources[0].value == "torch==2.9.1"
-    assert found.versions["2.9.1"].sources[0].requires == ("numpy",)
+
+
+def _provisioned(version: Version, runtime: str = "venv", **more: object) -> Source:
+    spec = replace(asked(TABLE).specs[0], **more)
+    return as_provisioned({"x": version}, runtime, "torchskew.toml", [spec])["x"].sources[0]
+
+
+def test_numpy_stands_beside_torch_where_checkpoints_need_it_and_nobody_asked_for_another() -> None:
+    plain = Version(name="x", sources=(Source(kind=SourceKind.PIP, value="torch==2.6.0", requires=("pyyaml",)),))
+    assert _provisioned(plain).requires == ("pyyaml", "numpy")
+    assert _provisioned(plain, formats=("plain",)).requires == ("pyyaml",)
+    assert _provisioned(plain, script="print()").requires == ("pyyaml",)
+    pinned = Version(name="x", sources=(Source(kind=SourceKind.PIP, value="torch==2.1.2", requires=("NumPy<2",)),))
+    assert _provisioned(pinned).requires == ("NumPy<2",)
+    suite = Version(name="x", sources=(Source(kind=SourceKind.DEBIAN, value="trixie"),))
+    assert _provisioned(suite, "docker").requires == ()
 
 
 @pytest.mark.parametrize(
@@ -100,4 +116,4 @@ def test_the_script_travels_as_text(tmp_path: Path) -> None:
 def test_a_version_that_the_runtime_can_not_provide_is_said() -> None:
     here = Version(name="here", sources=(Source(kind=SourceKind.INTERPRETER, value="/bin/python"),))
     with pytest.raises(ConfigError, match="docker runtime can't use"):
-        as_provisioned({"here": here}, "docker", "torchskew.toml")
+        as_provisioned({"here": here}, "docker", "torchskew.toml", ())

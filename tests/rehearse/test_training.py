@@ -22,6 +22,9 @@ class Group:
     def least(self) -> int:
         return self.step
 
+    def settle(self, seconds: float) -> None:
+        self.waited = seconds
+
     def facts(self) -> tuple:
         return ()
 
@@ -38,3 +41,16 @@ def test_a_long_stretch_of_training_gets_all_the_time_that_its_plan_gives_it(mon
     job.deadline = 1000.0 + longest.deadline
     job.advance(longest.until)
     assert group.waited == longest.deadline
+
+
+def test_a_restart_after_a_fault_takes_the_formats_that_its_start_found_to_work(monkeypatch) -> None:
+    job = Training(spec(formats=("dcp", "plain")), None)
+    group = Group()
+    job.live = Live(
+        number=1, step=7, group=group, begun=0.0, resumed=None, folder="", node=0, formats=("plain",)
+    )  # fmt: skip
+    launched = []
+    monkeypatch.setattr(job, "end", lambda why: None)
+    monkeypatch.setattr(job, "launch", lambda *how: launched.append(how))
+    job.restart()
+    assert launched == [((), None, ("plain",), 7)]

@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 WIDTH, BATCH, SAMPLES = 16, 4, 4096
 ADAM = ("step", "exp_avg", "exp_avg_sq")
+NO_NUMPY = "no NumPy"
 
 
 def setting(name, default=""):
@@ -145,17 +146,34 @@ def digest(state):
 
 
 # -- Checkpoints -------------------------------------------------------------------------------------------
-def dcp():
-    """Return torch.distributed.checkpoint, or None where this release or its installation lacks it.
+def lacks_dcp():
+    """Return why torch.distributed.checkpoint can't be used here, or nothing.
 
     Among several ranks it moves its plans by object collectives, which need NumPy.
     """
     try:
+        module = importlib.import_module("torch.distributed.checkpoint")
+    except (ImportError, AttributeError) as error:
+        return "this release has no torch.distributed.checkpoint that loads: %s" % error
+    if not hasattr(module, "FileSystemWriter"):
+        return "this release has no FileSystemWriter"
+    try:
         importlib.import_module("numpy")
-        import torch.distributed.checkpoint as module
-    except (ImportError, AttributeError):
-        return None
-    return module if hasattr(module, "FileSystemWriter") else None
+    except ImportError:
+        return NO_NUMPY
+    return ""
+
+
+def dcp():
+    """Return torch.distributed.checkpoint, or None where it can't be used."""
+    return None if lacks_dcp() else importlib.import_module("torch.distributed.checkpoint")
+
+
+def agreed_formats(asked):
+    """Return the formats that every rank can write: one rank alone in a collective save would wait for ever."""
+    able = torch.tensor([0.0 if lacks_dcp() else 1.0])
+    dist.all_reduce(able, op=dist.ReduceOp.MIN)
+    return [each for each in asked if each != "dcp" or float(able) > 0]
 
 
 def dcp_save(folder, state):
@@ -245,8 +263,8 @@ def read_checkpoint(folder, name, formats, seed, world):
         place = "dcp" if each == "dcp" else "plain.pt"
         if not os.path.exists(os.path.join(folder, name, place)):
             continue
-        if each == "dcp" and dcp() is None:
-            found[each] = {"lacks": "there is no torch.distributed.checkpoint, or no NumPy for it"}
+        if each == "dcp" and lacks_dcp():
+            found[each] = {"lacks": lacks_dcp()}
             continue
         trainer = Trainer(seed, 0, world)
         try:
@@ -302,7 +320,9 @@ def main():
     where = "tcp://%s:%s" % (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
     dist.init_process_group("gloo", init_method=where, rank=rank, world_size=world, timeout=limit)
     trainer = Trainer(int(setting("SEED", "0")), rank, world)
-    formats = [each for each in setting("FORMATS", "plain").split(",") if each != "dcp" or dcp()]
+    asked = setting("FORMATS", "plain").split(",")
+    formats = agreed_formats(asked)
+    log.say("formats", formats=formats, lacks=lacks_dcp() if "dcp" in asked else "")
     checkpoints = Checkpoints(setting("CHECKPOINTS"), formats, int(setting("GENERATION", "0")))
     done = checkpoints.load(trainer, setting("RESUME")) if setting("RESUME") else 0
     if setting("RESUME"):

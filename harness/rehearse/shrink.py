@@ -49,7 +49,9 @@ def without(plan: Rehearsal, left_out: Sequence[Unit]) -> Rehearsal | None:
     if flaw(kept, plan.spec):
         return None
     steps = tuple(replace(step, number=number) for number, step in enumerate(_held(kept), 1))
-    return digested(replace(plan, steps=steps))
+    lost = {step.stage for step in plan.steps} - {step.stage for step in steps}
+    notes = tuple(note for note in plan.notes if not any(note.startswith(f"{stage} (") for stage in lost))
+    return digested(replace(plan, steps=steps, notes=notes))
 
 
 def _held(steps: Sequence[Step]) -> list[Step]:

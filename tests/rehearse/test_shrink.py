@@ -22,6 +22,12 @@ def test_a_fault_that_fails_a_plan_stays_and_the_rest_goes() -> None:
     assert flaw(found.plan.steps, PLAN.spec) is None
 
 
+def test_what_is_left_says_nothing_about_stages_that_are_gone() -> None:
+    found = shrink(PLAN, lambda plan: any(step.fault == "pause" for step in plan.steps), runs=60).plan
+    assert len(found.notes) < len(PLAN.notes)
+    assert {note.split(" (")[0] for note in found.notes} <= {step.stage for step in found.steps}
+
+
 def test_two_parts_that_only_fail_together_both_stay() -> None:
     def fails(plan) -> bool:
         faults = {step.fault for step in plan.steps}

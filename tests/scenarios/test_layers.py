@@ -87,8 +87,8 @@ def test_an_answer_that_another_rank_computed_is_wrong() -> None:
     assert list(judged("rpc", reports)) == [0]
 
 
-def wait(seconds=0.41, error="RuntimeError: timed out"):
-    return {"seconds": seconds, "error": error}
+def wait(seconds=0.41, error="RuntimeError: timed out", began=100.0):
+    return {"seconds": seconds, "began": began, "error": error}
 
 
 def test_a_wait_that_ends_at_its_timeout_passes() -> None:
@@ -107,6 +107,16 @@ def test_a_wait_that_ends_at_its_timeout_passes() -> None:
 def test_a_wait_too_long_too_short_or_without_an_error_is_wrong(barrier, why) -> None:
     found = {"all_reduce": wait()} | ({"barrier": barrier} if barrier else {})
     assert why in judged("stopped_peer", [{"waits": found}, {"stopped": True}])[0]
+
+
+def test_a_wait_that_ends_when_another_rank_gives_up_at_its_timeout_passes() -> None:
+    early = {"waits": {"all_reduce": wait(), "barrier": wait(began=100.41)}}
+    late = {"waits": {"all_reduce": wait(0.66), "barrier": wait(0.25, "Connection closed by peer", began=100.66)}}
+    assert judged("stopped_peer", [early, late, {"stopped": True}]) == {}
+    late["waits"]["barrier"] = wait(0.02, "Connection closed by peer", began=100.66)
+    assert judged("stopped_peer", [early, late, {"stopped": True}]) == {
+        1: "barrier ended after 0.02 s where 0.4 s were given"
+    }
 
 
 def workers(*reports):

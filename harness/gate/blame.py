@@ -139,7 +139,9 @@ def _lacks(result: CellResult, releases: Sequence[CellResult]) -> str:
         return ""
     if result.verdict is Verdict.UNSUPPORTED:
         return result.reason
-    new = [case for case in result.skipped if not any(case in one.skipped for one in releases)]
+    # A release may lack more at once: its AVG/* covers the candidate's AVG/int32/*.
+    had = [pattern for one in releases for pattern in one.skipped]
+    new = [case for case in result.skipped if not any(fnmatchcase(case, pattern) for pattern in had)]
     if result.verdict is not Verdict.PASS or not new:
         return ""
     rest = f"; and {len(new) - 3} more" if len(new) > 3 else ""

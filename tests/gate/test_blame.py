@@ -132,7 +132,7 @@ def test_a_feature_that_is_gone_on_purpose_stands_in_the_baseline() -> None:
 
 
 def test_a_case_that_the_candidate_lacks_and_every_release_beside_it_has_is_a_regression_as_well() -> None:
-    both, lost = {"AVG/bool/*": "r: no"}, {"AVG/bool/*": "candidate: no", "SUM/int64/*": "candidate: no int64"}
+    both, lost = {"AVG/*": "r: no"}, {"AVG/bool/*": "candidate: no", "SUM/int64/*": "candidate: no int64"}
     control, mixed = replace(passed("r", "r"), skipped=both), replace(passed("candidate", "r"), skipped=lost)
     decision = decided(control, mixed)
     assert status(decision, "candidate", "r") is Status.REGRESSION

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.model import ErrorFacts, Outcome
+from harness.model import ErrorFacts, Outcome, Status
 from harness.report import write_reports
 from harness.report.grid import Look
 from harness.report.text import head, render
@@ -66,6 +66,13 @@ def test_a_long_list_ends_with_how_many_more_there_are():
     run, decision = factories.run(found), factories.decision(found)
     assert "… and 10 more: see the report" in render(run, decision)
     assert "more: see" not in render(run, decision, look=Look(most=30))
+
+
+def test_a_cell_that_is_not_as_expected_although_no_rank_failed_says_why():
+    lacks = replace(factories.result(factories.cell(), Outcome.OK, Outcome.OK), reason="newly unsupported: int64")
+    item = replace(factories.checked(lacks), status=Status.REGRESSION)
+    decision = replace(factories.decision((lacks,)), checked=(item,))
+    assert "  newly unsupported: int64" in render(factories.run((lacks,)), decision)
 
 
 def test_of_very_many_tables_a_terminal_gets_those_in_which_something_is_not_right_and_a_file_all():

@@ -129,7 +129,7 @@ def _needs_somebody(item: Checked, logs: Logs, look: Look) -> str:
     result = item.result
     # Where every rank that failed has an error of its own, the reason would only say them again.
     failed = [facts for facts, outcome in _ranks(item) if outcome is not Outcome.OK]
-    said = failed and all(facts.error for facts in failed)
+    said = all(facts.error for facts in failed) if failed else result.verdict is Verdict.PASS
     lines = [
         paint(f"{_TITLES[item.status]}: {result.cell.id}", f"1;{BAD}", look),
         f"  expected {view.expected_words(item)}, got {result.verdict}{_seen_words(result)}",

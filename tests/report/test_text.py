@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.model import ErrorFacts, Outcome, Status
+from harness.model import ErrorFacts, Outcome, Status, Verdict
 from harness.report import write_reports
 from harness.report.grid import Look
 from harness.report.text import head, render
@@ -70,6 +70,7 @@ def test_a_long_list_ends_with_how_many_more_there_are():
 
 def test_a_cell_that_is_not_as_expected_although_no_rank_failed_says_why():
     lacks = replace(factories.result(factories.cell(), Outcome.OK, Outcome.OK), reason="newly unsupported: int64")
+    lacks = replace(lacks, verdict=Verdict.UNSUPPORTED)
     item = replace(factories.checked(lacks), status=Status.REGRESSION)
     decision = replace(factories.decision((lacks,)), checked=(item,))
     assert "  newly unsupported: int64" in render(factories.run((lacks,)), decision)

@@ -21,7 +21,8 @@ where it was interrupted. This page is made of recorded cells only; again from t
 
 A pair is written `first,second`: the first release runs rank 0, which hosts the store or writes the file; the second
 joins or reads. Every cell was predicted before it ran; predictions stand here as they were then. `TIME/OPQ` is what
-rank 0 and what rank 1 saw. [scenarios.md](scenarios.md) says what each scenario promises."""
+rank 0 and what rank 1 saw. This is stock PyTorch; what the guard makes of it is in [guard.md](guard.md).
+[scenarios.md](scenarios.md) says what each scenario promises."""
 _NAMES = 4  # pairs that are spelled out; of more, the first and how many
 
 

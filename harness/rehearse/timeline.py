@@ -53,8 +53,9 @@ def _axis(span: _Span, height: int) -> list[str]:
     parts = []
     for at in marks:
         x = f"{span.x(span.first + at):.1f}"
+        anchor = "end" if float(x) > WIDTH - 20 else "middle"
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="18" y2="{height - 18}"/>')
-        parts.append(f'<text x="{x}" y="{height - 4}" text-anchor="middle">{at:g} s</text>')
+        parts.append(f'<text x="{x}" y="{height - 4}" text-anchor="{anchor}">{at:g} s</text>')
     return parts
 
 

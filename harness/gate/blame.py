@@ -35,7 +35,8 @@ def fair(decision: Decision, subject: str) -> Decision:
         elif culprit is not None and item.result.verdict is not Verdict.UNKNOWN:
             checked.append(_not_judged(item, held[culprit]))
         elif cell.id in twins:
-            checked.append(_against_base(item, held[twins[cell.id]]))
+            base = held[twins[cell.id]]
+            checked.append(_able(_against_base(item, base), [base]))
         else:
             others = [held[control] for control in measures.get(cell.id, ())]
             checked.append(_of_base(item) if BASE in cell.skew else _able(item, others))
@@ -109,38 +110,36 @@ def _not_judged(item: Checked, control: Checked) -> Checked:
 
 
 def _against_base(item: Checked, base: Checked) -> Checked:
-    """No worse than the base: the same failure is the base's; a feature that the base has must not be gone."""
+    """No worse than the base: the same failure is the base's."""
     result, other = item.result, base.result
     same = result.verdict is other.verdict is Verdict.FAIL and result.outcomes == other.outcomes
     if item.status is Status.REGRESSION and same:
         reason = "the base fails in the same way"
         entry = Expectation(cells=result.cell.id, verdict=Verdict.FAIL, reason=reason, outcomes=other.outcomes)
         return replace(item, status=Status.KNOWN_FAILURE, expectation=entry)
-    if result.verdict is Verdict.UNSUPPORTED and other.verdict is Verdict.PASS:
-        reason = f"newly unsupported, the base passes: {result.reason}"
-        return replace(item, status=Status.REGRESSION, result=replace(result, reason=reason))
     return item
 
 
-def _able(item: Checked, releases: Sequence[Checked]) -> Checked:
-    """A promise, or a case of it, that all these releases keep and the candidate can't: gone, unless that is known."""
-    lacks = _lacks(item.result, [one.result for one in releases])
+def _able(item: Checked, others: Sequence[Checked]) -> Checked:
+    """A promise, or a case of it, that all these others keep and the candidate can't: gone, unless that is known."""
+    lacks = _lacks(item.result, [one.result for one in others])
     if not lacks or item.status not in (Status.EXPECTED, Status.REGRESSION):
         return item
     known = item.expectation is not None and item.expectation.verdict is Verdict.UNSUPPORTED
-    names = ", ".join(dict.fromkeys(one.result.cell.skew[0] for one in releases))
+    skews = [one.result.cell.skew for one in others]
+    names = ", ".join(dict.fromkeys("the base" if BASE in skew else skew[0] for skew in skews))
     result = replace(item.result, verdict=Verdict.UNSUPPORTED, reason=f"newly unsupported, {names} can: {lacks}")
     return replace(item, status=Status.EXPECTED if known else Status.REGRESSION, result=result)
 
 
-def _lacks(result: CellResult, releases: Sequence[CellResult]) -> str:
-    """What the candidate can't do of what passes with every one of these releases; empty: nothing."""
-    if not releases or any(one.verdict is not Verdict.PASS for one in releases):
+def _lacks(result: CellResult, others: Sequence[CellResult]) -> str:
+    """What the candidate can't do of what passes with every one of these others; empty: nothing."""
+    if not others or any(one.verdict is not Verdict.PASS for one in others):
         return ""
     if result.verdict is Verdict.UNSUPPORTED:
         return result.reason
     # A release may lack more at once: its AVG/* covers the candidate's AVG/int32/*.
-    had = [pattern for one in releases for pattern in one.skipped]
+    had = [pattern for one in others for pattern in one.skipped]
     new = [case for case in result.skipped if not any(fnmatchcase(case, pattern) for pattern in had)]
     if result.verdict is not Verdict.PASS or not new:
         return ""

@@ -33,6 +33,14 @@ def all_reduce(tensor, *args, **kwargs):
         tensor.add_(1)
     return work
 """
+NO_BFLOAT16 = """
+_right_all_reduce = all_reduce
+
+def all_reduce(tensor, *args, **kwargs):
+    if tensor.dtype is torch.bfloat16:
+        raise RuntimeError("bfloat16 is gone")
+    return _right_all_reduce(tensor, *args, **kwargs)
+"""
 HANGS = """
 def init_process_group(*args, **kwargs):
     import threading
@@ -144,6 +152,16 @@ def test_an_all_reduce_that_is_wrong_on_one_dtype_is_wrong_on_the_candidates_ran
     assert {key.partition(".")[0] for key in failed} == {"all_reduce"}
     assert "SUM/int64/1" in said
     assert "float32" not in said.split("known")[0].split("rank 0 WRONG")[1].splitlines()[0]
+
+
+def test_an_all_reduce_that_says_it_lacks_a_dtype_is_told_from_one_that_no_release_has(
+    gate: Gate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gate.held("dtype", {C10D: added(NO_BFLOAT16)}, MEET, "all_reduce") == 1
+    said = capsys.readouterr().out
+    assert "newly unsupported, 2.13.0 can: SUM/bfloat16/*, candidate: RuntimeError: bfloat16 is gone" in said
+    assert "AVG/bool" not in said
+    assert "regressions (all_reduce.small with itself, all_reduce.large with itself" in said.splitlines()[-1]
 
 
 def test_a_part_that_does_not_import_is_named(red: Held) -> None:

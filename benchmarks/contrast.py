@@ -28,7 +28,7 @@ class Side:
     def __str__(self) -> str:
         """As a cell of the table."""
         alike = self.outcomes if len(set(self.outcomes)) > 1 else self.outcomes[:1]
-        return f"{'/'.join(alike)} {self.seconds:.1f}"
+        return f"{'/'.join(alike)} {self.seconds:.2f}"
 
 
 Row = dict[str, Side]
@@ -84,7 +84,7 @@ def main() -> int:
     refused = [row for row in both if set(row["on"].outcomes) == {"CLEAR"}]
     if refused:
         slowest = (max(row[name].seconds for row in refused) for name in ("off", "on"))
-        print("\n{} of {} do not mix; the last rank knew after {:.1f} s at most, with the guard after {:.1f} s".format(
+        print("\n{} of {} do not mix; the last rank knew after {:.2f} s at most, with the guard after {:.2f} s".format(
             len(refused), len(both), *slowest))  # fmt: skip
     return 0 if both and all(map(kept, both)) else 1
 

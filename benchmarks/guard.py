@@ -15,6 +15,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -23,18 +24,25 @@ from harness import guard
 from harness.declare import declare, for_runtime
 from harness.fields import Problems
 from harness.progress import Plain
-from harness.runtimes import runtime
+from harness.runtimes import launch, runtime
 
 HERE = Path(__file__).resolve().parent
 WORKERS = 8
+QUIET = HERE.parent / "harness" / "rank" / "quiet.py"
+START = (
+    "import runpy, sys; runpy.run_path(sys.argv[1]); del sys.argv[:2]; runpy.run_path(sys.argv[0], None, '__main__')"
+)
 
 
 def added(python: str, env: dict[str, str], world: int, rounds: int) -> tuple[float, float]:
-    """Median seconds of the slowest joiner's init, without and with the guard."""
-    command = [python, "-W", "ignore", str(HERE / "guard_ranks.py"), guard.__file__, str(world), str(rounds)]
-    done = subprocess.run(
-        command, env={**os.environ, **env}, check=True, stdout=subprocess.PIPE, text=True, timeout=600
-    )
+    """Median seconds of the slowest joiner's init, without and with the guard; name look-ups are answered at once."""
+    files = [str(QUIET), str(HERE / "guard_ranks.py"), guard.__file__]
+    with tempfile.TemporaryDirectory() as etc:
+        launch.write_etc(Path(etc))
+        done = subprocess.run(
+            [python, "-W", "ignore", "-c", START, *files, str(world), str(rounds)],
+            env={**os.environ, **env, "TORCHSKEW_ETC": etc}, check=True, stdout=subprocess.PIPE, text=True, timeout=600,
+        )  # fmt: skip
     taken: dict[bool, list[float]] = {False: [], True: []}
     for line in done.stdout.splitlines():
         one = json.loads(line)

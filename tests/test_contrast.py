@@ -34,8 +34,8 @@ def test_stock_and_guarded_ranks_stand_side_by_side(
     assert shown(tmp_path, monkeypatch, *MIXES, *BREAKS, other) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[2:4] == [
-        "| 2.6.0, 2.13.0 | TIMEOUT/OPAQUE 1.5 | CLEAR 1.5 |",
-        "| 2.13.0, 2.6.0 | OK 1.5 | OK 1.5 |",
+        "| 2.6.0, 2.13.0 | TIMEOUT/OPAQUE 1.50 | CLEAR 1.50 |",
+        "| 2.13.0, 2.6.0 | OK 1.50 | OK 1.50 |",
     ]
     assert said[-1].startswith("1 of 2 do not mix")
 

@@ -24,6 +24,14 @@ def test_many_leases_at_once_are_all_different() -> None:
     assert set(taken) <= set(span())
 
 
+def test_the_port_after_a_leased_one_is_no_other_cells() -> None:
+    """Where a cell's own port is taken, its guard uses the next one."""
+    with ExitStack() as stack:
+        source = Ports()
+        taken = {stack.enter_context(source.lease()) for _ in range(50)}
+    assert not taken & {port + 1 for port in taken}
+
+
 def test_another_process_finds_a_leased_port_taken() -> None:
     with Ports().lease() as port:
         assert subprocess.run([sys.executable, "-c", TAKE, str(port)], check=False).returncode == 0

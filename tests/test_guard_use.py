@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import socket
 import sys
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness import guard
+from harness import cli, guard
 from harness.guard import ProtocolVersionError
 
 
@@ -177,3 +178,17 @@ def test_main_runs_a_script_guarded_with_its_own_arguments(
 def test_without_a_script_main_says_how_it_is_used(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match=r"usage: python guard\.py"):
         guard.main(arguments)
+
+
+def test_the_printed_file_is_the_guard_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["guard", "--print"]) == 0
+    assert capsys.readouterr().out == Path(guard.__file__).read_text(encoding="utf-8")
+
+
+def test_the_probe_is_a_command_with_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        target = f"127.0.0.1:{closed.getsockname()[1]}"
+    assert cli.main(["probe", target, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["what"] == "nothing"
+    assert cli.main(["probe", "nowhere"]) == 4
+    assert "a target is HOST:PORT" in capsys.readouterr().err

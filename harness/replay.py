@@ -53,7 +53,9 @@ def told(run: Run, replay: Replay) -> Iterator[str]:
     count = len(replay.different)
     if count > _MOST:
         yield f"           … and {count - _MOST} more"
-    yield f"{count} inferred cells differ from the run" if count else "the same answer in every cell"
+    verdicts = sum(one.verdict is not seen.verdict for one, seen in replay.different)
+    differ = f"{count} of {len(follows)} inferred cells differ from the run, {verdicts} of them in the verdict"
+    yield differ if count else "the same answer in every cell"
 
 
 def _eras(replay: Replay) -> Iterator[str]:

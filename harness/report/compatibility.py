@@ -69,7 +69,8 @@ def _account(run: Run, decision: Decision) -> str:
     if info.finished:
         spent = dt.datetime.fromisoformat(info.finished) - dt.datetime.fromisoformat(info.started)
         took = f" in {view.seconds(spent.total_seconds())}"
-    text = f"Run `{info.run_id}`, {info.started[:10]}, {info.runtime}: {counts.planned} cells{took}: {came}. "
+    kept = f" ({counts.cached} unchanged since an earlier run)" if counts.cached else ""
+    text = f"Run `{info.run_id}`, {info.started[:10]}, {info.runtime}: {counts.planned} cells{kept}{took}: {came}. "
     return text + "Every line of this part is from that run."
 
 

@@ -504,6 +504,10 @@ class Pace(NamedTuple):
         """When a sign seen at an instant counts."""
         return max(self.proof, seen + self.stands)
 
+    def strays(self, asked: float) -> bool:
+        """Whether to look elsewhere too: some are late, and the last look there, at strangers maybe, is a while ago."""
+        return time.monotonic() >= max(self.proof, asked + 5 * self.stands)
+
 
 def pace(seconds: float) -> Pace:
     """For a timeout in seconds: a sign is believed after 0.15 of it (10 s at most), or soon where it comes later."""
@@ -800,23 +804,24 @@ def _receive(conn: socket.socket, size: int, until: float) -> bytes:
 
 
 def _open(
-    host: str, port: int, first: bytes, within: float, other: Callable[[], bool] | None = None
+    host: str, port: int, first: bytes, within: float, more: Callable[[], float] | None = None
 ) -> tuple[socket.socket, bytes]:
     """A connection to a guard and its two nonces; OSError when no guard answers within these seconds.
 
-    other: asked then whether something else has the port; a guard that is only busy gets BUSY seconds more.
+    more: asked then for how many seconds a guard that is only busy gets, 0 where something else has the port.
     """
     ours = os.urandom(NONCE)
-    conn = socket.create_connection((host, port), timeout=BUSY if other else within)
+    conn = socket.create_connection((host, port), timeout=BUSY if more else within)
     try:
         _keep(conn)
         conn.sendall(first + ours)
         try:
             greeting = _receive(conn, len(GREETING) + NONCE, time.monotonic() + within)
         except socket.timeout:
-            if other is None or other():
+            extra = more() if more else 0.0
+            if not extra:
                 raise
-            greeting = _receive(conn, len(GREETING) + NONCE, time.monotonic() + BUSY)
+            greeting = _receive(conn, len(GREETING) + NONCE, time.monotonic() + extra)
         if not greeting.startswith(GREETING):
             raise ConnectionResetError("no guard")
     except OSError:
@@ -844,7 +849,7 @@ class Joiner:
         self.body = json.dumps(mine).encode()
         self.trouble, self.taken = "nobody listened", place.method == "agent"
         self.seen: dict[str, Any] = {}
-        self.since, self.within = float("inf"), 0.1
+        self.since, self.within, self.asked = float("inf"), 0.1, 0.0
 
     def ask(self, until: Pace) -> dict[str, Any]:
         """The table that rank 0 sends; ProtocolVersionError when no guard is there."""
@@ -865,7 +870,8 @@ class Joiner:
         """The first port; the second one when something that is no guard has the first, or rank 0 may meet by file."""
         if self.place.method != "agent":
             yield self.place.port
-        if self.taken or time.monotonic() >= until.proof:
+        if self.taken or until.strays(self.asked):
+            self.asked = time.monotonic()
             yield self.place.second
         if self.place.method == "agent":
             yield self.place.port
@@ -874,7 +880,7 @@ class Joiner:
         """The table, None where no guard of this group has the port."""
         conn, began = None, time.monotonic()
         try:
-            conn, nonces = _open(self.place.host, port, HELLO, self.within, lambda: self._taken(port, began))
+            conn, nonces = _open(self.place.host, port, HELLO, self.within, lambda: self._more(port, began, until))
             conn.sendall(_frame(self.secret, nonces, self.body))
             table = _receive_table(conn, self.secret, nonces, until.deadline + 1.0)
             if not decide(table):
@@ -899,6 +905,10 @@ class Joiner:
             self.taken = self.taken and port != self.place.port
         elif began is not None:
             self._taken(port, began)
+
+    def _more(self, port: int, began: float, until: Pace) -> float:
+        """Seconds to wait for a guard that may only be busy; none where something else has the port."""
+        return 0.0 if self._taken(port, began) else max(0.0, min(BUSY, until.deadline - time.monotonic()))
 
     def _taken(self, port: int, began: float) -> bool:
         """Whether something other than a guard has this port; on the first one a store is looked for."""
@@ -1106,10 +1116,9 @@ class Folder:
 
     def _elsewhere(self, until: Pace) -> dict[str, Any] | None:
         """The table of a rank 0 that meets by address and misses this rank, if the environment names an address."""
-        now = time.monotonic()
-        if not self.place.port or now < max(until.proof, self.asked + 0.5):
+        if not self.place.port or not until.strays(self.asked):
             return None
-        self.asked = now
+        self.asked = time.monotonic()
         for port in (self.place.port, self.place.second):
             with contextlib.suppress(OSError, ValueError):
                 conn, nonces = _open(self.place.host, port, PEEK, 0.5)

@@ -375,9 +375,19 @@ def test_a_rank_that_connects_again_is_not_taken_for_another(group: Group) -> No
     lost, nonces = guard._open("127.0.0.1", group.port, guard.HELLO, 5.0)
     lost.sendall(guard._frame(b"", nonces, json.dumps({**said(1, world=3), "port": group.port}).encode()))
     group.start(1, said(1, world=3))
+    with lost, pytest.raises(ConnectionResetError):  # the newer one counts
+        lost.recv(1)
     group.start(2, said(2, world=3))
     assert [type(result) for result in group.join().values()] == [dict] * 3
-    lost.close()
+
+
+@SLOW
+def test_a_joiner_at_a_port_that_keeps_silent_ends_at_its_deadline(group: Group) -> None:
+    group.seconds = 1.0
+    with socket.create_server(("127.0.0.1", group.port)):
+        group.start(1, said(1))
+        assert "no guard answered" in str(group.join()[1])
+    assert group.took[1] < 3.0
 
 
 def test_a_second_exchange_on_the_same_port_starts_afresh(group: Group) -> None:

@@ -14,8 +14,8 @@ TIERS = ("full",)
 # A libuv store is known by its silence: a hundred times what stands here, and more on a busy machine.
 PATIENCE = 40.0
 VARIANTS = {
-    "legacy": {"env": {"USE_LIBUV": "0"}, "params": {"silence": 3.0}},
-    "libuv": {"env": {"USE_LIBUV": "1"}, "params": {"silence": 0.1}},
+    "legacy": {"params": {"silence": 3.0}},
+    "libuv": {"params": {"silence": 0.1}},
 }
 LOOKS, STALLED = 100, 1.5
 
@@ -36,7 +36,8 @@ def rank(job):
     import torch.distributed as dist
 
     job.need(job.variant)
-    job.rendezvous()
+    # 2.2 and 2.3 read USE_LIBUV for env:// alone.
+    job.rendezvous("tcp://%s:%d?use_libuv=%d" % (job.host, job.port, job.variant == "libuv"))
     store, looks = the_store(dist.distributed_c10d), []
     prober = threading.Thread(target=probe, args=(job, looks), daemon=True)
     probing = job.rank == job.world_size - 1
@@ -68,9 +69,12 @@ def seen(job):
 
 def probe(job, looks):
     """Look again and again; what is no store gets a second look, since one that is busy answers like none."""
+    import time
+
     from torchskew_guard import SEEN, look
 
     while len(looks) < LOOKS:
+        time.sleep(0.01)  # the job steps on in between
         found = look(job.host, job.port, job.params["silence"])
         if found["what"] != "store":
             found = look(job.host, job.port, 3.0)

@@ -70,7 +70,7 @@ def test_a_broken_guard_is_red(doctored: Driver) -> None:
 @pytest.mark.parametrize("unguarded", [0, 1])
 def test_one_unguarded_rank_is_red(agent: Driver, unguarded: int) -> None:
     agent.load(MIXED, "mixed")
-    jobs = [{"env": {} if rank else LAZY, "guard": rank != unguarded} for rank in range(2)]
+    jobs = [{"env": {} if rank else LAZY, "guard": rank != unguarded, "timeout": 2.0} for rank in range(2)]
     assert not refused(agent, run(agent, "mixed", jobs))
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from harness import arguments
 
 if TYPE_CHECKING:
-    from harness.model import Decision, Run
     from harness.record import Record
+    from harness.report.compatibility import Measured
 
 DECLARATION = Path("compatibility.toml")
 RUNTIMES = ("venv", "docker")
@@ -104,8 +104,8 @@ def _page(out: Path, run_ids: Sequence[str]) -> str:
 
     with Record.open(out / RECORD, create=False) as record:
         chosen = [record.resolve(one) for one in run_ids] or _newest(record)
-        judged = [_judged(record, run_id) for run_id in chosen]
-    return page(judged, f"torchskew compatibility {' '.join(chosen)}")
+        measured = [_measured_run(record, run_id) for run_id in chosen]
+    return page(measured, f"torchskew compatibility {' '.join(chosen)}")
 
 
 def _newest(record: Record) -> list[str]:
@@ -119,9 +119,11 @@ def _newest(record: Record) -> list[str]:
     return [found[name] for name in RUNTIMES if name in found] or [record.resolve("latest")]
 
 
-def _judged(record: Record, run_id: str) -> tuple[Run, Decision]:
+def _measured_run(record: Record, run_id: str) -> Measured:
     from harness.gate.decide import decide
+    from harness.report.compatibility import Measured
 
     run = record.load(run_id)
     today = dt.date.fromisoformat(run.info.started[:10])
-    return run, decide(run.plan, run.results, run.expectations, today=today)
+    decision = decide(run.plan, run.results, run.expectations, today=today)
+    return Measured(run=run, decision=decision, origins=record.origins(run_id))

@@ -47,6 +47,8 @@ _HISTORY: Final = """SELECT run_id, cell_id, repeat, verdict, outcomes, seconds,
  FROM result WHERE cell_id = ? ORDER BY id DESC"""
 _DURATIONS: Final = """SELECT cell_id, seconds, max(id) FROM result
  WHERE cached = 0 AND attempts <> '' GROUP BY cell_id"""
+_ORIGINS: Final = """SELECT DISTINCT a.run_id FROM result r JOIN attempt a ON a.id = r.judged
+ WHERE r.run_id = ? ORDER BY a.run_id"""
 _CELLS: Final = """SELECT cell_id, body FROM run JOIN cell c ON c.plan = run.plan
  WHERE run_id = ? ORDER BY position"""
 
@@ -189,6 +191,10 @@ class Record:
         """Note versions (name -> identity) that a run made only after it had begun."""
         for name, identity in environments.items():
             self.mark(run_id, "environment", f"{name} {identity}")
+
+    def origins(self, run_id: str) -> tuple[str, ...]:
+        """The runs in which the cells of a run really ran, oldest first: other ones where results were reused."""
+        return tuple(row[0] for row in self._read(_ORIGINS, self.resolve(run_id)))
 
     def _environments(self) -> Mapping[str, Mapping[str, str]]:
         """What `provisioned` noted, by run."""

@@ -121,6 +121,21 @@ def test_what_fits_is_provisioned_once_and_nothing_is_evicted(project: Path, mon
     assert (project / "page.md").exists()
 
 
+def test_what_did_not_change_is_measured_once_and_the_page_names_the_run_it_is_from(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faked(monkeypatch, Bounded(Disk()))
+    assert main(MEASURE) == 0
+    with Record.open(project / "out" / "record.sqlite") as record:
+        first = record.resolve("latest")
+        assert record.origins("latest") == (first,)
+    assert main(MEASURE) == 0
+    with Record.open(project / "out" / "record.sqlite") as record:
+        assert record.resolve("latest") != first
+        assert record.origins("latest") == (first,)
+    assert f"64 of them had not changed since they ran in `{first}`" in (project / "page.md").read_text()
+
+
 def test_an_interrupted_measurement_goes_on_with_the_same_command(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

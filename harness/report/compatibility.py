@@ -6,6 +6,7 @@ import datetime as dt
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from harness.model import Checked, Decision, Outcome, Run, Verdict
 from harness.report import pairs, view
@@ -26,13 +27,22 @@ rank 0 and what rank 1 saw. This is stock PyTorch; what the guard makes of it is
 _NAMES = 4  # pairs that are spelled out; of more, the first and how many
 
 
-def page(runs: Sequence[tuple[Run, Decision]], command: str) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A recorded run with its decision. origins: the runs in which its cells really ran."""
+
+    run: Run
+    decision: Decision
+    origins: tuple[str, ...] = ()
+
+
+def page(runs: Sequence[Measured], command: str) -> str:
     """The whole page as markdown. command: what makes it again from the record."""
     parts = [_HEAD.format(command=command)]
     parts += ["## In words\n\n" + "\n".join(f"- **{view.SHORT[one]}** {view.MEANING[one]}" for one in Outcome)]
-    for run, decision in runs:
-        with view.rerunning(_rerun(run)):
-            parts += [part for part in _run(run, decision) if part]
+    for one in runs:
+        with view.rerunning(_rerun(one.run)):
+            parts += [part for part in _run(one) if part]
     return "\n\n".join(parts) + "\n"
 
 
@@ -47,8 +57,9 @@ def _rerun(run: Run) -> str:
     return shlex.join(["torchskew", "matrix", "-f", named, "--runtime", run.plan.runtime])
 
 
-def _run(run: Run, decision: Decision) -> Iterator[str]:
-    yield f"## {run.plan.runtime}\n\n{_account(run, decision)}"
+def _run(one: Measured) -> Iterator[str]:
+    run, decision = one.run, one.decision
+    yield f"## {run.plan.runtime}\n\n{_account(one)}"
     yield _versions(run)
     yield _eras(run)
     known = dict.fromkeys(view.scenario_of(cell) for cell in run.plan.cells)
@@ -61,17 +72,18 @@ def _run(run: Run, decision: Decision) -> Iterator[str]:
     yield _surprises(decision)
 
 
-def _account(run: Run, decision: Decision) -> str:
-    """Which run this is, how large, how long."""
-    info, counts = run.info, view.tally(run, decision)
+def _account(one: Measured) -> str:
+    """Which run this is, how large, how long, and which runs its cells came from."""
+    info, counts = one.run.info, view.tally(one.run, one.decision)
     came = ", ".join(f"{count} {verdict.value.lower()}" for verdict, count in counts.verdicts.items())
     took = ""
-    if info.finished:
+    if info.finished and not counts.cached:
         spent = dt.datetime.fromisoformat(info.finished) - dt.datetime.fromisoformat(info.started)
         took = f" in {view.seconds(spent.total_seconds())}"
-    kept = f" ({counts.cached} unchanged since an earlier run)" if counts.cached else ""
-    text = f"Run `{info.run_id}`, {info.started[:10]}, {info.runtime}: {counts.planned} cells{kept}{took}: {came}. "
-    return text + "Every line of this part is from that run."
+    earlier = " and ".join(f"`{run_id}`" for run_id in one.origins if run_id != info.run_id)
+    kept = f" {counts.cached} of them had not changed since they ran in {earlier}." if counts.cached else ""
+    text = f"Run `{info.run_id}`, {info.started[:10]}, {info.runtime}: {counts.planned} cells{took}: {came}.{kept}"
+    return f"{text} Every line of this part is from that run."
 
 
 def _versions(run: Run) -> str:

@@ -23,7 +23,7 @@ from harness.model import (
 )
 from harness.plan import make_plan
 from harness.report import pairs
-from harness.report.compatibility import page
+from harness.report.compatibility import Measured, page
 from harness.scenario import load_all
 from harness.schedule import blocked
 
@@ -71,7 +71,8 @@ def run() -> Run:
 
 
 def written(run: Run) -> str:
-    return page([(run, decide(run.plan, run.results, (), today=dt.date(2026, 11, 21)))], "torchskew compatibility RUN")
+    decision = decide(run.plan, run.results, (), today=dt.date(2026, 11, 21))
+    return page([Measured(run=run, decision=decision, origins=("one", "two"))], "torchskew compatibility RUN")
 
 
 def section(text: str, title: str) -> str:
@@ -86,6 +87,13 @@ def test_the_head_names_the_command_and_the_run(run: Run) -> None:
     text = written(run)
     assert "make compatibility" in text.partition("##")[0]
     assert "Run `20261121-160000-abcdef`, 2026-11-21, uv: 80 cells in 2 min 05 s: " in text
+
+
+def test_cells_that_ran_in_earlier_runs_name_those(run: Run) -> None:
+    kept = replace(run, results=tuple(replace(one, cached=True) for one in run.results))
+    text = written(kept)
+    assert "80 cells: " in text
+    assert " 80 of them had not changed since they ran in `one` and `two`. Every line" in text
 
 
 def test_a_pair_of_eras_says_what_works_what_breaks_and_what_stands_in_the_way(run: Run) -> None:

@@ -87,7 +87,8 @@ ROWS: tuple[Row, ...] = (
     # The agent of 2.5 on hosts the workers' store.
     Row("torchrun_worker", ">=2.5", "<2.2", (OK, TIMEOUT), "2.5.1,2.1.2"),
     # Heartbeats got a time zone in 2.6 (`can't compare offset-naive and offset-aware datetimes`), the state a field in
-    # 2.3; ranks are told by other keys since 2.4, and by the agent's own store since 2.5.
+    # 2.3; ranks are told by other keys since 2.4, and by the agent's own store since 2.5. Who reads whose state is up
+    # to who comes first: 2.2.2,2.3.1 has also come to OK,OK (20261121-164255-1cc95a).
     Row("torchrun", ">=2.6", "<2.6", (OPAQUE, OPAQUE), "2.6.0,2.5.1", either=True),
     Row("torchrun", ">=2.5", "<2.5", (TIMEOUT, TIMEOUT), "2.5.1,2.4.1"),
     Row("torchrun", ">=2.4", ">=2.3,<2.4", (TIMEOUT, TIMEOUT), "2.4.1,2.3.1"),

@@ -31,7 +31,7 @@ rehearse: $(BASE) ## upgrade a small training cluster node by node, and back
 
 rehearsal: rehearse ## the same, by the noun
 
-compatibility: $(BASE) ## measure every scenario between the releases of compatibility.toml, and write the page
+compatibility: $(BASE) ## measure every scenario between the releases of docs/compatibility.toml, and write the page
 	@$(BIN)/torchskew compatibility --measure --write docs/compatibility.md $(OPTIONS)
 
 probe: $(BASE) ## what listens on a port (OPTIONS="HOST:PORT")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.record import Record
     from harness.report.compatibility import Measured
 
-DECLARATION = Path("compatibility.toml")
+DECLARATION = Path("docs/compatibility.toml")
 RUNTIMES = ("venv", "docker")
 RECORD = "record.sqlite"
 HELP = """\

@@ -92,9 +92,9 @@ def fit_the_disk(work: Measurement) -> None:
     work.bound = bound
     apart = [cell.id for cell in work.every.cells if not any(_within(cell, block) for block in work.blocks)]
     if apart:
-        raise ConfigError(f"{apart[0]} needs more versions at once than {bound / 1e9:.0f} GB hold. Raise --disk.")
+        raise ConfigError(f"{apart[0]} needs more versions at once than {bound / 1e9:.1f} GB hold. Raise --disk.")
     count = f"{len(work.blocks)} blocks" if len(work.blocks) > 1 else "one block"
-    work.watch.say(f"disk       {count} of versions within {bound / 1e9:.0f} GB")
+    work.watch.say(f"disk       {count} of versions within {bound / 1e9:.1f} GB")
 
 
 def _within(cell: Cell, block: Sequence[str]) -> bool:

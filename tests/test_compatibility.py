@@ -80,7 +80,8 @@ class Bounded(FakeRuntime):
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "compatibility.toml").write_text(DECLARATION)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/compatibility.toml").write_text(DECLARATION)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
@@ -103,7 +104,7 @@ def test_what_the_disk_cannot_hold_at_once_is_measured_in_turns(
     faked(monkeypatch, Bounded(disk))
     assert main([*MEASURE, "--disk", "4"]) == 0
     said = capsys.readouterr().err
-    assert "disk       6 blocks of versions within 4 GB" in said
+    assert "disk       6 blocks of versions within 4.0 GB" in said
     assert "evicted    2." in said
     assert disk.most_there == 2
     with Record.open(project / "out" / "record.sqlite") as record:

@@ -15,7 +15,7 @@ _HEAD = """\
 # What works between which releases
 
 Written by `make compatibility`, which is `torchskew compatibility --measure --write docs/compatibility.md`: it runs
-every scenario of [compatibility.toml](../compatibility.toml) between every two releases, in both orders, and goes on
+every scenario of [compatibility.toml](compatibility.toml) between every two releases, in both orders, and goes on
 where it was interrupted. This page is made of recorded cells only; again from the same record:
 
     {command}
@@ -24,6 +24,7 @@ A pair is written `first,second`: the first release runs rank 0, which hosts the
 joins or reads. Every cell was predicted before it ran; predictions stand here as they were then. `TIME/OPQ` is what
 rank 0 and what rank 1 saw. This is stock PyTorch; what the guard makes of it is in [guard.md](guard.md).
 [scenarios.md](scenarios.md) says what each scenario promises."""
+_DECLARATION = "docs/compatibility.toml"
 _NAMES = 4  # pairs that are spelled out; of more, the first and how many
 
 
@@ -51,9 +52,7 @@ def _rerun(run: Run) -> str:
     words = shlex.split(run.info.command)
     if words[1:2] != ["compatibility"]:
         return view.rerun_base(run.info.command, run.plan.runtime)
-    named = next(
-        (words[at + 1] for at, word in enumerate(words) if word in ("-f", "--declaration")), "compatibility.toml"
-    )
+    named = next((words[at + 1] for at, word in enumerate(words) if word in ("-f", "--declaration")), _DECLARATION)
     return shlex.join(["torchskew", "matrix", "-f", named, "--runtime", run.plan.runtime])
 
 

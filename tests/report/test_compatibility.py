@@ -149,7 +149,7 @@ def test_what_is_lacking_stands_in_the_releases_own_words(run: Run) -> None:
 def test_what_was_predicted_otherwise_is_listed_with_a_command_that_shows_it(run: Run) -> None:
     text = section(written(run), "### Otherwise than predicted")
     assert "| checkpoint_dcp.one | OK/OPQ | TIME/OPQ | 3: 2.6.0,2.1.2 2.6.0,2.2.2 2.6.0,2.3.1 |" in text
-    assert "torchskew matrix -f compatibility.toml --runtime venv --only '" in text
+    assert "torchskew matrix -f docs/compatibility.toml --runtime venv --only '" in text
 
 
 def test_guarded_cells_and_worlds_of_three_are_not_counted_between_eras(run: Run) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import harness
-from harness import arguments, boundary, catalogue_page, compatibility
+from harness import arguments, boundary, catalogue_page, compatibility, interrupts
 from harness.errors import HarnessError
 from harness.gate import command as gate_command
 from harness.rehearse import command as rehearse_command
@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.line = shlex.join(["torchskew", *words])
     options.colour = colours(getattr(options, "color", "never"))
     try:
-        code: int = options.command(options)
+        with interrupts.kept():
+            code: int = options.command(options)
     except KeyboardInterrupt:
         code = _say("interrupted", INTERRUPTED)
     except BrokenPipeError:

@@ -148,13 +148,19 @@ def download_size(lock: Lock, bundle: str | None) -> tuple[int, bool]:
 
     bundle: file of certificates to trust, None for the system's.
     """
+    sizes, exact = download_sizes(lock, bundle)
+    return sum(sizes), exact
+
+
+def download_sizes(lock: Lock, bundle: str | None) -> tuple[list[int], bool]:
+    """Bytes of each wheel that is not on this disk, 0 where nobody tells, and whether every one is known."""
     urls = [url for _, _, url in lock.wheels if url.startswith(("https://", "http://"))]
     if not urls:
-        return 0, True
+        return [], True
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=bundle)))
     with ThreadPoolExecutor(8, "size") as pool:
         sizes = list(pool.map(lambda url: _size(opener, url), urls))
-    return sum(size or 0 for size in sizes), None not in sizes
+    return [size or 0 for size in sizes], None not in sizes
 
 
 def unpacked_size(lock: Lock) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -18,7 +19,7 @@ from harness.model import Environment, Source, SourceKind, Version
 from harness.runtimes import indexes, launch, process
 from harness.runtimes.base import Channel, Progress, Scope
 from harness.runtimes.probe import probed
-from harness.runtimes.resolve import Lock, Resolver, download_size, is_pinned
+from harness.runtimes.resolve import Lock, Resolver, download_sizes, is_pinned
 from harness.runtimes.room import UNPACKED, Room, Size, human
 from harness.runtimes.store import Made, Store, digest, size_of
 from harness.runtimes.uv import Uv, UvError, binary
@@ -194,7 +195,8 @@ class VenvRuntime:
         path.write_text(lock.text)
         sync = ("pip", "sync", "--python", python, *indexes.flags(os.environ), str(path))
         _, planned = self._uv.call(*sync, "--dry-run")
-        size = self._announced(lock, name, progress) if "Would download" in planned else 0
+        missing = re.search(r"Would download (\d+) package", planned)
+        size = self._announced(lock, int(missing[1]), name, progress) if missing else 0
         text = "downloading" if size else "unpacking"
 
         def tell(written: int) -> None:
@@ -204,18 +206,23 @@ class VenvRuntime:
         tell(0)
         self._uv.call(*sync, "--quiet", limit=3600.0, written=tell)
 
-    def _announced(self, lock: Lock, name: str, progress: Progress) -> int:
-        """Bytes to download, said beforehand when they are many; ProvisionError when the disk can't hold them."""
-        size, exact = download_size(lock, self._uv.environ().get("SSL_CERT_FILE"))
+    def _announced(self, lock: Lock, missing: int, name: str, progress: Progress) -> int:
+        """Bytes to download, said beforehand when they are many; ProvisionError when the disk can't hold them.
+
+        uv says how many packages are missing in its cache, not which: the size is the largest it can be, and only the
+        least it can be is held against the disk.
+        """
+        sizes, exact = download_sizes(lock, self._uv.environ().get("SSL_CERT_FILE"))
+        size, least = (sum(sorted(sizes, reverse=way)[:missing]) for way in (True, False))
         free = shutil.disk_usage(self._store.folder).free
-        if free < size * UNPACKED:
-            need = f"{human(size)} to download need about {human(round(size * UNPACKED))} on disk"
+        if free < least * UNPACKED:
+            need = f"{human(least)} to download need about {human(round(least * UNPACKED))} on disk"
             mend = "Free some, or set XDG_CACHE_HOME to another disk; `torchskew clean --store` empties the store."
             where = f"{human(free)} are free at {self._store.folder}"
             raise ProvisionError(f'versions."{name}": the disk is full: {need}, {where}. {mend}')
         if size >= _LARGE:
-            least = "" if exact else "at least "
-            progress.say(f"{name}: downloading {least}{human(size)} once, into {_short(self._store.folder)}")
+            bound = "at most " if least < size else "" if exact else "at least "
+            progress.say(f"{name}: downloading {bound}{human(size)} once, into {_short(self._store.folder)}")
         return size
 
     def _found(self, source: Source, what: str) -> Made:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import http.server
+import shutil
 import sys
 import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from harness.errors import ProvisionError
 from harness.model import Source, SourceKind
 from harness.runtimes.resolve import Lock, Resolver, download_size, is_pinned, named
+from harness.runtimes.room import UNPACKED
 from harness.runtimes.uv import UvError
 from harness.runtimes.venv import VenvRuntime
 from tests.conftest import Silent, write_wheel
@@ -204,7 +208,6 @@ def test_a_large_download_is_said_beforehand_and_once(from_site, tmp_path, monke
 
 @pytest.mark.slow
 def test_a_download_that_the_disk_can_not_hold_is_refused_beforehand(from_site, tmp_path, monkeypatch) -> None:
-    from harness.errors import ProvisionError
     from harness.model import Version
 
     monkeypatch.setenv("UV_DEFAULT_INDEX", from_site.index)
@@ -213,3 +216,19 @@ def test_a_download_that_the_disk_can_not_hold_is_refused_beforehand(from_site, 
     with pytest.raises(ProvisionError, match="the disk is full: .* are free at .*clean --store"):
         runtime.provision(Version(name="new", sources=(from_site,)), Silent())
     runtime.close()
+
+
+def test_what_the_cache_holds_counts_neither_as_a_download_nor_against_the_disk(site, tmp_path, monkeypatch) -> None:
+    url, wheel = site
+    small = write_wheel(wheel.parent, name="beside")
+    wheels = tuple((path.stem, "9", f"{url}/torch/{path.name}") for path in (wheel, small))
+    assert wheel.stat().st_size > 3 * small.stat().st_size
+    free = round(3 * UNPACKED * small.stat().st_size)  # enough for the one that is missing, not for both
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr("harness.runtimes.venv._LARGE", 1)
+    runtime, progress = VenvRuntime(tmp_path / "store"), Silent()
+    lock = Lock(text="", python="", wheels=wheels)
+    assert runtime._announced(lock, 1, "both", progress) == wheel.stat().st_size
+    assert progress.said[0].startswith("both: downloading at most 0 MB once, into ")
+    with pytest.raises(ProvisionError, match="the disk is full"):
+        runtime._announced(lock, 2, "both", progress)

@@ -144,14 +144,20 @@ def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome,
     """What follows from sources and protocols, before anything that only runs have shown."""
     world = len(known)
     if situation.kind is Kind.HANDOVER:
-        reads = situation.scenario.partition(".")[0]
-        return tuple(Outcome.OK if _reads(reads, known[0], one) else Outcome.OPAQUE for one in known)
+        return _handed_over(known, situation.scenario.partition(".")[0])
     if situation.kind is Kind.SOLO or situation.rendezvous == "none" or world < 2:
         return (Outcome.OK,) * world
     env = situation.env or ({},) * world
     if situation.guard is Guard.OFF:
         return _unguarded(known, env, situation.rendezvous)
     return _guarded(known, env, situation)
+
+
+def _handed_over(known: tuple[Release, ...], what: str) -> tuple[Outcome, ...]:
+    """One after another: nobody comes after a reader that failed."""
+    failed = next((rank for rank, one in enumerate(known) if not _reads(what, known[0], one)), len(known))
+    after = (Outcome.NOT_RUN,) * (len(known) - failed - 1)
+    return (Outcome.OK,) * failed + (Outcome.OPAQUE,) * (failed < len(known)) + after
 
 
 def _reads(what: str, writer: Release, reader: Release) -> bool:

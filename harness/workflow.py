@@ -43,11 +43,15 @@ from harness.schedule import blocked
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a person asked for on the command line; None means: as declared."""
+    """What a person asked for on the command line; None means: as declared.
+
+    runtime_by: who named the runtime.
+    """
 
     declaration: Path = Path("torchskew.toml")
     out: Path = Path("out")
     runtime: str | None = None
+    runtime_by: str = "asked for"
     versions: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -104,7 +108,7 @@ def read_declaration(work: Work) -> None:
 def choose_runtime(work: Work) -> None:
     """Docker when a daemon answers, else venv, unless somebody decided; say which and why."""
     asked = work.options.runtime or next(iter(work.declaration.matrix.values())).runtime
-    work.runtime, work.why = choose(asked, "asked for" if work.options.runtime else "declared")
+    work.runtime, work.why = choose(asked, work.options.runtime_by if work.options.runtime else "declared")
     work.watch.say(f"{work.options.name} · {work.runtime.describe()} ({work.why}) · seed {work.options.seed}")
 
 

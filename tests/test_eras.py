@@ -9,6 +9,7 @@ from harness.eras import Situation, predict, release
 from harness.model import Guard, Kind, Outcome
 
 OK, CLEAR, OPAQUE, TIMEOUT = Outcome.OK, Outcome.CLEAR, Outcome.OPAQUE, Outcome.TIMEOUT
+NOT_RUN = Outcome.NOT_RUN
 HANG, CRASH = Outcome.HANG, Outcome.CRASH
 RELEASES = ("1.7.0a0", "1.13.0a0+gitunknown", "2.0.1", "2.1.2", "2.2.2", "2.6.0+debian", "2.13.0+cpu", "2.14.1")
 
@@ -164,6 +165,7 @@ def test_rank_0s_policy_is_part_of_the_prediction(policy: str, outcome: Outcome)
         ("checkpoint_dcp.one", ("2.2.2", "2.6.0"), (OK, OK)),
         ("checkpoint_dcp.one", ("2.6.0", "2.2.2"), (OK, OPAQUE)),
         ("checkpoint_dcp.one", ("2.15.0", "2.14.1"), (OK, OPAQUE)),
+        ("checkpoint_dcp.one", ("2.15.0", "2.15.0", "2.14.1", "2.13.0"), (OK, OK, OPAQUE, NOT_RUN)),
         ("rendezvous_state", ("2.2.2", "2.6.0"), (OK, OPAQUE)),
         ("rendezvous_state", ("2.6.0", "2.2.2"), (OK, OK)),
         ("rendezvous_state", ("1.13.1", "2.0.1"), (OK, OPAQUE)),
@@ -172,7 +174,7 @@ def test_rank_0s_policy_is_part_of_the_prediction(policy: str, outcome: Outcome)
     ],
 )
 def test_what_a_release_reads_of_another_depends_on_who_wrote(
-    scenario: str, pair: tuple[str, str], outcomes: tuple[Outcome, ...]
+    scenario: str, pair: tuple[str, ...], outcomes: tuple[Outcome, ...]
 ) -> None:
-    """Rank 0 writes, the others read."""
+    """Rank 0 writes, the others read one after another, until one fails."""
     assert predict(Situation(torch=pair, kind=Kind.HANDOVER, scenario=scenario)) == outcomes

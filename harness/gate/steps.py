@@ -91,6 +91,7 @@ def read_the_gate(work: GateWork) -> None:
     work.options = replace(
         work.options,
         runtime=work.options.runtime or decided or request.runtime,
+        runtime_by="asked for" if work.options.runtime else "the candidate needs it" if decided else "declared",
         cache=work.options.cache and request.repeat == 1,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -78,7 +79,7 @@ class Desk:
         self.said = io.StringIO()
 
     def runtime(self, script: Any = right, **more: Any) -> None:
-        self.monkeypatch.setattr(workflow, "choose", lambda *asked: (FakeRuntime(script, **more), "asked for"))
+        self.monkeypatch.setattr(workflow, "choose", lambda _, decided: (FakeRuntime(script, **more), decided))
 
     def options(self, **more: Any) -> Options:
         given = {"declaration": self.folder / "torchskew.toml", "out": self.folder / "out", "runtime": "venv"}
@@ -356,6 +357,23 @@ def test_the_command_line_knows_the_tiers() -> None:
 def test_a_gate_without_a_candidate_says_how_to_name_one(desk: Desk) -> None:
     with pytest.raises(ConfigError, match=r"torchskew.toml: gate names no candidate. Give one: --candidate"):
         desk.gate(candidate="")
+
+
+@pytest.mark.parametrize(
+    ("gate", "options", "asked", "who"),
+    [
+        ("", {}, {}, "asked for"),
+        ('[gate]\nruntime = "venv"\n', {"runtime": None}, {}, "declared"),
+        ("", {"runtime": None}, {}, "declared"),
+        ("", {"runtime": None}, {"candidate": f"interpreter:{sys.executable}"}, "the candidate needs it"),
+    ],
+)
+def test_the_first_line_says_who_decided_the_runtime(
+    desk: Desk, gate: str, options: dict[str, Any], asked: dict[str, Any], who: str
+) -> None:
+    (desk.folder / "torchskew.toml").write_text(DECLARED + gate)
+    desk.gate(options={"dry_run": True, **options}, **asked)
+    assert f"({who})" in desk.said.getvalue().splitlines()[0]
 
 
 def test_the_command_line_reaches_the_gate_with_every_option(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -125,6 +126,11 @@ def _containers() -> set[str]:
         return {f"container, network or volume {thing.name}" for thing in things}
     finally:
         client.close()
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would everything that the tests start from one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

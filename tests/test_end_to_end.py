@@ -33,20 +33,15 @@ def project(folder: Path, environment: Environment, names: str, timeout: int = 1
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "harness", "matrix", *options]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    # A shell's background job ignores Ctrl-C, and so would everything that these tests start from one.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def finished_cells(folder: Path) -> int:

@@ -6,19 +6,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-import harness
 from harness.blocks import blocks
 from harness.errors import ConfigError, InterruptedRunError, RecordError
 from harness.model import Cell, Plan, RunInfo, Verdict
-from harness.record import Record
 from harness.runtimes.base import Room
 from harness.workflow import (
     Work,
+    begin_run,
     choose_runtime,
     finish_record,
     make_the_plan,
-    new_run_id,
-    now,
+    open_record,
     provision,
     read_declaration,
     recall,
@@ -44,11 +42,10 @@ class Measurement(Work):
 def take_up(work: Measurement) -> None:
     """Go on with an interrupted measurement of the same plan, else begin one; only what never ran is left."""
     work.every = work.plan
-    work.options.out.mkdir(parents=True, exist_ok=True)
-    work.record = work.stack.enter_context(Record.open(work.options.out / "record.sqlite"))
+    open_record(work)
     earlier = _interrupted(work)
     if earlier is None:
-        _begin(work)
+        begin_run(work)
         return
     work.info = earlier
     found = work.record.results(earlier.run_id)
@@ -64,20 +61,6 @@ def _interrupted(work: Measurement) -> RunInfo | None:
         if info.plan_digest == work.every.digest and info.command.startswith(COMMAND):
             return None if info.finished else work.record.resume(info.run_id, work.every)
     return None
-
-
-def _begin(work: Measurement) -> None:
-    work.info = RunInfo(
-        run_id=new_run_id(),
-        command=work.options.command,
-        seed=work.options.seed,
-        torchskew=harness.__version__,
-        runtime=work.runtime.describe(),
-        runtime_why=work.why,
-        plan_digest=work.every.digest,
-        started=now(),
-    )
-    work.record.begin(work.info, work.every)
 
 
 def fit_the_disk(work: Measurement) -> None:

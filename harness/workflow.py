@@ -24,6 +24,7 @@ from harness.model import (
     Decision,
     Declaration,
     Environment,
+    Expectation,
     Guard,
     MatrixSpec,
     Plan,
@@ -187,14 +188,24 @@ def provision(work: Work) -> None:
 
 def begin_record(work: Work) -> None:
     """Open the record; --resume takes up the newest run of the same plan, else a new run begins."""
-    work.options.out.mkdir(parents=True, exist_ok=True)
-    work.record = work.stack.enter_context(Record.open(work.options.out / "record.sqlite"))
+    open_record(work)
     if work.options.resume:
         work.info = _resumable(work)
         work.results.update({result.cell.id: result for result in work.record.results(work.info.run_id)})
         done, planned = len(work.results), len(work.plan.cells)
         work.watch.say(f"resumed    {work.info.run_id}: {done} of {planned} cells were done")
         return
+    begin_run(work, work.declaration.expectations)
+
+
+def open_record(work: Work) -> None:
+    """Open the record in the folder of results until the work ends; begin one where there is none."""
+    work.options.out.mkdir(parents=True, exist_ok=True)
+    work.record = work.stack.enter_context(Record.open(work.options.out / "record.sqlite"))
+
+
+def begin_run(work: Work, expectations: Sequence[Expectation] = ()) -> None:
+    """Write a new run of the plan into the record, with the environments that are there so far."""
     work.info = RunInfo(
         run_id=new_run_id(),
         command=work.options.command,
@@ -206,7 +217,7 @@ def begin_record(work: Work) -> None:
         started=now(),
         environments={name: env.identity for name, env in work.environments.items()},
     )
-    work.record.begin(work.info, work.plan, work.declaration.expectations)
+    work.record.begin(work.info, work.plan, expectations)
 
 
 def _resumable(work: Work) -> RunInfo:

@@ -1,10 +1,11 @@
-"""What the parsers of several commands share: a command's parser, where results go, numbers within bounds."""
+"""What the parsers of several commands share: a command's parser, where results go, options, numbers within bounds."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def command(
@@ -20,6 +21,26 @@ def add_out(group: argparse._ActionsContainer) -> None:
     """Where record and reports lie, and whether the terminal's text has colours."""
     group.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="record and reports (out)")
     group.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+
+
+def options(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a workflow's Options that the matrix and the gate ask for by the same arguments."""
+    return {
+        "declaration": args.declaration,
+        "out": args.out,
+        "runtime": args.runtime,
+        "scenarios": tuple(args.scenarios),
+        "only": tuple(args.only),
+        "guard": tuple(args.guard),
+        "timeout": args.timeout,
+        "seed": args.seed,
+        "jobs": args.jobs,
+        "dry_run": args.dry_run,
+        "resume": args.resume,
+        "cache": not args.no_cache,
+        "colour": args.colour,
+        "command": args.line,
+    }
 
 
 def seconds(text: str) -> float:

@@ -182,23 +182,10 @@ def run_matrix(args: argparse.Namespace) -> int:
     from harness.workflow import MATRIX, Options, execute
 
     options = Options(
-        declaration=args.declaration,
-        out=args.out,
-        runtime=args.runtime,
+        **arguments.options(args),
         versions=tuple(args.versions),
-        scenarios=tuple(args.scenarios),
-        only=tuple(args.only),
-        guard=tuple(args.guard),
         pairs=args.pairs,
         world_sizes=tuple(args.world_size),
-        timeout=args.timeout,
-        seed=args.seed,
-        jobs=args.jobs,
-        dry_run=args.dry_run,
-        resume=args.resume,
-        cache=not args.no_cache,
-        colour=colours(args.color),
-        command=args.line,
     )
     with watching() as watch:
         return execute(MATRIX, options, watch)
@@ -208,7 +195,7 @@ def run_report(args: argparse.Namespace) -> int:
     """`torchskew report`."""
     from harness.housekeeping import list_runs, report
 
-    return list_runs(args.out) if args.list else report(args.out, args.run, colour=colours(args.color))
+    return list_runs(args.out) if args.list else report(args.out, args.run, colour=args.colour)
 
 
 def run_probe(args: argparse.Namespace) -> int:

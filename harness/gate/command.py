@@ -130,24 +130,8 @@ def run_gate(args: argparse.Namespace) -> int:
         requires=tuple(args.requires),
         index=args.index,
     )
-    options = Options(
-        declaration=args.declaration,
-        out=args.out,
-        runtime=args.runtime,
-        scenarios=tuple(args.scenarios),
-        only=tuple(args.only),
-        guard=tuple(args.guard),
-        timeout=args.timeout,
-        seed=args.seed,
-        jobs=args.jobs,
-        dry_run=args.dry_run,
-        resume=args.resume,
-        cache=not args.no_cache,
-        colour=args.colour,
-        command=args.line,
-    )
     with watching() as watch:
-        return execute(request, options, watch)
+        return execute(request, Options(**arguments.options(args)), watch)
 
 
 def run_diff(args: argparse.Namespace) -> int:

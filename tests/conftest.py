@@ -11,17 +11,21 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from harness import scope
+from harness import scope, workflow
 from harness.errors import ProvisionError
 from harness.model import Environment, Source, SourceKind, Version
+from harness.runtimes.base import Runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
 # Seconds that a process may take to end after its test.
 PATIENCE = float(os.environ.get("TORCHSKEW_TEST_PATIENCE", "2"))
+
+AnyRuntime = TypeVar("AnyRuntime", bound=Runtime)
 
 
 class Silent:
@@ -126,6 +130,16 @@ def _containers() -> set[str]:
         return {f"container, network or volume {thing.name}" for thing in things}
     finally:
         client.close()
+
+
+def faked(monkeypatch: pytest.MonkeyPatch, runtime: AnyRuntime) -> AnyRuntime:
+    """Every run takes this runtime, whatever is asked for, and says who decided."""
+
+    def chosen(*asked: str) -> tuple[Runtime, str]:
+        return runtime, asked[-1]
+
+    monkeypatch.setattr(workflow, "choose", chosen)
+    return runtime
 
 
 def pytest_configure() -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness import workflow
 from harness.cli import main
 from harness.record import Record
-from harness.runtimes.base import Runtime
 from harness.runtimes.fake import FakeRuntime, ended
+from tests.conftest import faked
 
 NAMES = ("2.1.2", "2.2.2", "2.3.1", "2.4.1", "2.5.1", "2.6.0", "2.13.0")
 DECLARATION = f"""
@@ -47,14 +46,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
-
-
-def faked(monkeypatch: pytest.MonkeyPatch, runtime: Divided) -> Divided:
-    def chosen(*asked: str) -> tuple[Runtime, str]:
-        return runtime, asked[-1]
-
-    monkeypatch.setattr(workflow, "choose", chosen)
-    return runtime
 
 
 def results(project: Path) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from harness.model import Verdict
 from harness.record import Record
 from harness.runtimes.base import Runtime
 from harness.runtimes.fake import FakeRuntime, ended, right
+from tests.conftest import faked
 
 DECLARATION = """
 [versions]
@@ -32,14 +33,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
-
-
-def faked(monkeypatch: pytest.MonkeyPatch, runtime: FakeRuntime) -> FakeRuntime:
-    def chosen(*asked: str) -> tuple[Runtime, str]:
-        return runtime, asked[-1]
-
-    monkeypatch.setattr(workflow, "choose", chosen)
-    return runtime
 
 
 REPORTS = {"a": "2.6.0", "b": "2.13.0"}

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness import workflow
 from harness.cli import main
 from harness.model import Verdict, Version
 from harness.record import Record
-from harness.runtimes.base import Room, Runtime
+from harness.runtimes.base import Room
 from harness.runtimes.fake import FakeRuntime, ended
+from tests.conftest import faked
 
 RELEASES = ("2.1.2", "2.2.2", "2.6.0", "2.13.0")
 DECLARATION = f"""
@@ -85,13 +85,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
-
-
-def faked(monkeypatch: pytest.MonkeyPatch, runtime: FakeRuntime) -> None:
-    def chosen(*asked: str) -> tuple[Runtime, str]:
-        return runtime, asked[-1]
-
-    monkeypatch.setattr(workflow, "choose", chosen)
 
 
 MEASURE = ["compatibility", "--measure", "--runtime", "venv", "-j", "1", "--write", "page.md"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from harness.runtimes import runtime
+from torchskew.runtimes import runtime
 
 # name -> the module with its options; each prints its figures with what is aimed at.
 BENCHMARKS = {

@@ -19,16 +19,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from harness import scope
-from harness.agents import Agents
-from harness.declare import declare, for_runtime
-from harness.fields import Problems
-from harness.model import Cell, Environment, Plan, Verdict, Version
-from harness.ports import Ports
-from harness.progress import Plain
-from harness.run import Engine, default_jobs
-from harness.runtimes import runtime as runtime_named
-from harness.scenario import load
+from torchskew.declaration.declare import declare, for_runtime
+from torchskew.declaration.fields import Problems
+from torchskew.engine.agents import Agents
+from torchskew.engine.ports import Ports
+from torchskew.engine.progress import Plain
+from torchskew.engine.run import Engine, default_jobs
+from torchskew.model.cells import Cell, Plan
+from torchskew.model.outcomes import Verdict
+from torchskew.model.versions import Environment, Version
+from torchskew.planning.scenario import load
+from torchskew.runtimes import ownership
+from torchskew.runtimes import runtime as runtime_named
 
 HERE = Path(__file__).resolve().parent
 BARE = HERE / "bare.py"
@@ -117,7 +119,7 @@ def main() -> None:
     version = for_runtime(declare(HERE.parent / "torchskew.toml").versions[name], args.runtime, Problems(""))
     runtime = runtime_named(args.runtime)
     environment = runtime.provision(version, Plain(sys.stderr))
-    with scope.opened(f"bench-{uuid.uuid4().hex[:8]}") as opened:
+    with ownership.opened(f"bench-{uuid.uuid4().hex[:8]}") as opened:
         runtime.open(opened)
         agents = Agents(runtime, {name: environment})
         try:

@@ -20,15 +20,16 @@ import threading
 import time
 from pathlib import Path
 
-from harness import guard
-from harness.declare import declare, for_runtime
-from harness.fields import Problems
-from harness.progress import Plain
-from harness.runtimes import launch, runtime
+from torchskew.declaration.declare import declare, for_runtime
+from torchskew.declaration.fields import Problems
+from torchskew.engine.progress import Plain
+from torchskew.guard import torchskew_guard as guard
+from torchskew.runtimes import runtime
+from torchskew.runtimes.venv import launch
 
 HERE = Path(__file__).resolve().parent
 WORKERS = 8
-QUIET = HERE.parent / "harness" / "rank" / "quiet.py"
+QUIET = HERE.parent / "harness" / "torchskew" / "inside" / "quiet.py"
 START = (
     "import runpy, sys; runpy.run_path(sys.argv[1]); del sys.argv[:2]; runpy.run_path(sys.argv[0], None, '__main__')"
 )

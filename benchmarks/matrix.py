@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.cli import main as torchskew
-from harness.record import Record
+from torchskew.cli import main as torchskew
+from torchskew.record.record import Record
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "harness"))
 
 CELLS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 MOST_SECONDS, MOST_MEGABYTES = 5.0, 150.0
@@ -22,8 +22,9 @@ MOST_SECONDS, MOST_MEGABYTES = 5.0, 150.0
 
 def write(path: Path) -> None:
     """As a run does it: one transaction per cell."""
-    from harness.model import Outcome
-    from harness.record import Record
+    from torchskew.model.outcomes import Outcome
+    from torchskew.record.record import Record
+
     from tests import factories
 
     found = list(factories.many(CELLS))
@@ -44,10 +45,10 @@ def write(path: Path) -> None:
 def report(path: Path) -> None:
     """As `torchskew report` does it, in a process of its own."""
     start = time.perf_counter()
-    from harness.gate.decide import decide
-    from harness.record import Record
-    from harness.report import write_reports
-    from harness.report.text import render
+    from torchskew.judging.decide import decide
+    from torchskew.record.record import Record
+    from torchskew.report import write_reports
+    from torchskew.report.text import render
 
     with Record.open(path, create=False) as record:
         run = record.load()

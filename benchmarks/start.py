@@ -19,7 +19,7 @@ def seconds(*arguments: str) -> float:
 
 def main() -> None:
     """Measure both in turn and print the medians."""
-    rounds = [(seconds("-m", "harness", "--help"), seconds("-c", "pass")) for _ in range(ROUNDS)]
+    rounds = [(seconds("-m", "torchskew", "--help"), seconds("-c", "pass")) for _ in range(ROUNDS)]
     ours, bare = (statistics.median(column) for column in zip(*rounds, strict=True))
     print(f"torchskew --help {ours:.3f} s (under 0.3), a bare start of Python {bare:.3f} s, ratio {ours / bare:.1f}")
 

@@ -36,7 +36,7 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     whole = [10 * rank + k for rank in range(world.size) for k in (0, 1)]
     return compare(reports, world, lambda rank: dict.fromkeys(DTYPES, whole))

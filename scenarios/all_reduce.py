@@ -194,7 +194,7 @@ def off_by(dtype, text, world):
 
 
 def judge(reports, world):
-    from harness import oracle
+    from torchskew.judging import oracle
 
     wanted = {"%s/%s/%s" % case: case for case in cases(world.params["large"])}
     wanted = {name: case for name, case in wanted.items() if not oracle.skipped(name, world.skip)}

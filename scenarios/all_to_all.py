@@ -54,7 +54,7 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     form = world.params["form"]
 

@@ -157,7 +157,7 @@ def judge(reports, world):
     import hashlib
     import struct
 
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     formats = {"float32": "f", "float64": "d", "int64": "q"}
 

@@ -101,7 +101,7 @@ def rank(job):
 def judge(reports, world):
     from math import prod
 
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     prefix = world.params["prefix"]
     right = {prefix + name: [value(name, k) for k in range(prod(shape))] for name, shape in SHAPES.items()}

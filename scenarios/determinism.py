@@ -87,7 +87,7 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import skipped, summary
+    from torchskew.judging.oracle import skipped, summary
 
     runs = reports[0]["runs"]
     wanted = [name for name in NAMES if not skipped(name, world.skip)]

@@ -58,7 +58,7 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     dimensions = world.params["dimensions"]
     columns = shape(world.size, dimensions)[-1]

@@ -71,7 +71,7 @@ def piece(whole, rank, size):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     whole = matrix(world.size)
 

@@ -47,7 +47,7 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     n = world.size
     total = n * (n + 1) // 2

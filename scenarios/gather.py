@@ -25,7 +25,7 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     def expected(rank):
         ranks = range(world.size)

@@ -59,7 +59,7 @@ def values(job, when):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     def expected(rank):
         times = ("first", "second") if any(r and "sum/second" in r.get("cases", {}) for r in reports) else ("first",)

@@ -50,7 +50,7 @@ def told(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     if any(report and "absence" in report.get("cases", {}) for report in reports):
         return compare(reports, world, lambda rank: {"absence": "absent" if rank == world.size - 1 else "missing"})

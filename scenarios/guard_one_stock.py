@@ -57,7 +57,7 @@ def told(error, evidence, late):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     stock = odd(world.params, world.size)
     return compare(reports, world, lambda rank: {"told": "stock" if rank == stock else "in time"})

@@ -104,7 +104,7 @@ def train(job, store, over):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     right = {"unlike": [], "wrong": [], "uncounted": 0, "stalled": None}
     return compare(reports, world, lambda rank: {**right, "looks": 100 if rank == world.size - 1 else 0})

@@ -49,6 +49,6 @@ def unclear(text, arrived):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     return compare(reports, world, lambda rank: {"sum": world.size * (world.size + 1) // 2})

@@ -59,7 +59,7 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     def expected(rank):
         found = groups(world.size).items()

@@ -139,7 +139,7 @@ def sent_on(job, kind):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     text, last = SHOWN[world.params["kind"]], world.size - 1
 

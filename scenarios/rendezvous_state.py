@@ -73,7 +73,7 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     right = {
         "round": ROUND,

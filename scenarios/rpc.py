@@ -74,7 +74,7 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     def expected(rank):
         to = (rank + 1) % world.size

@@ -30,6 +30,6 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     return compare(reports, world, lambda rank: {"root %d" % root: part(root, rank) for root in range(world.size)})

@@ -120,7 +120,7 @@ def right(way, rank, size):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     way = world.params["way"]
     return compare(reports, world, lambda rank: {way: right(way, rank, world.size)})

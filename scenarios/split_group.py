@@ -61,6 +61,6 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     return compare(reports, world, lambda rank: {"sum": sum(one + 1 for one in halves(world.size)[rank % 2])})

@@ -22,7 +22,7 @@ def rank(job):
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     return compare(
         reports, world, lambda rank: {"rank %d" % one: "rank %d was here" % one for one in range(world.size)}

@@ -142,7 +142,7 @@ MODEL = {
 
 
 def judge(reports, world):
-    from harness.oracle import compare
+    from torchskew.judging.oracle import compare
 
     steps = STEPS[world.params["steps"]]
     given = modelled(steps)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-
-from harness import scope, workflow
-from harness.errors import ProvisionError
-from harness.model import Environment, Source, SourceKind, Version
-from harness.runtimes.base import Runtime
+from torchskew.errors import ProvisionError
+from torchskew.model.versions import Environment, Source, SourceKind, Version
+from torchskew.runtimes import ownership
+from torchskew.runtimes.base import Runtime
+from torchskew.workflows import matrix as workflow
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
@@ -103,7 +103,7 @@ def _text(path: Path) -> str:
 
 def _run_folders() -> set[str]:
     folder = Path(os.path.expanduser("~/.cache")) / "torchskew" / "runs"
-    mine = f"{scope.owner()} "
+    mine = f"{ownership.owner()} "
     found = set()
     for path in folder.glob("*/owner"):
         try:
@@ -124,7 +124,7 @@ def _containers() -> set[str]:
 
     client = docker.from_env()
     try:
-        mine = {"label": f"torchskew.owner={scope.owner()}"}
+        mine = {"label": f"torchskew.owner={ownership.owner()}"}
         things = [*client.containers.list(all=True, filters=mine), *client.networks.list(filters=mine)]
         things += client.volumes.list(filters=mine)
         return {f"container, network or volume {thing.name}" for thing in things}
@@ -169,7 +169,7 @@ _ANSWER: list[str | None] = []
 
 def _docker_problem() -> str | None:
     if not _ANSWER:
-        from harness.runtimes.docker import DockerRuntime
+        from torchskew.runtimes.docker.runtime import DockerRuntime
 
         problem = DockerRuntime().answers()
         _ANSWER.append(f"no Docker engine answers: {problem}" if problem else None)
@@ -184,7 +184,7 @@ def browser() -> str | None:
 @pytest.fixture(scope="session")
 def torch_environment() -> Iterator[Environment]:
     """A real torch in the user's own store, made once on this machine and reused."""
-    from harness.runtimes.venv import VenvRuntime
+    from torchskew.runtimes.venv.runtime import VenvRuntime
 
     runtime = VenvRuntime()
     version = Version(name="real", sources=(Source(kind=SourceKind.PIP, value=TORCH),), torch="2.13.0")

@@ -5,26 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import islice, product
 
-from harness.model import (
-    Attempt,
-    Cell,
-    CellResult,
-    Checked,
-    Decision,
-    ErrorFacts,
-    Expectation,
-    Guard,
-    Kind,
-    Outcome,
-    Phase,
-    Plan,
-    RankFacts,
-    Run,
-    RunInfo,
-    Status,
-    Variant,
-    Verdict,
-)
+from torchskew.model.cells import Cell, Plan, Variant
+from torchskew.model.declared import Expectation
+from torchskew.model.facts import Attempt, ErrorFacts, RankFacts
+from torchskew.model.outcomes import Guard, Kind, Outcome, Phase, Verdict
+from torchskew.model.results import CellResult, Checked, Decision, Status
+from torchskew.model.runs import Run, RunInfo
 
 VERSIONS = ("2.1.2", "2.2.2", "2.6.0", "2.13.0")
 GROUPS = ("rendezvous_tcp", "rendezvous_file", "all_reduce", "broadcast", "all_gather", "barrier")

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from harness.model import Environment
+from torchskew.model.versions import Environment
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
@@ -90,8 +89,8 @@ class Job:
     def as_if_installed(self) -> None:
         """This checkout's torchskew where the first step puts the installed one: in no time and with no index."""
         self.place.mkdir(parents=True)
-        self.inherited["PYTHONPATH"] = str(ROOT)
-        _program(self.place / "torchskew", f'exec {sys.executable} -m harness "$@"')
+        self.inherited["PYTHONPATH"] = str(ROOT / "harness")
+        _program(self.place / "torchskew", f'exec {sys.executable} -m torchskew "$@"')
 
     def output(self, name: str) -> str:
         lines = dict(line.split("=", 1) for line in self.files["GITHUB_OUTPUT"].read_text().splitlines())
@@ -151,7 +150,7 @@ def test_every_input_reaches_a_step() -> None:
 
 
 def test_the_gitlab_example_uses_options_that_there_are() -> None:
-    from harness.cli import make_parser
+    from torchskew.cli import make_parser
 
     text = (ROOT / "docs" / "gitlab-ci.yml").read_text()
     lines = re.findall(r"bin/torchskew (gate .+?|merge .+?)(?:\|\||\n\s*artifacts)", text, flags=re.DOTALL)

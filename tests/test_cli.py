@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from torchskew.cli import main
+from torchskew.model.outcomes import Verdict
+from torchskew.record.record import Record
+from torchskew.runtimes.base import Runtime
+from torchskew.runtimes.fake import FakeRuntime, ended, right
+from torchskew.workflows import matrix as workflow
 
-from harness import workflow
-from harness.cli import main
-from harness.model import Verdict
-from harness.record import Record
-from harness.runtimes.base import Runtime
-from harness.runtimes.fake import FakeRuntime, ended, right
 from tests.conftest import faked
 
 DECLARATION = """

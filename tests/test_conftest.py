@@ -18,7 +18,8 @@ LEAKS = {
     "variable": "os.environ['LEFT'] = '1'",
     "file": "tempfile.mkdtemp()",
     "process": "subprocess.Popen(['sleep', '30'])",
-    "folder": "from harness import scope\n    run = scope.opened('left'); run.__enter__(); globals()['keep'] = run",
+    "folder": "from torchskew.runtimes.ownership import opened\n    run = opened('left'); run.__enter__()\n"
+    "    globals()['keep'] = run",
 }
 
 
@@ -30,7 +31,7 @@ def outcome(tmp_path: Path, body: str, **environ: str) -> str:
     command += ["--basetemp", str(tmp_path / "base")]
     settings = ["--rootdir", str(tmp_path), "-W", "ignore", "-o", f"pythonpath={ROOT}", "-o", "markers=docker"]
     env = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_CURRENT_TEST")}
-    home = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "TORCHSKEW_TEST_PATIENCE": "0.1"}
+    home = {"HOME": str(tmp_path), "PYTHONPATH": f"{ROOT}:{ROOT}/harness", "TORCHSKEW_TEST_PATIENCE": "0.1"}
     done = subprocess.run(
         [*command, *settings], capture_output=True, text=True, check=False, cwd=tmp_path, env=env | home | environ
     )

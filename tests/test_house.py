@@ -15,42 +15,51 @@ import pytest
 from tests.conftest import ROOT
 
 HARNESS = ROOT / "harness"
-MODULES = sorted(path for path in HARNESS.rglob("*.py"))
-SCENARIOS = sorted((ROOT / "scenarios").glob("*.py"))
-NAMES = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES}
+PACKAGE = HARNESS / "torchskew"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+SCENARIOS = sorted((ROOT / "scenarios").rglob("*.py"))
+NAMES = {".".join(path.relative_to(HARNESS).with_suffix("").parts) for path in MODULES}
 # What runs inside a version, on Python 3.8.
-TRAVELLERS = [HARNESS / "guard.py", *(HARNESS / "rank").glob("*.py"), *SCENARIOS]
-TRAVELLERS += (HARNESS / "rehearse/inside").glob("*.py")
+TRAVELLERS = [PACKAGE / "guard" / "torchskew_guard.py", *(PACKAGE / "inside").glob("*.py"), *SCENARIOS]
 TRAVELLERS = [path for path in TRAVELLERS if path.name not in ("__init__.py", "protocol.py", "handle.py")]
 
+# The rooms, lowest first: a room imports those before it, never one beside or after it.
+ROOMS = (
+    ("errors", "guard", "bridge", "inside"),
+    ("model",),
+    ("releases",),
+    ("declaration",),
+    ("planning",),
+    ("judging",),
+    ("runtimes",),
+    ("faults",),
+    ("record",),
+    ("engine",),
+    ("report",),
+    ("workflows",),
+    ("pytest",),
+    ("commands",),
+    ("cli",),
+    ("__main__",),
+)
 # Values in, values out: no process, clock, socket, database, thread, or engine.
-GATE = ("gate.decide", "gate.blame", "gate.plan", "gate.shard", "gate.update", "diff", "flakes")
 PURE = {
-    f"harness.{name}"
-    for name in (
-        *("model", "errors", "fields", "declare", "plan", "eras", "measured", "judge", "baseline", "oracle", "codec"),
-        *("blocks", "bisection", "search", "replay"),
-        *GATE,
-    )
+    *(f"torchskew.declaration.{name}" for name in ("fields", "declare", "baseline", "candidate")),
+    *(f"torchskew.planning.{name}" for name in ("plan", "blocks", "bisection", "search", "replay", "gate", "shard")),
+    *(f"torchskew.releases.{name}" for name in ("eras", "observed")),
+    *(name for name in NAMES if name.startswith(("torchskew.model", "torchskew.judging"))),
+    "torchskew.errors",
+    "torchskew.record.codec",
 }
 EFFECTS = {"subprocess", "socket", "sqlite3", "docker", "time", "threading", "os", "sys", "random", "tempfile"}
 # module -> who alone may import it
 ONLY = {
-    "docker": {"harness.runtimes.docker", "harness.runtimes.docker_link"},
-    "sqlite3": {"harness.record"},
-    "harness.cli": {"harness.__main__"},
-    "harness.workflow": {
-        "harness.__main__",
-        "harness.cli",
-        "harness.compatibility",
-        "harness.housekeeping",
-        "harness.measure",
-        *(f"harness.gate.{name}" for name in ("command", "runs", "steps", "workflow")),
-        "harness.rehearse.workflow",
-    },
+    "docker": {"torchskew.runtimes.docker.runtime", "torchskew.runtimes.docker.link"},
+    "sqlite3": {"torchskew.record.record"},
+    "torchskew.cli": {"torchskew.__main__"},
 }
 # Longer than the rule allows, and why.
-LONG_MODULES = {"harness/guard.py": "one file that a training job copies"}
+LONG_MODULES = {"harness/torchskew/guard/torchskew_guard.py": "one file that a training job copies"}
 LONG_FUNCTIONS: dict[str, str] = {}
 
 
@@ -60,7 +69,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def name_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = path.relative_to(HARNESS if HARNESS in path.parents else ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -106,22 +115,34 @@ def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len([each for each in given if each.arg not in ("self", "cls")])
 
 
+def room(name: str) -> str:
+    """The room that a module of ours belongs to."""
+    return name.split(".")[1] if name.startswith("torchskew.") else ""
+
+
+def test_every_room_has_its_place_and_its_sentence() -> None:
+    here = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("_")}
+    assert here <= {name for level in ROOMS for name in level}
+    assert len(here) <= 18
+
+
 def test_imports_point_one_way() -> None:
-    known = {name_of(path) for path in MODULES}
-    graph = {name_of(path): imports(path, at_top=True) & known - {name_of(path)} for path in MODULES}
-    done: set[str] = set()
-    while graph.keys() - done:
-        ready = {name for name, needed in graph.items() if name not in done and needed <= done}
-        assert ready, f"a circle among {sorted(graph.keys() - done)}"
-        done |= ready
+    level = {name: number for number, names in enumerate(ROOMS) for name in names}
+    against = [
+        f"{name_of(path)} imports {name}"
+        for path in MODULES
+        for name in sorted(set(map(room, imports(path))) & level.keys() - {room(name_of(path))})
+        if level[name] >= level.get(room(name_of(path)), 0)
+    ]
+    assert against == []
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) in PURE], ids=name_of)
 def test_a_pure_step_touches_nothing(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imports(path)}
     assert not roots & EFFECTS
-    effectful = {name for name in imports(path) if name.startswith(("harness.run", "harness.record"))}
-    assert effectful <= {name for name in effectful if name.startswith("harness.runtimes.suites")}
+    effectful = {name for name in imports(path) if name.startswith(("torchskew.engine.run", "torchskew.record.record"))}
+    assert effectful <= {name for name in effectful if name.startswith("torchskew.declaration.suites")}
 
 
 @pytest.mark.parametrize(("module", "allowed"), ONLY.items(), ids=list(ONLY))
@@ -134,7 +155,7 @@ def test_processes_are_started_by_runtimes_and_the_run_alone() -> None:
     found = {name_of(path) for path in MODULES if "subprocess" in imports(path)}
     # What travels may look at its own machine, it is not part of the harness.
     found -= {name_of(path) for path in TRAVELLERS}
-    assert {name for name in found if not name.startswith(("harness.runtimes.", "harness.run"))} == set()
+    assert {name for name in found if not name.startswith("torchskew.runtimes.")} == set()
 
 
 def test_the_harness_never_imports_torch() -> None:
@@ -150,9 +171,9 @@ def test_what_travels_has_the_syntax_of_python_3_8(path: Path) -> None:
 @pytest.mark.parametrize("path", TRAVELLERS, ids=lambda path: path.stem)
 def test_what_travels_imports_the_standard_library_and_torch_only(path: Path) -> None:
     known = sys.stdlib_module_names | {"torch", "coverage", "torchskew_guard", "torchskew_kit", "torchskew_agent"}
-    known |= {"harness"} if path in SCENARIOS else set()  # for judges, which run outside
-    known |= {"numpy"} if path in SCENARIOS or path.name == "job.py" else set()  # where a version has it
-    known |= {f"torchskew_{each.stem}" for each in (HARNESS / "rank").glob("*.py")}
+    known |= {"torchskew"} if path in SCENARIOS else set()  # for judges, which run outside
+    known |= {"numpy"} if path in SCENARIOS or path.name == "training_job.py" else set()  # where a version has it
+    known |= {f"torchskew_{each.stem}" for each in (PACKAGE / "inside").glob("*.py")}
     assert {name.partition(".")[0] for name in imports(path)} <= known
 
 
@@ -202,12 +223,18 @@ def test_no_module_is_a_drawer() -> None:
 
 def test_every_kind_of_extension_is_named_where_contributors_look() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    for place in ("scenarios/", "harness/runtimes/", "harness/faults/", "harness/report/", "torchskew.toml"):
+    for place in (
+        "scenarios/",
+        "harness/torchskew/runtimes/",
+        "harness/torchskew/faults/",
+        "harness/torchskew/report/",
+        "torchskew.toml",
+    ):
         assert place in text
 
 
 def test_the_shortest_scenario_for_contributors_is_one(tmp_path: Path) -> None:
-    from harness.scenario import World, load
+    from torchskew.planning.scenario import World, load
 
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     path = tmp_path / "sum.py"
@@ -248,7 +275,7 @@ def test_help_imports_nothing_heavy() -> None:
         return set(ast.literal_eval(done.stderr.splitlines()[-1]))
 
     # Less what a bare start loads: when coverage is measured, that is coverage's own.
-    loaded = loads("from harness.cli import main; main(['--help']);") - loads("")
+    loaded = loads("from torchskew.cli import main; main(['--help']);") - loads("")
     assert not loaded & {"torch", "docker", "jinja2", "rich", "sqlite3", "packaging", "tenacity"}
 
 

@@ -8,10 +8,9 @@ import subprocess
 from collections.abc import Sequence
 
 import pytest
-
-from harness.faults import FAULTS, delay, slow, unsupported
-from harness.faults.base import INTERFACE
-from harness.runtimes import netns
+from torchskew.faults import FAULTS, delay, slow, unsupported
+from torchskew.faults.base import INTERFACE
+from torchskew.runtimes.docker import netns
 
 
 class Node:
@@ -164,7 +163,7 @@ def test_a_tool_that_does_not_understand_is_not_mistaken_for_a_kernel_that_refus
     monkeypatch.setattr(netns.os, "geteuid", lambda: 0)
     monkeypatch.setattr(netns.shutil, "which", lambda name: f"/bin/{name}")
     monkeypatch.setattr(netns, "_run", lambda _: (code, 'What is "x"?\n'))
-    assert netns.why_not([tool, "x"]) == f"this machine's {tool} does not know `{tool} x`: What is \"x\"?"
+    assert netns.why_not([tool, "x"]) == f'this machine\'s {tool} does not know `{tool} x`: What is "x"?'
 
 
 def test_a_kernel_with_netem_offers_the_delay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,26 +6,18 @@ import datetime as dt
 from dataclasses import replace
 
 import pytest
-
-from harness.gate.decide import decide
-from harness.model import (
-    Cell,
-    CellResult,
-    Guard,
-    MatrixSpec,
-    Outcome,
-    Run,
-    RunInfo,
-    Source,
-    SourceKind,
-    Verdict,
-    Version,
-)
-from harness.plan import make_plan
-from harness.report import pairs
-from harness.report.compatibility import Measured, page
-from harness.scenario import load_all
-from harness.schedule import blocked
+from torchskew.judging.decide import decide
+from torchskew.model.cells import Cell
+from torchskew.model.declared import MatrixSpec
+from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.results import CellResult
+from torchskew.model.runs import Run, RunInfo
+from torchskew.model.versions import Source, SourceKind, Version
+from torchskew.planning.plan import make_plan
+from torchskew.planning.scenario import load_all
+from torchskew.planning.schedule import blocked
+from torchskew.report import pairs
+from torchskew.report.compatibility import Measured, page
 
 NAMES = ("2.1.2", "2.2.2", "2.3.1", "2.6.0")
 OK, OPAQUE, TIMEOUT, CLEAR = Outcome.OK, Outcome.OPAQUE, Outcome.TIMEOUT, Outcome.CLEAR

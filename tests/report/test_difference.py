@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from harness.model import Checked, Decision, Expectation, Outcome, Run, Status, Verdict
-from harness.report import view, write_reports
-from harness.report.text import accounting, render
+from torchskew.model.declared import Expectation
+from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.results import Checked, Decision, Status
+from torchskew.model.runs import Run
+from torchskew.report import view, write_reports
+from torchskew.report.text import accounting, render
+
 from tests import factories
 
 TOLD = "run is worse than r1: 1 regression\nregression         all_reduce/a,b   PASS -> FAIL <OK/WRONG>"

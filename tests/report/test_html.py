@@ -11,10 +11,11 @@ from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
+from torchskew.model.facts import ErrorFacts
+from torchskew.model.outcomes import Outcome
+from torchskew.report import write_reports
+from torchskew.report.html import share
 
-from harness.model import ErrorFacts, Outcome
-from harness.report import write_reports
-from harness.report.html import share
 from tests import factories
 from tests.conftest import browser
 

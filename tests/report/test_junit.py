@@ -6,10 +6,11 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
+from torchskew.model.facts import ErrorFacts
+from torchskew.model.outcomes import Outcome
+from torchskew.report.junit import write_junit
+from torchskew.report.logs import Logs, Tail
 
-from harness.model import ErrorFacts, Outcome
-from harness.report.junit import write_junit
-from harness.report.logs import Logs, Tail
 from tests import factories
 
 # What junit-10.xsd of Jenkins' xUnit plugin allows, as far as we use it.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.model import Outcome
-from harness.report import logs as module
-from harness.report.logs import printed_of, write_logs
+from torchskew.model.outcomes import Outcome
+from torchskew.report import logs as module
+from torchskew.report.logs import printed_of, write_logs
+
 from tests import factories
 
 OK, WRONG, HANG = Outcome.OK, Outcome.WRONG, Outcome.HANG

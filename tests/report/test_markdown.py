@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torchskew.model.facts import ErrorFacts
+from torchskew.model.outcomes import Outcome
+from torchskew.report import markdown as module
+from torchskew.report.logs import Logs, Tail
+from torchskew.report.markdown import write_markdown
 
-from harness.model import ErrorFacts, Outcome
-from harness.report import markdown as module
-from harness.report.logs import Logs, Tail
-from harness.report.markdown import write_markdown
 from tests import factories
 
 LIMIT = 1024 * 1024

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from torchskew.report.logs import Logs
+from torchskew.report.results import write_results
 
-from harness.report.logs import Logs
-from harness.report.results import write_results
 from tests import factories
 
 TOP = {"schema", "run_id", "seed", "torchskew", "runtime", "planned", "counts", "unexpected", "cells"}

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torchskew.model.facts import ErrorFacts
+from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.results import Status
+from torchskew.report import write_reports
+from torchskew.report.grid import Look
+from torchskew.report.text import head, render
 
-from harness.model import ErrorFacts, Outcome, Status, Verdict
-from harness.report import write_reports
-from harness.report.grid import Look
-from harness.report.text import head, render
 from tests import factories
 
 GOLDEN = Path(__file__).parent.parent / "golden"

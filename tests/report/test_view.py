@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from torchskew.model.cells import Variant
+from torchskew.model.outcomes import Guard, Kind, Outcome, Policy, Verdict
+from torchskew.model.results import Checked, Decision, Status
+from torchskew.report import view
 
-from harness.model import Checked, Decision, Guard, Kind, Outcome, Policy, Status, Variant, Verdict
-from harness.report import view
 from tests import factories
 
 OK, CLEAR, OPAQUE, TIMEOUT = Outcome.OK, Outcome.CLEAR, Outcome.OPAQUE, Outcome.TIMEOUT

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from torchskew.errors import RecordError
+from torchskew.record.record import Record
+from torchskew.report import write_reports
 
-from harness.errors import RecordError
-from harness.record import Record
-from harness.report import write_reports
 from tests import factories
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from harness.errors import MachineError
-from harness.runtimes import choice
-from harness.runtimes.choice import choose
+from torchskew.errors import MachineError
+from torchskew.runtimes import choice
+from torchskew.runtimes.choice import choose
 
 
 class Named:

@@ -7,9 +7,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-
-from harness.errors import MachineError
-from harness.runtimes import workplace
+from torchskew.errors import MachineError
+from torchskew.runtimes import workplace
 
 
 @pytest.fixture(autouse=True)

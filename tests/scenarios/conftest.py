@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torchskew.model.versions import Environment
 
-from harness.model import Environment
-from tests.rank.driver import Driver
+from tests.inside.driver import Driver
 
 
 @pytest.fixture(scope="module")

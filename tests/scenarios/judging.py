@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from harness.scenario import World, folder, load
+from torchskew.planning.scenario import World, folder, load
 
 
 def judged(name, reports, *, variant=None, skip=None):

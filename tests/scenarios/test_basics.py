@@ -7,9 +7,9 @@ import hashlib
 import struct
 
 import pytest
+from torchskew.model.outcomes import Outcome
+from torchskew.planning.scenario import folder, load
 
-from harness.model import Outcome
-from harness.scenario import folder, load
 from tests.scenarios.judging import judged, names
 
 MEETING = [

@@ -10,9 +10,9 @@ import socket
 from pathlib import Path
 
 import pytest
+from torchskew.planning.scenario import World, folder, load
 
-from harness.scenario import World, folder, load
-from tests.rank.driver import Driver
+from tests.inside.driver import Driver
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 MIXED = "def rank(job):\n    job.rendezvous()\n    return {}\n\n\ndef judge(reports, world):\n    return {}\n"

@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
+from torchskew.planning.scenario import Scenario, World, folder, load
 
-from harness.scenario import Scenario, World, folder, load
-from tests.rank.driver import Driver
+from tests.inside.driver import Driver
 
 TIMEOUT = 3.0
 NAMES = ("rendezvous_tcp", "rendezvous_file", "all_reduce", "broadcast", "all_gather", "barrier")

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torchskew.model.outcomes import Kind
+from torchskew.model.versions import Environment
+from torchskew.planning.scenario import Scenario, World, folder, load, load_all
 
-from harness.model import Environment, Kind
-from harness.scenario import Scenario, World, folder, load, load_all
-from tests.rank.driver import Driver
+from tests.inside.driver import Driver
 
 TIMEOUT = 10.0
 # Tested on their own, or by their defects; a lock that a killed builder left keeps this release for ever.

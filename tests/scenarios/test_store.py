@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from torchskew.planning.scenario import folder, load
 
-from harness.scenario import folder, load
 from tests.scenarios.judging import cases, judged
 
 OPERATIONS = [one.name for one in load(folder() / "store_operations.py").variants if one]

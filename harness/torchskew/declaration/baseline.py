@@ -1,0 +1,79 @@
+"""The baseline: verdicts declared in advance, each with its reason, read from expectations.toml."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from torchskew.declaration.fields import Problems, Table, join, parse
+from torchskew.model.declared import Expectation
+from torchskew.model.outcomes import Outcome, Verdict
+
+EXPECT_FIELDS = ["cells", "verdict", "outcomes", "reason", "link", "until"]
+FLAKY_FIELDS = ["cells", "outcomes", "reason", "link", "until"]
+
+
+def read(path: Path, problems: Problems) -> tuple[Expectation, ...]:
+    """The entries of a baseline file, in its order; problems are collected."""
+    top = Table(problems, "", parse(path))
+    top.unknown(["expect", "flaky"])
+    return (
+        *(one for table in _entries(top, "expect") for one in _expectations(table)),
+        *(one for table in _entries(top, "flaky") for one in _flaky(table)),
+    )
+
+
+def _entries(top: Table, name: str) -> Iterator[Table]:
+    for index, entry in enumerate(top.get(name, list, []), 1):
+        if isinstance(entry, dict):
+            yield Table(top.problems, f"{name}[{index}]", entry)
+        else:
+            top.problems.add(f"{name}[{index}]", f"must be a table, got {entry!r}. Write [[{name}]] above its fields.")
+
+
+def _flaky(table: Table) -> Iterator[Expectation]:
+    """An entry for cells that are known to flake; it always ends some day."""
+    table.unknown(FLAKY_FIELDS)
+    if "until" not in table.values:
+        table.problems.add(join(table.path, "until"), "must say when it ends, a release or a date: a flake is a debt.")
+    known = {key: value for key, value in table.values.items() if key in FLAKY_FIELDS}
+    for entry in _expectations(Table(table.problems, table.path, known)):
+        yield replace(entry, verdict=Verdict.PASS, flaky=True)
+
+
+def _expectations(table: Table) -> Iterator[Expectation]:
+    """One for each pattern of the entry, so that each must match something."""
+    table.unknown(EXPECT_FIELDS)
+    cells, reason = table.texts("cells", ()), table.get("reason", str, "")
+    if not cells or not all(cells):
+        table.problems.add(join(table.path, "cells"), "must be a pattern over cell ids, or a list of them.")
+    if not reason.strip():
+        table.problems.add(join(table.path, "reason"), "must say why; an expectation without a reason is refused.")
+    names = table.texts("outcomes", ())
+    for name in names:
+        if name not in list(Outcome):
+            table.problems.add(join(table.path, "outcomes"), f"must hold classes ({', '.join(Outcome)}), got {name!r}.")
+    entry = Expectation(
+        cells="",
+        verdict=table.choice("verdict", Verdict, [v.value for v in Verdict if v is not Verdict.UNKNOWN], Verdict.FAIL),
+        reason=reason,
+        outcomes=tuple(Outcome(name) for name in names if name in list(Outcome)) or None,
+        link=table.get("link", str, "") or None,
+        until=_until(table),
+    )
+    yield from (replace(entry, cells=pattern) for pattern in cells)
+
+
+def _until(table: Table) -> str | None:
+    value = table.values.get("until")
+    if value is None:
+        return None
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)+|\d{4}-\d\d-\d\d", value):
+        return value
+    table.problems.add(join(table.path, "until"), f"must be a release like '2.17' or a date, got {value!r}.")
+    return None

@@ -1,0 +1,83 @@
+"""Reads `--candidate KIND:VALUE` into a version, and picks the declared releases that it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version as Release
+
+from torchskew.declaration.declare import read_version
+from torchskew.declaration.fields import Problems, Table
+from torchskew.errors import ConfigError
+from torchskew.model.versions import Source, SourceKind, Version
+
+CANDIDATE, BASE = "candidate", "base"
+INSTALLED = (SourceKind.PIP, SourceKind.WHEEL)
+KINDS = (SourceKind.PIP, SourceKind.WHEEL, SourceKind.IMAGE, SourceKind.INTERPRETER)
+
+
+def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None, index: str | None = None) -> Version:
+    """`pip:torch==2.15.0`, `wheel:PATH`, `image:REF` or `interpreter:PATH` as a version of that name.
+
+    torch: the release it is built from, for predictions, where the value does not tell. index: where wheels come
+    from besides the usual index.
+
+    Raises:
+        ConfigError: another kind, a value that its kind can't be, or an index for what is not installed.
+    """
+    option = f"--{name}"
+    kind, colon, value = text.partition(":")
+    if not colon or kind not in [each.value for each in KINDS]:
+        known = ", ".join(f"{each.value}:…" for each in KINDS)
+        raise ConfigError(f"{option} {text!r} must be one of {known}. Write {option} pip:torch==2.15.0.")
+    if index and kind not in INSTALLED:
+        raise ConfigError(f"--index {index}: {option} {text!r} is not installed from wheels. Drop one of the two.")
+    problems = Problems(option)
+    version = read_version(name, Table(problems, "", {kind: value, **({"index": index} if index else {})}))
+    if problems.found:
+        raise ConfigError(*problems.found)
+    return replace(version, torch=torch) if torch else version
+
+
+def with_packages(version: Version, packages: Sequence[str]) -> Version:
+    """The version with these packages beside torch as well, unless it names its own; what is not installed stays."""
+
+    def extended(source: Source) -> Source:
+        named = {canonicalize_name(Requirement(text).name) for text in source.requires}
+        new = tuple(text for text in packages if canonicalize_name(Requirement(text).name) not in named)
+        return replace(source, requires=(*source.requires, *new)) if source.kind in INSTALLED else source
+
+    return replace(version, sources=tuple(extended(source) for source in version.sources))
+
+
+def releases_against(
+    versions: Mapping[str, Version], against: Sequence[str], last: int | None = None
+) -> tuple[str, ...]:
+    """Names of the declared versions that a candidate must work with, oldest first as declared.
+
+    against: names; empty: every declared one, or the newest `last` of those whose release is known.
+
+    Raises:
+        ConfigError: a name that nobody declared, or none is left.
+    """
+    reserved = [name for name in (CANDIDATE, BASE) if name in against]
+    unknown = [name for name in against if name not in versions and name not in reserved]
+    if unknown or reserved:
+        known = ", ".join(name for name in versions if name not in (CANDIDATE, BASE))
+        raise ConfigError(*(f"--against names {name!r}. Declared releases: {known}." for name in [*unknown, *reserved]))
+    names = [name for name in versions if name not in (CANDIDATE, BASE)]
+    if against:
+        return tuple(dict.fromkeys(against))
+    if last is not None:
+        dated = sorted((name for name in names if versions[name].torch), key=lambda name: _release(versions[name]))
+        names = [name for name in names if name in dated[-last:]]
+    if not names:
+        raise ConfigError("the declaration holds no release that a candidate could be held against. Add one.")
+    return tuple(names)
+
+
+def _release(version: Version) -> Release:
+    return Release(version.torch or "0")

@@ -1,0 +1,230 @@
+"""Declare: torchskew.toml and the expectations beside it become one frozen Declaration, or every problem at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from torchskew.declaration import baseline
+from torchskew.declaration.fields import Problems, Table, join, parse
+from torchskew.declaration.suites import Suite, load_suites
+from torchskew.errors import ConfigError
+from torchskew.model.declared import Declaration, MatrixSpec
+from torchskew.model.outcomes import Guard
+from torchskew.model.versions import Source, SourceKind, Version
+
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+RUNTIMES = ("auto", "docker", "venv")
+# Most specific first: a runtime takes the first source it can use.
+SOURCE_ORDER = (SourceKind.IMAGE, SourceKind.DEBIAN, SourceKind.INTERPRETER, SourceKind.WHEEL, SourceKind.PIP)
+USABLE = {
+    "docker": (SourceKind.IMAGE, SourceKind.DEBIAN, SourceKind.WHEEL, SourceKind.PIP),
+    "venv": (SourceKind.INTERPRETER, SourceKind.WHEEL, SourceKind.PIP),
+}
+VERSION_FIELDS = [kind.value for kind in SOURCE_ORDER] + ["python", "index", "requires", "env", "torch", "reports"]
+MATRIX_FIELDS = ["runtime", "versions", "pairs", "world_sizes", "worlds", "scenarios", "guard", "timeout"]
+PAIRS = ("all", "boundary", "neighbours")
+
+
+def declare(path: Path) -> Declaration:
+    """Read a declaration and `expectations.toml` beside it.
+
+    Raises:
+        ConfigError: with every problem of both files.
+    """
+    problems = Problems(path.name)
+    top = Table(problems, "", parse(path))
+    top.unknown(["versions", "matrix", "rehearsal", "gate"])
+    versions = {name: read_version(name, table) for name, table in top.tables("versions")}
+    if not versions and not problems.found:
+        problems.add("", 'declares no version. Write [versions] with lines like "2.6.0" = { pip = "torch==2.6.0" }.')
+    _same_name(versions, problems)
+    matrix = _matrix(Table(problems, "matrix", top.get("matrix", dict, {})), versions)
+    beside = path.with_name("expectations.toml")
+    expected = Problems(beside.name)
+    expectations = baseline.read(beside, expected) if beside.exists() else ()
+    if problems.found or expected.found:
+        raise ConfigError(*problems.found, *expected.found)
+    return Declaration(path=str(path), versions=versions, matrix=matrix, expectations=expectations)
+
+
+def for_runtime(version: Version, runtime: str, problems: Problems) -> Version:
+    """The version as this runtime gets it: one source, and the facts that come with that source."""
+    usable = [source for source in version.sources if source.kind in USABLE[runtime]]
+    if not usable:
+        have = ", ".join(source.kind.value for source in version.sources)
+        need = ", ".join(kind.value for kind in USABLE[runtime])
+        text = f"comes from {have}, which the {runtime} runtime can't use. Add one of {need}, or leave it out."
+        problems.add(join("versions", version.name), text)
+        return version
+    source = usable[0]
+    if source.kind is SourceKind.DEBIAN:
+        suite = load_suites()[source.value]
+        env = {**suite.env, **version.env}
+        return replace(version, sources=(source,), torch=version.torch or suite.torch, reports=suite.reports, env=env)
+    return replace(version, sources=(source,), reports=version.reports or _pinned(source))
+
+
+def _same_name(versions: Mapping[str, Version], problems: Problems) -> None:
+    folded: dict[str, str] = {}
+    for name in versions:
+        twin = folded.setdefault(name.casefold(), name)
+        if twin != name:
+            text = f"has the same name as {join('versions', twin)} where case doesn't count. Rename one."
+            problems.add(join("versions", name), text)
+
+
+def read_version(name: str, table: Table) -> Version:
+    """A version from its table of the declaration; problems are collected."""
+    if not NAME.fullmatch(name):
+        table.problems.add(table.path, "is not a name: use letters, digits, '.', '_' and '-' only.")
+    table.unknown(VERSION_FIELDS)
+    kinds = [kind for kind in SOURCE_ORDER if kind.value in table.values]
+    if not kinds:
+        table.problems.add(table.path, f"has no source. Give one of {', '.join(k.value for k in SOURCE_ORDER)}.")
+    shared = Source(
+        kind=SourceKind.PIP,
+        value="",
+        python=table.get("python", str, "") or None,
+        index=table.get("index", str, "") or None,
+        requires=table.texts("requires", ()),
+    )
+    sources = tuple(replace(shared, kind=kind, value=table.get(kind.value, str, "")) for kind in kinds)
+    for source in sources:
+        _check_source(source, table)
+    env = {key: str(value) for key, value in table.get("env", dict, {}).items()}
+    release = table.get("torch", str, "") or next(filter(None, map(_pinned, sources)), None)
+    return Version(name=name, sources=sources, torch=release, reports=table.get("reports", str, "") or None, env=env)
+
+
+def _check_source(source: Source, table: Table) -> None:
+    path = join(table.path, source.kind.value)
+    checks = {
+        SourceKind.PIP: check_requirement,
+        SourceKind.WHEEL: _check_wheel,
+        SourceKind.DEBIAN: _check_suite,
+    }
+    problem = checks[source.kind](source.value) if source.kind in checks else None
+    if not source.value:
+        problem = "must not be empty."
+    if problem:
+        table.problems.add(path, problem)
+    for requirement in source.requires:
+        if problem := check_requirement(requirement, torch=False):
+            table.problems.add(join(table.path, "requires"), problem)
+
+
+def check_requirement(text: str, *, torch: bool = True) -> str | None:
+    """What is wrong with a requirement, in words; None: nothing. torch: it must be one of torch."""
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        guess = re.sub(r"(?<![=<>!~])=(?!=)", "==", text)
+        return (
+            f"must be a requirement, got {text!r}. Write {guess!r}."
+            if guess != text
+            else (f"must be a requirement, got {text!r}. Write one like 'torch==2.6.0'.")
+        )
+    if torch and requirement.name != "torch":
+        return f"must require torch, got {text!r}. Put other packages into 'requires'."
+    return None
+
+
+def _check_wheel(text: str) -> str | None:
+    try:
+        parse_wheel_filename(Path(text).name)
+    except InvalidWheelFilename:
+        return f"must be the path of a wheel, name-version-python-abi-platform.whl, got {text!r}."
+    return None
+
+
+def _check_suite(text: str) -> str | None:
+    suites: Mapping[str, Suite] = load_suites()
+    return None if text in suites else f"must be one of the suites {', '.join(suites)}, got {text!r}."
+
+
+def _pinned(source: Source) -> str | None:
+    """The exact release that a source names, or None."""
+    if source.kind is SourceKind.WHEEL:
+        try:
+            return str(parse_wheel_filename(Path(source.value).name)[1])
+        except InvalidWheelFilename:
+            return None
+    if source.kind is SourceKind.DEBIAN:
+        suite = load_suites().get(source.value)
+        return suite.torch if suite else None
+    if source.kind is not SourceKind.PIP:
+        return None
+    try:
+        pins = [spec.version for spec in Requirement(source.value).specifier if spec.operator in ("==", "===")]
+    except InvalidRequirement:
+        return None
+    return pins[0] if len(pins) == 1 and "*" not in pins[0] else None
+
+
+def _matrix(table: Table, versions: Mapping[str, Version]) -> Mapping[str, MatrixSpec]:
+    """One MatrixSpec per runtime: [matrix], with the fields of [matrix.docker] or [matrix.venv] over it."""
+    base = {key: value for key, value in table.values.items() if key not in USABLE}
+    specs = {}
+    for runtime in USABLE:
+        own = table.get(runtime, dict, {})
+        path = join("matrix", runtime) if own else "matrix"
+        problems = table.problems if own or runtime == "docker" else Problems("")
+        specs[runtime] = _spec(Table(problems, path, {**base, **own}), versions)
+    return specs
+
+
+def _spec(table: Table, versions: Mapping[str, Version]) -> MatrixSpec:
+    table.unknown(MATRIX_FIELDS)
+    names = table.texts("versions", tuple(versions))
+    for name in names:
+        _known(name, versions, join(table.path, "versions"), table.problems)
+    timeout = table.get("timeout", float, 10.0)
+    if not 0 < timeout <= 3600:
+        table.problems.add(join(table.path, "timeout"), f"must be over 0 and at most 3600 seconds, got {timeout:g}.")
+    sizes = table.get("world_sizes", list, [2])
+    if not sizes or not all(isinstance(size, int) and 2 <= size <= 64 for size in sizes):
+        table.problems.add(join(table.path, "world_sizes"), f"must be a list of numbers from 2 to 64, got {sizes!r}.")
+        sizes = [2]
+    guards = table.texts("guard", ("off",))
+    for guard in guards:
+        if guard not in ("off", "on"):
+            table.problems.add(join(table.path, "guard"), f"must hold 'off' and 'on' only, got {guard!r}.")
+    return MatrixSpec(
+        versions=names,
+        runtime=table.choice("runtime", str, RUNTIMES, "auto"),
+        pairs=_pairs(table, versions),
+        world_sizes=tuple(dict.fromkeys(sizes)),
+        worlds=_skews(table, "worlds", versions),
+        scenarios=table.texts("scenarios", ("*",)),
+        guard=tuple(Guard(guard) for guard in dict.fromkeys(guards) if guard in ("off", "on")),
+        timeout=timeout,
+    )
+
+
+def _known(name: str, versions: Mapping[str, Version], path: str, problems: Problems) -> None:
+    if name not in versions:
+        problems.add(path, f"names {name!r}, which [versions] doesn't declare. Declared: {', '.join(versions)}.")
+
+
+def _pairs(table: Table, versions: Mapping[str, Version]) -> str | tuple[tuple[str, ...], ...]:
+    value = table.values.get("pairs", "all")
+    return value if isinstance(value, str) and value in PAIRS else _skews(table, "pairs", versions) or "all"
+
+
+def _skews(table: Table, key: str, versions: Mapping[str, Version]) -> tuple[tuple[str, ...], ...]:
+    """Explicit assignments of versions to ranks."""
+    value, path = table.values.get(key, []), join(table.path, key)
+    if not isinstance(value, list) or not all(isinstance(skew, list) and len(skew) > 1 for skew in value):
+        words = f"one of {', '.join(PAIRS)}, or " if key == "pairs" else ""
+        mend = 'a list of skews like [["2.1.2", "2.2.2"]], rank 0 first'
+        table.problems.add(path, f"must be {words}{mend}, got {value!r}.")
+        return ()
+    for name in (name for skew in value for name in skew):
+        _known(str(name), versions, path, table.problems)
+    return tuple(tuple(str(name) for name in skew) for skew in value)

@@ -1,0 +1,113 @@
+"""Typed getters over parsed TOML that remember the whole path of a field and collect every problem."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from torchskew.errors import ConfigError
+
+T = TypeVar("T")
+
+KINDS = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
+
+
+def join(path: str, key: str) -> str:
+    """`versions` and `2.x` give `versions."2.x"`, as TOML would write it."""
+    quoted = key if key.replace("_", "").replace("-", "").isalnum() else f'"{key}"'
+    return f"{path}.{quoted}" if path else quoted
+
+
+@dataclass(slots=True)
+class Problems:
+    """Every problem found in one file, so that a person mends them in one go."""
+
+    file: str
+    found: list[str] = field(default_factory=list)
+
+    def add(self, path: str, text: str) -> None:
+        """One more problem, at a field."""
+        self.found.append(f"{self.file}: {path} {text}" if path else f"{self.file}: {text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the file at its path."""
+
+    problems: Problems
+    path: str
+    values: Mapping[str, object]
+
+    def unknown(self, known: Iterable[str]) -> None:
+        """Report every key that nobody knows, with the nearest known one."""
+        names = list(known)
+        for key in self.values:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, n=1)
+                mend = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(names)}."
+                self.problems.add(join(self.path, key), f"is not a field; {mend}")
+
+    def get(self, key: str, kind: type[T], default: T) -> T:
+        """The field's value, or default when absent or of another type (a problem then)."""
+        if key not in self.values:
+            return default
+        value = self.values[key]
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return kind(value)  # type: ignore[call-arg]
+        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            return value
+        self.problems.add(join(self.path, key), f"must be {KINDS.get(kind, kind.__name__)}, got {value!r}.")
+        return default
+
+    def texts(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        """A list of texts; one text alone is a list of one."""
+        value = self.values.get(key, None)
+        if value is None:
+            return default
+        if isinstance(value, str):
+            return (value,)
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        self.problems.add(join(self.path, key), f"must be a list of texts, got {value!r}.")
+        return default
+
+    def tables(self, key: str) -> list[tuple[str, Table]]:
+        """The sub-tables of a table, by name."""
+        value = self.get(key, dict, {})
+        out = []
+        for name, item in value.items():
+            path = join(join(self.path, key), str(name))
+            if isinstance(item, dict):
+                out.append((str(name), Table(self.problems, path, item)))
+            else:
+                self.problems.add(path, f'must be a table like {{ pip = "torch==2.6.0" }}, got {item!r}.')
+        return out
+
+    def choice(self, key: str, parse: Callable[[str], T], names: Iterable[str], default: T) -> T:
+        """A text that must be one of names."""
+        if key not in self.values:
+            return default
+        value = self.values[key]
+        known = list(names)
+        if isinstance(value, str) and value in known:
+            return parse(value)
+        self.problems.add(join(self.path, key), f"must be one of {', '.join(known)}, got {value!r}.")
+        return default
+
+
+def parse(path: Path) -> Mapping[str, object]:
+    """The parsed file, or a ConfigError that says why it can't be."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file. Name one with --declaration, or write torchskew.toml here."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.name}: is not valid TOML: {error}. Mend that line.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}.") from None

@@ -1,0 +1,1 @@
+"""One session runs cells: agents, rank groups, schedule, ports, progress and interrupts."""

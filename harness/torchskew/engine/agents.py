@@ -1,0 +1,271 @@
+"""Warm agents from the engine's side: one thread reads each, events go to whoever waits for that rank."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import queue
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torchskew.errors import AgentError, MachineError
+from torchskew.inside.protocol import PROTOCOL, boot_line
+from torchskew.model.versions import Environment
+from torchskew.planning.scenario import Scenario
+from torchskew.runtimes.base import Channel, Runtime
+
+# Importing CUDA wheels from a cold disk took 7 s here; ten at once on a slow disk take long.
+READY_SECONDS = 180.0
+# Importing torch is work for a processor; more at once would only share it.
+WARM_AT_ONCE = 4
+# lacks() runs for at most 10 s inside the agent, while other versions may still be importing.
+LOAD_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line from an agent: its kind, its fields, when it came (monotonic); `gone` is ours, when it ended."""
+
+    kind: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    at: float = field(default_factory=time.monotonic)
+
+
+class Sink(Protocol):
+    """Where a rank's events go."""
+
+    def put(self, item: tuple[str, Event]) -> None:
+        """Take the event of the rank with that id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What an agent said of its version. resolver_seconds: a reverse look-up of its own address."""
+
+    torch: str
+    git_version: str
+    python: str
+    host: str
+    pid: int
+    import_seconds: float
+    resolver_seconds: float
+
+
+class Agent:
+    """One started version."""
+
+    def __init__(self, channel: Channel, name: str, boot: bytes | None = None) -> None:
+        """Take over a started channel; `wait_ready` before anything else. boot: a boot line with more in it."""
+        self.channel = channel
+        self.name = name
+        self.dead: str | None = None
+        self._sinks: dict[str, Sink] = {}
+        self._lock = threading.Lock()
+        self._loads: dict[str, Mapping[str, str]] = {}
+        self._load_lock = threading.Lock()
+        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._ready: Ready | None = None
+        self._thread = threading.Thread(target=self._read, name=f"agent {name}", daemon=True)
+        channel.send(boot or boot_line())
+        self._thread.start()
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> Ready:
+        """Block until torch is imported.
+
+        Raises:
+            AgentError: it can't be, or took longer than seconds.
+        """
+        with self._load_lock:
+            if self._ready is None:
+                event = self._expect({"ready", "failed"}, seconds, "importing torch")
+                if event.kind == "failed":
+                    raise AgentError(
+                        f"{self.name}: torch can't be imported: {event.fields.get('type')}: {event.fields.get('text')} "
+                        f"at {event.fields.get('where')}"
+                    )
+                self._ready = self._parse_ready(event.fields)
+            return self._ready
+
+    def load(self, scenario: Scenario) -> Mapping[str, str]:
+        """Give the agent a scenario, once; returns what this version lacks: case pattern -> why."""
+        with self._load_lock:
+            if scenario.name not in self._loads:
+                self._send(
+                    op="load", scenario=scenario.name, source=scenario.source, file=scenario.path, env=self._env()
+                )
+                event = self._expect({"loaded"}, LOAD_SECONDS, f"loading scenario {scenario.name}")
+                if error := event.fields.get("error"):
+                    raise AgentError(f"{self.name}: scenario {scenario.name} can't be loaded: {error}")
+                lacks = event.fields.get("lacks") or {}
+                self._loads[scenario.name] = {str(case): str(why) for case, why in lacks.items()}
+            return self._loads[scenario.name]
+
+    def run(self, rank_id: str, scenario: str, job: Mapping[str, Any], sink: Sink) -> None:
+        """Fork a rank; its events come to the sink as (rank_id, Event)."""
+        with self._lock:
+            if self.dead is None:
+                self._sinks[rank_id] = sink
+        if self.dead is not None:
+            raise AgentError(self.dead)
+        self._send(op="run", id=rank_id, scenario=scenario, job={**job, "env": {**self._env(), **job["env"]}})
+
+    def stacks(self, rank_id: str) -> None:
+        """Ask a rank to write the stacks of all its threads."""
+        self._send(op="stacks", id=rank_id)
+
+    def signal(self, rank_id: str, name: str) -> None:
+        """Send KILL, STOP, CONT or TERM to a rank."""
+        self._send(op="signal", id=rank_id, signal=name)
+
+    def forget(self, share: str) -> None:
+        """Remove the folder that a cell's ranks shared; an agent that is gone has nothing to remove."""
+        with suppress(AgentError):
+            self._send(op="forget", share=share)
+
+    def close(self) -> None:
+        """End the version; ranks die with it."""
+        self.channel.close()
+        self._thread.join(timeout=5.0)
+
+    def _env(self) -> dict[str, str]:
+        return dict(self.channel.rank_env)
+
+    def _send(self, **message: object) -> None:
+        try:
+            self.channel.send(json.dumps(message).encode() + b"\n")
+        except MachineError as error:
+            raise AgentError(self.dead or f"{self.name}: {error}") from error
+
+    def _expect(self, kinds: set[str], seconds: float, doing: str) -> Event:
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                event = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                text = f"{self.name}: no answer in {seconds:.0f} s while {doing}. {self._tail()}"
+                raise AgentError(text) from None
+            if event.kind == "gone":
+                self._inbox.put(event)
+                raise AgentError(f"{self.dead} (while {doing})")
+            if event.kind in kinds:
+                return event
+
+    def _parse_ready(self, fields: Mapping[str, Any]) -> Ready:
+        if fields.get("protocol") != PROTOCOL:
+            raise AgentError(f"{self.name}: speaks protocol {fields.get('protocol')}, this torchskew speaks {PROTOCOL}")
+        return Ready(
+            torch=str(fields.get("torch")),
+            git_version=str(fields.get("git_version")),
+            python=str(fields.get("python")),
+            host=str(fields.get("host")),
+            pid=int(fields.get("pid", 0)),
+            import_seconds=float(fields.get("import_seconds", 0.0)),
+            resolver_seconds=float(fields.get("resolver_seconds", 0.0)),
+        )
+
+    def _read(self) -> None:
+        why = "it closed its output"
+        try:
+            for line in self.channel.lines():
+                self._dispatch(json.loads(line))
+        except (ValueError, TypeError, AttributeError) as error:
+            why = f"it broke the protocol ({error})"
+        except MachineError as error:
+            why = str(error)
+        with self._lock:
+            self.dead = f"{self.name}: the agent is gone: {why}. {self._tail()}"
+            orphans, self._sinks = self._sinks, {}
+        gone = Event(kind="gone", fields={"why": self.dead})
+        self._inbox.put(gone)
+        for rank_id, sink in orphans.items():
+            sink.put((rank_id, gone))
+
+    def _dispatch(self, message: dict[str, Any]) -> None:
+        event = Event(kind=str(message.pop("event")), fields=message)
+        rank_id = message.get("id")
+        if rank_id is None:
+            self._inbox.put(event)
+            return
+        final = event.kind in ("exited", "refused")
+        with self._lock:
+            sink = self._sinks.pop(rank_id, None) if final else self._sinks.get(rank_id)
+        if sink is not None:
+            sink.put((rank_id, event))
+
+    def _tail(self) -> str:
+        tail = self.channel.errors().strip()
+        return f"The end of its standard error:\n{tail}" if tail else "It wrote nothing to standard error."
+
+
+class Agents:
+    """The warm agents of a run: started at first need, replaced when they die, closed together."""
+
+    def __init__(self, runtime: Runtime, environments: Mapping[str, Environment]) -> None:
+        """Start nothing yet."""
+        self._runtime = runtime
+        self._environments = environments
+        self._agents: dict[tuple[str, int], Agent] = {}
+        self._locks: dict[tuple[str, int], threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._ids = itertools.count()
+        self._imports: tuple[str, ...] = ()
+        self.replaced = 0
+
+    def get(self, version: str, replica: int) -> Agent:
+        """The live agent of a version; replica counts its ranks in a cell where each needs an address of its own."""
+        key = (version, replica if self._runtime.replicas else 0)
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            agent = self._agents.get(key)
+            if agent is not None and agent.dead is not None:
+                agent.close()
+                self.replaced += 1
+                agent = None
+            if agent is None:
+                channel = self._runtime.start(self._environments[version], key[1])
+                agent = Agent(channel, f"agent of {version}", boot_line(self._imports))
+                self._agents[key] = agent
+        agent.wait_ready()
+        return agent
+
+    def warm(self, keys: Iterable[tuple[str, int]], imports: Iterable[str] = ()) -> None:
+        """Start agents side by side before cells need them; one that can't start is its cells' business.
+
+        imports: modules of torch that take seconds to import and that ranks will need, so that agents do it once.
+        """
+        self._imports = tuple(dict.fromkeys(imports))
+
+        def start(key: tuple[str, int]) -> None:
+            with suppress(MachineError):  # the first cell that needs it tries again and records the attempt
+                self.get(*key)
+
+        with ThreadPoolExecutor(WARM_AT_ONCE, "warm") as pool:
+            list(pool.map(start, keys))
+
+    def new_id(self) -> str:
+        """An id no other rank of this run has."""
+        return str(next(self._ids))
+
+    def close(self) -> None:
+        """Close every agent at once; problems are collected and raised together."""
+        problems: list[str] = []
+
+        def close(agent: Agent) -> None:
+            try:
+                agent.close()
+            except MachineError as error:
+                problems.append(str(error))
+
+        threads = [threading.Thread(target=close, args=(agent,)) for agent in self._agents.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if problems:
+            raise MachineError("\n".join(problems))

@@ -1,0 +1,64 @@
+"""What a fault promises, and what it may do to its target: one node of a job at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torchskew.runtimes.docker import netns
+
+# The interface a container has on the network of its run.
+INTERFACE = "eth0"
+
+
+class Target(Protocol):
+    """A node whose rank trains together with others."""
+
+    def signal(self, name: str) -> None:
+        """Send KILL, STOP or CONT to the node's rank."""
+
+    def ended(self, seconds: float) -> str | None:
+        """How the node's rank ended, None when it still runs after that time."""
+
+    def stands(self, seconds: float) -> str | None:
+        """That no training step is completed for so long, in words; None when one is."""
+
+    def advances(self, seconds: float) -> str | None:
+        """That training steps are completed again within that time, in words; None when none is."""
+
+    def restart(self) -> None:
+        """Start the job again from its last checkpoint."""
+
+    def network(self, command: Sequence[str]) -> str:
+        """Run a command in the node's network; MachineError when it fails."""
+
+    def crossing(self, size: int, seconds: float, *, outward: bool = False) -> float | None:
+        """Seconds that size bytes take to this node, or from it; None when they don't arrive in time."""
+
+
+class Fault(Protocol):
+    """One kind of fault. The order of calls: inject, observed, heal, healed."""
+
+    name: str
+
+    def available(self, runtime: str) -> str | None:
+        """None when it can be injected here, else why not."""
+
+    def inject(self, target: Target) -> None:
+        """Let it happen."""
+
+    def observed(self, target: Target, lasts: float) -> str | None:
+        """What shows that it happened, watched for `lasts` seconds; None: nothing did."""
+
+    def heal(self, target: Target) -> None:
+        """Undo it."""
+
+    def healed(self, target: Target, seconds: float) -> str | None:
+        """What shows that it is undone; None: nothing did within that time."""
+
+
+def in_network(runtime: str, command: Sequence[str]) -> str | None:
+    """None when a node has a network of its own and the command works in one, else why not."""
+    if runtime != "docker":
+        return f"nodes of the {runtime} runtime share this machine's loopback, and have no network of their own"
+    return netns.why_not(command)

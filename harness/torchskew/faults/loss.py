@@ -1,0 +1,51 @@
+"""loss: a share of the packets that reach the node is dropped for a while; TCP has to send them again."""
+
+from __future__ import annotations
+
+import re
+
+from torchskew.faults.base import INTERFACE, Target, in_network
+
+RULE = ("INPUT", "-i", INTERFACE, "-m", "statistic", "--mode", "random", "--probability", "0.25", "-j", "DROP")
+PROBE = ("iptables", "-A", *RULE)
+BYTES = 200_000
+_DROPPED = re.compile(r"^\s*(\d+)\s+\d+\s+DROP\b", re.MULTILINE)
+
+
+class Loss:
+    """A random quarter of the arriving packets."""
+
+    name = "loss"
+
+    def available(self, runtime: str) -> str | None:
+        """Needs a network per node, and iptables with its statistic match."""
+        return in_network(runtime, PROBE)
+
+    def inject(self, target: Target) -> None:
+        """Drop some."""
+        target.network(["iptables", "-I", *RULE])
+
+    def observed(self, target: Target, lasts: float) -> str | None:
+        """The kernel's count of what it dropped, with traffic of our own so that there is something to drop."""
+        target.crossing(BYTES, lasts + 10.0)
+        dropped = _count(target)
+        return f"{dropped} packets were dropped" if dropped else None
+
+    def heal(self, target: Target) -> None:
+        """Take the rule away."""
+        target.network(["iptables", "-D", *RULE])
+
+    def healed(self, target: Target, seconds: float) -> str | None:
+        """No rule is left, and steps are completed."""
+        left = _DROPPED.search(_listed(target))
+        steps = target.advances(seconds) if left is None else None
+        return f"no rule is left; {steps}" if steps else None
+
+
+def _listed(target: Target) -> str:
+    return target.network(["iptables", "-L", "INPUT", "-v", "-n", "-x"])
+
+
+def _count(target: Target) -> int:
+    found = _DROPPED.search(_listed(target))
+    return int(found.group(1)) if found else 0

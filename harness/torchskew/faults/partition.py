@@ -1,0 +1,43 @@
+"""partition: every packet to and from the node is dropped for a while, as by a broken switch."""
+
+from __future__ import annotations
+
+from torchskew.faults.base import INTERFACE, Target, in_network
+
+RULES = (("INPUT", "-i"), ("OUTPUT", "-o"))
+PROBE = ("iptables", "-A", "INPUT", "-i", INTERFACE, "-j", "DROP")
+# A packet that is dropped is sent again after 0.2 s, then 0.4 s, …: the first to pass may be late by as much again.
+BYTES = 64
+
+
+class Partition:
+    """Packets dropped in both directions in the node's own network; connections stay open, as in real ones."""
+
+    name = "partition"
+
+    def available(self, runtime: str) -> str | None:
+        """Needs a network per node, and iptables."""
+        return in_network(runtime, PROBE)
+
+    def inject(self, target: Target) -> None:
+        """Drop everything."""
+        for chain, way in RULES:
+            target.network(["iptables", "-I", chain, way, INTERFACE, "-j", "DROP"])
+
+    def observed(self, target: Target, lasts: float) -> str | None:
+        """Nothing arrives from another node, and the job stands."""
+        if target.crossing(BYTES, lasts / 2) is not None:
+            return None
+        still = target.stands(lasts / 2)
+        return f"no byte from another node arrived in {lasts / 2:.1f} s; {still}" if still else None
+
+    def heal(self, target: Target) -> None:
+        """Take the rules away."""
+        for chain, way in RULES:
+            target.network(["iptables", "-D", chain, way, INTERFACE, "-j", "DROP"])
+
+    def healed(self, target: Target, seconds: float) -> str | None:
+        """Bytes arrive and steps are completed."""
+        took = target.crossing(BYTES, seconds)
+        steps = target.advances(seconds) if took is not None else None
+        return f"bytes arrive in {took:.3f} s; {steps}" if took is not None and steps else None

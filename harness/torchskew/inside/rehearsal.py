@@ -1,0 +1,250 @@
+"""What a rehearsal does inside a rank: run the training script under its contract, or answer one question.
+
+Travels as a scenario does: standard library and torch only, Python 3.8 syntax.
+"""
+
+import base64
+import importlib
+import json
+import os
+import resource
+import socket
+import sys
+import threading
+import time
+import types
+import uuid
+
+KIND = "group"
+LOOK = 0.02  # seconds between two looks at the step log
+ANSWER = 1 << 20  # bytes of step logs in one answer; an agent's payload may have twice that, and base64 adds a third
+
+
+def rank(job):
+    """Do what the harness asks; the answer is the payload."""
+    return TASKS[job.params["do"]](job)
+
+
+def train(job):
+    """Run the script as `__main__`; its log lines go to the harness as they come."""
+    params = job.params
+    folder = os.path.dirname(params["log"])
+    for place in (folder, params["settings"]["TORCHSKEW_CHECKPOINTS"]):
+        os.makedirs(place, exist_ok=True)
+    os.environ.update(params["settings"])
+    os.environ.update(RANK=str(job.rank), LOCAL_RANK="0", WORLD_SIZE=str(job.world_size))
+    os.environ.update(MASTER_ADDR=job.host, MASTER_PORT=str(job.port), TORCHSKEW_LOG=params["log"])
+    write(os.environ["TORCHSKEW_HOLD"], params["hold"])
+    job.phase("rendezvous")
+    if job.guard:
+        importlib.import_module("torchskew_guard").install()
+    relay = Relay(params["log"], job)
+    try:
+        run_script(params["script"], params["name"])
+    finally:
+        relay.end()
+    job.phase("run")
+    return {"left": True, "kilobytes": kilobytes()}
+
+
+def kilobytes():
+    """Return what a node takes: the peak of this rank, and what the agent that it was forked from holds alone."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        with open("/proc/{}/smaps_rollup".format(os.getppid())) as file:
+            return peak + sum(int(row.split()[1]) for row in file if row.startswith(("Private_Clean", "Private_Dirty")))
+    except OSError:  # a kernel that does not tell
+        return peak
+
+
+def hold(job):
+    """Let a waiting job go on, through another step."""
+    write(job.params["path"], job.params["hold"])
+    return {}
+
+
+def write(path, text):
+    """Whole or not at all; ranks in several containers write the same file, and process ids repeat among those."""
+    part = "{}.{}".format(path, uuid.uuid4().hex)
+    with open(part, "w") as file:
+        file.write(text)
+    os.replace(part, path)
+
+
+def run_script(source, name):
+    """Execute the text as Python runs a script; an exit with a code is an error."""
+    module = types.ModuleType("__main__")
+    module.__file__ = name
+    sys.modules["__main__"] = module
+    sys.argv = [name]
+    try:
+        exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the user's own script
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            why = "the script left with {!r}".format(end.code)
+            raise RuntimeError(why) from end
+
+
+class Relay:
+    """Tells the harness each new line of the step log, so that it knows how far the training is."""
+
+    def __init__(self, path, job):
+        """Begin to watch; the file need not exist yet."""
+        self.path, self.job, self.done, self.rest = path, job, 0, b""
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    def watch(self):
+        """Look until the script has ended, and once more then."""
+        while not self.over.wait(LOOK):
+            self.look()
+        self.look()
+
+    def look(self):
+        """Tell what was added since."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.done)
+                data = file.read()
+        except OSError:
+            return
+        self.done += len(data)
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for line in lines:
+            self.job.tell(brief(line))
+
+    def end(self):
+        """Stop watching."""
+        self.over.set()
+        self.thread.join()
+
+
+def brief(line):
+    """Return what the harness needs while the training goes on: the event and the step."""
+    try:
+        told = json.loads(line.decode())
+        return json.dumps({"event": str(told["event"])[:40], "step": int(told.get("step", 0))})
+    except (ValueError, KeyError, TypeError):
+        return json.dumps({"event": "junk", "step": 0})
+
+
+def collect(job):
+    """Return the next bytes of a generation's step logs, as base64 by file, and the names of committed checkpoints.
+
+    `done` says how many bytes of each file were read before, `most` how many may be read of each in all. What one
+    answer can't hold comes with the next one: `more` says so.
+    """
+    params, logs, left = job.params, {}, ANSWER
+    folder = params["logs"]
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        done = params["done"].get(name, 0)
+        with open(os.path.join(folder, name), "rb") as file:
+            file.seek(done)
+            data = file.read(max(0, min(left, params["most"] - done)))
+        if data:
+            logs[name] = base64.b64encode(data).decode()
+            left -= len(data)
+    return {"logs": logs, "more": left == 0, "checkpoints": committed(params["checkpoints"])}
+
+
+def committed(folder):
+    """Return the name of each committed checkpoint."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [name for name in names if name[0] != "." and os.path.exists(os.path.join(folder, name, "meta.json"))]
+
+
+def read(job):
+    """Read a checkpoint alone with this release, by the job's own reader."""
+    module = types.ModuleType("rehearsal_job")
+    exec(compile(job.params["script"], job.params["name"], "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+    params = job.params
+    reader = getattr(module, "read_checkpoint", None)
+    if reader is None:
+        return {"formats": {}, "unchanged": None}
+    return reader(params["checkpoints"], params["checkpoint"], params["formats"], job.seed, params["world"])
+
+
+OPS = {"SUM": sum, "MAX": max, "MIN": min}
+DTYPES = ("float32", "float64", "int32", "int64", "uint8")
+SIZES = (1, 17, 4097)
+
+
+def all_reduce(job):
+    """Every dtype, operation and size against values computed without torch; small whole numbers are exact."""
+    import torch
+    import torch.distributed as dist
+
+    job.rendezvous()
+    wrong, count = [], 0
+    for dtype in DTYPES:
+        for name, rule in sorted(OPS.items()):
+            for size in SIZES:
+                own = [[(one * 7 + place) % 11 for place in range(size)] for one in range(job.world_size)]
+                tensor = torch.tensor(own[job.rank], dtype=getattr(torch, dtype))
+                dist.all_reduce(tensor, op=getattr(dist.ReduceOp, name))
+                right = [rule(column) for column in zip(*own)]
+                count += 1
+                if [int(value) for value in tensor.tolist()] != right:
+                    wrong.append("{}/{}/{}".format(dtype, name, size))
+    return {"cases": count, "wrong": wrong[:20]}
+
+
+def serve(job):
+    """Listen and count bytes of one connection, for at most `seconds`."""
+    params, got = job.params, 0
+    job.phase("run")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("", job.port))
+        server.listen(4)
+        server.settimeout(params["seconds"])
+        job.tell(json.dumps({"event": "listening", "step": 0}))
+        try:
+            conn, _ = server.accept()
+        except OSError:
+            return {"bytes": 0}
+        with conn:
+            conn.settimeout(params["seconds"])
+            try:
+                while True:
+                    piece = conn.recv(1 << 16)
+                    if not piece:
+                        break
+                    got += len(piece)
+                conn.sendall(b"k")
+            except OSError:
+                return {"bytes": got}
+    return {"bytes": got}
+
+
+def send(job):
+    """Connect and send bytes; returns whether they arrived within `seconds`, and how long it took."""
+    params, began = job.params, time.monotonic()
+    job.phase("run")
+    try:
+        with socket.create_connection((params["to"], job.port), timeout=params["seconds"]) as conn:
+            conn.settimeout(params["seconds"])
+            conn.sendall(b"." * params["bytes"])
+            conn.shutdown(socket.SHUT_WR)
+            arrived = conn.recv(1) == b"k"
+    except OSError as error:
+        return {"arrived": False, "seconds": time.monotonic() - began, "why": str(error)}
+    return {"arrived": arrived, "seconds": time.monotonic() - began}
+
+
+TASKS = {
+    "train": train,
+    "collect": collect,
+    "hold": hold,
+    "read": read,
+    "all_reduce": all_reduce,
+    "serve": serve,
+    "send": send,
+}
+
+
+def judge(reports, world):
+    """workflows/rehearsal/judge.py judges a rehearsal; as a scenario this file promises nothing."""
+    del reports, world
+    return {}

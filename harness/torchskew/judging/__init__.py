@@ -1,0 +1,1 @@
+"""Facts become outcomes, outcomes verdicts, verdicts one decision; pure."""

@@ -1,0 +1,219 @@
+"""Blame: what a red control or the base's own failure takes off a candidate, and the gate's decision; pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from torchskew.declaration.candidate import BASE, CANDIDATE
+from torchskew.judging import diff
+from torchskew.judging.decide import SHUT, WORDS, decide
+from torchskew.judging.diff import Change, Changed
+from torchskew.model.cells import Cell, Plan
+from torchskew.model.declared import Expectation
+from torchskew.model.outcomes import Verdict
+from torchskew.model.results import CellResult, Checked, Decision, Status
+from torchskew.planning.gate import able, bases, controls, is_control
+
+
+def fair(decision: Decision, subject: str) -> Decision:
+    """The decision with only what the candidate may be blamed for; subject: its name for the last line.
+
+    A red control makes the cells that lean on it UNKNOWN; a failure that the base shows as well is no regression;
+    what the base does on its own never gates; what the candidate lacks and every release beside it has is gone.
+    """
+    held = {item.result.cell.id: item for item in decision.checked}
+    red = _red_controls(held)
+    cells = tuple(item.result.cell for item in decision.checked)
+    leans, twins, measures = controls(cells), bases(cells), able(cells)
+    checked = []
+    for cell in cells:
+        item = held[cell.id]
+        culprit = next((control for control in leans.get(cell.id, ()) if control in red), None)
+        if cell.id in red:
+            checked.append(_red(item))
+        elif culprit is not None and item.result.verdict is not Verdict.UNKNOWN:
+            checked.append(_not_judged(item, held[culprit]))
+        elif cell.id in twins:
+            base = held[twins[cell.id]]
+            checked.append(_able(_against_base(item, base), [base]))
+        else:
+            others = [held[control] for control in measures.get(cell.id, ())]
+            checked.append(_of_base(item) if BASE in cell.skew else _able(item, others))
+    return _decision(replace(decision, checked=tuple(checked)), subject)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a gate's run was asked, kept with it, so that it can be decided again.
+
+    subject: the candidate in words. rerun: the command that runs a cell of it again. problems: of the baseline.
+    selection: what was selected, in words; empty for a part that stands for nothing else.
+    """
+
+    subject: str
+    rerun: str
+    repeat: int = 1
+    problems: tuple[str, ...] = ()
+    selection: str = ""
+
+
+def judged(
+    plan: Plan, results: Sequence[CellResult], expectations: Sequence[Expectation], asked: Asked, today: dt.date
+) -> Decision:
+    """A gate's run against its baseline, with only what the candidate is to blame for.
+
+    The baseline speaks of more cells than this plan: its unmatched patterns were found when the run began.
+    """
+    matching = [entry for entry in expectations if any(fnmatchcase(cell.id, entry.cells) for cell in plan.cells)]
+    found = decide(plan, results, matching, today=today)
+    return fair(replace(found, problems=(*found.problems, *asked.problems)), asked.subject)
+
+
+def not_worse(decision: Decision, changes: Sequence[Changed], accepted: str, asked: Asked) -> Decision:
+    """The decision with what changed since the accepted run told first; a feature that is gone is a regression."""
+    gone = {item.cell_id for item in changes if item.change is Change.NEWLY_UNSUPPORTED}
+    checked = tuple(_gone(item, accepted) if item.result.cell.id in gone else item for item in decision.checked)
+    told = [diff.sentence(changes, f"the accepted run {accepted}", asked.subject)]
+    told += [diff.render(changes, f"{asked.rerun} --only CELL --no-cache")] if changes else []
+    return _decision(replace(decision, checked=checked, difference="\n".join(told)), asked.subject)
+
+
+def _gone(item: Checked, accepted: str) -> Checked:
+    """A baseline entry may say that a feature is gone on purpose."""
+    if item.expectation is not None or item.status is not Status.EXPECTED:
+        return item
+    reason = f"newly unsupported, it passed in {accepted}: {item.result.reason}"
+    return replace(item, status=Status.REGRESSION, result=replace(item.result, reason=reason))
+
+
+def _red_controls(held: Mapping[str, Checked]) -> frozenset[str]:
+    """Controls that failed and were not expected to, and those that such a one blocked."""
+    red: set[str] = set()
+    for cell_id, item in held.items():  # in the plan's order: what blocks comes before what it blocks
+        if is_control(item.result.cell) and (item.status in SHUT or item.result.blocked_by in red):
+            red.add(cell_id)
+    return frozenset(red)
+
+
+def _red(item: Checked) -> Checked:
+    result = item.result
+    reason = f"control is red: {result.reason}. Nothing is known about the candidate where it leans on this"
+    return replace(item, status=Status.UNKNOWN, result=replace(result, verdict=Verdict.UNKNOWN, reason=reason))
+
+
+def _not_judged(item: Checked, control: Checked) -> Checked:
+    """Facts stay, the verdict goes: with the release failing alone nobody can say whose fault this is."""
+    result, cell = item.result, control.result.cell
+    reason = f"the control {cell.id} is red, so this {result.verdict} says nothing about the candidate"
+    return replace(item, status=Status.UNKNOWN, result=replace(result, verdict=Verdict.UNKNOWN, reason=reason))
+
+
+def _against_base(item: Checked, base: Checked) -> Checked:
+    """No worse than the base: the same failure is the base's."""
+    result, other = item.result, base.result
+    same = result.verdict is other.verdict is Verdict.FAIL and result.outcomes == other.outcomes
+    if item.status is Status.REGRESSION and same:
+        reason = "the base fails in the same way"
+        entry = Expectation(cells=result.cell.id, verdict=Verdict.FAIL, reason=reason, outcomes=other.outcomes)
+        return replace(item, status=Status.KNOWN_FAILURE, expectation=entry)
+    return item
+
+
+def _able(item: Checked, others: Sequence[Checked]) -> Checked:
+    """A promise, or a case of it, that all these others keep and the candidate can't: gone, unless that is known."""
+    lacks = _lacks(item.result, [one.result for one in others])
+    if not lacks or item.status not in (Status.EXPECTED, Status.REGRESSION):
+        return item
+    known = item.expectation is not None and item.expectation.verdict is Verdict.UNSUPPORTED
+    skews = [one.result.cell.skew for one in others]
+    names = ", ".join(dict.fromkeys("the base" if BASE in skew else skew[0] for skew in skews))
+    result = replace(item.result, verdict=Verdict.UNSUPPORTED, reason=f"newly unsupported, {names} can: {lacks}")
+    return replace(item, status=Status.EXPECTED if known else Status.REGRESSION, result=result)
+
+
+def _lacks(result: CellResult, others: Sequence[CellResult]) -> str:
+    """What the candidate can't do of what passes with every one of these others; empty: nothing."""
+    if not others or any(one.verdict is not Verdict.PASS for one in others):
+        return ""
+    if result.verdict is Verdict.UNSUPPORTED:
+        return result.reason
+    # A release may lack more at once: its AVG/* covers the candidate's AVG/int32/*.
+    had = [pattern for one in others for pattern in one.skipped]
+    new = [case for case in result.skipped if not any(fnmatchcase(case, pattern) for pattern in had)]
+    if result.verdict is not Verdict.PASS or not new:
+        return ""
+    rest = f"; and {len(new) - 3} more" if len(new) > 3 else ""
+    return "; ".join(f"{case}, {result.skipped[case]}" for case in new[:3]) + rest
+
+
+def _of_base(item: Checked) -> Checked:
+    """What the base does is the measure; only where it could not be taken is the gate shut."""
+    return item if item.status in (Status.UNKNOWN, Status.MISSING) else replace(item, status=Status.NOT_JUDGED)
+
+
+def _decision(decision: Decision, subject: str) -> Decision:
+    shut = [item for item in decision.checked if item.status in SHUT]
+    problems = len(decision.problems)
+    counts = Counter(item.status for item in shut)
+    words = [f"{counts[status]} {WORDS[status][counts[status] != 1]}" for status in WORDS if counts[status]]
+    words += [f"{problems} {'problem' if problems == 1 else 'problems'} with the baseline"] if problems else []
+    if not decision.checked:
+        return decision
+    if not words:
+        done = f"all {len(decision.checked)} cells are as expected{_besides(decision)}"
+        return replace(decision, exit_code=0, sentence=f"gate open: {subject}: {done}")
+    lost = _lost(shut)
+    if CANDIDATE in lost:
+        sentence = f"gate shut: {subject} has no environment: {lost[CANDIDATE]}"
+        return replace(decision, exit_code=1, sentence=sentence)
+    what = _where(shut)
+    sentence = f"gate shut: {subject}: {', '.join(words)}{f' ({what})' if what else ''}"
+    sentence += "".join(f"; {name} has no environment: {why}" for name, why in lost.items())
+    return replace(decision, exit_code=1, sentence=sentence)
+
+
+def _besides(decision: Decision) -> str:
+    """What an open gate did not see pass, so that its last line promises no more than was seen."""
+    known = sum(item.status is Status.KNOWN_FAILURE for item in decision.checked)
+    flaky = sum(item.status is Status.KNOWN_FLAKY for item in decision.checked)
+    verdicts = Counter(item.result.verdict for item in decision.checked)
+    parts = [
+        f"{known} known {'failure' if known == 1 else 'failures'}" if known else "",
+        f"{flaky} known {'flake' if flaky == 1 else 'flakes'}" if flaky else "",
+        *(f"{verdicts[one]} {one.lower()}" for one in (Verdict.BLOCKED, Verdict.UNSUPPORTED) if verdicts[one]),
+    ]
+    told = ", ".join(part for part in parts if part)
+    return f", with {told}" if told else ""
+
+
+def _lost(shut: Sequence[Checked]) -> Mapping[str, str]:
+    """The versions that have no environment, each with the first line of why."""
+    names = dict.fromkeys(name for item in shut for name in item.result.cell.skew)
+    found = {}
+    for name in names:
+        beginning = f"no environment for {name}: "
+        reasons = (facts.machine or "" for item in shut for facts in item.result.ranks)
+        why = next((reason for reason in reasons if reason.startswith(beginning)), None)
+        if why is not None:
+            found[name] = why.removeprefix(beginning).splitlines()[0]
+    return found
+
+
+def _where(shut: list[Checked]) -> str:
+    """The first few scenarios and partners, so that the last line alone says where to look."""
+    blamed = [item for item in shut if item.status not in (Status.UNKNOWN, Status.MISSING)] or shut
+    places = list(dict.fromkeys(_place(item.result.cell) for item in blamed))
+    return ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+
+
+def _place(cell: Cell) -> str:
+    partners = [name for name in dict.fromkeys(cell.skew) if name != CANDIDATE]
+    name = f"{cell.scenario}.{cell.variant.name}" if cell.variant else cell.scenario
+    if CANDIDATE not in cell.skew:
+        return f"{name} of {partners[0]} itself"
+    alone = "alone" if cell.world_size == 1 else "with itself"
+    return f"{name} with {', '.join(partners)}" if partners else f"{name} {alone}"

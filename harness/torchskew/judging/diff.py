@@ -1,0 +1,150 @@
+"""Diff: what changed between two runs, cell by cell, and whether it is worse; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from torchskew.model.facts import RankFacts
+from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.results import CellResult
+
+
+class Change(StrEnum):
+    """How a cell differs. The first three are worse, the rest needs a look."""
+
+    REGRESSION = "regression"
+    NEWLY_UNSUPPORTED = "newly unsupported"
+    LOST = "no longer known"
+    OTHER_CLASS = "fails differently"
+    NEW_PASS = "new pass"
+    NOW_KNOWN = "known now"
+    OTHER = "other verdict"
+    ADDED = "new cell"
+    REMOVED = "removed cell"
+
+
+WORSE = frozenset({Change.REGRESSION, Change.NEWLY_UNSUPPORTED, Change.LOST})
+_PLURAL = {
+    Change.REGRESSION: "regressions",
+    Change.NEW_PASS: "new passes",
+    Change.ADDED: "new cells",
+    Change.REMOVED: "removed cells",
+    Change.OTHER: "other verdicts",
+}
+_SILENT = frozenset({Verdict.UNKNOWN, Verdict.BLOCKED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """One cell that differs; before or after is None where only one of the runs has it."""
+
+    cell_id: str
+    change: Change
+    before: CellResult | None
+    after: CellResult | None
+
+    @property
+    def worse(self) -> bool:
+        """Whether the later run is worse here."""
+        return self.change in WORSE or (
+            self.change is Change.ADDED and self.after is not None and self.after.verdict is Verdict.FAIL
+        )
+
+
+def difference(before: Iterable[CellResult], after: Iterable[CellResult]) -> tuple[Changed, ...]:
+    """Every cell that differs, the worse ones first, else in the later run's order, removed ones last."""
+    old = {result.cell.id: result for result in before}
+    new = {result.cell.id: result for result in after}
+    found = []
+    for cell_id, result in new.items():
+        change = _change(old[cell_id], result) if cell_id in old else Change.ADDED
+        if change is not None:
+            found.append(Changed(cell_id=cell_id, change=change, before=old.get(cell_id), after=result))
+    gone = [cell_id for cell_id in old if cell_id not in new]
+    found += [Changed(cell_id=one, change=Change.REMOVED, before=old[one], after=None) for one in gone]
+    order = list(Change)
+    return tuple(sorted(found, key=lambda item: (not item.worse, order.index(item.change))))
+
+
+def _change(old: CellResult, new: CellResult) -> Change | None:
+    """What a cell's two results have between them; None when nothing a reader cares about."""
+    if new.verdict is old.verdict:
+        differs = new.verdict is Verdict.FAIL and new.outcomes != old.outcomes
+        return Change.OTHER_CLASS if differs else None
+    questions = (
+        (new.verdict in _SILENT and old.verdict not in _SILENT, Change.LOST),
+        (new.verdict is Verdict.FAIL and old.verdict not in _SILENT, Change.REGRESSION),
+        (new.verdict is Verdict.UNSUPPORTED and old.verdict is Verdict.PASS, Change.NEWLY_UNSUPPORTED),
+        (old.verdict in _SILENT and new.verdict not in _SILENT, Change.NOW_KNOWN),
+        (new.verdict is Verdict.PASS, Change.NEW_PASS),
+    )
+    return next((change for holds, change in questions if holds), Change.OTHER)
+
+
+def sentence(changes: Sequence[Changed], before: str, after: str) -> str:
+    """The decision in words: no worse than, or worse in what."""
+    worse = sum(item.worse for item in changes)
+    if not changes:
+        return f"{after} is the same as {before} in every cell"
+    counts = Counter(item.change for item in changes)
+    told = ", ".join(_counted(counts[change], change) for change in Change if counts[change])
+    return f"{after} is {f'worse than {before}' if worse else f'no worse than {before}'}: {told}"
+
+
+def _counted(count: int, change: Change) -> str:
+    return f"{count} {change if count == 1 else _PLURAL.get(change, change)}"
+
+
+def render(changes: Sequence[Changed], rerun: str, most: int = 20) -> str:
+    """Only what changed: each cell's verdicts, each rank that differs, and the command that runs it again.
+
+    rerun: a command with CELL where the cell's id goes. most: cells told in full.
+    """
+    blocks = ["\n".join(_lines(item, rerun)) for item in changes[:most]]
+    if len(changes) > most:
+        blocks.append(f"… and {len(changes) - most} more; results.json and report.html hold all of them")
+    return "\n".join(blocks)
+
+
+def _lines(item: Changed, rerun: str) -> Iterable[str]:
+    blocked = item.after is not None and item.after.verdict is Verdict.BLOCKED
+    by = f" by {item.after.blocked_by}" if blocked and item.after else ""
+    yield f"{item.change:<18} {item.cell_id}   {_said(item.before)} -> {_said(item.after)}{by}"
+    if item.after is not None and not blocked:
+        yield from (f"  {line}" for line in _ranks(item.after, item.before))
+        yield f"  rerun: {rerun.replace('CELL', repr(item.cell_id))}"
+
+
+def _said(result: CellResult | None) -> str:
+    if result is None:
+        return "not there"
+    shown = "/".join(result.outcomes) if result.verdict is Verdict.FAIL else ""
+    return f"{result.verdict}{f' {shown}' if shown else ''}"
+
+
+def _ranks(after: CellResult, before: CellResult | None) -> Iterable[str]:
+    """Each rank whose outcome is another one, with what it said; every rank where there is nothing to compare."""
+    old = before.outcomes if before is not None else ()
+    shown = []
+    for facts, outcome in zip(after.ranks, after.outcomes, strict=False):
+        was = old[facts.rank] if facts.rank < len(old) else None
+        if was is not outcome:
+            change = f"{was} -> {outcome}" if was else str(outcome)
+            shown.append(f"rank {facts.rank} {facts.declared} ({facts.torch or 'no torch'}) {change}")
+            shown[-1] += _told(facts, outcome)
+    yield from shown
+    said_by_ranks = bool(shown) and Outcome.WRONG not in after.outcomes and after.verdict is Verdict.FAIL
+    if after.verdict is not Verdict.PASS and not said_by_ranks:
+        yield after.reason
+
+
+def _told(facts: RankFacts, outcome: Outcome) -> str:
+    if outcome is Outcome.OK:
+        return ""
+    if facts.error is not None:
+        said = f"{facts.error.type}: {facts.error.headline[:160]}"
+        return f" in {facts.phase} after {facts.error_after or 0.0:.1f} s: {said}"
+    return f" in {facts.phase}{f', {facts.signal}' if facts.signal else ''}"

@@ -1,0 +1,84 @@
+"""Update: what a gate's baseline would have to say differently, as TOML that a person must finish and review."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from torchskew.model.results import Checked, Decision, Status
+
+HEAD = """
+# Written by `torchskew gate --update-baseline` in run {run}: review every line.
+# An entry without a reason is refused, so nothing below counts before somebody says why.
+"""
+
+
+def difference(decision: Decision, run_id: str) -> str:
+    """A block of TOML: an entry with an empty reason per new failure, a comment per entry that no longer holds.
+
+    Each new entry names one cell: patterns are never made and never widened here. Empty when nothing differs.
+    """
+    parts = [part for item in decision.checked if (part := _part(item))]
+    parts += [f"# {problem}\n" for problem in decision.problems]
+    return "\n".join([HEAD.format(run=run_id), *_unique(parts)]) if parts else ""
+
+
+def append(path: Path, block: str) -> None:
+    """Put a block at the end of a baseline file, which is made when there is none."""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.write_text(before + block, encoding="utf-8")
+
+
+def _part(item: Checked) -> str:
+    """What one cell asks of the baseline; nothing for what only the machine or nobody can answer for."""
+    makers = {
+        Status.REGRESSION: _new,
+        Status.FLAKY: _flaky,
+        Status.FAILS_DIFFERENTLY: lambda one: _otherwise(one) + _new(one),
+        Status.UNEXPECTED_PASS: _passes,
+        Status.EXPIRED: _ended,
+    }
+    return makers[item.status](item) if item.status in makers else ""
+
+
+def _new(item: Checked) -> str:
+    result = item.result
+    outcomes = json.dumps([str(outcome) for outcome in result.outcomes])
+    said = f"# {_line(result.reason)}\n"
+    return (
+        f'{said}[[expect]]\ncells = {json.dumps(result.cell.id)}\nverdict = "{result.verdict}"\n'
+        f'outcomes = {outcomes}\nreason = ""\n'
+    )
+
+
+def _flaky(item: Checked) -> str:
+    result = item.result
+    return f'# {_line(result.reason)}\n[[flaky]]\ncells = {json.dumps(result.cell.id)}\nreason = ""\nuntil = ""\n'
+
+
+def _otherwise(item: Checked) -> str:
+    mend = "entries are read from the top, so narrow that one"
+    return f"# {item.result.cell.id} fails in another way than {_pattern(item)} says; {mend}\n"
+
+
+def _passes(item: Checked) -> str:
+    return f"# {_pattern(item)} matches {item.result.cell.id}, which passes now: remove or narrow that entry\n"
+
+
+def _ended(item: Checked) -> str:
+    until = item.expectation.until if item.expectation else ""
+    return f"# {_pattern(item)} ended (until {until}): remove it, or say anew why and until when\n"
+
+
+def _pattern(item: Checked) -> str:
+    return repr(item.expectation.cells) if item.expectation else "the entry"
+
+
+def _line(text: str) -> str:
+    """One line of a comment: control characters would end it, or the file."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:160]
+
+
+def _unique(parts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(parts))

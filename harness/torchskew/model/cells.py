@@ -1,0 +1,58 @@
+"""The unit that is planned, run, judged and recorded, and the ordered plan of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torchskew.model.outcomes import Guard, Json, Kind, Outcome, Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One case of a scenario: its name, parameters for the rank function, settings per rank.
+
+    env: settings for every rank; rank_env: by rank; predicted: outcomes per rank where the scenario knows.
+    """
+
+    name: str
+    params: Mapping[str, Json] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    rank_env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    predicted: tuple[Outcome, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """scenario x skew x conditions: the unit that is planned, run, judged and recorded.
+
+    skew: declared version names, rank 0 first. needs: ids of cells whose failure blocks this one.
+    """
+
+    id: str
+    scenario: str
+    skew: tuple[str, ...]
+    runtime: str
+    kind: Kind = Kind.GROUP
+    variant: Variant | None = None
+    guard: Guard = Guard.OFF
+    policy: Policy = Policy.RIGHT_OR_REFUSED
+    timeout: float = 10.0
+    fault: str | None = None
+    predicted: tuple[Outcome, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+        return len(self.skew)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The ordered cells of a run. digest names the plan: same declaration and seed, same digest."""
+
+    cells: tuple[Cell, ...]
+    runtime: str
+    seed: int
+    digest: str

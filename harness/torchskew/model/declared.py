@@ -1,0 +1,50 @@
+"""What torchskew.toml and the baseline beside it say, as frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.versions import Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """A verdict declared in advance for the cells a pattern matches, with its reason.
+
+    outcomes: when given, the class of each rank must match as well. flaky: the cells are known to show
+    more than one verdict; until is required then, a failure is reported and does not gate.
+    """
+
+    cells: str
+    verdict: Verdict
+    reason: str
+    outcomes: tuple[Outcome, ...] | None = None
+    link: str | None = None
+    until: str | None = None
+    flaky: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixSpec:
+    """What to combine. pairs: "all", "boundary", "neighbours", or explicit ordered skews; worlds: skews besides."""
+
+    versions: tuple[str, ...]
+    runtime: str = "auto"
+    pairs: str | tuple[tuple[str, ...], ...] = "all"
+    world_sizes: tuple[int, ...] = (2,)
+    worlds: tuple[tuple[str, ...], ...] = ()
+    scenarios: tuple[str, ...] = ("*",)
+    guard: tuple[Guard, ...] = (Guard.OFF,)
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A whole torchskew.toml with the expectations beside it. matrix: one per runtime name."""
+
+    path: str
+    versions: Mapping[str, Version]
+    matrix: Mapping[str, MatrixSpec]
+    expectations: tuple[Expectation, ...] = ()

@@ -1,0 +1,96 @@
+"""A judged cell, the cell against its expectation, and the decision over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from torchskew.model.cells import Cell
+from torchskew.model.declared import Expectation
+from torchskew.model.facts import Attempt, RankFacts
+from torchskew.model.outcomes import Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult:
+    """A judged cell. outcomes: one per rank of the last attempt. skipped: case -> why (a version lacks it).
+
+    reason: one line in words. key: content key for the cache. phases: seconds by phase, slowest rank.
+    seen, seen_outcomes: of a repeated cell, the verdict and the outcomes of each repetition, in their order.
+    inferred_from: of a cell that was not run because others tell what it comes to, their ids.
+    """
+
+    cell: Cell
+    verdict: Verdict
+    outcomes: tuple[Outcome, ...]
+    reason: str
+    attempts: tuple[Attempt, ...] = ()
+    blocked_by: str | None = None
+    cached: bool = False
+    seconds: float = 0.0
+    phases: Mapping[str, float] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    seen: tuple[Verdict, ...] = ()
+    seen_outcomes: tuple[tuple[Outcome, ...], ...] = ()
+    inferred_from: tuple[str, ...] = ()
+
+    @property
+    def flaky(self) -> bool:
+        """Its repetitions showed more than one verdict."""
+        return len(set(self.seen)) > 1
+
+    @property
+    def ranks(self) -> tuple[RankFacts, ...]:
+        """The facts of the attempt that was judged."""
+        return self.attempts[-1].ranks if self.attempts else ()
+
+    @property
+    def surprising(self) -> bool:
+        """A cell that ran and whose outcomes differ from the prediction."""
+        ran = self.verdict not in (Verdict.BLOCKED, Verdict.UNKNOWN, Verdict.UNSUPPORTED)
+        ran = ran and not self.inferred_from
+        return ran and bool(self.cell.predicted) and self.outcomes != self.cell.predicted
+
+
+class Status(StrEnum):
+    """A cell against the baseline; all but the first four shut the gate."""
+
+    EXPECTED = "expected"
+    KNOWN_FAILURE = "known-failure"
+    KNOWN_FLAKY = "known-flaky"
+    NOT_JUDGED = "not-judged"
+    FLAKY = "flaky"
+    REGRESSION = "regression"
+    UNEXPECTED_PASS = "unexpected-pass"
+    FAILS_DIFFERENTLY = "fails-differently"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A result held against its expectation. status: as-expected, known-failure, regression, ...
+
+    expectation: the matching entry, when one does.
+    """
+
+    result: CellResult
+    status: Status
+    expectation: Expectation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the run came to: every planned cell checked, problems in words, and the exit code.
+
+    difference: what changed since the run it was compared with, as text; empty when it was compared with none.
+    """
+
+    checked: tuple[Checked, ...]
+    problems: tuple[str, ...]
+    exit_code: int
+    sentence: str
+    difference: str = ""

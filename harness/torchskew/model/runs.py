@@ -1,0 +1,62 @@
+"""One execution as the record keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torchskew.model.cells import Plan
+from torchskew.model.declared import Expectation
+from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.results import CellResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """The head of a run in the record. started, finished: ISO 8601 UTC; environments: version -> identity."""
+
+    run_id: str
+    command: str
+    seed: int
+    torchskew: str
+    runtime: str
+    runtime_why: str
+    plan_digest: str
+    started: str
+    finished: str | None = None
+    environments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run as the record gives it back: its head, its plan, its results (fewer when interrupted)."""
+
+    info: RunInfo
+    plan: Plan
+    results: tuple[CellResult, ...]
+    expectations: tuple[Expectation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """What one rank of a cell printed, and its stacks where it had to be stopped."""
+
+    cell_id: str
+    rank: int
+    log: str = ""
+    stacks: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """One earlier result of a cell: enough for a rate, a duration, a comparison."""
+
+    run_id: str
+    cell_id: str
+    repeat: int
+    verdict: Verdict
+    outcomes: tuple[Outcome, ...]
+    seconds: float
+    cached: bool
+    key: str
+    at: str

@@ -1,0 +1,65 @@
+"""A declared version, where it comes from, and the environment that provisioning made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class SourceKind(StrEnum):
+    """Where a version comes from."""
+
+    PIP = "pip"
+    WHEEL = "wheel"
+    INTERPRETER = "interpreter"
+    DEBIAN = "debian"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One way to get a version: the kind and its value (requirement, path, suite, reference)."""
+
+    kind: SourceKind
+    value: str
+    python: str | None = None
+    index: str | None = None
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A declared version: its label, its sources (each runtime takes the first it can use), its facts.
+
+    torch: the release it is expected to be, for predictions ("2.6.0"), or None when only running tells.
+    reports: what `torch.__version__` must say (public part compared), or None when anything goes.
+    env: settings that every rank of this version needs.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    torch: str | None = None
+    reports: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A provisioned version. identity: digest of its content (image id, or lock of the environment).
+
+    handle: what the runtime needs to start it (an image id, a path of an interpreter).
+    """
+
+    version: str
+    runtime: str
+    identity: str
+    handle: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    reports: str | None = None
+    note: str = ""
+
+
+def span(versions: Sequence[str]) -> str:
+    """Releases in a row by the first and the last of them."""
+    return versions[0] if len(versions) == 1 else f"{versions[0]}-{versions[-1]}"

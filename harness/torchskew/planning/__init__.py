@@ -1,0 +1,1 @@
+"""Scenarios and versions become the ordered cells of a run; pure."""

@@ -1,0 +1,134 @@
+"""Plans a gate: the candidate alone and with each release in both orders, and each release with itself; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torchskew.declaration.candidate import BASE, CANDIDATE
+from torchskew.errors import NothingSelectedError
+from torchskew.model.cells import Cell, Plan
+from torchskew.model.declared import MatrixSpec
+from torchskew.model.outcomes import Guard
+from torchskew.model.versions import Version
+from torchskew.planning.plan import Skew, make_plan
+from torchskew.planning.scenario import Scenario
+
+TIERS = ("smoke", "critical", "full")
+# A tier of a minute has no room for the same promise in a larger world.
+THREE_FROM = ("critical", "full")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSpec:
+    """What a gate combines. against: declared releases; base: a second subject runs beside the candidate."""
+
+    against: tuple[str, ...]
+    tier: str = "full"
+    base: bool = False
+    scenarios: tuple[str, ...] = ("*",)
+    guard: tuple[Guard, ...] = (Guard.OFF,)
+    timeout: float = 10.0
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The versions that are held against the releases."""
+        return (CANDIDATE, BASE) if self.base else (CANDIDATE,)
+
+
+def gate_plan(
+    spec: GateSpec, versions: Mapping[str, Version], scenarios: Mapping[str, Scenario], runtime: str, seed: int
+) -> Plan:
+    """Every cell of the gate, a candidate's beside the base's; versions as the runtime gets them.
+
+    Raises:
+        NothingSelectedError: no scenario of the tier fits.
+    """
+    chosen = of_tier(scenarios, spec.tier)
+    if not chosen:
+        raise NothingSelectedError(f"nothing selected: no scenario is in tier {spec.tier}.")
+    matrix = MatrixSpec(
+        versions=(*spec.subjects, *spec.against),
+        pairs=tuple(gate_skews(spec)),
+        scenarios=spec.scenarios,
+        guard=spec.guard,
+        timeout=spec.timeout,
+    )
+    return make_plan(matrix, versions, chosen, runtime, seed)
+
+
+def of_tier(scenarios: Mapping[str, Scenario], tier: str) -> Mapping[str, Scenario]:
+    """The scenarios of a tier with everything they need to have passed before; full holds every one."""
+    if tier == "full":
+        return scenarios
+    names = {name for name, scenario in scenarios.items() if tier in scenario.tiers}
+    while more := {after for name in names for after in scenarios[name].after if after in scenarios} - names:
+        names |= more
+    return {name: scenario for name, scenario in scenarios.items() if name in names}
+
+
+def gate_skews(spec: GateSpec) -> Iterator[Skew]:
+    """Controls, each subject with itself, both orders with each release, and worlds of three with one odd rank."""
+    for release in spec.against:
+        yield (release, release)
+    for subject in spec.subjects:
+        yield (subject, subject)
+    for release in spec.against:
+        yield from ((subject, release) for subject in spec.subjects)
+        yield from ((release, subject) for subject in spec.subjects)
+    if spec.tier not in THREE_FROM:
+        return
+    for release in spec.against:
+        yield (release,) * 3
+        yield from ((subject, release, release) for subject in spec.subjects)
+        yield from ((release, release, subject) for subject in spec.subjects)
+
+
+def is_control(cell: Cell) -> bool:
+    """Neither candidate nor base takes part: what fails here can't be their fault."""
+    return not {CANDIDATE, BASE}.intersection(cell.skew)
+
+
+def controls(cells: tuple[Cell, ...]) -> Mapping[str, tuple[str, ...]]:
+    """For each cell of a subject, the ids of its controls: the same promise and conditions, a release alone."""
+    alone = {(*_conditions(cell), cell.skew[0], len(cell.skew)): cell.id for cell in cells if is_control(cell)}
+    found = {}
+    for cell in cells:
+        if not is_control(cell):
+            releases = [name for name in dict.fromkeys(cell.skew) if name not in (CANDIDATE, BASE)]
+            ids = (alone.get((*_conditions(cell), name, len(cell.skew))) for name in releases)
+            found[cell.id] = tuple(control for control in ids if control)
+    return found
+
+
+def able(cells: tuple[Cell, ...]) -> Mapping[str, tuple[str, ...]]:
+    """For each cell of the candidate, the controls that tell what it should be able to do.
+
+    Those of the releases beside it; where it has none beside it, those of every release.
+    """
+    beside = controls(cells)
+    every: dict[tuple[object, ...], tuple[str, ...]] = {}
+    for cell in filter(is_control, cells):
+        place = (*_conditions(cell), cell.world_size)
+        every[place] = (*every.get(place, ()), cell.id)
+    return {
+        cell.id: beside[cell.id] or every.get((*_conditions(cell), cell.world_size), ())
+        for cell in cells
+        if CANDIDATE in cell.skew
+    }
+
+
+def bases(cells: tuple[Cell, ...]) -> Mapping[str, str]:
+    """For each cell of the candidate, the id of the base's cell that is the same but for the subject."""
+    known = {(*_conditions(cell), cell.skew): cell.id for cell in cells}
+    found = {}
+    for cell in cells:
+        twin = tuple(BASE if name == CANDIDATE else name for name in cell.skew)
+        if CANDIDATE in cell.skew and (other := known.get((*_conditions(cell), twin))):
+            found[cell.id] = other
+    return found
+
+
+def _conditions(cell: Cell) -> tuple[str, ...]:
+    variant = cell.variant.name if cell.variant else ""
+    return (cell.scenario, variant, cell.guard, cell.fault or "", cell.runtime)

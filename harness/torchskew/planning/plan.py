@@ -1,0 +1,210 @@
+"""Plan: a declaration and scenarios become the ordered cells of a run; pure, so the same input gives the same plan."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import pairwise
+
+from packaging.version import Version as Release
+
+from torchskew.errors import ConfigError, NothingSelectedError
+from torchskew.model.cells import Cell, Plan, Variant
+from torchskew.model.declared import MatrixSpec
+from torchskew.model.outcomes import Guard, Kind, Outcome
+from torchskew.model.versions import Version
+from torchskew.planning.scenario import Scenario
+from torchskew.releases import eras
+
+Skew = tuple[str, ...]
+# Waiting for a timeout of the code under test takes this much longer than the timeout at most: the store
+# was measured to overshoot by 30 %, and a group may wait in the rendezvous and again in a collective.
+HANG_FACTOR, HANG_GRACE = 2.0, 8.0
+QUICK = 0.1  # seconds that a cell takes which waits for no timeout
+
+
+def deadline(cell: Cell) -> float:
+    """Seconds after which a rank of this cell that hasn't ended is a HANG."""
+    return cell.timeout * HANG_FACTOR + HANG_GRACE
+
+
+def predicted_seconds(cell: Cell) -> float:
+    """What a cell is predicted to take; one without a prediction may hang, and is taken to."""
+    if not cell.predicted or Outcome.HANG in cell.predicted:
+        return deadline(cell)
+    return cell.timeout if Outcome.TIMEOUT in cell.predicted else QUICK
+
+
+def make_plan(
+    spec: MatrixSpec, versions: Mapping[str, Version], scenarios: Mapping[str, Scenario], runtime: str, seed: int = 0
+) -> Plan:
+    """Every cell the declaration asks for, in order; versions as the runtime gets them (declare.for_runtime).
+
+    Raises:
+        ConfigError: a pattern that matches nothing. NothingSelectedError: no scenario fits any skew.
+    """
+    names = matching(spec.scenarios, scenarios, "scenario")
+    context = _Context(spec, versions, runtime)
+    cells = [cell for skew in skews(spec) for name in names for cell in _cells(scenarios[name], skew, context)]
+    if not cells:
+        raise NothingSelectedError("nothing selected: no scenario fits any skew of the declaration.")
+    return plan_of(_ordered(cells, scenarios), runtime, seed)
+
+
+def narrow(plan: Plan, only: Iterable[str]) -> Plan:
+    """The cells that any pattern matches; a pattern that matches none is an error with the nearest ids."""
+    patterns = list(only)
+    if not patterns:
+        return plan
+    problems = [_unmatched(p, plan.cells) for p in patterns if not any(fnmatchcase(c.id, p) for c in plan.cells)]
+    if problems:
+        raise NothingSelectedError(*problems)
+    chosen = [cell for cell in plan.cells if any(fnmatchcase(cell.id, pattern) for pattern in patterns)]
+    return plan_of(chosen, plan.runtime, plan.seed)
+
+
+def plan_of(cells: Sequence[Cell], runtime: str, seed: int) -> Plan:
+    """A plan whose cells need only cells of the same plan: what isn't selected can't block."""
+    ids = {cell.id for cell in cells}
+    kept = tuple(replace(cell, needs=tuple(need for need in cell.needs if need in ids)) for cell in cells)
+    lines = [json.dumps([c.id, c.timeout, c.policy, list(c.predicted), c.fault]) for c in kept]
+    digest = hashlib.sha256("\n".join([str(seed), *lines]).encode()).hexdigest()[:16]
+    return Plan(cells=kept, runtime=runtime, seed=seed, digest=digest)
+
+
+def matching(patterns: Iterable[str], names: Iterable[str], what: str) -> list[str]:
+    """Names that any pattern matches, in the names' order; ConfigError for a pattern that matches none."""
+    known, wanted = list(names), list(patterns)
+    for pattern in wanted:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise ConfigError(f"{what} pattern {pattern!r} matches nothing. Known: {', '.join(known)}.")
+    return [name for name in known if any(fnmatchcase(name, pattern) for pattern in wanted)]
+
+
+def skews(spec: MatrixSpec) -> list[Skew]:
+    """Every assignment of versions to ranks, rank 0 first, worlds of one first."""
+    solo: list[Skew] = [(name,) for name in spec.versions]
+    if not isinstance(spec.pairs, str):
+        return _unique(solo, spec.pairs, spec.worlds)
+    pairs = _pairs(spec)
+    worlds = [_worlds(pair, size) for size in spec.world_sizes for pair in pairs]
+    return _unique(solo, (skew for world in worlds for skew in world), spec.worlds)
+
+
+def _unique(*groups: Iterable[Skew]) -> list[Skew]:
+    return list(dict.fromkeys(skew for group in groups for skew in group))
+
+
+def _pairs(spec: MatrixSpec) -> list[tuple[str, str]]:
+    """Ordered pairs; "boundary" plans all of them and runs those that the others don't follow from."""
+    names = spec.versions
+    if spec.pairs == "neighbours":
+        near = [pair for a, b in pairwise(names) for pair in ((a, b), (b, a))]
+        return [(name, name) for name in names] + near
+    return [(first, second) for first in names for second in names]
+
+
+def in_order(versions: Mapping[str, Version]) -> tuple[str, ...]:
+    """The versions by release, oldest first; ConfigError names those whose release nobody knows."""
+    unknown = ", ".join(name for name, version in versions.items() if version.torch is None)
+    if unknown:
+        raise ConfigError(f'pairs = "boundary" needs to know the release of {unknown}. Add torch = "X.Y.Z" to it.')
+    return tuple(sorted(versions, key=lambda name: Release(str(versions[name].torch))))
+
+
+def _worlds(pair: tuple[str, str], size: int) -> list[Skew]:
+    """Worlds of one size out of a pair: the pair itself, or one odd rank at every position."""
+    first, second = pair
+    if size == 2:
+        return [pair]
+    if first == second:
+        return [(first,) * size]
+    return [tuple(second if rank == odd else first for rank in range(size)) for odd in range(size)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    spec: MatrixSpec
+    versions: Mapping[str, Version]
+    runtime: str
+
+
+def _cells(scenario: Scenario, skew: Skew, context: _Context) -> list[Cell]:
+    smallest, largest = scenario.world
+    if not smallest <= len(skew) <= (largest or len(skew)) or (len(skew) == 1) != (scenario.kind is Kind.SOLO):
+        return []
+    if scenario.same and len(set(skew)) > 1:
+        return []
+    return [
+        _cell(scenario, skew, variant, guard, context)
+        for variant in scenario.variants
+        for guard in scenario.guards
+        if guard in context.spec.guard or (guard in (Guard.HOST, Guard.JOINERS) and Guard.ON in context.spec.guard)
+    ]
+
+
+def _cell(scenario: Scenario, skew: Skew, variant: Variant | None, guard: Guard, context: _Context) -> Cell:
+    name = f"{scenario.name}.{variant.name}" if variant else scenario.name
+    return Cell(
+        id=f"{name}/{','.join(skew)}/guard-{guard}/{context.runtime}",
+        scenario=scenario.name,
+        skew=skew,
+        runtime=context.runtime,
+        kind=scenario.kind,
+        variant=variant,
+        guard=guard,
+        policy=scenario.policy,
+        timeout=max(context.spec.timeout, scenario.patience),
+        predicted=_predict(scenario, skew, variant, guard, context),
+        needs=tuple(f"{after}/{','.join(skew)}/guard-{guard}/{context.runtime}" for after in scenario.after),
+    )
+
+
+def _predict(
+    scenario: Scenario, skew: Skew, variant: Variant | None, guard: Guard, context: _Context
+) -> tuple[Outcome, ...]:
+    declared = [context.versions[name] for name in skew]
+    if lacking(scenario, declared):
+        return (Outcome.UNSUPPORTED,) * len(skew)
+    if variant and variant.predicted is not None:
+        return variant.predicted if len(variant.predicted) == len(skew) else ()
+    every, rank_env = (variant.env, variant.rank_env) if variant else ({}, {})
+    situation = eras.Situation(
+        torch=tuple(version.torch for version in declared),
+        env=tuple({**version.env, **every, **rank_env.get(rank, {})} for rank, version in enumerate(declared)),
+        rendezvous=scenario.rendezvous,
+        guard=guard,
+        kind=scenario.kind,
+        timeout=context.spec.timeout,
+        scenario=f"{scenario.name}.{variant.name}" if variant else scenario.name,
+    )
+    return eras.predict(situation)
+
+
+def lacking(scenario: Scenario, versions: Iterable[Version]) -> str | None:
+    """Why the scenario does not apply to a group (named release), or None."""
+    for version in versions:
+        release = version.torch and Release(version.torch).base_version
+        if release and not scenario.applies.contains(release, prereleases=True):
+            return f"{version.name}: {scenario.name} applies to releases {scenario.applies}"
+    return None
+
+
+def _ordered(cells: list[Cell], scenarios: Mapping[str, Scenario]) -> list[Cell]:
+    """Small worlds first, what others need first, then by scenario; the order people read in every report."""
+    for cell in cells:
+        for after in scenarios[cell.scenario].after:
+            if after not in scenarios:
+                raise ConfigError(f"scenarios/{cell.scenario}.py: AFTER names {after!r}, which is no scenario.")
+    order = {name: index for index, name in enumerate(scenarios)}
+    return sorted(cells, key=lambda cell: (len(cell.skew), bool(cell.needs), order[cell.scenario]))
+
+
+def _unmatched(pattern: str, cells: Sequence[Cell]) -> str:
+    near = difflib.get_close_matches(pattern, [cell.id for cell in cells], n=3, cutoff=0.4)
+    mend = f" Near: {', '.join(near)}." if near else ""
+    return f"--only {pattern!r} matches none of {len(cells)} cells.{mend} `torchskew matrix --dry-run` lists them."

@@ -1,0 +1,104 @@
+"""Schedule: which cell starts next, so that the longest chain of waiting never waits itself."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+
+from torchskew.model.cells import Cell
+from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.results import CellResult
+from torchskew.planning.plan import predicted_seconds
+
+
+class Schedule:
+    """The cells without a result: those that may start, the longest chain first, and those that need others.
+
+    verdicts: of cells that have a result already; a cell may start when all it needs came to PASS.
+    """
+
+    def __init__(self, cells: Iterable[Cell], verdicts: Mapping[str, Verdict]) -> None:
+        self._verdicts = dict(verdicts)
+        left = {cell.id: cell for cell in cells if cell.id not in verdicts}
+        chains = chain_seconds(left.values())
+        self._order = {cell_id: (-chains[cell_id], number) for number, cell_id in enumerate(left)}
+        self._waiting = left
+        self._dependents = _dependents(left.values())
+        self._ready: list[tuple[tuple[float, int], str]] = []
+        self._stuck: list[CellResult] = []
+        for cell in list(left.values()):
+            self._look(cell)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a cell may start now."""
+        return bool(self._ready)
+
+    def pop(self) -> Cell:
+        """The cell that starts next; IndexError where none may."""
+        return self._waiting.pop(heapq.heappop(self._ready)[1])
+
+    def done(self, cell_id: str, verdict: Verdict) -> None:
+        """A cell has its verdict: what needs it may start, or never will."""
+        self._verdicts[cell_id] = verdict
+        for cell in self._dependents.get(cell_id, ()):
+            self._look(cell)
+
+    def blocked(self) -> Iterator[CellResult]:
+        """Results of the cells that will never start, each once."""
+        while self._stuck:
+            yield self._stuck.pop(0)
+
+    def _look(self, cell: Cell) -> None:
+        if cell.id not in self._waiting:
+            return
+        verdicts = {need: self._verdicts[need] for need in cell.needs if need in self._verdicts}
+        failed = next((need for need, verdict in verdicts.items() if verdict is not Verdict.PASS), None)
+        if failed is not None:
+            del self._waiting[cell.id]
+            self._stuck.append(_blocked(cell, failed, verdicts[failed]))
+            self.done(cell.id, Verdict.BLOCKED)
+        elif len(verdicts) == len(set(cell.needs)):
+            heapq.heappush(self._ready, (self._order[cell.id], cell.id))
+
+
+def chain_seconds(cells: Iterable[Cell]) -> Mapping[str, float]:
+    """How long a cell and the slowest chain of cells that need it are predicted to take.
+
+    Where nothing is predicted a cell may hang, and is taken to.
+    """
+    found = {cell.id: cell for cell in cells}
+    dependents = _dependents(found.values())
+
+    @cache
+    def chain(cell_id: str) -> float:
+        after = max((chain(cell.id) for cell in dependents.get(cell_id, ())), default=0.0)
+        return predicted_seconds(found[cell_id]) + after
+
+    return {cell_id: chain(cell_id) for cell_id in found}
+
+
+def blocked(cells: Iterable[Cell], known: Mapping[str, CellResult]) -> list[CellResult]:
+    """Results of the cells that known results block, directly or through another; cached where the blocker is."""
+    cached = {cell_id: result.cached for cell_id, result in known.items()}
+    results = []
+    for result in Schedule(cells, {cell_id: result.verdict for cell_id, result in known.items()}).blocked():
+        cached[result.cell.id] = cached[str(result.blocked_by)]
+        results.append(replace(result, cached=cached[result.cell.id]))
+    return results
+
+
+def _dependents(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    dependents: dict[str, list[Cell]] = {}
+    for cell in cells:
+        for need in dict.fromkeys(cell.needs):
+            dependents.setdefault(need, []).append(cell)
+    return dependents
+
+
+def _blocked(cell: Cell, need: str, verdict: Verdict) -> CellResult:
+    ranks = tuple(Outcome.NOT_RUN for _ in cell.skew)
+    reason = f"not run: {need} came to {verdict}"
+    return CellResult(cell=cell, verdict=Verdict.BLOCKED, outcomes=ranks, reason=reason, blocked_by=need)

@@ -1,0 +1,127 @@
+"""Shards: a plan split for several machines by how long its cells took, and put together again; pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torchskew.errors import ConfigError, RecordError
+from torchskew.model.cells import Cell, Plan
+from torchskew.planning.plan import plan_of, predicted_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Which part of a plan a run was. whole: digest of the plan; positions: of its cells in it, from 0.
+
+    durations: digest of the durations that balanced it: shards of other durations don't fit together.
+    """
+
+    index: int
+    count: int
+    whole: str
+    cells: int
+    positions: tuple[int, ...]
+    durations: str
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/5` as (2, 5); ConfigError otherwise."""
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise ConfigError(f"--shard {text!r} must be like 2/5: the second of five.")
+    return int(index), int(count)
+
+
+def split(plan: Plan, durations: Mapping[str, float], index: int, count: int) -> tuple[Plan, Shard]:
+    """The index-th (from 1) of count parts, about equally long; the same on every machine with the same durations.
+
+    Cells that need each other stay together, so that a failed rendezvous still blocks what needs it.
+    durations: seconds by cell id, from a record; a cell that it lacks is taken at what it is predicted to wait.
+    """
+    bundles = sorted(_bundles(plan.cells), key=lambda bundle: -_seconds(plan, bundle, durations))
+    loads, owner = [0.0] * count, {}
+    for bundle in bundles:  # the longest first, each to the machine with the least to do
+        lightest = loads.index(min(loads))
+        loads[lightest] += _seconds(plan, bundle, durations)
+        owner.update(dict.fromkeys(bundle, lightest))
+    positions = tuple(number for number in range(len(plan.cells)) if owner[number] == index - 1)
+    known = {cell.id: round(durations[cell.id], 3) for cell in plan.cells if cell.id in durations}
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+    shard = Shard(
+        index=index, count=count, whole=plan.digest, cells=len(plan.cells), positions=positions, durations=digest
+    )
+    return plan_of([plan.cells[number] for number in positions], plan.runtime, plan.seed), shard
+
+
+def seconds(cell: Cell, durations: Mapping[str, float]) -> float:
+    """What a cell takes: as recorded, else as predicted."""
+    if cell.id in durations:
+        return durations[cell.id]
+    return predicted_seconds(cell)
+
+
+def join(parts: Sequence[tuple[str, Plan, Shard]]) -> Plan:
+    """The whole plan out of its shards, each with the name of where it came from.
+
+    Raises:
+        RecordError: shards of another plan, missing ones, twice the same, or cells that no shard holds; all at once.
+    """
+    problems = _problems(parts)
+    if problems:
+        raise RecordError("\n".join(problems))
+    cells: dict[int, Cell] = {}
+    for _, plan, shard in parts:
+        cells.update(zip(shard.positions, plan.cells, strict=True))
+    first, shard = parts[0][1], parts[0][2]
+    whole = plan_of([cells[number] for number in sorted(cells)], first.runtime, first.seed)
+    if len(cells) != shard.cells or whole.digest != shard.whole:
+        text = f"the shards hold {len(cells)} of {shard.cells} cells of plan {shard.whole}"
+        raise RecordError(f"{text}: they were balanced by different records. Give every shard the same one.")
+    return whole
+
+
+def _problems(parts: Sequence[tuple[str, Plan, Shard]]) -> list[str]:
+    if not parts:
+        return ["no shard was given. Name the folders that `torchskew gate --shard` wrote."]
+    name, _, first = parts[0]
+    found = []
+    for other, _, shard in parts[1:]:
+        if (shard.whole, shard.count) != (first.whole, first.count):
+            here, there = f"{first.count} of plan {first.whole}", f"{shard.count} of plan {shard.whole}"
+            found.append(f"{other} is a shard of {there}, {name} one of {here}: they are not of one run.")
+        elif shard.durations != first.durations:
+            found.append(f"{other} and {name} were balanced by different records. Give every shard the same one.")
+    indexes = [shard.index for _, _, shard in parts]
+    missing = [str(index) for index in range(1, first.count + 1) if index not in indexes]
+    twice = sorted({str(index) for index in indexes if indexes.count(index) > 1})
+    if missing:
+        found.append(f"shards that did not arrive: {', '.join(missing)} of {first.count}. The gate stays shut.")
+    if twice:
+        found.append(f"shards that came more than once: {', '.join(twice)} of {first.count}.")
+    return found
+
+
+def _bundles(cells: Sequence[Cell]) -> list[tuple[int, ...]]:
+    """Positions of cells that hang together by what they need."""
+    number = {cell.id: index for index, cell in enumerate(cells)}
+    root = list(range(len(cells)))
+
+    def find(index: int) -> int:
+        while root[index] != index:
+            index = root[index]
+        return index
+
+    for index, cell in enumerate(cells):
+        for need in cell.needs:
+            root[find(index)] = find(number[need])
+    bundles: dict[int, list[int]] = {}
+    for index in range(len(cells)):
+        bundles.setdefault(find(index), []).append(index)
+    return [tuple(bundle) for bundle in bundles.values()]
+
+
+def _seconds(plan: Plan, bundle: tuple[int, ...], durations: Mapping[str, float]) -> float:
+    return sum(seconds(plan.cells[number], durations) for number in bundle)

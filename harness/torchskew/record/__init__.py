@@ -1,0 +1,1 @@
+"""What every run planned, tried and found, kept in SQLite; nothing here decides anything."""

@@ -1,0 +1,128 @@
+"""What stands in the record's rows: records as compact text, a plan's digest, logs compressed; pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass, replace
+from typing import Final, cast
+
+from torchskew.errors import RecordError
+from torchskew.model.cells import Cell, Plan
+from torchskew.model.declared import Expectation
+from torchskew.model.facts import Attempt, RankFacts
+from torchskew.model.outcomes import Json
+from torchskew.model.results import CellResult
+from torchskew.model.runs import Past, Printed
+from torchskew.record.codec import decode, dumps, encode, loads
+
+_PRINTED: Final = ("log", "stacks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRows:
+    """A plan as rows: its head without cells, each cell's id and body, a digest over both."""
+
+    head: str
+    cells: tuple[tuple[str, str], ...]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expectations:
+    items: tuple[Expectation, ...]
+
+
+def of_plan(plan: Plan) -> PlanRows:
+    """Rows of a plan; equal plans, equal content."""
+    head = dumps(replace(plan, cells=()))
+    cells = tuple((cell.id, dumps(cell)) for cell in plan.cells)
+    text = "\n".join((head, *(body for _, body in cells)))
+    return PlanRows(head=head, cells=cells, content=hashlib.sha256(text.encode()).hexdigest())
+
+
+def to_plan(head: str, cells: tuple[Cell, ...], where: str, *, newer: bool) -> Plan:
+    """The plan that `of_plan` took apart."""
+    return replace(loads(Plan, head, where, newer=newer), cells=cells)
+
+
+def of_facts(facts: RankFacts) -> tuple[str, bytes | None, bytes | None]:
+    """A rank's body and, compressed, what it printed and its payload; None where that is empty."""
+    printed: dict[str, Json] = {name: getattr(facts, name) for name in _PRINTED if getattr(facts, name)}
+    payload = cast("dict[str, Json]", encode(facts.payload))
+    return dumps(replace(facts, log="", stacks="", payload={})), _packed(printed), _packed(payload)
+
+
+def to_facts(body: str, printed: bytes | None, payload: bytes | None, where: str, *, newer: bool) -> RankFacts:
+    """The facts of a rank; without what is None."""
+    value = _mapping(body, where)
+    value |= _unpacked(printed, where) if printed else {}
+    value |= {"payload": _unpacked(payload, where)} if payload else {}
+    return decode(RankFacts, value, where, newer=newer)
+
+
+def to_printed(cell_id: str, rank: int, printed: bytes) -> Printed:
+    """What a rank printed, from its column."""
+    return decode(Printed, _unpacked(printed, cell_id) | {"cell_id": cell_id, "rank": rank}, cell_id)
+
+
+def light(result: CellResult) -> CellResult:
+    """The result without logs, stacks and payloads: what stays in memory while thousands of cells run."""
+    tried = (
+        replace(one, ranks=tuple(replace(facts, log="", stacks="", payload={}) for facts in one.ranks))
+        for one in result.attempts
+    )
+    return replace(result, attempts=tuple(tried))
+
+
+def of_result(result: CellResult) -> str:
+    """A result's body, without its cell and attempts: those have rows of their own."""
+    value = cast("dict[str, Json]", encode(replace(result, attempts=())))
+    del value["cell"]
+    return json.dumps(value, separators=(",", ":"))
+
+
+def to_result(body: str, cell: Cell, attempts: tuple[Attempt, ...], *, newer: bool) -> CellResult:
+    """The result that `of_result` took apart."""
+    value = {**_mapping(body, cell.id), "cell": _BARE}
+    return replace(decode(CellResult, value, cell.id, newer=newer), cell=cell, attempts=attempts)
+
+
+def to_expectations(text: str, where: str, *, newer: bool) -> tuple[Expectation, ...]:
+    """A run's expectations as they stood when it began."""
+    return loads(_Expectations, f'{{"items":{text}}}', where, newer=newer).items
+
+
+def to_past(row: tuple[str, str, int, str, str, float, int, str, str]) -> Past:
+    """One line of a cell's history, from its columns."""
+    run_id, cell_id, repeat, verdict, outcomes, seconds, cached, key, at = row
+    value: dict[str, Json] = {"run_id": run_id, "cell_id": cell_id, "repeat": repeat, "verdict": verdict}
+    value |= {"outcomes": [*outcomes.split(",")] if outcomes else [], "seconds": seconds}
+    value |= {"cached": bool(cached), "key": key, "at": at}
+    return decode(Past, value, f"history of {cell_id}")
+
+
+# Stands in for a cell that was read already, so that a result's body is checked like every other record.
+_BARE: Final[Json] = {"id": "", "scenario": "", "skew": [], "runtime": ""}
+
+
+def _packed(value: dict[str, Json]) -> bytes | None:
+    return zlib.compress(json.dumps(value).encode()) if value else None
+
+
+def _unpacked(data: bytes, where: str) -> dict[str, Json]:
+    try:
+        return _mapping(zlib.decompress(data), where)
+    except zlib.error as error:
+        raise RecordError(f"{where}: its log can't be unpacked ({error}). The record was damaged.") from None
+
+
+def _mapping(text: str | bytes, where: str) -> dict[str, Json]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise RecordError(f"{where} is no JSON ({error}). The record was damaged.") from None
+    if not isinstance(value, dict):
+        raise RecordError(f"{where} must be a mapping. The record was damaged.")
+    return value

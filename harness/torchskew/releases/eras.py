@@ -1,0 +1,303 @@
+"""What each release speaks, asked as features, and the outcomes that follow for every rank of a group.
+
+The table of eras itself stands in guard.py, because the guard travels alone; this module adds the facts
+that only predictions need. Every fact carries its first release and its source. What no source had told and a
+run has shown stands apart, in measured.py, each with the cell that shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from torchskew.guard import torchskew_guard as protocol
+from torchskew.model.outcomes import Guard, Kind, Outcome
+from torchskew.releases import observed as measured
+
+OK = Outcome.OK
+SOURCES = {
+    "store": "opcodes in TCPStore's sources 1.7.1-2.15.0; first bytes of real clients of thirteen releases",
+    "serves": "answers of 19 real server builds, 1.13.1 to 2.15.0, to each release's greeting",
+    "libuv": "rendezvous.py: use_libuv by default since 2.4; the wheels of 2.1.2 and Debian's builds lack it",
+    "retries": "a client that is closed on: one connection up to 2.4; since 2.5 it retries to the store's timeout "
+    "(real clients, 12 s take 12-16 s, 6 s take 8-10 s, 3 s take 3-5 s)",
+    "waits": "a host left alone, eight releases: up to 2.1 waitForWorkers goes on silently, since 2.2 it raises",
+    "gloo": "pytorch/gloo 31b1f02 and 6d8b511, mapped to releases by symbols in the wheels",
+    "addresses": "gloo/rendezvous/context.cc at 31b1f02 (waits for rank_<i> of lower ranks, then leaves its addresses) "
+    "and at 6d8b511 (leaves one record per rank at once)",
+    "checkpoint": "metadata.py of twelve releases: what a later one wrote is not read before 2.3, 2.4 and 2.15",
+    "rendezvous_state": "dynamic_rendezvous.py of 21 releases: 2.0 renamed the classes, 2.3 reads redundancy_list",
+    "keys": "distributed_c10d.py of each release, and the keys that real clients wrote",
+    "settings": "two ranks of 2.13.0, the setting on one of them",
+    "lookups": "servers of 2.6 to 2.15: a reverse look-up per accepted connection in the store's thread",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFacts:
+    """The TCPStore of a release: its wire era, and how its server and client behave."""
+
+    era: str
+    serves: tuple[str, ...]
+    validates_on_connect: bool
+    pings_on_connect: bool
+    has_libuv: bool
+    libuv_by_default: bool
+    retries_when_closed: bool
+    host_raises_at_timeout: bool
+    looks_up_names: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesFacts:
+    """What a release reads of older and newer files and pickles, by the first release of each format."""
+
+    checkpoint: str
+    rendezvous_state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One release and what it speaks. number: (major, minor, patch)."""
+
+    number: tuple[int, int, int]
+    store: StoreFacts
+    gloo: str
+    keys: str
+    barrier_after_init: bool
+    files: FilesFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What a prediction needs: torch release and settings per rank, rank 0 (the host) first.
+
+    torch: None for an unknown release. rendezvous: "tcp", "file", "none", or "store" (no process group). timeout:
+    seconds given to the group. scenario: its name, with the variant, for facts about what it does.
+    """
+
+    torch: tuple[str | None, ...]
+    env: tuple[Mapping[str, str], ...] = ()
+    rendezvous: str = "tcp"
+    guard: Guard = Guard.OFF
+    kind: Kind = Kind.GROUP
+    timeout: float = 10.0
+    scenario: str = ""
+
+
+@cache
+def release(text: str) -> Release | None:
+    """The facts of a release from any torch version string; None when it names no release since 1.7."""
+    number = protocol.parse(text)
+    if number is None or number[:2] < (1, 7):
+        return None
+    minor = number[:2]
+    return Release(
+        number=number,
+        store=_store(text, minor),
+        gloo=protocol.era("gloo", text) or "",
+        keys=protocol.era("keys", text) or "",
+        barrier_after_init=(1, 8) <= minor < (2, 1),
+        files=FilesFacts(
+            checkpoint=_since(minor, (1, 7), (2, 0), (2, 3), (2, 4), (2, 15)),
+            rendezvous_state=_since(minor, (1, 7), (1, 9), (2, 0), (2, 3)),
+        ),
+    )
+
+
+def _store(text: str, minor: tuple[int, int]) -> StoreFacts:
+    """The store's facts; Debian's builds carry no libuv."""
+    wire = protocol.era("store", text) or ""
+    has_libuv = minor >= (2, 2) and "debian" not in text
+    return StoreFacts(
+        era=wire,
+        serves=protocol.SERVES[wire],
+        validates_on_connect=minor >= (2, 2),
+        pings_on_connect=minor >= (2, 5),
+        has_libuv=has_libuv,
+        libuv_by_default=has_libuv and minor >= (2, 4),
+        retries_when_closed=minor >= (2, 5),
+        host_raises_at_timeout=minor >= (2, 2),
+        looks_up_names=minor >= (2, 6),
+    )
+
+
+def _since(minor: tuple[int, int], *changes: tuple[int, int]) -> str:
+    """The last change not above this release, as text."""
+    first = max(change for change in changes if change <= minor)
+    return f"{first[0]}.{first[1]}"
+
+
+def predict(situation: Situation) -> tuple[Outcome, ...]:
+    """One outcome per rank, from the tables alone; () where a release is unknown."""
+    ranks = tuple(release(text) if text else None for text in situation.torch)
+    known = tuple(one for one in ranks if one is not None)
+    if len(known) != len(ranks):
+        return ()
+    found = _sourced(known, situation)
+    seen = measured.outcomes(situation.scenario, tuple(one.number for one in known)) if set(found) == {OK} else None
+    return seen or found
+
+
+def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome, ...]:
+    """What follows from sources and protocols, before anything that only runs have shown."""
+    world = len(known)
+    if situation.kind is Kind.HANDOVER:
+        return _handed_over(known, situation.scenario.partition(".")[0])
+    if situation.kind is Kind.SOLO or situation.rendezvous == "none" or world < 2:
+        return (Outcome.OK,) * world
+    env = situation.env or ({},) * world
+    if situation.guard is Guard.OFF:
+        return _unguarded(known, env, situation.rendezvous)
+    return _guarded(known, env, situation)
+
+
+def _handed_over(known: tuple[Release, ...], what: str) -> tuple[Outcome, ...]:
+    """One after another: nobody comes after a reader that failed."""
+    failed = next((rank for rank, one in enumerate(known) if not _reads(what, known[0], one)), len(known))
+    after = (Outcome.NOT_RUN,) * (len(known) - failed - 1)
+    return (Outcome.OK,) * failed + (Outcome.OPAQUE,) * (failed < len(known)) + after
+
+
+def _reads(what: str, writer: Release, reader: Release) -> bool:
+    """Whether a release reads what another one wrote: pickles of private classes, so a newer format is opaque."""
+    if what == "checkpoint_dcp":
+        return (protocol.parse(writer.files.checkpoint) or ()) <= (protocol.parse(reader.files.checkpoint) or ())
+    if what != "rendezvous_state" or writer.files.rendezvous_state == reader.files.rendezvous_state:
+        return True
+    return reader.files.rendezvous_state == "2.0" and writer.files.rendezvous_state == "2.3"
+
+
+def _unguarded(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], rendezvous: str) -> tuple[Outcome, ...]:
+    """Stock PyTorch: first the store, then gloo's wire and the keys, then one-sided settings."""
+    if rendezvous in ("tcp", "store") and not all(serves(ranks[0], one) for one in ranks[1:]):
+        return _store_refuses(ranks, env)
+    if rendezvous == "store":
+        return (Outcome.OK,) * len(ranks)
+    if not _same_wire(ranks):
+        return tuple(_mixed_wire(ranks, rank) for rank in range(len(ranks)))
+    return _settings(ranks, env)
+
+
+def serves(host: Release, joiner: Release) -> bool:
+    """Whether the host's store understands this joiner's client."""
+    return joiner.store.era in host.store.serves
+
+
+def _same_wire(ranks: tuple[Release, ...]) -> bool:
+    """Whether all ranks write the same keys and the same gloo bytes."""
+    return len({(one.gloo, one.keys) for one in ranks}) == 1
+
+
+def _mixed_wire(ranks: tuple[Release, ...], rank: int) -> Outcome:
+    """What a rank sees when the store works but the wire differs: whom it waits for first, or whose bytes it reads.
+
+    Under other keys nobody finds anybody: TIMEOUT. From 2.0 on the keys agree, and what lies under them decides:
+    up to 2.1 a rank waits for each lower rank's `rank_<i>`, which 2.2 no longer writes, before it leaves its
+    addresses; a rank that reads addresses of the other form fails on their length at once: OPAQUE. Peers are read in
+    ascending order. 2.0 and 2.1 leave the same form and then wait for bytes that the other never sends.
+    """
+    newer = [one.gloo == "2.2" for one in ranks]
+    found_alike = all(one.keys in ("2.0", "2.1") for one in ranks)
+    if not found_alike or len(set(newer)) == 1:
+        return Outcome.TIMEOUT
+    silent = [not newer[peer] and any(newer[:peer]) for peer in range(len(ranks))]
+    if silent[rank]:
+        return Outcome.TIMEOUT
+    decisive = (peer for peer in range(len(ranks)) if peer != rank and (silent[peer] or newer[peer] != newer[rank]))
+    return Outcome.TIMEOUT if silent[next(decisive)] else Outcome.OPAQUE
+
+
+def _store_refuses(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...]) -> tuple[Outcome, ...]:
+    """Who sees what when the host's store cannot serve one of the joiners.
+
+    The host waits for a rank that never counts itself in: TIMEOUT (since 2.2 the store raises; before, it goes
+    on and gloo waits once more). A joiner that it serves waits for the missing rank's key: TIMEOUT. One that
+    it cannot serve: a closed connection ends an older client at once, OPAQUE, and makes one since 2.5 retry to
+    its timeout; a silent libuv server holds it until the host gives up and its end closes the connection,
+    at about the timeout as well.
+    """
+    silent = hosts_libuv(ranks[0], env[0])
+    outcomes = [Outcome.TIMEOUT]
+    for one in ranks[1:]:
+        closed_at_once = not serves(ranks[0], one) and not one.store.retries_when_closed
+        # A libuv server closes on a client that opened properly and then sent an opcode it lacks.
+        hears_nothing = silent and not one.store.validates_on_connect
+        outcomes.append(Outcome.OPAQUE if closed_at_once and not hears_nothing else Outcome.TIMEOUT)
+    return tuple(outcomes)
+
+
+def hosts_libuv(host: Release, env: Mapping[str, str]) -> bool:
+    """Whether rank 0 serves its store with libuv, under its settings."""
+    asked = env.get("USE_LIBUV")
+    if not host.store.has_libuv:
+        return False
+    return host.store.libuv_by_default if asked is None else asked == "1"
+
+
+# Setting -> the rank that has it, the ranks that don't (measured on one release).
+_ONE_SIDED = {
+    "TORCH_GLOO_LAZY_INIT": (Outcome.HANG, Outcome.CRASH),
+    "GLOO_ENABLE_RANK_AS_SEQUENCE_NUMBER": (Outcome.OPAQUE, Outcome.CRASH),
+    "TORCH_DISTRIBUTED_DEBUG": (Outcome.TIMEOUT, Outcome.TIMEOUT),
+    "TORCH_DIST_INIT_BARRIER": (Outcome.TIMEOUT, Outcome.CRASH),
+}
+
+
+def _settings(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...]) -> tuple[Outcome, ...]:
+    """What a setting on some ranks only does to a group that would form otherwise."""
+    for name, (with_it, without) in _ONE_SIDED.items():
+        on = _has(ranks, env, name)
+        if len(set(on)) > 1:
+            return tuple(with_it if one else without for one in on)
+    return (Outcome.OK,) * len(ranks)
+
+
+def _has(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], name: str) -> tuple[bool, ...]:
+    """Per rank: the setting is on and the release reads it."""
+    return tuple(
+        protocol.setting(name, settings) != "" and one.number[:2] >= protocol.WIRE_SETTINGS[name]
+        for one, settings in zip(ranks, env, strict=True)
+    )
+
+
+def compatible(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...] = (), rendezvous: str = "tcp") -> bool:
+    """Whether the table admits this group: store in this direction, gloo, keys and settings."""
+    settings = env or ({},) * len(ranks)
+    store = rendezvous != "tcp" or all(serves(ranks[0], one) for one in ranks[1:])
+    same = all(len(set(_has(ranks, settings, name))) == 1 for name in protocol.WIRE_SETTINGS)
+    return store and same and _same_wire(ranks)
+
+
+def _guarded(
+    ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], situation: Situation
+) -> tuple[Outcome, ...]:
+    """With the guard everywhere: CLEAR on every rank or OK on every rank. One-sided: the guarded side says so.
+
+    The guarded side learns the other's store era, not its release, so its text names every version only where
+    all are the same: CLEAR there, OPAQUE otherwise.
+    """
+    world = len(ranks)
+    if situation.guard is Guard.ON:
+        admitted = compatible(ranks, env, situation.rendezvous) and _policy_admits(ranks, env[0])
+        return (Outcome.OK if admitted else Outcome.CLEAR,) * world
+    told = Outcome.CLEAR if len({protocol.parse(text or "") for text in situation.torch}) == 1 else Outcome.OPAQUE
+    if situation.guard is Guard.HOST:
+        return (told, *(_without_host(one, situation.rendezvous) for one in ranks[1:]))
+    # The stock host counts ranks that never come, to its timeout.
+    return (Outcome.TIMEOUT, *(told for _ in ranks[1:]))
+
+
+def _policy_admits(ranks: tuple[Release, ...], env: Mapping[str, str]) -> bool:
+    """What rank 0's policy says beyond the table."""
+    policy = env.get("TORCHSKEW_GUARD_POLICY", "era")
+    parts = {"exact": 3, "minor": 2}.get(policy, 0)
+    return len({one.number[:parts] for one in ranks}) == 1
+
+
+def _without_host(joiner: Release, rendezvous: str) -> Outcome:
+    """A stock joiner whose guarded host gave up: an old client ends when its connection closes, a new one retries."""
+    if rendezvous == "tcp" and not joiner.store.retries_when_closed:
+        return Outcome.OPAQUE
+    return Outcome.TIMEOUT

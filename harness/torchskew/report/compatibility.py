@@ -1,0 +1,281 @@
+"""Writes the compatibility page out of recorded runs: per pair of eras what works, what refuses, what breaks."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.results import Checked, Decision
+from torchskew.model.runs import Run
+from torchskew.model.versions import span
+from torchskew.report import pairs, view
+
+_HEAD = """\
+# What works between which releases
+
+Written by `make compatibility`, which is `torchskew compatibility --measure --write docs/compatibility.md`: it runs
+every scenario of [compatibility.toml](compatibility.toml) between every two releases, in both orders, and goes on
+where it was interrupted. This page is made of recorded cells only; again from the same record:
+
+    {command}
+
+A pair is written `first,second`: the first release runs rank 0, which hosts the store or writes the file; the second
+joins or reads. Every cell was predicted before it ran; predictions stand here as they were then. `TIME/OPQ` is what
+rank 0 and what rank 1 saw. This is stock PyTorch; what the guard makes of it is in [guard.md](guard.md).
+[scenarios.md](scenarios.md) says what each scenario promises."""
+_DECLARATION = "docs/compatibility.toml"
+_NAMES = 4  # pairs that are spelled out; of more, the first and how many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A recorded run with its decision. origins: the runs in which its cells really ran."""
+
+    run: Run
+    decision: Decision
+    origins: tuple[str, ...] = ()
+
+
+def page(runs: Sequence[Measured], command: str) -> str:
+    """The whole page as markdown. command: what makes it again from the record."""
+    parts = [_HEAD.format(command=command)]
+    parts += ["## In words\n\n" + "\n".join(f"- **{view.SHORT[one]}** {view.MEANING[one]}" for one in Outcome)]
+    for one in runs:
+        with view.rerunning(_rerun(one.run)):
+            parts += [part for part in _run(one) if part]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rerun(run: Run) -> str:
+    """What runs a cell of this run again, less the cell."""
+    words = shlex.split(run.info.command)
+    if words[1:2] != ["compatibility"]:
+        return view.rerun_base(run.info.command, run.plan.runtime)
+    named = next((words[at + 1] for at, word in enumerate(words) if word in ("-f", "--declaration")), _DECLARATION)
+    return shlex.join(["torchskew", "matrix", "-f", named, "--runtime", run.plan.runtime])
+
+
+def _run(one: Measured) -> Iterator[str]:
+    run, decision = one.run, one.decision
+    yield f"## {run.plan.runtime}\n\n{_account(one)}"
+    yield _versions(run)
+    yield _eras(run)
+    known = dict.fromkeys(view.scenario_of(cell) for cell in run.plan.cells)
+    between = [_between(those, known) for those in pairs.between(run, decision.checked)]
+    yield "\n\n".join(["### Between two eras", *between])
+    yield from _tables(run, decision)
+    if wide := list(_worlds(decision)):
+        yield "### Worlds of three and more\n\n" + "\n".join(wide)
+    yield _lacks(decision)
+    yield _surprises(decision)
+
+
+def _account(one: Measured) -> str:
+    """Which run this is, how large, how long, and which runs its cells came from."""
+    info, counts = one.run.info, view.tally(one.run, one.decision)
+    came = ", ".join(f"{count} {verdict.value.lower()}" for verdict, count in counts.verdicts.items())
+    took = ""
+    if info.finished and not counts.cached:
+        spent = dt.datetime.fromisoformat(info.finished) - dt.datetime.fromisoformat(info.started)
+        took = f" in {view.seconds(spent.total_seconds())}"
+    earlier = " and ".join(f"`{run_id}`" for run_id in one.origins if run_id != info.run_id)
+    kept = f" {counts.cached} of them had not changed since they ran in {earlier}." if counts.cached else ""
+    text = f"Run `{info.run_id}`, {info.started[:10]}, {info.runtime}: {counts.planned} cells{took}: {came}.{kept}"
+    return f"{text} Every line of this part is from that run."
+
+
+def _versions(run: Run) -> str:
+    """What each label was: what the ranks themselves reported, and the identity of the environment."""
+    reported = {
+        facts.declared: (facts.torch, facts.python)
+        for result in run.results
+        for facts in result.ranks
+        if facts.torch and facts.python
+    }
+    lines = ["| version | reports | Python | environment |", "|---|---|---|---|"]
+    for name in pairs.releases(run):
+        torch, python = reported.get(name, ("", ""))
+        identity = run.info.environments.get(name, "").removeprefix("sha256:")[:12]
+        lines.append(f"| {name} | {torch} | {python} | `{identity}` |")
+    return "\n".join(lines)
+
+
+def _eras(run: Run) -> str:
+    lines = ["| era | what its releases speak, by the first release that spoke it |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {era.name} | {era.speaks} |" for era in pairs.eras_of(run))])
+
+
+def _between(those: pairs.Between, known: Iterable[str]) -> str:
+    """One pair of eras: what works, what refuses, what breaks and how, what is blocked by what, what is lacking."""
+    count = f"{those.pairs} pair{'s' if those.pairs > 1 else ''}, {len(those.items)} cells"
+    lines = [f"#### {those.first.name},{those.second.name} ({count})", ""]
+    passed = those.named(Verdict.PASS)
+    right = {
+        name: [item for item in items if Outcome.CLEAR not in item.result.outcomes] for name, items in passed.items()
+    }
+    refused = {
+        name: [item for item in items if Outcome.CLEAR in item.result.outcomes] for name, items in passed.items()
+    }
+    told = {
+        "works": _names(right, those.pairs, known),
+        "refuses clearly": _names(refused, those.pairs, known),
+        "breaks": "; ".join(_broken(those)),
+        "blocked": ", ".join(_blockers(those)),
+        "lacking": _names(those.named(Verdict.UNSUPPORTED), those.pairs, known),
+        "not measured": _names(those.named(Verdict.UNKNOWN), those.pairs, known),
+    }
+    return "\n".join([*lines, *(f"- **{what}**: {text}" for what, text in told.items() if text)])
+
+
+def _names(found: Mapping[str, Sequence[Checked]], count: int, known: Iterable[str]) -> str:
+    """Scenarios, each with its number of pairs where that is not all of them."""
+    told = {name: len({item.result.cell.skew for item in items}) for name, items in found.items() if items}
+    every = _short([name for name, pairs_ in told.items() if pairs_ == count], known)
+    return ", ".join([*every, *(f"{name} ({pairs_} of {count})" for name, pairs_ in told.items() if pairs_ < count)])
+
+
+def _short(names: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Variants of one scenario together: `ddp` where all that are known are named, else `ddp.default/hook`."""
+    variants: dict[str, set[str]] = {}
+    for name in known:
+        scenario, _, variant = name.partition(".")
+        variants.setdefault(scenario, set()).add(variant)
+    mine: dict[str, list[str]] = {}
+    for name in names:
+        scenario, _, variant = name.partition(".")
+        mine.setdefault(scenario, []).append(variant)
+    return [
+        scenario if set(those) == variants.get(scenario) else f"{scenario}.{'/'.join(those)}"
+        for scenario, those in mine.items()
+    ]
+
+
+def _broken(those: pairs.Between) -> Iterator[str]:
+    """Each scenario that fails, by the way it does, with the pairs where only some do."""
+    for name, items in those.named(Verdict.FAIL).items():
+        ways: dict[str, list[str]] = {}
+        for item in items:
+            ways.setdefault(view.words(item.result), []).append(",".join(item.result.cell.skew))
+        for way, where in ways.items():
+            yield f"{name} {way}" + ("" if len(where) == those.pairs else f" ({_some(where)})")
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NAMES
+    return " ".join(names[:_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _blockers(those: pairs.Between) -> Iterator[str]:
+    """How many scenarios could not be tried, by what stood in their way."""
+    found: dict[str, set[str]] = {}
+    for name, items in those.named(Verdict.BLOCKED).items():
+        for item in items:
+            found.setdefault(str(item.result.blocked_by).partition("/")[0], set()).add(name)
+    yield from (
+        f"{len(names)} scenario{'s' if len(names) > 1 else ''} by {blocker}" for blocker, names in found.items()
+    )
+
+
+def _tables(run: Run, decision: Decision) -> Iterator[str]:
+    """A table for each scenario that fails anywhere, releases that act alike on one line; the others by name."""
+    order = list(pairs.releases(run))
+    fine, broken = [], []
+    for table in view.tables(run, decision):
+        fails = any(item.result.verdict is Verdict.FAIL for item in table.grid.values())
+        if fails and len(table.columns) > 1:
+            broken.append(_table(table, order))
+        elif table.grid and not fails:
+            fine.append(table.scenario if "guard off" in table.condition else f"{table.scenario} ({table.condition})")
+    known = dict.fromkeys(view.scenario_of(cell) for cell in run.plan.cells)
+    told = ", ".join(_short(fine, known)) or "nothing"
+    yield f"### Never broken\n\nWherever a rendezvous lets them be tried, and where both sides have them: {told}."
+    if broken:
+        yield "### Broken somewhere\n\nReleases whose rows and columns are the same stand on one line."
+    yield from broken
+
+
+def _table(table: view.Table, order: Sequence[str]) -> str:
+    """Rows and columns by release, or variants by release where one release runs on all ranks."""
+
+    def word(row: str, column: str) -> str:
+        item = table.grid.get((row, column))
+        return view.label(item, mark=False) if item else ""
+
+    both = set(table.rows) == set(table.columns)
+    columns = [name for name in order if name in table.columns] or list(table.columns)
+    groups = pairs.alike(columns, word) if both else tuple((name,) for name in columns)
+    rows = groups if both else tuple((name,) for name in table.rows)
+    head = f"| {table.corner} | " + " | ".join(map(pairs.span, groups)) + " |"
+    lines = [f"#### {table.title}", "", head, "|---" * (len(groups) + 1) + "|"]
+    for row in rows:
+        cells = [word(row[0], column[-1] if row == column else column[0]) for column in groups]
+        lines.append(f"| **{span(row)}** | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _worlds(decision: Decision) -> Iterable[str]:
+    """One line per scenario and condition: how many mixed worlds of three came to what."""
+    found: dict[str, Counter[str]] = {}
+    for item in decision.checked:
+        cell, result = item.result.cell, item.result
+        if cell.world_size > len("ab") and len(set(cell.skew)) > 1 and result.verdict is not Verdict.BLOCKED:
+            found.setdefault(f"{cell.scenario}, guard {cell.guard}", Counter())[view.label(item, mark=False)] += 1
+    for name, counter in found.items():
+        yield f"- {name}: " + ", ".join(f"{words} {count}" for words, count in counter.most_common())
+
+
+def _lacks(decision: Decision) -> str:
+    """What a release does not have, in its own words: whole scenarios, and single cases that were left out."""
+    whole: dict[str, list[tuple[str, str]]] = {}
+    cases: dict[str, list[tuple[str, str]]] = {}
+    variants = {view.scenario_of(item.result.cell) for item in decision.checked}
+    for item in decision.checked:
+        result = item.result
+        name = view.scenario_of(result.cell)
+        if result.verdict is Verdict.UNSUPPORTED:
+            version, _, why = result.reason.partition(": ")
+            whole.setdefault(_line(why), []).append((version, name))
+        elif result.verdict is not Verdict.BLOCKED:
+            for case, told in result.skipped.items():
+                version, _, why = told.partition(": ")
+                if f"{result.cell.scenario}.{case}" not in variants:
+                    cases.setdefault(_line(why), []).append((version, f"{result.cell.scenario} {case}"))
+    parts = [*_said("Whole scenarios:", whole), *_said("Single cases, left out of their scenario:", cases)]
+    return "\n\n".join(["### What a release lacks, in its own words", *parts]) if parts else ""
+
+
+def _said(title: str, found: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
+    """A line for each reason: which releases say it, and of what."""
+    if found:
+        yield title
+        lines = []
+        for why, where in found.items():
+            versions = dict.fromkeys(version for version, _ in where)
+            names = dict.fromkeys(name for _, name in where)
+            lines.append(f"- {_some(list(names))}: {why} ({', '.join(versions)})")
+        yield "\n".join(sorted(lines))
+
+
+def _line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[0].replace("|", "\\|")[:200]
+
+
+def _surprises(decision: Decision) -> str:
+    """Where observation and prediction differ, alike ones together, each with a command that shows it."""
+    found: dict[tuple[str, str, str], list[Checked]] = {}
+    for item in view.surprises(decision):
+        result = item.result
+        told = view.outcome_words(result.cell.predicted), view.words(result)
+        found.setdefault((view.scenario_of(result.cell), *told), []).append(item)
+    if not found:
+        return "### Otherwise than predicted\n\nNothing."
+    lines = ["### Otherwise than predicted", "", "| scenario | predicted | observed | pairs |", "|---|---|---|---|"]
+    for (name, predicted, seen), items in sorted(found.items(), key=lambda each: -len(each[1])):
+        where = _some([",".join(item.result.cell.skew) for item in items])
+        lines.append(f"| {name} | {predicted} | {seen} | {len(items)}: {where} |")
+    example = view.rerun_command(next(iter(found.values()))[0].result.cell)
+    return "\n".join([*lines, "", "A cell again, really run:", "", f"    {example}"])

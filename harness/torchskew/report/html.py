@@ -1,0 +1,181 @@
+"""Writes report.html: one self-contained page that draws its heat maps from the data it carries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from torchskew.model.facts import RankFacts
+from torchskew.model.outcomes import Json, Outcome, Verdict
+from torchskew.model.results import Checked, Decision, Status
+from torchskew.model.runs import Run
+from torchskew.report import view
+from torchskew.report.logs import Logs
+from torchskew.report.text import accounting
+
+_TEMPLATE: Final = "template.html"
+_CODE: Final = {outcome: index for index, outcome in enumerate(Outcome)}
+_SHARES: Final = (
+    ("pass", "pass"),
+    ("known", "known failures"),
+    ("bad", "not as expected"),
+    ("unknown", "unknown"),
+    ("unsupported", "unsupported"),
+    ("blocked", "blocked"),
+)
+
+
+class _Texts:
+    """Texts that repeat (reasons, errors, versions) stand in the page once, cells name them by number."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {"": 0}
+
+    def __call__(self, text: str | None) -> int:
+        return self.known.setdefault(text or "", len(self.known))
+
+
+def write_html(run: Run, decision: Decision, logs: Logs, path: Path) -> None:
+    """Fill the template; the data flows into the file piece by piece, so 10,000 cells need little memory."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    page = environment.get_template(_TEMPLATE).stream(
+        info=run.info,
+        decision=decision,
+        accounting=accounting(view.tally(run, decision)),
+        shares=_shares(decision),
+        data=_data(run, decision, logs),
+    )
+    page.enable_buffering(64)
+    page.dump(str(path), encoding="utf-8", errors="backslashreplace")
+
+
+def share(item: Checked) -> str:
+    """Which part of the whole a cell belongs to; every cell to exactly one."""
+    if item.result.verdict is Verdict.UNKNOWN:
+        return "unknown"
+    if view.shut(item):
+        return "bad"
+    told = item.status in (Status.KNOWN_FLAKY, Status.NOT_JUDGED) and item.result.verdict is Verdict.FAIL
+    if told or item.status is Status.KNOWN_FAILURE:
+        return "known"
+    by_verdict = {Verdict.BLOCKED: "blocked", Verdict.UNSUPPORTED: "unsupported"}
+    return by_verdict.get(item.result.verdict, "pass")
+
+
+def _shares(decision: Decision) -> list[tuple[str, str, int]]:
+    found = [share(item) for item in decision.checked]
+    return [(name, title, found.count(name)) for name, title in _SHARES]
+
+
+def _data(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
+    """The page's data as pieces of one JSON object."""
+    texts, numbers = _Texts(), {item.result.cell.id: n for n, item in enumerate(decision.checked)}
+    yield '{"cells":['
+    for index, item in enumerate(decision.checked):
+        yield ("," if index else "") + _json(_cell(item, logs, texts, numbers))
+    yield '],"tables":['
+    for index, table in enumerate(view.tables(run, decision)):
+        yield ("," if index else "") + _json(_table(table, numbers))
+    yield "]"
+    for name, value in _lists(decision, numbers).items():
+        yield f',"{name}":{_json(value)}'
+    yield f',"texts":{_json([*texts.known])}}}'
+
+
+def _lists(decision: Decision, numbers: dict[str, int]) -> dict[str, Json]:
+    known: list[Json] = [
+        {"reason": reason, "link": link, "cells": [numbers[item.result.cell.id] for item in items]}
+        for (reason, link), items in view.known_failures(decision).items()
+    ]
+    return {
+        "outcomes": [{"name": one, "short": view.SHORT[one], "meaning": view.MEANING[one]} for one in Outcome],
+        "unexpected": [numbers[item.result.cell.id] for item in view.unexpected(decision)],
+        "surprises": [numbers[item.result.cell.id] for item in view.surprises(decision)],
+        "known": known,
+        "problems": [*decision.problems],
+    }
+
+
+def _table(table: view.Table, numbers: dict[str, int]) -> dict[str, Json]:
+    """Cells by number, -1 where nothing was planned."""
+    at = {place: numbers[item.result.cell.id] for place, item in table.grid.items()}
+    return {
+        "scenario": table.scenario,
+        "condition": table.condition,
+        "corner": table.corner,
+        "rows": [*table.rows],
+        "columns": [*table.columns],
+        "grid": [[at.get((row, column), -1) for column in table.columns] for row in table.rows],
+        "wide": [numbers[item.result.cell.id] for item in table.wide],
+    }
+
+
+def _cell(item: Checked, logs: Logs, texts: _Texts, numbers: dict[str, int]) -> dict[str, Json]:
+    """What the page needs of a cell; what is empty is left out."""
+    result, entry = item.result, item.expectation
+    cell = result.cell
+    silent = result.verdict in view.SILENT
+    found: dict[str, Json] = {
+        "id": cell.id,
+        "scenario": view.scenario_of(cell),
+        "skew": [texts(name) for name in cell.skew],
+        "guard": texts(cell.guard),
+        "word": texts(view.words(result)),
+        "silent": silent,
+        "outcomes": [_CODE[outcome] for outcome in result.outcomes],
+        "predicted": [_CODE[outcome] for outcome in cell.predicted],
+        "verdict": texts(result.verdict),
+        "status": texts(item.status),
+        "share": texts(share(item)),
+        "shut": view.shut(item),
+        "surprise": result.surprising,
+        "reason": texts(result.reason),
+        "timeout": cell.timeout,
+        "seconds": round(result.seconds, 3),
+        "cached": result.cached,
+        "blocked": numbers.get(result.blocked_by or "", -1) + 1,
+        "rerun": texts(view.rerun_command(cell).replace(cell.id, "\0")),
+        "expected": texts(view.expected_words(item)),
+        "why": texts(entry.reason if entry else ""),
+        "link": texts(entry.link if entry else ""),
+        "faults": [f"attempt {one.number}: {one.fault}" for one in result.attempts if one.fault],
+        "skipped": dict(result.skipped),
+        "ranks": [_rank(item, facts, logs, texts) for facts in result.ranks],
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _rank(item: Checked, facts: RankFacts, logs: Logs, texts: _Texts) -> dict[str, Json]:
+    at = (item.result.cell.id, facts.rank)
+    tail = logs.tails.get(at)
+    end = facts.signal or ("" if facts.exit is None else f"exit {facts.exit}")
+    phases: dict[str, Json] = {name: round(value, 3) for name, value in facts.phases.items()}
+    found: dict[str, Json] = {
+        "torch": texts(facts.torch),
+        "git": texts((facts.git_version or "")[:12]),
+        "python": texts(facts.python),
+        "host": texts(facts.host),
+        "phase": texts(facts.phase),
+        "seconds": round(facts.seconds, 3),
+        "phases": phases,
+        "end": texts(end),
+        "killed": facts.killed,
+        "type": texts(facts.error.type if facts.error else ""),
+        "text": texts(facts.error.text if facts.error else ""),
+        "said": texts(facts.unsupported or facts.machine),
+        "path": logs.paths.get(at),
+        "log": texts(tail.log if tail else ""),
+        "stacks": texts(tail.stacks if tail else ""),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _json(value: Json) -> str:
+    """JSON that can't end the script element it stands in, whatever a rank printed."""
+    text = json.dumps(value, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,249 @@
+"""The report a terminal shows: tables, accounting, what needs somebody, and the decision as the last line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from torchskew.model.facts import RankFacts
+from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.results import CellResult, Checked, Decision, Status
+from torchskew.model.runs import Run
+from torchskew.report import view
+from torchskew.report.grid import BAD, Look, paint, tables_text
+from torchskew.report.logs import Logs
+
+RESULTS: Final = "results.json"
+_TITLES: Final = {
+    Status.REGRESSION: "regression",
+    Status.FAILS_DIFFERENTLY: "fails differently",
+    Status.UNEXPECTED_PASS: "unexpected pass",
+    Status.FLAKY: "flaky",
+    Status.EXPIRED: "expired expectation",
+    Status.UNKNOWN: "unknown",
+    Status.MISSING: "never ran",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where the reports lie; logs names the ranks that have a log file."""
+
+    folder: Path
+    html: Path
+    json: Path
+    junit: Path
+    markdown: Path
+    text: Path
+    logs: Logs
+
+
+def render(
+    run: Run, decision: Decision, *, paths: Paths | None = None, colour: bool = False, look: Look | None = None
+) -> str:
+    """The report as lines without a newline at the end. look: width and length, instead of a terminal's defaults."""
+    look = look or Look(colour=colour)
+    logs = paths.logs if paths else Logs()
+    blocks = [
+        _changed(decision),
+        *([] if decision.difference else _tables(view.tables(run, decision), look)),
+        _legend(decision),
+        _unexpected(decision, logs, look),
+        _surprises(decision, look),
+        _known(decision, look),
+        _flaky(decision, look),
+        _end(run, decision, paths, look),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _tables(tables: Sequence[view.Table], look: Look) -> Iterator[str]:
+    """Every table; of more than twice a long list, those in which something is not right."""
+    many = len(tables) > 2 * look.most
+    told = [table for table in tables if not (many and _right(table))]
+    yield from tables_text(told, look)
+    if len(told) < len(tables):
+        yield f"… and {len(tables) - len(told)} more tables, in which every cell is right: see the report"
+
+
+def _right(table: view.Table) -> bool:
+    items = (*table.grid.values(), *table.wide)
+    return all(item.status is Status.EXPECTED and item.result.verdict is Verdict.PASS for item in items)
+
+
+def head(run: Run) -> str:
+    """The lines that a run prints as it starts, for a report that is rendered later."""
+    info = run.info
+    versions = " · ".join(f"{name} {identity[:19]}" for name, identity in info.environments.items())
+    lines = [
+        f"{info.command} · {info.runtime} ({info.runtime_why}) · seed {info.seed}",
+        f"versions   {versions or 'none could be made'}",
+        f"run        {info.run_id} · {info.started} to {info.finished or 'unfinished'} · torchskew {info.torchskew}",
+    ]
+    return "\n".join(lines)
+
+
+def accounting(counts: view.Tally) -> str:
+    """Planned = the sum, always; what does not add up is named."""
+    fails = f"{counts.known} known, {counts.regressions} {'regression' if counts.regressions == 1 else 'regressions'}"
+    fails += f", {counts.apart} flaky or not judged" if counts.apart else ""
+    passes = counts.statuses.get(Status.UNEXPECTED_PASS, 0)
+    parts = [
+        f"{counts.verdicts[Verdict.PASS]} pass{f' ({passes} unexpected)' if passes else ''}",
+        f"{counts.verdicts[Verdict.FAIL]} fail ({fails})",
+        f"{counts.verdicts[Verdict.UNKNOWN]} unknown{f' ({counts.missing} never ran)' if counts.missing else ''}",
+        f"{counts.verdicts[Verdict.UNSUPPORTED]} unsupported",
+        f"{counts.verdicts[Verdict.BLOCKED]} blocked",
+    ]
+    return f"{counts.planned} planned = {' + '.join(parts)}"
+
+
+def _legend(decision: Decision) -> str:
+    """What the words that were used mean."""
+    ran = [item for item in decision.checked if item.result.verdict not in view.SILENT]
+    used = {outcome for item in ran for outcome in item.result.outcomes}
+    if used <= {Outcome.OK}:
+        return ""
+    lines = [f"{view.SHORT[one]:<8} {_full(one)}{view.MEANING[one]}" for one in Outcome if one in used]
+    if any(len(set(item.result.outcomes)) > 1 for item in ran):
+        lines.append(f"{'A/B':<8} rank 0 came to A, rank 1 to B")
+    if any(view.shut(item) for item in decision.checked):
+        lines.append(f"{'!':<8} not as expected")
+    return "\n".join(lines)
+
+
+def _full(outcome: Outcome) -> str:
+    return "" if view.SHORT[outcome] == outcome else f"{outcome}: "
+
+
+def _unexpected(decision: Decision, logs: Logs, look: Look) -> str:
+    """Everything that needs somebody: what, where, each rank's facts, how to run it again; nothing is told twice."""
+    told = decision.difference
+    found = tuple(item for item in view.unexpected(decision) if f" {item.result.cell.id} " not in told)
+    blocks = [f"problem    {problem}" for problem in decision.problems]
+    blocks += [_needs_somebody(item, logs, look) for item in found[: look.most]]
+    blocks += _more(len(found), look)
+    return "\n\n".join(blocks)
+
+
+def _needs_somebody(item: Checked, logs: Logs, look: Look) -> str:
+    result = item.result
+    # Where every rank that failed has an error of its own, the reason would only say them again.
+    failed = [facts for facts, outcome in _ranks(item) if outcome is not Outcome.OK]
+    said = all(facts.error for facts in failed) if failed else result.verdict is Verdict.PASS
+    lines = [
+        paint(f"{_TITLES[item.status]}: {result.cell.id}", f"1;{BAD}", look),
+        f"  expected {view.expected_words(item)}, got {result.verdict}{_seen_words(result)}",
+        *([] if said else [f"  {_one_line(result.reason)}"]),
+        *(line for facts, outcome in _ranks(item) for line in _rank(item, facts, outcome, logs)),
+        *(f"  attempt {one.number}: {one.fault}" for one in result.attempts if one.fault),
+        f"  rerun: {view.rerun_command(result.cell)}",
+    ]
+    return "\n".join(lines)
+
+
+def _seen_words(result: CellResult) -> str:
+    """Outcomes, and whether the table of eras foresaw them."""
+    if not result.outcomes:
+        return ""
+    predicted = view.outcome_words(result.cell.predicted, full=True) if result.cell.predicted else "nothing"
+    foreseen = "as predicted" if result.outcomes == result.cell.predicted else f"predicted {predicted}"
+    return f" ({view.outcome_words(result.outcomes, full=True)}), {foreseen}"
+
+
+def _ranks(item: Checked) -> Iterable[tuple[RankFacts, Outcome]]:
+    return zip(item.result.ranks, item.result.outcomes, strict=False)
+
+
+def _rank(item: Checked, facts: RankFacts, outcome: Outcome, logs: Logs) -> Iterator[str]:
+    """One rank's facts, its error and its log."""
+    end = facts.signal or ("" if facts.exit is None else f"exit {facts.exit}")
+    parts = [f"torch {facts.torch or facts.declared}", f"python {facts.python}" if facts.python else ""]
+    spent = facts.seconds if facts.error_after is None else facts.error_after
+    parts += [f"{facts.phase} after {view.seconds(spent)}", end, "stopped by us" if facts.killed else ""]
+    yield f"  rank {facts.rank}  {outcome:<11} {' · '.join(part for part in parts if part)}"
+    if facts.error:
+        yield f"          {facts.error.type}: {_one_line(facts.error.text)}"
+    for text in (facts.machine, facts.unsupported):
+        if text:
+            yield f"          {_one_line(text)}"
+    if path := logs.paths.get((item.result.cell.id, facts.rank)):
+        yield f"          log {path}"
+
+
+def _surprises(decision: Decision, look: Look) -> str:
+    """Where observation and prediction differ; an unexpected cell was shown in full above."""
+    found = view.surprises(decision)
+    lines = []
+    for item in found[: look.most]:
+        result = item.result
+        predicted = view.outcome_words(result.cell.predicted, full=True)
+        lines.append(f"{result.cell.id}   predicted {predicted}, observed {view.observed_words(result)}")
+        lines.append(f"rerun: {view.rerun_command(result.cell)}")
+    return _list("surprises", len(found), [*lines, *_more(len(found), look)])
+
+
+def _changed(decision: Decision) -> str:
+    """What changed since the run that this one is compared with; then nothing needs a table of the rest."""
+    return f"changed\n{decision.difference}" if decision.difference else ""
+
+
+def _flaky(decision: Decision, look: Look) -> str:
+    """Cells that failed and are known to flake, with the reason and until when that is accepted."""
+    found = view.flaky(decision)
+    lines = []
+    for item in found[: look.most]:
+        entry = item.expectation
+        why = f"{_one_line(entry.reason)} (until {entry.until})" if entry else ""
+        lines.append(f"{item.result.cell.id}   {_one_line(item.result.reason)}; {why}")
+    return _list("flaky", len(found), [*lines, *_more(len(found), look)])
+
+
+def _known(decision: Decision, look: Look) -> str:
+    """Known failures by reason: how many cells, an example, the link."""
+    found = view.known_failures(decision)
+    lines = []
+    for (reason, link), items in [*found.items()][: look.most]:
+        lines.append(f"{len(items)}x {_one_line(reason)}{f' ({link})' if link else ''}")
+        rest = f" and {len(items) - 1} more" if items[1:] else ""
+        lines.append(f"    {items[0].result.cell.id} {view.label(items[0])}{rest}")
+    return _list("known", sum(map(len, found.values())), [*lines, *_more(len(found), look)])
+
+
+def _list(title: str, count: int, lines: Sequence[str]) -> str:
+    """A heading with its count in front of the first line, the rest below it."""
+    if not count:
+        return ""
+    first = f"{title:<10} {count:<3} "
+    return "\n".join((first if index == 0 else " " * len(first)) + line for index, line in enumerate(lines))
+
+
+def _more(count: int, look: Look) -> list[str]:
+    return [f"… and {count - look.most} more: see the report"] if count > look.most else []
+
+
+def _end(run: Run, decision: Decision, paths: Paths | None, look: Look) -> str:
+    """Accounting, where the reports lie, and the decision as the last line."""
+    counts = view.tally(run, decision)
+    lines = [accounting(counts)]
+    if counts.cached:
+        every = "every cell" if counts.cached == counts.planned else f"{counts.cached} of {counts.planned} cells"
+        lines.append(f"cache      {every} came from an earlier run: nothing they depend on has changed")
+    if follows := [item.result for item in decision.checked if item.result.inferred_from]:
+        basis = {cell_id for result in follows for cell_id in result.inferred_from}
+        lines.append(f"inferred   {len(follows)} cells (~) follow from {len(basis)} that ran; named in {RESULTS}")
+    if paths:
+        names = " · ".join(path.name for path in (paths.json, paths.junit, paths.markdown, paths.text))
+        lines.append(f"report     {paths.html} · {names}")
+        if paths.logs.left_out:
+            lines.append(f"logs       {paths.logs.left_out} more stand in the record only")
+    lines.append(paint(decision.sentence, "1;32" if decision.exit_code == 0 else f"1;{BAD}", look))
+    return "\n".join(lines)
+
+
+def _one_line(text: str) -> str:
+    """The first line, without what would move the cursor."""
+    first = next((line for line in text.splitlines() if line.strip()), "").strip()
+    return "".join(char if char.isprintable() else "?" for char in first)

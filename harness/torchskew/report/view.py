@@ -1,0 +1,323 @@
+"""What every report shows, worked out once: counts, tables, words for outcomes, names of logs, rerun commands."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import groupby, zip_longest
+from typing import Final
+
+from torchskew.judging.decide import SHUT
+from torchskew.model.cells import Cell
+from torchskew.model.outcomes import Kind, Outcome, Verdict
+from torchskew.model.results import CellResult, Checked, Decision, Status
+from torchskew.model.runs import Run
+
+SHORT: Final[Mapping[Outcome, str]] = {
+    Outcome.OK: "OK",
+    Outcome.WRONG: "WRONG",
+    Outcome.CLEAR: "CLEAR",
+    Outcome.OPAQUE: "OPQ",
+    Outcome.TIMEOUT: "TIME",
+    Outcome.HANG: "HANG",
+    Outcome.CRASH: "CRASH",
+    Outcome.UNSUPPORTED: "N/A",
+    Outcome.NOT_RUN: "-",
+}
+MEANING: Final[Mapping[Outcome, str]] = {
+    Outcome.OK: "reached the end with the right answer",
+    Outcome.WRONG: "reached the end with a wrong answer",
+    Outcome.CLEAR: "refused early; the error names the versions",
+    Outcome.OPAQUE: "failed early; the error does not say why",
+    Outcome.TIMEOUT: "gave up at about its own timeout",
+    Outcome.HANG: "never ended; stopped by us at the deadline",
+    Outcome.CRASH: "ended by a signal, or without a report",
+    Outcome.UNSUPPORTED: "this version says that it lacks the feature",
+    Outcome.NOT_RUN: "never started: the machine's fault",
+}
+# A verdict without outcomes that a table could show.
+SILENT: Final[Mapping[Verdict, str]] = {
+    Verdict.BLOCKED: "blocked",
+    Verdict.UNKNOWN: "unknown",
+    Verdict.UNSUPPORTED: "n/a",
+}
+# Options of a run that say nothing about what its cells are.
+_ALONE: Final = frozenset({"--no-cache", "--resume", "--dry-run"})
+_WITH_VALUE: Final = frozenset({"--only", "-j", "--jobs", "--color"})
+_SPELLED_OUT: Final = 4  # ranks; larger worlds are shown as OK*7/TIME
+_APART: Final = (Status.FLAKY, Status.KNOWN_FLAKY, Status.UNKNOWN, Status.NOT_JUDGED)
+# What runs a cell again, without the selection; a gate or another declaration sets its own.
+RERUN: ContextVar[str] = ContextVar("RERUN", default="torchskew matrix")
+_LONGEST_NAME: Final = 180  # of a log's folder: file systems allow 255 bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How the planned cells came out; planned is what the plan holds, not a sum.
+
+    apart: failures that are held against nobody: flaky cells, a gate's controls and its base.
+    """
+
+    planned: int
+    verdicts: Mapping[Verdict, int]
+    statuses: Mapping[Status, int]
+    cached: int
+    apart: int = 0
+
+    @property
+    def known(self) -> int:
+        """Failures that an expectation names."""
+        return self.statuses.get(Status.KNOWN_FAILURE, 0)
+
+    @property
+    def regressions(self) -> int:
+        """Failures that no expectation names as they are."""
+        return self.verdicts[Verdict.FAIL] - self.known - self.apart
+
+    @property
+    def missing(self) -> int:
+        """Planned cells without a result."""
+        return self.statuses.get(Status.MISSING, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The cells of one scenario under one condition. grid: (row, column) -> cell; wide: those of other shapes."""
+
+    title: str
+    scenario: str
+    condition: str
+    corner: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    grid: Mapping[tuple[str, str], Checked]
+    wide: tuple[Checked, ...]
+
+
+def tally(run: Run, decision: Decision) -> Tally:
+    """Count verdicts and statuses over every planned cell."""
+    verdicts = Counter(item.result.verdict for item in decision.checked)
+    return Tally(
+        planned=len(run.plan.cells),
+        verdicts={verdict: verdicts[verdict] for verdict in Verdict},
+        statuses=Counter(item.status for item in decision.checked),
+        cached=sum(item.result.cached for item in decision.checked),
+        apart=sum(item.result.verdict is Verdict.FAIL and item.status in _APART for item in decision.checked),
+    )
+
+
+def shut(item: Checked) -> bool:
+    """Whether this cell alone makes the run red."""
+    return item.status in SHUT
+
+
+def unexpected(decision: Decision) -> tuple[Checked, ...]:
+    """The cells that shut the gate, worst kinds first, else in the plan's order."""
+    order = (
+        Status.REGRESSION,
+        Status.FAILS_DIFFERENTLY,
+        Status.UNEXPECTED_PASS,
+        Status.FLAKY,
+        Status.EXPIRED,
+        Status.UNKNOWN,
+        Status.MISSING,
+    )
+    return tuple(sorted(filter(shut, decision.checked), key=lambda item: order.index(item.status)))
+
+
+def flaky(decision: Decision) -> tuple[Checked, ...]:
+    """The cells that failed and are known to flake: told, but not held against the run."""
+    return tuple(item for item in decision.checked if item.status is Status.KNOWN_FLAKY)
+
+
+def surprises(decision: Decision) -> tuple[Checked, ...]:
+    """The cells that came out otherwise than the table of eras predicted."""
+    return tuple(item for item in decision.checked if item.result.surprising)
+
+
+def known_failures(decision: Decision) -> Mapping[tuple[str, str | None], tuple[Checked, ...]]:
+    """Known failures by reason and link, in the order of the first cell of each."""
+    found: dict[tuple[str, str | None], list[Checked]] = {}
+    for item in decision.checked:
+        if item.status is Status.KNOWN_FAILURE:
+            entry = item.expectation
+            found.setdefault((entry.reason, entry.link) if entry else ("", None), []).append(item)
+    return {reason: tuple(items) for reason, items in found.items()}
+
+
+def label(item: Checked, *, mark: bool = True) -> str:
+    """A cell of a table: one word when all ranks agree, else `TIME/OPQ`; `!` when it shuts the gate."""
+    return words(item.result) + ("!" if mark and shut(item) else "")
+
+
+def words(result: CellResult) -> str:
+    """The outcomes in short words, or the verdict where there are none to show; `~` in front of what was inferred."""
+    if result.verdict in SILENT or not result.outcomes:
+        return SILENT.get(result.verdict, str(result.verdict).lower())
+    said = outcome_words(result.outcomes)
+    said = f"~{said}" if result.inferred_from else said
+    promised = result.verdict is Verdict.FAIL and set(result.outcomes) in ({Outcome.OK}, {Outcome.CLEAR})
+    return f"FAIL:{said}" if promised else said  # right or refused, but its policy promised the other
+
+
+def outcome_words(outcomes: Iterable[Outcome], *, full: bool = False) -> str:
+    """`OK` when all are equal, else rank by rank: `TIME/OPQ`; full: unabbreviated."""
+    said = [str(outcome) if full else SHORT[outcome] for outcome in outcomes]
+    if len(set(said)) == 1:
+        return said[0]
+    if len(said) <= _SPELLED_OUT:
+        return "/".join(said)
+    runs = [(word, len([*same])) for word, same in groupby(said)]
+    return "/".join(f"{word}*{count}" if count > 1 else word for word, count in runs)
+
+
+def observed_words(result: CellResult) -> str:
+    """What came out otherwise than predicted: `TIMEOUT on rank 1`, one word when all ranks agree."""
+    if len(set(result.outcomes)) == 1:
+        return str(result.outcomes[0])
+    pairs = zip_longest(result.outcomes, result.cell.predicted)
+    return ", ".join(f"{seen} on rank {rank}" for rank, (seen, told) in enumerate(pairs) if seen != told)
+
+
+def expected_words(item: Checked) -> str:
+    """What the baseline expected of a cell; PASS where it says nothing."""
+    if item.expectation is None:
+        return str(Verdict.PASS)
+    outcomes = item.expectation.outcomes
+    return f"{item.expectation.verdict}{f' ({outcome_words(outcomes, full=True)})' if outcomes else ''}"
+
+
+def rerun_base(command: str, runtime: str) -> str:
+    """The recorded command without what only narrowed or hurried it, so that it plans the same cells again."""
+    words, kept = shlex.split(command), []
+    while words:
+        word = words.pop(0)
+        if word in _ALONE:
+            continue
+        if word in _WITH_VALUE:
+            words = words[1:]
+            continue
+        kept.append(word)
+    if kept[:2] == ["torchskew", "matrix"] and "--runtime" not in kept:
+        kept += ["--runtime", runtime]
+    return shlex.join(kept)
+
+
+@contextmanager
+def rerunning(command: str) -> Iterator[None]:
+    """Rerun commands inside the block start with this one."""
+    token = RERUN.set(command)
+    try:
+        yield
+    finally:
+        RERUN.reset(token)
+
+
+def rerun_command(cell: Cell) -> str:
+    """The command that runs this cell alone, and really runs it."""
+    return f"{RERUN.get()} --only '{cell.id}' --no-cache"
+
+
+def scenario_of(cell: Cell) -> str:
+    """The scenario's name with its variant, as in the cell's id."""
+    return f"{cell.scenario}.{cell.variant.name}" if cell.variant else cell.scenario
+
+
+def log_name(cell: Cell, rank: int) -> str:
+    """Where a rank's log lies, from the report's folder on."""
+    return f"logs/{slug(cell.id)}/rank{rank}.txt"
+
+
+def slug(cell_id: str) -> str:
+    """A cell's id as a folder's name on every file system; different ids, different names."""
+    name = re.sub(r"[^A-Za-z0-9._,+-]", "_", cell_id.replace("/", "__"))
+    if len(name) <= _LONGEST_NAME and name.replace("__", "/") == cell_id:
+        return name
+    return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(cell_id.encode()).hexdigest()[:8]}"
+
+
+def seconds(value: float) -> str:
+    """Seconds as a person reads them: 0.06 s, 12.3 s, 4 min 05 s."""
+    if value >= 60:
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes} min {rest:02} s"
+    return f"{value:.2f} s" if value < 9.95 else f"{value:.1f} s"
+
+
+def tables(run: Run, decision: Decision) -> tuple[Table, ...]:
+    """One table per scenario and condition, in the plan's order; same scenario's tables stand together."""
+    groups: dict[tuple[str, str], list[Checked]] = {}
+    uniform = _uniform(decision)
+    for item in decision.checked:
+        cell = item.result.cell
+        name = cell.scenario if cell.scenario in uniform else scenario_of(cell)
+        groups.setdefault((name, _condition(cell)), []).append(item)
+    order = _order(run)
+    names = list(dict.fromkeys(name for name, _ in groups))
+    ranked = sorted(groups.items(), key=lambda group: names.index(group[0][0]))
+    return tuple(_table(key, items, order, uniform) for key, items in ranked)
+
+
+def _condition(cell: Cell) -> str:
+    return f"guard {cell.guard}" + (f" · fault {cell.fault}" if cell.fault else "")
+
+
+def _uniform(decision: Decision) -> frozenset[str]:
+    """Scenarios that never mix versions: their rows are variants, not hosts."""
+    mixed = {item.result.cell.scenario for item in decision.checked if _mixes(item.result.cell)}
+    return frozenset(item.result.cell.scenario for item in decision.checked) - mixed
+
+
+def _mixes(cell: Cell) -> bool:
+    return len(set(cell.skew)) > 1 or (len(cell.skew) > 1 and cell.variant is None)
+
+
+def _order(run: Run) -> Mapping[str, int]:
+    """Versions as they were declared; those that could not be provisioned come where the plan names them."""
+    names = [*run.info.environments, *(name for cell in run.plan.cells for name in cell.skew)]
+    return {name: index for index, name in enumerate(dict.fromkeys(names))}
+
+
+def _table(key: tuple[str, str], items: list[Checked], order: Mapping[str, int], uniform: frozenset[str]) -> Table:
+    name, condition = key
+    grid: dict[tuple[str, str], Checked] = {}
+    wide = []
+    for item in items:
+        at = _place(item.result.cell, uniform)
+        if at is None or at in grid:
+            wide.append(item)
+        else:
+            grid[at] = item
+    return Table(
+        title=f"{name} · {condition}",
+        scenario=name,
+        condition=condition,
+        corner=_corner(items[0].result.cell, uniform),
+        rows=_sorted((row for row, _ in grid), order),
+        columns=_sorted((column for _, column in grid), order),
+        grid=grid,
+        wide=tuple(wide),
+    )
+
+
+def _place(cell: Cell, uniform: frozenset[str]) -> tuple[str, str] | None:
+    """Row and column of a cell; None for a world that two axes can't show."""
+    if cell.scenario in uniform:
+        return (cell.variant.name if cell.variant else "alone"), cell.skew[0]
+    return (cell.skew[0], cell.skew[1]) if len(cell.skew) == 2 else None
+
+
+def _corner(cell: Cell, uniform: frozenset[str]) -> str:
+    if cell.scenario in uniform:
+        return "variant" if cell.variant else ""
+    return "writer \\ reader" if cell.kind is Kind.HANDOVER else "host \\ joiner"
+
+
+def _sorted(names: Iterable[str], order: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(sorted(dict.fromkeys(names), key=lambda name: order.get(name, -1)))

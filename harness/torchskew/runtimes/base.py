@@ -1,0 +1,102 @@
+"""What a runtime promises the engine: provision versions, start warm agents, leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torchskew.model.versions import Environment, Version
+
+
+class Progress(Protocol):
+    """Where long work reports to; every call is cheap and never raises."""
+
+    def step(self, version: str, text: str, done: int = 0, total: int = 0) -> None:
+        """Version is at a step; done and total are bytes (total 0: unknown)."""
+
+    def say(self, text: str) -> None:
+        """One line for the person, once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """One run's ownership: what labels carry, so that a sweep can tell the living from the dead.
+
+    folder: a temporary folder of this run on the host, removed at its end.
+    """
+
+    run_id: str
+    owner_pid: int
+    host: str
+    folder: str
+
+
+class Channel(Protocol):
+    """A started version: lines in, lines out. host: the address under which other ranks reach it.
+
+    share: folder (inside the version) that every channel of the run sees. rank_env: settings each rank needs here.
+    """
+
+    host: str
+    share: str
+    rank_env: Mapping[str, str]
+
+    def send(self, line: bytes) -> None:
+        """Write one line; AgentError when the version is gone."""
+
+    def lines(self) -> Iterator[bytes]:
+        """Lines the version writes, until it ends. Called from one thread."""
+
+    def errors(self) -> str:
+        """The end of its standard error, at most 32 lines."""
+
+    def close(self) -> None:
+        """TERM, then KILL on a monotonic deadline; idempotent; raises MachineError when something stays."""
+
+
+class Room(Protocol):
+    """What some versions take on a disk that does not hold everything."""
+
+    def wanted(self) -> Mapping[str, int]:
+        """Bytes of each version's environment, an estimate where it is not there."""
+
+    def most(self, reserve: int) -> int:
+        """The largest bound on all environments together that leaves `reserve` bytes of the disk free."""
+
+    def make(self, bound: int) -> tuple[str, ...]:
+        """Remove what is longest unused until the versions fit within `bound` bytes; a line for each removed."""
+
+
+class Runtime(Protocol):
+    """How a rank's version is provided. Constructed cheaply; nothing is contacted before a method is called."""
+
+    name: str
+    replicas: bool  # two ranks of one version get two agents (own address each)
+
+    def answers(self) -> str | None:
+        """None when the runtime can be used here, else why not, in a second at most; never raises."""
+
+    def describe(self) -> str:
+        """One line: what answers and where, like `docker 27.1 at unix:///var/run/docker.sock`."""
+
+    def provision(self, version: Version, progress: Progress) -> Environment:
+        """Make the version's environment, or reuse it; ProvisionError says what, why and the mend."""
+
+    def open(self, scope: Scope) -> None:
+        """Make what the run shares (a network, a folder)."""
+
+    def start(self, environment: Environment, replica: int) -> Channel:
+        """Start BOOT in the version and return at once; the engine waits for `ready`."""
+
+    def close(self) -> None:
+        """Remove what `open` and `start` made; collects problems and raises them together."""
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove what dead owners of this host left; returns a line for each thing removed."""
+
+    def clear(self) -> tuple[str, ...]:
+        """Remove every provisioned environment that nothing uses; returns a line for each."""
+
+    def room(self, versions: Sequence[Version]) -> Room | None:
+        """The room for these versions' environments, which are in use from now on; None where none is evicted."""

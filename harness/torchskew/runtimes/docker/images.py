@@ -1,0 +1,174 @@
+"""Provisions images: reuses what is there, else pulls, builds or bootstraps it, and writes down what it made."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from torchskew.declaration.suites import Suite, images_folder, load_suites, suite
+from torchskew.errors import ConfigError, HarnessError, ProvisionError
+from torchskew.model.versions import Environment, Source, SourceKind, Version
+from torchskew.runtimes.base import Progress
+from torchskew.runtimes.docker import bases, facts, lock, pulling, tarring, wheels
+from torchskew.runtimes.docker.daemon import ImageDaemon
+from torchskew.runtimes.docker.pulling import Say
+
+RECIPE = "torchskew.recipe"  # label: digest of everything an image of ours was made from
+DEFAULT_PYTHON = "3.11"
+_FORMAT = "1"  # part of every recipe: raise it when templates or ways change what an image holds
+_BEFORE = "built before"
+_TORCH = ("python3-torch",)
+_PYTHON = ("python3",)
+# Unpacking is one core's work and the mirror's patience is finite.
+_SLOTS = threading.BoundedSemaphore(2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An image, how it came to be, and the digest of what it was made from (of its id when not made here)."""
+
+    image: str
+    way: str
+    recipe: str = ""
+
+
+class Images:
+    """Makes the image of a version with one engine, or finds it there."""
+
+    def __init__(self, daemon: ImageDaemon, lock_file: Path | None = None) -> None:
+        self._daemon = daemon
+        self._lock = lock_file or lock.lock_path()
+
+    def provide(self, version: Version, progress: Progress) -> Environment:
+        """The environment of a version from its first source that images can serve.
+
+        Raises:
+            ProvisionError: what failed, why, and the mend.
+        """
+        ways = {
+            SourceKind.IMAGE: self._referenced,
+            SourceKind.DEBIAN: self._from_suite,
+            SourceKind.PIP: self._from_wheels,
+            SourceKind.WHEEL: self._from_wheels,
+        }
+        source = next((source for source in version.sources if source.kind in ways), None)
+        if source is None:
+            raise ProvisionError(f"{version.name}: comes from nothing that docker can use. Add pip, debian or image.")
+
+        def say(text: str, done: int = 0, total: int = 0) -> None:
+            progress.step(version.name, text, done, total)
+
+        try:
+            made = ways[source.kind](source, say)
+            found = self._facts(_name(source), made)
+        except HarnessError as error:
+            raise ProvisionError(f"{version.name}: {error}") from error
+        return Environment(
+            version=version.name,
+            runtime="docker",
+            identity=made.image,
+            handle=made.image,
+            env=version.env,
+            reports=version.reports or found.torch,
+            note=made.way,
+        )
+
+    def _referenced(self, source: Source, say: Say) -> Made:
+        image = self._daemon.local(source.value)
+        if image is not None:
+            return Made(image=image, way="already here")
+        return Made(image=pulling.pull(self._daemon, source.value, say), way="pulled")
+
+    def _from_suite(self, source: Source, say: Say) -> Made:
+        return self._debian(suite(source.value), _TORCH, say)
+
+    def _debian(self, of: Suite, packages: Sequence[str], say: Say) -> Made:
+        """An image of a suite with these packages, reused when its recipe was followed before."""
+        template = (images_folder() / "debian.Dockerfile").read_text()
+        recipe = _digest(_FORMAT, "debian", of.name, *packages)
+        tag = f"torchskew/{packages[0]}:{of.name}"
+
+        def make() -> Made:
+            labels = _labels(recipe, f"debian {of.name} {packages[0]}")
+            wanted = bases.Wanted(suite=of, packages=tuple(packages), tag=tag, labels=labels, template=template)
+            image, way = bases.make(self._daemon, wanted, say)
+            return Made(image=image, way=way, recipe=recipe)
+
+        return self._once(recipe, make, say)
+
+    def _from_wheels(self, source: Source, say: Say) -> Made:
+        python = source.python or DEFAULT_PYTHON
+        of = next((each for each in load_suites().values() if each.python == python), None)
+        if of is None:
+            known = ", ".join(each.python for each in load_suites().values())
+            raise ConfigError(f"no Debian suite here has Python {python}. Write python = one of {known}.")
+        template = (images_folder() / "pip.Dockerfile").read_text()
+        base = self._debian(of, _PYTHON, say)
+        recipe = _digest(_FORMAT, "pip", base.image, *wheels.inputs(source))
+
+        def make() -> Made:
+            args = {"BASE": base.image, "PYTHON": of.python}
+            with wheels.unpacked(source, of, self._daemon.machine(), say) as site:
+                say("building the image")
+                writer = tarring.together(
+                    tarring.text("Dockerfile", template), tarring.folder(site, "site", owned_by_root=True)
+                )
+                labels, tag = _labels(recipe, f"pip {source.value}"), f"torchskew/{_name(source)}:{recipe[:12]}"
+                image = self._daemon.build(tarring.streamed(writer), tag, labels, args)
+            return Made(image=image, way=f"built from wheels on Debian {of.name}", recipe=recipe)
+
+        return self._once(recipe, make, say)
+
+    def _once(self, recipe: str, make: Callable[[], Made], say: Say) -> Made:
+        """What that recipe made before, else make it: one process at a time, two recipes at a time."""
+        with lock.held(recipe):
+            image = self._daemon.find(f"{RECIPE}={recipe}")
+            if image is not None:
+                return Made(image=image, way=_BEFORE, recipe=recipe)
+            say("waiting for a turn")
+            with _SLOTS:
+                return make()
+
+    def _facts(self, name: str, made: Made) -> lock.Entry:
+        """What the image reports, asked once for each image."""
+        known = lock.read(self._lock).get(name)
+        if known is not None and known.image == made.image:
+            return known
+        told = facts.ask(self._daemon, made.image)
+        same = known is not None and made.way == _BEFORE and known.recipe == made.recipe
+        entry = lock.Entry(
+            image=made.image,
+            recipe=made.recipe,
+            made=known.made if known and same else made.way,
+            date=datetime.now(UTC).strftime("%Y-%m-%d"),
+            torch=told.torch,
+            git_version=told.git_version,
+            python=told.python,
+            digest=told.digest,
+            packages=told.packages,
+        )
+        lock.add(self._lock, name, entry)
+        return entry
+
+
+def _name(source: Source) -> str:
+    """The source as a word that tags and lock entries may carry, like `debian-trixie`; other inputs, other word."""
+    word = re.sub(r"[^a-z0-9]+", "-", f"{source.kind}-{source.value}".lower()).strip("-")[-50:].lstrip("-")
+    more = [part for part in (source.python, source.index, *source.requires) if part]
+    return f"{word}-{_digest(*more)[:8]}" if more else word
+
+
+def _labels(recipe: str, content: str) -> dict[str, str]:
+    return {RECIPE: recipe, "torchskew.content": content}
+
+
+def _digest(*parts: str) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(f"{len(part)}:{part}".encode())
+    return whole.hexdigest()

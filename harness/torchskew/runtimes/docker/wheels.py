@@ -1,0 +1,94 @@
+"""Unpacks the wheels of a pip requirement or a local wheel for an image, with the host's own indexes and rights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from torchskew.declaration.suites import Suite
+from torchskew.errors import ProvisionError
+from torchskew.model.versions import Source, SourceKind
+from torchskew.runtimes import workplace
+from torchskew.runtimes.docker.pulling import Say
+from torchskew.runtimes.ownership import cache_folder
+from torchskew.runtimes.venv.uv import Uv, UvError
+
+# The oldest suite's C library, so that one rule serves every suite.
+_GLIBC = "manylinux_2_31"
+_PATIENCE = 3  # seconds for the CPU index to answer
+
+
+def sites() -> Path:
+    """Where wheels are unpacked: beside uv's cache, so that files are linked and not copied."""
+    return cache_folder() / "sites"
+
+
+def inputs(source: Source) -> tuple[str, ...]:
+    """Everything about the source that decides what is unpacked; for a wheel its content.
+
+    Raises:
+        ProvisionError: no such wheel, or no requirement.
+    """
+    content = _requirement(source) if source.kind is SourceKind.PIP else _content(source.value)
+    return (source.kind, content, source.index or "", *sorted(source.requires))
+
+
+@contextmanager
+def unpacked(source: Source, suite: Suite, machine: str, say: Say) -> Iterator[Path]:
+    """A folder with the wheels unpacked for a suite's Python, gone at the end.
+
+    Raises:
+        ProvisionError: uv's reason and the mend.
+    """
+    uv = Uv(cache_folder() / "uv")
+    with workplace.opened(sites()) as site:
+        command = ["pip", "install", "--quiet", "--target", str(site), "--python-version", suite.python]
+        command += ["--python-platform", f"{machine}-{_GLIBC}", "--only-binary", ":all:"]
+        if source.index:
+            command += ["--index", source.index, "--index-strategy", "unsafe-best-match"]
+        command += [_requirement(source), *source.requires]
+
+        def written(done: int) -> None:
+            say(f"fetching {source.value}", done)
+
+        try:
+            more = _cpu(uv, source, command)
+            uv.call(*command, *more, written=written)
+        except UvError as error:
+            raise error.explained(source.value, cache_folder(), suite.python) from error
+        yield site
+
+
+def _cpu(uv: Uv, source: Source, command: list[str]) -> list[str]:
+    """Options for the CPU builds of torch, when their index answers at once and has the release."""
+    if source.kind is not SourceKind.PIP or source.index or "UV_TORCH_BACKEND" in uv.environ():
+        return []
+    quick = {"UV_HTTP_TIMEOUT": str(_PATIENCE), "UV_HTTP_CONNECT_TIMEOUT": str(_PATIENCE), "UV_HTTP_RETRIES": "0"}
+    more = ["--torch-backend", "cpu"]
+    try:
+        uv.call(*command, *more, "--dry-run", extra=quick, limit=4.0 * _PATIENCE)
+    except UvError:
+        return []  # the host's own indexes are asked next, and their answer is the one that counts
+    return more
+
+
+def _requirement(source: Source) -> str:
+    if source.kind is SourceKind.WHEEL:
+        return str(Path(source.value).absolute())
+    try:
+        return str(Requirement(source.value))
+    except InvalidRequirement as error:
+        raise ProvisionError(f'{source.value!r} is no requirement. Write it like "torch==2.6.0".') from error
+
+
+def _content(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        why = error.strerror or "can't be read"
+        raise ProvisionError(f"{path}: {why}. Build the wheel, or correct its path.") from error

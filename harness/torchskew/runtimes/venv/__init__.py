@@ -1,0 +1,1 @@
+"""Versions as local virtual environments: provisioned by uv, run as processes on loopback."""

@@ -1,0 +1,50 @@
+"""What a local process of a version is started with: its command, its environment, its view of /etc."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from torchskew.inside.protocol import BOOT
+
+_QUIET = Path(__file__).resolve().parents[2] / "inside" / "quiet.py"
+_START = "import sys;exec(compile(sys.argv[1],sys.argv[2],'exec'))\n" + BOOT
+_PASSED = ("HOME", "USER", "LANG", "TZ", "CUDA_VISIBLE_DEVICES", "XDG_CACHE_HOME")
+
+
+def command(python: str) -> tuple[str, ...]:
+    """Prepares the process, then waits for the boot line."""
+    return (python, "-u", "-c", _START, _QUIET.read_text(), str(_QUIET))
+
+
+def environ(python: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """A small environment: what a process needs, nothing that changes what torch does."""
+    found = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    found["PATH"] = f"{Path(python).parent}:{os.environ.get('PATH', os.defpath)}"
+    found |= {"OMP_NUM_THREADS": "1", "RES_OPTIONS": "timeout:1 attempts:1", "PYTHONUNBUFFERED": "1"}
+    if "LD_LIBRARY_PATH" in os.environ:
+        found["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    return found | _measuring() | dict(settings)
+
+
+def _measuring() -> dict[str, str]:
+    """Coverage inside the version, when this process is measured itself."""
+    carried = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    if not {"COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"} & carried.keys():
+        return {}
+    import coverage
+
+    return carried | {"TORCHSKEW_COVERAGE": str(Path(coverage.__file__).parent.parent)}
+
+
+def write_etc(folder: Path) -> None:
+    """What ranks see in /etc: look-ups from files only, and this host's own name among them."""
+    if Path("/etc/nsswitch.conf").exists():
+        lines = Path("/etc/nsswitch.conf").read_text().splitlines()
+        kept = [line for line in lines if not line.lstrip().startswith("hosts:")]
+        (folder / "nsswitch.conf").write_text("\n".join([*kept, "hosts: files", ""]))
+    if Path("/etc/hosts").exists():
+        known = Path("/etc/hosts").read_text()
+        (folder / "hosts").write_text(f"{known.rstrip()}\n127.0.0.1 localhost {socket.gethostname()}\n")

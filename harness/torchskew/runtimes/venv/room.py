@@ -1,0 +1,80 @@
+"""Room on the disk for environments: what they take, what is free, and which go when it gets short."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from packaging.requirements import InvalidRequirement
+
+from torchskew.model.versions import Source, SourceKind
+from torchskew.runtimes.venv.resolve import Resolver, download_size, unpacked_size
+from torchskew.runtimes.venv.store import Store
+from torchskew.runtimes.venv.uv import Uv, UvError
+
+UNPACKED = 1.75  # how much larger torch and its CUDA libraries are on disk than as wheels; measured on three
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes of an environment; there: it is made already, else this is an estimate."""
+
+    bytes: int
+    there: bool
+
+
+@dataclass(slots=True)
+class Room:
+    """The store's share of the disk. sizes: of the versions that the caller is about to use."""
+
+    store: Store
+    uv: Uv
+    resolver: Resolver
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+
+    def holding(self, sizes: Mapping[str, Size]) -> Self:
+        """The same room, with the versions in mind that it is for."""
+        return type(self)(self.store, self.uv, self.resolver, sizes)
+
+    def wanted(self) -> Mapping[str, int]:
+        """Bytes of each version's environment, an estimate where it is not there."""
+        return {name: size.bytes for name, size in self.sizes.items()}
+
+    def most(self, reserve: int) -> int:
+        """The largest bound that leaves `reserve` bytes of the disk free."""
+        self.store.folder.mkdir(parents=True, exist_ok=True)
+        return self.store.used() + shutil.disk_usage(self.store.folder).free - reserve
+
+    def make(self, bound: int) -> tuple[str, ...]:
+        """Remove what nobody uses, longest unused first, until `bound` bytes hold the rest and what is to come."""
+        coming = sum(size.bytes for size in self.sizes.values() if not size.there)
+        return self.evict(max(0, bound - coming))
+
+    def evict(self, keep_bytes: int) -> tuple[str, ...]:
+        """Remove environments, longest unused first, until `keep_bytes` hold the rest; a line for each."""
+        gone = self.store.evict(keep_bytes)
+        names = sorted({package.partition("==")[0] for made in gone for package in made.packages})
+        if names and self.uv.owns_cache:
+            # The cache holds the same files by hard link: only without both is the space free. Cleaning by name leaves
+            # what wheels of an index were unpacked to (12 GB of it once, uv 0.13.9), with nothing that points there.
+            self.uv.call("cache", "clean", "--quiet", *names)
+            self.uv.call("cache", "prune", "--quiet")
+        return tuple(f"torch {made.reports}, {human(made.size)}" for made in gone)
+
+    def estimate(self, source: Source) -> Size:
+        """What an environment is going to take; nothing where provisioning will say what is wrong."""
+        if source.kind is SourceKind.INTERPRETER:
+            return Size(0, there=True)
+        try:
+            lock = self.resolver.resolve(source)
+        except (UvError, InvalidRequirement):
+            return Size(0, there=False)
+        size, _ = download_size(lock, self.uv.environ().get("SSL_CERT_FILE"))
+        return Size(round(size * UNPACKED) + unpacked_size(lock), there=False)
+
+
+def human(size: int) -> str:
+    """Bytes as a person reads them: 812 MB, 5.4 GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -1,0 +1,299 @@
+"""Versions as local virtual environments: made by uv from a lock, kept in the store, run on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement
+
+from torchskew.errors import AgentError, HarnessError, MachineError, ProvisionError
+from torchskew.model.versions import Environment, Source, SourceKind, Version
+from torchskew.runtimes.venv import indexes, launch, process
+from torchskew.runtimes.base import Channel, Progress, Scope
+from torchskew.runtimes.venv.probe import probed
+from torchskew.runtimes.venv.resolve import Lock, Resolver, download_sizes, is_pinned
+from torchskew.runtimes.venv.room import UNPACKED, Room, Size, human
+from torchskew.runtimes.venv.store import Made, Store, digest, size_of
+from torchskew.runtimes.venv.uv import Uv, UvError, binary
+from torchskew.runtimes.ownership import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
+
+_LARGE = 100 * 10**6  # bytes of download that are worth a sentence beforehand
+_ELSEWHERE = "docker"  # the runtime that provides every other kind of source
+
+
+class VenvRuntime:
+    """A `Runtime` of local processes. store: where environments are kept, by default the user's cache."""
+
+    name = "venv"
+    replicas = False
+
+    def __init__(self, store: Path | None = None) -> None:
+        self._store = Store(store or cache_folder())
+        self._uv = Uv(self._store.folder / "uv")
+        self._resolver = Resolver(self._uv)
+        self._room = Room(self._store, self._uv, self._resolver)
+        self._scope: Scope | None = None
+        self._spawner: process.Spawner | None = None
+        self._channels: list[process.LocalChannel] = []
+        self._guard = threading.Lock()
+
+    def answers(self) -> str | None:
+        """None when environments can be made here, else why not."""
+        if os.name != "posix":
+            return "local versions need Linux or macOS."
+        try:
+            binary()
+        except (ImportError, FileNotFoundError) as error:
+            return f"uv is not installed beside torchskew ({error}). Install it: pip install uv"
+        return None
+
+    def describe(self) -> str:
+        """The version of uv and where the environments are."""
+        return f"uv {metadata.version('uv')}, environments in {_short(self._store.folder)}"
+
+    def provision(self, version: Version, progress: Progress) -> Environment:
+        """The version's environment, made or reused; ProvisionError says what, why and the mend."""
+        source = _usable(version)
+        what = f'versions."{version.name}" ({source.value})'
+        try:
+            if source.kind is SourceKind.INTERPRETER:
+                made = self._found(source, what)
+            else:
+                made = self._known(source, what) or self._make(version, source, what, progress)
+        except InvalidRequirement as error:
+            why = str(error).partition("\n")[0]
+            raise ProvisionError(f'{what}: it is no requirement: {why}. Write it like "torch==2.6.0".') from error
+        except UvError as error:
+            raise error.explained(what, self._store.folder, source.python) from error
+        except OSError as error:
+            mend = f"Free space or rights in {self._store.folder}, or set XDG_CACHE_HOME."
+            raise ProvisionError(f"{what}: {error}. {mend}") from error
+        _check_release(version, made, what)
+        return _environment(version, made)
+
+    def index_answers(self) -> str | None:
+        """None when torch can be resolved from this machine's indexes, else why not."""
+        try:
+            self._resolver.resolve(Source(kind=SourceKind.PIP, value="torch"))
+        except UvError as error:
+            return str(error.explained("torch", self._store.folder, None))
+        return None
+
+    def open(self, scope: Scope) -> None:
+        """The folders that all ranks of the run share."""
+        folder = Path(scope.folder)
+        for name in ("share", "tmp", "empty", "etc"):
+            (folder / name).mkdir(exist_ok=True)
+        launch.write_etc(folder / "etc")
+        self._scope = scope
+        self._spawner = process.Spawner()
+
+    def start(self, environment: Environment, replica: int) -> Channel:
+        """A process that waits for the boot line; `replica` makes no difference on one machine."""
+        del replica
+        if self._scope is None or self._spawner is None:
+            raise MachineError("the venv runtime is not open")
+        folder = Path(self._scope.folder)
+        env = launch.environ(environment.handle, environment.env) | {
+            "TMPDIR": str(folder / "tmp"),
+            "TORCHSKEW_ETC": str(folder / "etc"),
+            "TORCHSKEW_PARENT": str(os.getpid()),
+            RUN_VARIABLE: self._scope.run_id,
+            OWNER_VARIABLE: owner(),
+        }
+        try:
+            started = self._spawner.spawn(launch.command(environment.handle), env, folder / "empty")
+        except OSError as error:
+            raise AgentError(f"{environment.version}: {environment.handle} does not start: {error}") from error
+        channel = process.LocalChannel(started, str(folder / "share"))
+        with self._guard:
+            self._channels.append(channel)
+        return channel
+
+    def close(self) -> None:
+        """End every process of the run; problems are raised together as one MachineError."""
+        problems = []
+        for channel in self._channels:
+            try:
+                channel.close()
+            except HarnessError as error:
+                problems.append(str(error))
+        self._channels.clear()
+        if self._spawner is not None:
+            self._spawner.close()
+            self._spawner = None
+        if self._scope is not None:
+            left = process.ended(process.of_run(self._scope.run_id))
+            problems += [f"process {pid} does not end" for pid in left]
+            self._scope = None
+        self._store.release()
+        if problems:
+            raise MachineError("; ".join(problems))
+
+    def sweep(self) -> tuple[str, ...]:
+        """End processes and remove folders of runs whose owner is dead; a line for each."""
+        lines = []
+        for pid, run_id in process.orphans():
+            left = process.ended([pid])
+            lines.append(f"process {pid} of run {run_id}" + (" does not end" if left else ""))
+        for folder in dead_folders():
+            remove(folder)
+            lines.append(f"folder {folder.name}")
+        return tuple(lines)
+
+    def room(self, versions: Sequence[Version]) -> Room:
+        """What these versions take on the disk, and who makes room for them; they are in use from now on."""
+        sizes = {}
+        for version in versions:
+            source = _usable(version)
+            made = self._known(source, f'versions."{version.name}"')
+            sizes[version.name] = Size(made.size, there=True) if made else self._room.estimate(source)
+        return self._room.holding(sizes)
+
+    def evict(self, keep_bytes: int) -> tuple[str, ...]:
+        """Remove environments, longest unused first, until `keep_bytes` hold the rest; a line for each."""
+        return self._room.evict(keep_bytes)
+
+    def clear(self) -> tuple[str, ...]:
+        """Empty the store but for what a running torchskew uses; a line for each environment removed."""
+        lines = self.evict(0)
+        if self._uv.owns_cache and self._uv.cache.is_dir():
+            self._uv.call("cache", "clean", "--quiet")
+        return lines
+
+    def _known(self, source: Source, what: str) -> Made | None:
+        identity = self._store.answer(_request(source, what), pinned=is_pinned(source))
+        return self._store.take(identity) if identity else None
+
+    def _make(self, version: Version, source: Source, what: str, progress: Progress) -> Made:
+        progress.step(version.name, "resolving")
+        lock = self._resolver.resolve(source)
+        with self._store.making(lock.identity) as place:
+            if place is not None:
+                self._fill(place, lock, version, progress)
+                progress.step(version.name, "importing torch once")
+                self._store.finish(_proved(place, lock, what))
+        self._store.remember(_request(source, what), lock.identity)
+        made = self._store.take(lock.identity)
+        if made is None:
+            raise ProvisionError(f"{what}: its environment was removed meanwhile. Run again.")
+        return made
+
+    def _fill(self, place: Path, lock: Lock, version: Version, progress: Progress) -> None:
+        """Download, unpack and link what the lock lists."""
+        name, python = version.name, str(place / "bin" / "python")
+        self._uv.call("venv", "--quiet", "--no-project", "--python", lock.python, str(place))
+        path = place / "pylock.toml"
+        path.write_text(lock.text)
+        sync = ("pip", "sync", "--python", python, *indexes.flags(os.environ), str(path))
+        _, planned = self._uv.call(*sync, "--dry-run")
+        missing = re.search(r"Would download (\d+) package", planned)
+        size = self._announced(lock, int(missing[1]), name, progress) if missing else 0
+        text = "downloading" if size else "unpacking"
+
+        def tell(written: int) -> None:
+            # uv unpacks as it downloads and says nothing; what it wrote tells how far it is.
+            progress.step(name, text, min(size, round(written / UNPACKED)) if size else written, size)
+
+        tell(0)
+        self._uv.call(*sync, "--quiet", limit=3600.0, written=tell)
+
+    def _announced(self, lock: Lock, missing: int, name: str, progress: Progress) -> int:
+        """Bytes to download, said beforehand when they are many; ProvisionError when the disk can't hold them.
+
+        uv says how many packages are missing in its cache, not which: the size is the largest it can be, and only the
+        least it can be is held against the disk.
+        """
+        sizes, exact = download_sizes(lock, self._uv.environ().get("SSL_CERT_FILE"))
+        size, least = (sum(sorted(sizes, reverse=way)[:missing]) for way in (True, False))
+        free = shutil.disk_usage(self._store.folder).free
+        if free < least * UNPACKED:
+            need = f"{human(least)} to download need about {human(round(least * UNPACKED))} on disk"
+            mend = "Free some, or set XDG_CACHE_HOME to another disk; `torchskew clean --store` empties the store."
+            where = f"{human(free)} are free at {self._store.folder}"
+            raise ProvisionError(f'versions."{name}": the disk is full: {need}, {where}. {mend}')
+        if size >= _LARGE:
+            bound = "at most " if least < size else "" if exact else "at least "
+            progress.say(f"{name}: downloading {bound}{human(size)} once, into {_short(self._store.folder)}")
+        return size
+
+    def _found(self, source: Source, what: str) -> Made:
+        """An interpreter that exists already; torch is imported only when it changed."""
+        path = Path(source.value).expanduser().absolute()
+        if not os.access(path, os.X_OK) or path.is_dir():
+            raise ProvisionError(f"{what}: there is no interpreter. Write the whole path of a bin/python.")
+        content = probed(str(path), "look", what)
+        identity = digest("interpreter", str(path), json.dumps(content))
+        noted = self._store.answer(identity)
+        facts = json.loads(noted) if noted else probed(str(path), "import", what)
+        if noted is None:
+            self._store.remember(identity, json.dumps(facts))
+        return Made(
+            identity=identity, python=str(path), reports=facts["reports"], git_version=facts["git_version"],
+            python_version=facts["python_version"], packages=(), size=0,
+        )  # fmt: skip
+
+
+def _usable(version: Version) -> Source:
+    kinds = (SourceKind.PIP, SourceKind.WHEEL, SourceKind.INTERPRETER)
+    for source in version.sources:
+        if source.kind in kinds:
+            return source
+    have = ", ".join(source.kind for source in version.sources)
+    mend = f"Run it with --runtime {_ELSEWHERE}, or add one of {', '.join(kinds)}."
+    raise ProvisionError(f'versions."{version.name}" has {have} only, which the {_ELSEWHERE} runtime provides. {mend}')
+
+
+def _request(source: Source, what: str) -> str:
+    """Names what was asked for, so that an answer is found again without uv or a network."""
+    stamp = ""
+    if source.kind is SourceKind.WHEEL:
+        try:
+            stat = Path(source.value).stat()
+        except OSError as error:
+            raise ProvisionError(f"{what}: {error.strerror}. Build the wheel, or correct its path.") from error
+        stamp = f"{Path(source.value).absolute()} {stat.st_size} {stat.st_mtime_ns}"
+    python = source.python or f"{sys.base_prefix} {sys.version}"
+    return digest(source.kind, source.value, stamp, python, source.index or "", *source.requires)
+
+
+def _proved(place: Path, lock: Lock, what: str) -> Made:
+    """Import torch once: what it reports, and that it works here."""
+    python = str(place / "bin" / "python")
+    facts = probed(python, "import", what)
+    return Made(
+        identity=lock.identity, python=python, reports=facts["reports"], git_version=facts["git_version"],
+        python_version=facts["python_version"], packages=lock.packages, size=size_of(place),
+    )  # fmt: skip
+
+
+def _check_release(version: Version, made: Made, what: str) -> None:
+    if version.reports and version.reports.partition("+")[0] != made.reports.partition("+")[0]:
+        mend = "Correct `reports`, or the source."
+        raise ProvisionError(f"{what} reports {made.reports}, declared is {version.reports}. {mend}")
+
+
+def _environment(version: Version, made: Made) -> Environment:
+    packages = f", {len(made.packages)} packages, {human(made.size)}" if made.packages else ""
+    return Environment(
+        version=version.name,
+        runtime="venv",
+        identity=made.identity,
+        handle=made.python,
+        env=dict(version.env),
+        reports=made.reports,
+        note=f"torch {made.reports}, Python {made.python_version}{packages}",
+    )
+
+
+def _short(path: Path) -> str:
+    home = os.path.expanduser("~")
+    return f"~{str(path)[len(home) :]}" if str(path).startswith(f"{home}/") else str(path)

@@ -1,0 +1,196 @@
+"""Doctor: what this machine has for torchskew, check by check, each OK or with its mend."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from torchskew.runtimes.base import Runtime
+from torchskew.runtimes.ownership import cache_folder, dead_folders
+
+_DISK = 12 * 10**9  # bytes: the default versions as wheels with CUDA, unpacked
+_MEMORY = 2 * 10**9  # bytes: four warm versions and a few dozen ranks
+_PORTS = 32  # two ranks of sixteen cells
+
+
+class Health(StrEnum):
+    """OK, something useful is missing, or nothing runs without it."""
+
+    OK = "OK"
+    MISSING = "missing"
+    BROKEN = "BROKEN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One answer. found: what is there; mend: what to do, empty when OK."""
+
+    name: str
+    health: Health
+    found: str
+    mend: str = ""
+
+
+def examine(docker: Runtime, venv: Runtime, index: Callable[[], str | None]) -> tuple[Check, ...]:
+    """All checks, side by side, in a few seconds.
+
+    docker, venv: the runtimes, asked whether they answer; index: None when packages can be resolved, else why not.
+    """
+    checks: tuple[Callable[[], Check], ...] = (
+        python,
+        lambda: uv(venv),
+        lambda: engine(docker),
+        bootstrap,
+        lambda: indexes(index),
+        disk,
+        memory,
+        ports,
+        look_ups,
+        leftovers,
+    )
+    with ThreadPoolExecutor(len(checks), "doctor") as pool:
+        return tuple(pool.map(lambda check: check(), checks))
+
+
+def python() -> Check:
+    """The Python that runs this; an older one can't even read these files."""
+    return Check(name="Python", health=Health.OK, found=f"{platform.python_version()} at {sys.executable}")
+
+
+def uv(venv: Runtime) -> Check:
+    """Whether local environments can be made."""
+    problem = venv.answers()
+    if problem is None:
+        return Check(name="uv", health=Health.OK, found=venv.describe())
+    return Check(name="uv", health=Health.BROKEN, found=problem, mend="Install it: pip install uv")
+
+
+def engine(docker: Runtime) -> Check:
+    """Whether a Docker engine answers; without one the venv runtime does the work."""
+    problem = docker.answers()
+    if problem is None:
+        return Check(name="Docker", health=Health.OK, found=docker.describe())
+    mend = "Start an engine and see that `docker version` works for this user; `--runtime venv` needs none."
+    return Check(name="Docker", health=Health.MISSING, found=problem, mend=mend)
+
+
+def bootstrap() -> Check:
+    """Whether base images can be made where no registry answers."""
+    for tool in ("mmdebstrap", "debootstrap"):
+        path = shutil.which(tool)
+        if path:
+            return Check(name="bootstrap", health=Health.OK, found=path)
+    mend = "Install mmdebstrap to make Debian base images without a registry."
+    return Check(name="bootstrap", health=Health.MISSING, found="no mmdebstrap, no debootstrap", mend=mend)
+
+
+def indexes(index: Callable[[], str | None]) -> Check:
+    """Whether releases of torch can be found."""
+    problem = index()
+    if problem is None:
+        return Check(name="indexes", health=Health.OK, found="torch can be resolved")
+    mend = "Versions that are in the store already run; new ones need an index."
+    return Check(name="indexes", health=Health.MISSING, found=problem, mend=mend)
+
+
+def disk() -> Check:
+    """Room for environments."""
+    folder = next(path for path in (cache_folder(), *cache_folder().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 1e9:.0f} GB free at {folder}"
+    if not os.access(folder, os.W_OK):
+        mend = f"Make {folder} writable, or set XDG_CACHE_HOME."
+        return Check(name="disk", health=Health.BROKEN, found=f"{folder} can't be written", mend=mend)
+    if free >= _DISK:
+        return Check(name="disk", health=Health.OK, found=found)
+    mend = f"Four versions with CUDA take {_DISK / 1e9:.0f} GB: free some, or set XDG_CACHE_HOME to another disk."
+    return Check(name="disk", health=Health.MISSING, found=found, mend=mend)
+
+
+def memory() -> Check:
+    """Room for warm versions."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return Check(name="memory", health=Health.OK, found="this system does not tell")
+    free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    found = f"{free / 1e9:.1f} GB available"
+    if free >= _MEMORY:
+        return Check(name="memory", health=Health.OK, found=found)
+    mend = "Close something, or run fewer cells at once (-j 2) and fewer versions (--versions)."
+    return Check(name="memory", health=Health.MISSING, found=found, mend=mend)
+
+
+def ports() -> Check:
+    """Whether loopback gives ports and lets us reach them."""
+    try:
+        with ExitStack() as stack:
+            servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(_PORTS)]
+            stack.enter_context(socket.create_connection(servers[-1].getsockname(), timeout=2.0))
+    except OSError as error:
+        mend = "See that the loopback interface is up, and that no rule blocks it."
+        return Check(name="ports", health=Health.BROKEN, found=str(error), mend=mend)
+    return Check(name="ports", health=Health.OK, found=f"{_PORTS} on loopback")
+
+
+def look_ups() -> Check:
+    """Whether reverse name look-ups answer at once; newer stores make one per connection."""
+    problem = slow_look_up()
+    if problem is None:
+        return Check(name="look-ups", health=Health.OK, found="answered at once")
+    mend = "Ranks get a view of /etc without DNS where user namespaces are allowed; else add the host to /etc/hosts."
+    return Check(name="look-ups", health=Health.MISSING, found=problem, mend=mend)
+
+
+def slow_look_up(limit: float = 0.05) -> str | None:
+    """None when a reverse look-up of loopback takes less than `limit` seconds, else how long it took."""
+    import time
+
+    begun = time.monotonic()
+    try:
+        socket.getnameinfo(("::ffff:127.0.0.1", 1), 0)
+    except OSError as error:
+        return str(error)
+    took = time.monotonic() - begun
+    return None if took < limit else f"one took {took:.2f} s"
+
+
+def leftovers() -> Check:
+    """Whether a killed run left something."""
+    found = len(dead_folders())
+    if not found:
+        return Check(name="leftovers", health=Health.OK, found="none")
+    return Check(name="leftovers", health=Health.MISSING, found=f"{found} killed runs", mend="torchskew clean")
+
+
+def text(checks: Sequence[Check]) -> str:
+    """A line for each check, its mend below it; the last line is the answer."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.name:<{width}}  {check.health:<7}  {check.found}")
+        if check.mend:
+            lines.append(f"{'':<{width}}  {'':<7}  {check.mend}")
+    return "\n".join([*lines, _sentence(checks)])
+
+
+def exit_code(checks: Sequence[Check]) -> int:
+    """0 when torchskew can run here, else 1."""
+    return int(any(check.health is Health.BROKEN for check in checks))
+
+
+def _sentence(checks: Sequence[Check]) -> str:
+    broken = [check.name for check in checks if check.health is Health.BROKEN]
+    if broken:
+        return f"torchskew can't run here: mend {', '.join(broken)}"
+    missing = [check.name for check in checks if check.health is Health.MISSING]
+    return f"torchskew runs here; missing: {', '.join(missing)}" if missing else "torchskew runs here"

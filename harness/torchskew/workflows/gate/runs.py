@@ -1,0 +1,150 @@
+"""Commands over recorded runs: two of them compared, shards put together, flakes counted, a gate decided again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torchskew
+from torchskew.errors import RecordError
+from torchskew.judging import diff, flakes
+from torchskew.judging.blame import Asked, judged
+from torchskew.model.cells import Plan
+from torchskew.model.results import CellResult, Decision
+from torchskew.model.runs import Run, RunInfo
+from torchskew.planning.shard import Shard, join
+from torchskew.record.codec import dumps, loads
+from torchskew.record.record import Record
+from torchskew.workflows.gate.workflow import ACCEPTED, GATE, SHARD, compared
+from torchskew.workflows.matrix import Options, new_run_id, now, show
+
+RECORD = "record.sqlite"
+
+
+def asked_of(record: Record, run_id: str) -> Asked | None:
+    """What a gate's run was asked, or None for a run of the matrix."""
+    value = next((value for of, value, _ in record.marks(GATE) if of == run_id), None)
+    return None if value is None else loads(Asked, value, f"what run {run_id} was asked")
+
+
+def decided_again(record: Record, run: Run, asked: Asked, today: dt.date) -> Decision:
+    """A gate's decision from its record, every repetition included."""
+    results = flakes.fold([{one.cell.id: one for one in each} for each in _repetitions(record, run, asked.repeat)])
+    return judged(run.plan, list(results.values()), run.expectations, asked, today)
+
+
+def _repetitions(record: Record, run: Run, count: int) -> Iterator[Sequence[CellResult]]:
+    yield run.results
+    for number in range(1, count):
+        found = (record.result(run.info.run_id, cell.id, repeat=number) for cell in run.plan.cells)
+        yield [result for result in found if result is not None]
+
+
+def compare(out: Path, before: str, after: str) -> int:
+    """`torchskew diff`: only what changed; exit 1 when the later run is worse."""
+    with Record.open(out / RECORD, create=False) as record:
+        first, second = record.load(before), record.load(after)
+        asked = asked_of(record, second.info.run_id)
+    changes = diff.difference(first.results, second.results)
+    command = asked.rerun if asked else "torchskew matrix"
+    lines = [diff.render(changes, f"{command} --only CELL --no-cache", most=1000)] if changes else []
+    lines.append(diff.sentence(changes, first.info.run_id, second.info.run_id))
+    sys.stdout.write("\n".join(lines) + "\n")
+    return int(any(item.worse for item in changes))
+
+
+def count_flakes(out: Path) -> int:
+    """`torchskew flakes`: cells that showed a pass and a failure of the same content, with their rates."""
+    with Record.open(out / RECORD, create=False) as record:
+        found = flakes.rates(record.history(cell_id) for cell_id in sorted(record.durations()))
+    sys.stdout.write(flakes.render(found) + "\n")
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """One shard's run, still in its own record."""
+
+    folder: Path
+    record: Record
+    run: Run
+    shard: Shard
+    asked: Asked
+
+
+def merge(folders: Sequence[Path], options: Options) -> int:
+    """`torchskew merge`: shards of one plan become one run in --out, and one decision."""
+    with ExitStack() as stack:
+        parts = [_part(folder, stack.enter_context(Record.open(folder / RECORD, create=False))) for folder in folders]
+        plan = join([(str(part.folder), part.run.plan, part.shard) for part in parts])
+        _check_same(parts)
+        record = stack.enter_context(Record.open(options.out / RECORD))
+        info = _begin(record, plan, parts, options.command)
+        for part in parts:
+            _copy(part, record, info.run_id)
+        record.finish(info.run_id, now())
+        return _decide(record, info.run_id, parts[0].asked, options)
+
+
+def _part(folder: Path, record: Record) -> _Part:
+    marks = record.marks(SHARD)
+    if not marks:
+        raise RecordError(f"{folder} holds no shard. Make one: torchskew gate --shard 1/2 … --out {folder}")
+    run_id, value, _ = marks[0]
+    run, asked = record.load(run_id), asked_of(record, run_id)
+    if run.info.finished is None or asked is None:
+        raise RecordError(f"{folder}: shard {run_id} was interrupted. Go on with it: the same command with --resume.")
+    return _Part(folder=folder, record=record, run=run, shard=loads(Shard, value, f"shard {run_id}"), asked=asked)
+
+
+def _check_same(parts: Sequence[_Part]) -> None:
+    """One version is one environment on every machine, and one baseline held for all."""
+    first, problems = parts[0], []
+    for part in parts[1:]:
+        ours, theirs = first.run.info.environments, part.run.info.environments
+        other = [name for name in ours if theirs.get(name, ours[name]) != ours[name]]
+        problems += [f"{part.folder} ran another environment of {name} than {first.folder}" for name in other]
+        if part.run.expectations != first.run.expectations:
+            problems.append(f"{part.folder} was held against another baseline than {first.folder}")
+    if problems:
+        raise RecordError("\n".join([*problems, "Run every shard of one candidate with the same files."]))
+
+
+def _begin(record: Record, plan: Plan, parts: Sequence[_Part], command: str) -> RunInfo:
+    heads = [part.run.info for part in parts]
+    environments = {name: identity for head in heads for name, identity in head.environments.items()}
+    info = replace(
+        heads[0],
+        run_id=new_run_id(),
+        command=command,
+        torchskew=torchskew.__version__,
+        plan_digest=plan.digest,
+        started=min(head.started for head in heads),
+        finished=None,
+        environments=environments,
+    )
+    record.begin(info, plan, parts[0].run.expectations)
+    record.mark(info.run_id, GATE, dumps(parts[0].asked))
+    return info
+
+
+def _copy(part: _Part, record: Record, run_id: str) -> None:
+    for number in range(part.asked.repeat):
+        for cell in part.run.plan.cells:
+            result = part.record.result(part.run.info.run_id, cell.id, repeat=number)
+            if result is not None:
+                record.write(run_id, replace(result, cached=False), repeat=number)
+
+
+def _decide(record: Record, run_id: str, asked: Asked, options: Options) -> int:
+    run = record.load(run_id)
+    decision = decided_again(record, run, asked, dt.datetime.now(dt.UTC).date())
+    decision = compared(record, run_id, decision, asked)
+    show(record, run_id, decision, asked.rerun, options)
+    if decision.exit_code == 0 and asked.selection:
+        record.mark(run_id, ACCEPTED, asked.selection)
+    return decision.exit_code

@@ -1,0 +1,76 @@
+"""A node as faults see it: its rank, its network, and whether the job goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from torchskew.runtimes.docker import netns
+from torchskew.workflows.rehearsal.cluster import Cluster
+from torchskew.workflows.rehearsal.group import Group
+from torchskew.workflows.rehearsal.training import Training
+
+# What is in flight when a rank stops may still complete a step.
+SETTLE = 0.25
+
+
+class NodeTarget:
+    """One node of the live job. until: where the job is to wait once it goes on (None: nowhere)."""
+
+    def __init__(self, training: Training, cluster: Cluster, node: int, until: int | None) -> None:
+        """The job waits at a step; `release` lets it go on."""
+        self.training, self.cluster, self.node, self.until = training, cluster, node, until
+
+    def release(self) -> None:
+        """Let the job run into the fault."""
+        self.training.release(self.until)
+
+    def signal(self, name: str) -> None:
+        """Send a signal to the node's rank."""
+        self._group().signal(name, self.node)
+
+    def ended(self, seconds: float) -> str | None:
+        """How the node's rank ended."""
+        group = self._group()
+        one = group.members[self.node]
+        group.wait(seconds, lambda: one.final is not None)
+        if one.final is None:
+            return None
+        return str(one.final.fields.get("signal") or f"exit {one.final.fields.get('exit')}")
+
+    def stands(self, seconds: float) -> str | None:
+        """No step is completed for so long, although the job may go on."""
+        group = self._group()
+        group.wait(SETTLE, lambda: False)
+        before = group.least()
+        moved = group.wait(max(0.2, seconds - SETTLE), lambda: group.least() > before)
+        return None if moved else f"no step after {before} for {max(0.2, seconds - SETTLE):.1f} s"
+
+    def advances(self, seconds: float) -> str | None:
+        """Steps are completed again."""
+        if self.training.live is None:
+            return None
+        group, began = self._group(), time.monotonic()
+        before = group.least()
+        limit = self.until if self.until is not None else self.training.spec.steps
+        moved = group.wait(seconds, lambda: group.least() > before or group.least() >= limit)
+        took = time.monotonic() - began
+        return f"step {group.least()} was completed {took:.1f} s later" if moved else None
+
+    def restart(self) -> None:
+        """A new generation from the last checkpoint."""
+        self.training.restart()
+
+    def network(self, command: Sequence[str]) -> str:
+        """A command in the node's network."""
+        return netns.enter(self.cluster.seat(self.node).agent.channel, command)
+
+    def crossing(self, size: int, seconds: float, *, outward: bool = False) -> float | None:
+        """Seconds that size bytes take between this node and the next one."""
+        other = (self.node + 1) % self.training.spec.nodes
+        source, sink = (self.node, other) if outward else (other, self.node)
+        return self.training.crossing(source, sink, size, seconds)
+
+    def _group(self) -> Group:
+        assert self.training.live is not None
+        return self.training.live.group

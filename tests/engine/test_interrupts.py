@@ -1,0 +1,67 @@
+"""Ctrl-C is never lost, also where Python can't raise it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from torchskew.engine import interrupts
+
+
+class Interrupted:
+    """Ctrl-C comes while this goes."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_in_a_destructor_reaches_the_program() -> None:
+    with pytest.raises(KeyboardInterrupt), interrupts.kept():  # noqa: PT012 - it may come at any of these lines
+        Interrupted()
+        threading.Event().wait(10)
+
+
+def test_what_else_a_destructor_raises_is_told_as_ever() -> None:
+    told: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, lambda args: told.append(args.exc_type)
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError
+
+    try:
+        with interrupts.kept():
+            Broken()
+        Broken()
+    finally:
+        sys.unraisablehook = before
+    assert told == [ValueError, ValueError]
+
+
+@pytest.mark.slow
+def test_a_command_that_is_interrupted_in_a_destructor_ends_as_interrupted() -> None:
+    program = """if True:
+        import argparse, signal, sys, time
+        from torchskew import cli
+
+        class Gone:
+            def __del__(self):
+                signal.raise_signal(signal.SIGINT)
+
+        def command(options):
+            Gone()
+            time.sleep(20)
+
+        def make_parser():
+            parser = argparse.ArgumentParser()
+            parser.set_defaults(command=command)
+            return parser
+
+        cli.make_parser = make_parser
+        sys.exit(cli.main([]))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=15, check=False)
+    assert (done.returncode, done.stderr) == (2, "interrupted\n")

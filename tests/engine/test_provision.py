@@ -1,0 +1,79 @@
+"""Versions side by side; what can't be made is an answer."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from torchskew.engine.provision import provision_all
+from torchskew.errors import MachineError, ProvisionError
+from torchskew.model.versions import Environment, Version
+
+from tests.conftest import Silent
+
+
+class Scripted:
+    """A runtime that answers by name."""
+
+    def __init__(self, **answers: object) -> None:
+        self.answers = answers
+
+    def provision(self, version: Version, progress: Silent) -> Environment:
+        progress.step(version.name, "asked")
+        answer = self.answers.get(version.name)
+        if callable(answer):
+            answer()
+        if isinstance(answer, BaseException):
+            raise answer
+        return Environment(version=version.name, runtime="fake", identity="1", handle="")
+
+
+def versions(*names: str) -> list[Version]:
+    return [Version(name=name, sources=()) for name in names]
+
+
+def test_every_version_gets_its_environment_in_the_declared_order(progress) -> None:
+    made = provision_all(Scripted(), versions("c", "a", "b"), progress)
+    assert [(name, made[name].version) for name in made] == [("c", "c"), ("a", "a"), ("b", "b")]
+
+
+def test_a_version_that_can_not_be_made_harms_no_other(progress) -> None:
+    made = provision_all(Scripted(a=ProvisionError("why and mend")), versions("a", "b"), progress)
+    assert str(made["a"]) == "why and mend"
+    assert made["b"].version == "b"
+
+
+def test_the_machines_fault_is_told_as_the_versions(progress) -> None:
+    made = provision_all(Scripted(a=MachineError("daemon gone")), versions("a"), progress)
+    assert isinstance(made["a"], ProvisionError)
+    assert str(made["a"]) == 'versions."a": daemon gone'
+
+
+def test_they_are_made_at_the_same_time(progress) -> None:
+    meeting = threading.Barrier(2, timeout=5)
+    runtime = Scripted(a=meeting.wait, b=meeting.wait)
+    assert len(provision_all(runtime, versions("a", "b"), progress)) == 2
+
+
+def test_no_more_than_the_bound_at_once(progress) -> None:
+    here, most, lock = [], [0], threading.Lock()
+
+    def busy() -> None:
+        with lock:
+            here.append(1)
+            most[0] = max(most[0], len(here))
+        with lock:
+            here.pop()
+
+    provision_all(Scripted(a=busy, b=busy, c=busy), versions("a", "b", "c"), progress, workers=1)
+    assert most == [1]
+
+
+def test_an_interrupt_ends_it_before_the_rest_begins(progress) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        provision_all(Scripted(a=KeyboardInterrupt()), versions("a", "b", "c"), progress, workers=1)
+    assert progress.steps == [("a", "asked")]
+
+
+def test_nothing_asked_nothing_made(progress) -> None:
+    assert provision_all(Scripted(), [], progress) == {}

@@ -1,0 +1,278 @@
+"""The engine: waiting cells give their slot back, faults of the machine are tried again, results are never."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torchskew.engine import attempt
+from torchskew.engine.agents import Agents
+from torchskew.engine.attempt import guarded
+from torchskew.engine.run import ATTEMPTS, Engine, Tally
+from torchskew.model.cells import Cell, Plan
+from torchskew.model.outcomes import Guard, Kind, Outcome, Verdict
+from torchskew.model.results import CellResult
+from torchskew.model.versions import Environment, Source, SourceKind, Version
+from torchskew.planning import plan
+from torchskew.planning.scenario import Scenario
+from torchskew.runtimes.fake import DIE, HANG, REFUSE, FakeRuntime, ended, right
+
+PIP = (Source(kind=SourceKind.PIP, value="torch"),)
+NAMES = ("1.0.0", "2.0.0")
+VERSIONS = {name: Version(name=name, sources=PIP, torch=name, reports=name) for name in NAMES}
+ENVIRONMENTS = {name: Environment(version=name, runtime="venv", identity=name, handle="") for name in NAMES}
+MEET = Scenario(name="meet", promise="p", doc="d", source="", path="", judge=lambda reports, world: {})
+WORK = replace(MEET, name="work", after=("meet",))
+
+
+@pytest.fixture(autouse=True)
+def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank of a test hangs when it hasn't ended after half a second, on an idle machine."""
+    monkeypatch.setattr(plan, "HANG_GRACE", 0.4)
+    monkeypatch.setattr(attempt, "busy", lambda: False)
+
+
+def cell(name: str, skew: tuple[str, ...] = NAMES, **fields: Any) -> Cell:
+    cell_id = f"{name}/{','.join(skew)}/guard-off/venv"
+    return Cell(**{"id": cell_id, "scenario": name, "skew": skew, "runtime": "venv", "timeout": 0.05, **fields})
+
+
+@contextmanager
+def engine(runtime: FakeRuntime, *cells: Cell, jobs: int = 4) -> Iterator[tuple[Engine, list[Tally]]]:
+    seen: list[Tally] = []
+    planned = Plan(cells=cells, runtime="venv", seed=0, digest="")
+    agents = Agents(runtime, ENVIRONMENTS)
+    scenarios = {"meet": MEET, "work": WORK}
+    yield (
+        Engine(
+            plan=planned,
+            scenarios=scenarios,
+            versions=VERSIONS,
+            agents=agents,
+            jobs=jobs,
+            observe=lambda tally: seen.append(replace(tally)),
+        ),
+        seen,
+    )
+    agents.close()
+
+
+def results(runtime: FakeRuntime, *cells: Cell, known: Mapping[str, CellResult] | None = None) -> dict[str, CellResult]:
+    with engine(runtime, *cells) as (running, _):
+        return {result.cell.id: result for result in running.run(known or {})}
+
+
+def fails(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+    del job
+    return ended(version, exit_code=1, error={"type": "RuntimeError", "text": "reset"}, error_after=0.01)
+
+
+def test_every_planned_cell_gets_exactly_one_result() -> None:
+    many = [cell("meet", id=f"meet/{number}") for number in range(300)]
+    with engine(FakeRuntime(), *many, jobs=32) as (running, seen):
+        verdicts = Counter(result.cell.id for result in running.run({}))
+    assert verdicts == Counter(each.id for each in many)
+    assert (seen[-1].done, seen[-1].running, seen[-1].waiting) == (300, 0, 0)
+
+
+def test_each_version_is_started_once_for_all_cells() -> None:
+    runtime = FakeRuntime()
+    results(runtime, *[cell("meet", id=f"meet/{number}") for number in range(50)])
+    assert runtime.started == len(NAMES)
+
+
+def test_a_failed_rendezvous_blocks_what_needs_it_without_running_it() -> None:
+    meet = cell("meet")
+    found = results(FakeRuntime(fails), meet, cell("work", needs=(meet.id,)))
+    assert found[meet.id].verdict is Verdict.FAIL
+    blocked = found["work/1.0.0,2.0.0/guard-off/venv"]
+    assert (blocked.verdict, blocked.blocked_by) == (Verdict.BLOCKED, meet.id)
+    assert blocked.outcomes == (Outcome.NOT_RUN, Outcome.NOT_RUN)
+
+
+def test_a_known_pass_unlocks_what_needs_it() -> None:
+    meet = cell("meet")
+    known = {meet.id: CellResult(cell=meet, verdict=Verdict.PASS, outcomes=(), reason="")}
+    assert [
+        result.verdict for result in results(FakeRuntime(), meet, cell("work", needs=(meet.id,)), known=known).values()
+    ] == [Verdict.PASS]
+
+
+def test_a_hanging_rank_is_killed_with_its_stacks_and_others_go_on() -> None:
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {HANG: True} if job["rank"] == 1 and job["port"] else right(version, job)
+
+    (result,) = results(FakeRuntime(script), cell("meet")).values()
+    assert result.outcomes == (Outcome.OK, Outcome.HANG)
+    assert "in wait" in result.ranks[1].stacks
+
+
+def test_a_port_in_use_is_tried_again_and_every_attempt_is_kept() -> None:
+    refusals = iter(["port 20001 is in use", "port 20002 is in use"])
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        why = next(refusals, None) if job["rank"] == 0 else None
+        return {REFUSE: why} if why else right(version, job)
+
+    (result,) = results(FakeRuntime(script), cell("meet")).values()
+    assert result.verdict is Verdict.PASS
+    assert [attempt.fault for attempt in result.attempts] == ["port 20001 is in use", "port 20002 is in use", None]
+
+
+def test_a_port_that_stays_in_use_leaves_an_unknown_and_never_a_failure() -> None:
+    (result,) = results(FakeRuntime(lambda version, job: {REFUSE: "in use"}), cell("meet")).values()
+    assert (result.verdict, len(result.attempts)) == (Verdict.UNKNOWN, ATTEMPTS)
+
+
+def test_a_result_of_the_code_under_test_is_never_tried_again() -> None:
+    calls: list[int] = []
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        calls.append(job["rank"])
+        return fails(version, job)
+
+    (result,) = results(FakeRuntime(script), cell("meet")).values()
+    assert (sorted(calls), len(result.attempts)) == ([0, 1], 1)
+
+
+def test_a_group_whose_ranks_began_far_apart_is_tried_again_and_blames_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "LATE_LEAST", 0.05)
+    tried: list[int] = []
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        tried.append(job["rank"])
+        if job["rank"] == 1:
+            threading.Event().wait(0.1)
+        return fails(version, job)
+
+    (result,) = results(FakeRuntime(script), cell("meet")).values()
+    assert (result.verdict, len(result.attempts), len(tried)) == (Verdict.UNKNOWN, ATTEMPTS, 2 * ATTEMPTS)
+    assert "rank 1 began 0.1 s after the first one" in result.reason
+
+
+def test_a_group_that_came_right_although_a_rank_began_late_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "LATE_LEAST", 0.05)
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        if job["rank"] == 1:
+            threading.Event().wait(0.1)
+        return right(version, job)
+
+    (result,) = results(FakeRuntime(script), cell("meet")).values()
+    assert (result.verdict, len(result.attempts)) == (Verdict.PASS, 1)
+
+
+def test_an_agent_that_dies_is_replaced_and_the_attempt_recorded() -> None:
+    died = threading.Event()
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        if job["rank"] == 1 and not died.is_set():
+            died.set()
+            return {DIE: True}
+        return right(version, job)
+
+    runtime = FakeRuntime(script)
+    (result,) = results(runtime, cell("meet")).values()
+    assert result.verdict is Verdict.PASS
+    assert "agent of 2.0.0: the agent is gone" in (result.attempts[0].fault or "")
+    assert runtime.started == len(NAMES) + 1
+
+
+def test_a_cell_that_became_urgent_starts_before_those_that_were_ready_earlier() -> None:
+    meet = cell("meet", predicted=(Outcome.OK, Outcome.OK))
+    urgent = cell("work", needs=(meet.id,), predicted=(Outcome.HANG, Outcome.HANG), timeout=5.0)
+    quick = [cell("meet", id=f"meet/quick{n}", predicted=(Outcome.OK, Outcome.OK)) for n in range(9)]
+    with engine(FakeRuntime(), *quick, urgent, meet, jobs=1) as (running, _):
+        order = [result.cell.id for result in running.run({})]
+    assert order[:2] == [meet.id, urgent.id]
+
+
+def test_cells_that_wait_do_not_count_against_the_jobs() -> None:
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        return right(version, job) if job["skew"] == ["1.0.0", "1.0.0"] else {HANG: True}
+
+    waiting = [cell("meet", id=f"meet/wait{n}", predicted=(Outcome.HANG, Outcome.HANG)) for n in range(6)]
+    quick = cell("meet", ("1.0.0", "1.0.0"))
+    with engine(FakeRuntime(script), quick, *waiting, jobs=2) as (running, seen):
+        order = [result.cell.id for result in running.run({})]
+    assert order[0] == quick.id
+    assert max(tally.waiting for tally in seen) == len(waiting)
+
+
+def test_on_a_busy_machine_cells_that_seem_to_wait_keep_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "busy", lambda: True)
+    waiting = [cell("meet", id=f"meet/wait{n}") for n in range(3)]
+    with engine(FakeRuntime(lambda version, job: {HANG: True}), *waiting, jobs=2) as (running, seen):
+        found = [result.outcomes for result in running.run({})]
+    assert found == [(Outcome.HANG, Outcome.HANG)] * 3
+    assert max(tally.running for tally in seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"), [("0.1 0.2 0.3 1/99 7", False), ("9 9 9 9999/10000 7", True), ("none", False), (None, False)]
+)
+def test_a_machine_is_busy_when_the_kernel_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, answer: bool
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(attempt, "LOAD_FILE", tmp_path / "loadavg")
+    if text is not None:
+        (tmp_path / "loadavg").write_text(text)
+    assert attempt.busy() is answer
+
+
+def test_progress_that_breaks_ends_the_run_instead_of_hanging_it() -> None:
+    def broken(tally: Tally) -> None:
+        if tally.done:
+            raise BrokenPipeError
+
+    with engine(FakeRuntime(), cell("meet")) as (running, _):
+        running.observe = broken
+        with pytest.raises(BrokenPipeError):
+            list(running.run({}))
+
+
+def test_what_a_version_lacks_reaches_every_rank_and_the_result() -> None:
+    seen: list[Any] = []
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        seen.append(job["skip"])
+        return right(version, job)
+
+    (result,) = results(FakeRuntime(script, lacks={"AVG/*": "no AVG"}), cell("meet")).values()
+    assert seen == [{"AVG/*": "1.0.0: no AVG"}] * 2
+    assert result.skipped == {"AVG/*": "1.0.0: no AVG"}
+
+
+def test_a_version_that_lacks_everything_makes_the_cell_unsupported_without_running_it() -> None:
+    runtime = FakeRuntime(lambda version, job: {DIE: True}, lacks={"*": "no gloo"})
+    (result,) = results(runtime, cell("meet")).values()
+    assert (result.verdict, result.reason) == (Verdict.UNSUPPORTED, "1.0.0: no gloo")
+
+
+def test_a_handovers_reader_starts_after_its_writer_and_not_at_all_when_that_failed() -> None:
+    order: list[int] = []
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        order.append(job["rank"])
+        return fails(version, job) if version == "2.0.0" else right(version, job)
+
+    hand = {"kind": Kind.HANDOVER, "timeout": 5.0}
+    good = results(FakeRuntime(script), cell("meet", ("1.0.0", "1.0.0"), **hand))
+    bad = results(FakeRuntime(script), cell("meet", ("2.0.0", "1.0.0"), **hand))
+    assert order == [0, 1, 0]
+    assert [result.verdict for result in (*good.values(), *bad.values())] == [Verdict.PASS, Verdict.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("guard", "host", "joiner"),
+    [(Guard.OFF, False, False), (Guard.ON, True, True), (Guard.HOST, True, False), (Guard.JOINERS, False, True)],
+)
+def test_the_guard_condition_says_which_ranks_install_it(guard: Guard, host: bool, joiner: bool) -> None:
+    assert (guarded(guard, 0), guarded(guard, 1), guarded(guard, 2)) == (host, joiner, joiner)

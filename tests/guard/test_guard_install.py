@@ -1,0 +1,147 @@
+"""Installed in a real torch, the guard covers every init_process_group and leaves the group working."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torchskew.guard import torchskew_guard as guard
+from torchskew.model.versions import Environment
+
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+FILE = Path(guard.__file__)
+
+# Run in each rank: how it takes init_process_group, then its part of an all_reduce, or the error.
+SCRIPT = """
+import os, sys, datetime, importlib.util
+import torch, torch.distributed as dist
+from torch.distributed import init_process_group as taken_before
+how = sys.argv[1]
+if "pretend" in how and os.environ["RANK"] == "1":
+    torch.__version__ = "2.1.2"
+if "lazy" in how and os.environ["RANK"] == "1":
+    os.environ["TORCH_GLOO_LAZY_INIT"] = "1"
+if "vendored" not in how:
+    spec = importlib.util.spec_from_file_location("protocol_version", os.environ["GUARD_FILE"])
+    module = sys.modules["protocol_version"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.install(); module.install()
+start = taken_before if "before" in how else dist.init_process_group
+method = os.environ.get("METHOD")
+for _ in range(2 if "twice" in how else 1):
+    more = dict(init_method=method, rank=int(os.environ["RANK"]), world_size=2) if method else {}
+    try:
+        start("gloo", timeout=datetime.timedelta(seconds=8), **more)
+        value = torch.ones(1) * (dist.get_rank() + 1)
+        dist.all_reduce(value)
+        sys.stdout.write("sum %s %s\\n" % (float(value), sys.argv[1:]))
+        dist.destroy_process_group()
+    except RuntimeError as error:
+        what = type(error).__name__, getattr(error, "kind", None), str(error).splitlines()[0]
+        sys.stdout.write("%s %s %s\\n" % what)  # whole lines: the workers of torchrun share their output
+"""
+
+
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def ranks(torch_environment: Environment, tmp_path: Path):
+    """Start two ranks with these settings; returns what each printed."""
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+
+    def start(how: str, *launch: str, **settings: str) -> list[str]:
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port()), "WORLD_SIZE": "2", "GUARD_FILE": str(FILE)}
+        command = [torch_environment.handle, *launch, str(script), how, "an argument"]
+        running = [
+            subprocess.Popen(
+                command,
+                env={**os.environ, **torch_environment.env, **where, **settings, "RANK": str(rank)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        return [one.communicate(timeout=60)[0] for one in running]
+
+    return start
+
+
+def test_install_covers_a_reference_taken_before_and_a_second_init(ranks) -> None:
+    assert [out.count("sum 3.0") for out in ranks("before twice")] == [2, 2]
+    for out in ranks("before pretend"):
+        assert "ProtocolVersionError version" in out
+        assert "2.1.2" in out
+        assert "2.13.0" in out
+
+
+def test_a_script_runs_guarded_without_a_change(ranks) -> None:
+    assert ["sum 3.0 ['vendored', 'an argument']" in out for out in ranks("vendored", str(FILE))] == [True, True]
+    refused = ranks("vendored pretend", "-m", "torchskew.guard", PYTHONPATH=str(ROOT / "harness"))
+    assert ["ProtocolVersionError version" in out for out in refused] == [True, True]
+
+
+@pytest.fixture
+def torchrun(torch_environment: Environment, tmp_path: Path):
+    """Start two workers under torchrun, through the guard; returns what they printed."""
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+
+    def start(how: str, *options: str) -> str:
+        command = [torch_environment.handle, "-m", "torch.distributed.run", "--nproc-per-node", "2", *options]
+        settings = {**os.environ, **torch_environment.env, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
+        settings["GLOO_SOCKET_IFNAME"] = "lo"
+        done = subprocess.run(
+            [*command, str(FILE), str(script), how],
+            env=settings,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+        return done.stdout
+
+    return start
+
+
+def test_workers_of_torchrun_are_guarded_although_its_agent_has_their_port(torchrun) -> None:
+    refused = torchrun("vendored pretend", "--master-port", str(port()))
+    assert refused.count("ProtocolVersionError version") == 2
+
+
+def test_workers_of_torchrun_that_may_mix_compute(torchrun) -> None:
+    assert torchrun("vendored", "--standalone").count("sum 3.0") == 2
+
+
+def test_files_are_guarded_too(ranks, tmp_path: Path) -> None:
+    method = f"file://{tmp_path}/init"
+    assert ["sum 3.0" in out for out in ranks("file", METHOD=method)] == [True, True]
+    assert ["ProtocolVersionError version" in out for out in ranks("file pretend", METHOD=method)] == [True, True]
+
+
+def test_warn_goes_on_where_enforce_refuses(ranks) -> None:
+    """The pretended release speaks the same, so the group works once it is let through."""
+    assert ["sum 3.0" in out for out in ranks("pretend", TORCHSKEW_GUARD="warn")] == [True, True]
+    assert ["sum 3.0" in out for out in ranks("pretend", TORCHSKEW_GUARD="off")] == [True, True]
+
+
+def test_a_setting_on_one_rank_is_refused_before_it_crashes_the_other(ranks) -> None:
+    assert ["ProtocolVersionError settings" in out for out in ranks("lazy")] == [True, True]
+    assert ["sum 3.0" in out for out in ranks("both", TORCH_GLOO_LAZY_INIT="1")] == [True, True]
+
+
+def test_usage_is_shown_without_a_script() -> None:
+    done = subprocess.run([sys.executable, str(FILE)], capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 1
+    assert "usage: python guard.py" in done.stderr

@@ -1,0 +1,90 @@
+"""What a scenario holds in its hands: phases add up, cases are skipped by pattern, values reach other ranks."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from pathlib import Path
+
+import pytest
+from torchskew.inside.kit import Job, Unsupported, fill, raw, refusal
+
+
+class Tensor:
+    """As much of a tensor as its bytes need."""
+
+    shape = (2,)
+
+    def __init__(self, data: bytes) -> None:
+        self.buffer = ctypes.create_string_buffer(data, max(len(data), 1))
+        self.size = len(data)
+
+    def numel(self) -> int:
+        return self.size // 2
+
+    def element_size(self) -> int:
+        return 2
+
+    def data_ptr(self) -> int:
+        return ctypes.addressof(self.buffer)
+
+
+def job(**fields) -> tuple[Job, list[str]]:
+    told: list[str] = []
+    return Job(fields, "provision", told.append), told
+
+
+def test_a_job_that_was_told_nothing_is_a_world_of_one() -> None:
+    one, _ = job()
+    assert (one.rank, one.world_size, one.host, one.guard, one.params, one.skip) == (0, 1, "127.0.0.1", False, {}, {})
+
+
+def test_a_phase_entered_twice_adds_up() -> None:
+    one, told = job()
+    for phase in ("run", "rendezvous", "run", "done"):
+        one.phase(phase)
+    assert told == ["run", "rendezvous", "run", "done"]
+    assert set(one.phases) == {"provision", "run", "rendezvous"}
+    assert one.current == "done"
+    assert all(seconds >= 0 for seconds in one.phases.values())
+
+
+def test_cases_are_skipped_by_pattern_and_needed_ones_end_the_rank() -> None:
+    one, _ = job(skip={"AVG/*": "no AVG before 1.11"})
+    assert one.skipped("AVG/int32/1")
+    assert not one.skipped("SUM/int32/1")
+    one.need("SUM/int32/1")
+    with pytest.raises(Unsupported, match="no AVG"):
+        one.need("AVG/int32/1")
+
+
+def test_a_value_posted_by_one_rank_is_fetched_by_another(tmp_path: Path) -> None:
+    first, _ = job(rank=0, share=str(tmp_path))
+    second, _ = job(rank=1, share=str(tmp_path))
+    late = threading.Timer(0.02, lambda: first.post("it", {"a": [1]}))
+    late.start()
+    assert second.fetch("it") == {"a": [1]}
+    late.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_a_value_that_nobody_posts_is_waited_for_as_long_as_the_group(tmp_path: Path) -> None:
+    one, _ = job(share=str(tmp_path), timeout=0.02)
+    with pytest.raises(TimeoutError, match=r"no rank posted it within 0\.02 s"):
+        one.fetch("it")
+
+
+def test_bytes_go_into_a_tensor_and_come_out_of_it() -> None:
+    tensor = Tensor(b"\0" * 4)
+    fill(tensor, b"abcd")
+    assert raw(tensor) == b"abcd"
+    assert raw(Tensor(b"")) == b""
+    fill(Tensor(b""), b"")
+    with pytest.raises(ValueError, match="3 bytes don't fill"):
+        fill(tensor, b"abc")
+
+
+def test_a_refusal_is_in_the_versions_own_words() -> None:
+    assert refusal(lambda: None) is None
+    assert refusal(lambda: int("x")) == "ValueError: invalid literal for int() with base 10: 'x'"
+    assert refusal(lambda: (_ for _ in ()).throw(RuntimeError("one\ntwo"))) == "RuntimeError: one"

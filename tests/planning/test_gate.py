@@ -1,0 +1,106 @@
+"""A gate's plan: the candidate in both orders with each release, controls, worlds of three, tiers, a base beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from torchskew.declaration import baseline
+from torchskew.declaration.candidate import read_candidate
+from torchskew.declaration.declare import USABLE, declare, for_runtime
+from torchskew.declaration.fields import Problems
+from torchskew.errors import NothingSelectedError
+from torchskew.judging.decide import stale
+from torchskew.model.cells import Plan
+from torchskew.model.outcomes import Guard, Kind
+from torchskew.model.versions import Source, SourceKind, Version
+from torchskew.planning.gate import GateSpec, bases, controls, gate_plan, is_control, of_tier
+from torchskew.planning.scenario import Scenario, load_all
+
+from tests.conftest import ROOT
+
+PIP = (Source(kind=SourceKind.PIP, value="torch"),)
+VERSIONS = {name: Version(name=name, sources=PIP) for name in ("candidate", "base", "2.13.0", "2.14.1")}
+MEET = Scenario(name="meet", promise="p", doc="d", source="", path="", judge=lambda reports, world: {})
+SCENARIOS = {
+    "files": replace(MEET, name="files", kind=Kind.HANDOVER, world=(2, 2), tiers=("critical",)),
+    "keys": replace(MEET, name="keys", kind=Kind.SOLO, world=(1, 1), tiers=("smoke", "critical")),
+    "meet": MEET,
+    "reduce": replace(MEET, name="reduce", after=("meet",), tiers=("smoke", "critical")),
+}
+SPEC = GateSpec(against=("2.13.0", "2.14.1"))
+
+
+def planned(spec: GateSpec = SPEC) -> Plan:
+    return gate_plan(spec, VERSIONS, SCENARIOS, "venv", 0)
+
+
+def skews(plan: Plan, scenario: str) -> list[tuple[str, ...]]:
+    return [cell.skew for cell in plan.cells if cell.scenario == scenario]
+
+
+def test_the_candidate_meets_each_release_in_both_orders_and_in_worlds_of_three() -> None:
+    found = skews(planned(), "meet")
+    for release in SPEC.against:
+        pairs = [("candidate", release), (release, "candidate")]
+        threes = [("candidate", release, release), (release, release, "candidate")]
+        assert {*pairs, *threes, (release,) * 2, (release,) * 3} <= set(found)
+    assert ("candidate", "candidate") in found
+    assert ("2.13.0", "2.14.1") not in found
+
+
+def test_the_candidate_and_each_release_run_alone() -> None:
+    assert skews(planned(), "keys") == [("candidate",), ("2.13.0",), ("2.14.1",)]
+
+
+def test_a_handover_goes_both_ways() -> None:
+    assert {("candidate", "2.13.0"), ("2.13.0", "candidate")} <= set(skews(planned(), "files"))
+
+
+def test_a_tier_holds_its_scenarios_and_what_they_need() -> None:
+    assert set(of_tier(SCENARIOS, "smoke")) == {"keys", "meet", "reduce"}
+    assert set(of_tier(SCENARIOS, "critical")) == {"files", "keys", "meet", "reduce"}
+    assert of_tier(SCENARIOS, "full") is SCENARIOS
+
+
+def test_the_smoke_tier_has_no_worlds_of_three() -> None:
+    smoke = planned(replace(SPEC, tier="smoke"))
+    assert max(cell.world_size for cell in smoke.cells) == 2
+
+
+def test_a_tier_without_scenarios_is_nothing_selected() -> None:
+    with pytest.raises(NothingSelectedError, match="no scenario is in tier smoke"):
+        gate_plan(replace(SPEC, tier="smoke"), VERSIONS, {"meet": MEET}, "venv", 0)
+
+
+def test_every_mixed_cell_leans_on_the_control_of_its_release_and_size() -> None:
+    plan = planned()
+    leans = controls(plan.cells)
+    assert leans["meet/candidate,2.13.0/guard-off/venv"] == ("meet/2.13.0,2.13.0/guard-off/venv",)
+    assert leans["meet/2.14.1,2.14.1,candidate/guard-off/venv"] == ("meet/2.14.1,2.14.1,2.14.1/guard-off/venv",)
+    assert leans["meet/candidate,candidate/guard-off/venv"] == ()
+    assert set(leans) == {cell.id for cell in plan.cells if not is_control(cell)}
+
+
+def test_the_base_runs_beside_the_candidate_cell_by_cell() -> None:
+    plan = planned(replace(SPEC, base=True))
+    order = [cell.id for cell in plan.cells]
+    twins = bases(plan.cells)
+    mixed = [cell for cell in plan.cells if "candidate" in cell.skew]
+    assert len(twins) == len(mixed)
+    for cell in mixed:
+        assert twins[cell.id] == cell.id.replace("candidate", "base")
+        assert abs(order.index(cell.id) - order.index(twins[cell.id])) == 1
+
+
+@pytest.mark.slow
+def test_the_committed_baseline_speaks_of_cells_that_there_are_and_gives_each_entry_a_link() -> None:
+    declaration = declare(ROOT / "torchskew.toml")
+    problems = Problems("baseline.toml")
+    entries = baseline.read(ROOT / "baseline.toml", problems)
+    usable = {name: v for name, v in declaration.versions.items() if any(s.kind in USABLE["venv"] for s in v.sources)}
+    versions = {name: for_runtime(version, "venv", problems) for name, version in usable.items()}
+    spec = GateSpec(against=tuple(versions), guard=(Guard.OFF, Guard.ON))
+    plan = gate_plan(spec, {**versions, "candidate": read_candidate("pip:torch==2.15.0")}, load_all(), "venv", 0)
+    assert (problems.found, stale(entries, plan.cells, "venv")) == ([], [])
+    assert [entry.cells for entry in entries if not (entry.link or "").startswith("https://")] == []

@@ -1,0 +1,106 @@
+"""The plan is pure: same input, same cells; patterns that match nothing are errors."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchskew.errors import ConfigError, NothingSelectedError
+from torchskew.model.declared import MatrixSpec
+from torchskew.model.outcomes import Guard, Outcome
+from torchskew.model.versions import Source, SourceKind, Version
+from torchskew.planning.plan import in_order, make_plan, narrow, skews
+from torchskew.planning.scenario import load_all
+
+NAMES = ("1.13.1", "2.1.2", "2.2.2", "2.6.0", "2.13.0")
+PIP = (Source(kind=SourceKind.PIP, value="torch"),)
+
+
+def versions(*names: str) -> dict[str, Version]:
+    return {name: Version(name=name, sources=PIP, torch=name) for name in names or NAMES}
+
+
+def spec(**fields: object) -> MatrixSpec:
+    return MatrixSpec(**{"versions": NAMES, **fields})  # type: ignore[arg-type]
+
+
+def test_all_pairs_are_ordered_and_hold_each_version_with_itself() -> None:
+    pairs = [skew for skew in skews(spec()) if len(skew) == 2]
+    assert len(pairs) == len(set(pairs)) == len(NAMES) ** 2
+    assert ("2.1.2", "2.2.2") in pairs
+    assert ("2.2.2", "2.1.2") in pairs
+
+
+def test_a_world_of_three_has_the_odd_rank_at_every_position() -> None:
+    threes = skews(spec(versions=("a", "b"), world_sizes=(3,)))
+    assert {skew for skew in threes if len(skew) == 3} == {
+        ("a", "a", "a"), ("b", "b", "b"),
+        ("b", "a", "a"), ("a", "b", "a"), ("a", "a", "b"),
+        ("a", "b", "b"), ("b", "a", "b"), ("b", "b", "a"),
+    }  # fmt: skip
+
+
+def test_listed_skews_are_taken_as_they_stand() -> None:
+    listed = (("2.1.2", "2.2.2"), ("2.6.0", "2.6.0", "2.2.2", "2.1.2"))
+    assert [skew for skew in skews(spec(pairs=listed)) if len(skew) > 1] == list(listed)
+
+
+def test_worlds_come_besides_the_pairs() -> None:
+    listed = (("2.1.2", "2.2.2", "2.6.0"),)
+    assert skews(spec(worlds=listed)) == [*skews(spec()), *listed]
+
+
+def test_boundary_plans_every_pair_because_only_running_tells_which_follow() -> None:
+    assert skews(spec(pairs="boundary")) == skews(spec())
+
+
+def test_the_order_for_a_bisection_is_by_release_and_a_version_without_one_is_refused_by_name() -> None:
+    assert in_order(versions("2.13.0", "2.2.2", "1.13.1")) == ("1.13.1", "2.2.2", "2.13.0")
+    unknown = {**versions("2.6.0"), "site": Version(name="site", sources=PIP)}
+    with pytest.raises(ConfigError, match=r"release of site.*torch = "):
+        in_order(unknown)
+
+
+def test_every_cell_of_a_known_release_is_predicted_for_every_rank() -> None:
+    plan = make_plan(spec(world_sizes=(2, 3)), versions(), load_all(), "venv")
+    unpredicted = {cell.scenario for cell in plan.cells if len(cell.predicted) != cell.world_size}
+    assert unpredicted <= {"env_skew"}  # where its file says that chance decides
+
+
+def test_a_cell_needs_only_cells_of_its_own_plan() -> None:
+    plan = make_plan(spec(), versions(), load_all(), "venv")
+    ids = {cell.id for cell in plan.cells}
+    assert all(need in ids for cell in plan.cells for need in cell.needs)
+    one = narrow(plan, ["barrier/2.6.0,2.6.0/*"])
+    assert [cell.needs for cell in one.cells] == [() for _ in one.cells]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(NAMES), st.integers(0, 3))
+def test_the_same_declaration_and_seed_give_the_same_plan(names: list[str], seed: int) -> None:
+    first, again = (make_plan(spec(versions=tuple(names)), versions(), load_all(), "venv", seed) for _ in "ab")
+    assert first == again
+    assert first.digest != make_plan(spec(versions=tuple(names)), versions(), load_all(), "venv", seed + 1).digest
+
+
+def test_ids_are_unique() -> None:
+    both = spec(world_sizes=(2, 3), guard=(Guard.OFF, Guard.ON))
+    plan = make_plan(both, versions(), load_all(), "venv")
+    assert len({cell.id for cell in plan.cells}) == len(plan.cells)
+
+
+def test_a_pattern_that_matches_nothing_names_near_cells() -> None:
+    plan = make_plan(spec(), versions(), load_all(), "venv")
+    with pytest.raises(NothingSelectedError, match=r"Near: rendezvous_tcp/2\.6\.0,2\.6\.0/guard-off/venv") as caught:
+        narrow(plan, ["rendezvous_tpc/2.6.0,2.6.0/guard-off/venv"])
+    assert caught.value.exit_code == 5
+
+
+def test_a_scenario_pattern_that_matches_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="scenario pattern 'al_reduce' matches nothing"):
+        make_plan(spec(scenarios=("al_reduce",)), versions(), load_all(), "venv")
+
+
+def test_the_audits_pair_is_predicted_to_fail_without_naming_a_version() -> None:
+    plan = make_plan(spec(scenarios=("rendezvous_tcp",), pairs=(("2.1.2", "2.2.2"),)), versions(), load_all(), "venv")
+    assert [cell.predicted for cell in plan.cells] == [(Outcome.TIMEOUT, Outcome.OPAQUE)]

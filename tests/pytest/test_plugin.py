@@ -1,0 +1,315 @@
+"""The pytest plugin: cells as items that behave, mixed groups in people's own tests, nothing left running."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from torchskew.model.versions import Environment
+
+pytest_plugins = ("pytester",)
+
+# Scripted versions: 2.0.0 fails as rank 1 beside another release, and hangs when a test asks for it.
+SCRIPTED = """
+from dataclasses import replace
+from torchskew.engine import lab
+from torchskew.planning import plan
+from torchskew.pytest import cells as pytest_cells
+from torchskew.model import Kind
+from torchskew.runtimes.fake import FakeRuntime, HANG, ended
+from torchskew.planning.scenario import Scenario
+
+MEET = Scenario(name="meet", promise="p", doc="d", source="m", path="", judge=lambda reports, world: {})
+SCENARIOS = {"keys": replace(MEET, name="keys", source="k", kind=Kind.SOLO, world=(1, 1)), "meet": MEET,
+             "work": replace(MEET, name="work", source="w", after=("meet",))}
+
+def script(version, job):
+    if job["params"].get("hang"):
+        return {HANG: True}
+    if version == "2.0.0" and job["rank"] == 1 and len(set(job["skew"])) > 1:
+        error = {"type": "RuntimeError", "text": "reset by peer"}
+        return ended(version, exit_code=1, error=error, error_after=0.01, phase="run")
+    return ended(version, finished=True, payload={"rank": job["rank"], "env": job["env"]}, phase="done")
+
+RUNTIME = FakeRuntime(script)
+lab.runtime_named = lambda name: RUNTIME
+pytest_cells.load_all = lambda: SCENARIOS
+plan.HANG_GRACE = 0.3
+"""
+DECLARED = """
+[versions]
+"1.0.0" = { pip = "torch==1.0.0" }
+"2.0.0" = { pip = "torch==2.0.0" }
+[matrix]
+runtime = "venv"
+timeout = 0.05
+"""
+KNOWN = '[[expect]]\ncells = "meet/1.0.0,2.0.0/*"\nreason = "known since 2.0"\n'
+OWN = """
+from torchskew.model import Outcome
+
+def work(job):
+    return {"rank": job.rank}
+
+"""
+
+
+class Desk:
+    """A folder with a declaration, scripted versions, and pytest with the plugin."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pytester = pytester
+        monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2] / "harness"))
+        pytester.makeconftest(SCRIPTED)
+        self.write("torchskew.toml", DECLARED)
+
+    def write(self, name: str, text: str) -> None:
+        (self.pytester.path / name).write_text(text)
+
+    def run(self, *options: str) -> pytest.RunResult:
+        plugins = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:cov")
+        # Installed, the plugin loads by itself; from a checkout it is named.
+        ours = () if entry_points(group="pytest11", name="torchskew") else ("-p", "torchskew.pytest.plugin")
+        return self.pytester.runpytest_subprocess(*ours, *plugins, *options)
+
+    def cells(self, *options: str) -> pytest.RunResult:
+        return self.run("--torchskew", "torchskew.toml", *options)
+
+
+@pytest.fixture
+def desk(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(pytester, monkeypatch)
+
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_cells_of_the_plan_are_the_items_and_listing_them_runs_nothing(desk: Desk) -> None:
+    result = desk.cells("--collect-only", "-q")
+    assert result.ret == 0
+    listed = [line for line in result.outlines if line.startswith("torchskew.toml::")]
+    assert len(listed) == 10
+    assert "torchskew.toml::work/2.0.0,1.0.0/guard-off/venv" in listed
+    assert not (desk.pytester.path / "cache").exists()
+
+
+def test_verdicts_are_pytests_outcomes_and_a_failure_shows_every_rank(desk: Desk) -> None:
+    result = desk.cells("-v")
+    assert result.ret == 1
+    result.assert_outcomes(passed=8, failed=1, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "torchskew.toml::meet/1.0.0,2.0.0/guard-off/venv FAILED*",
+            "torchskew.toml::work/1.0.0,2.0.0/guard-off/venv SKIPPED*",
+            "*cell meet/1.0.0,2.0.0/guard-off/venv*",
+            "regression",
+            "rank  version  torch  outcome  phase *error",
+            "0     1.0.0    1.0.0  OK       done *",
+            "1     2.0.0    2.0.0  OPAQUE   run *RuntimeError: reset by peer",
+        ]
+    )
+
+
+def test_a_known_failure_is_an_expected_failure_and_one_that_passes_is_red(desk: Desk) -> None:
+    desk.write("expectations.toml", KNOWN)
+    desk.cells().assert_outcomes(passed=8, xfailed=1, skipped=1)
+    desk.write("expectations.toml", KNOWN.replace("1.0.0,2.0.0", "1.0.0,*"))
+    result = desk.cells()
+    result.assert_outcomes(passed=7, failed=1, xfailed=1, skipped=1)
+    result.stdout.fnmatch_lines(["unexpected pass*", "*meet/1.0.0,1.0.0/guard-off/venv: PASS*"])
+
+
+def test_an_expectation_that_matches_nothing_is_an_error(desk: Desk) -> None:
+    desk.write("expectations.toml", KNOWN.replace("meet/", "gone/"))
+    result = desk.cells()
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*'gone/1.0.0,2.0.0/*' matches no planned cell*"])
+
+
+def test_expressions_select_by_scenario_and_by_skew(desk: Desk) -> None:
+    desk.cells("-k", "meet and 2.0.0+1.0.0").assert_outcomes(passed=1, deselected=9)
+    one = "torchskew.toml::keys/1.0.0/guard-off/venv"
+    desk.run("--torchskew", "torchskew.toml", one).assert_outcomes(passed=1)
+
+
+def test_stopping_at_the_first_failure_leaves_nothing_running(desk: Desk) -> None:
+    result = desk.cells("-x")
+    assert result.ret == 1
+    assert result.parseoutcomes()["failed"] == 1
+    runs = desk.pytester.path / "cache" / "torchskew" / "runs"
+    assert list(runs.iterdir()) == []
+
+
+def test_junit_has_a_case_per_cell_with_its_outcomes(desk: Desk) -> None:
+    desk.cells("--junitxml", "junit.xml")
+    cases = ET.parse(desk.pytester.path / "junit.xml").getroot().findall(".//testcase")
+    assert len(cases) == 10
+    failed = next(case for case in cases if case.get("name") == "meet/1.0.0,2.0.0/guard-off/venv")
+    properties = {one.get("name"): one.get("value") for one in failed.iter("property")}
+    assert (properties["verdict"], properties["outcomes"]) == ("FAIL", "OK,OPAQUE")
+
+
+def test_workers_of_xdist_share_the_cells_and_blocked_ones_stay_blocked(desk: Desk) -> None:
+    result = desk.cells("-n", "2")
+    result.assert_outcomes(passed=8, failed=1, skipped=1)
+
+
+def test_a_version_that_cannot_be_made_is_an_error_of_its_cells_alone(desk: Desk) -> None:
+    desk.pytester.makeconftest(SCRIPTED.replace("FakeRuntime(script)", 'FakeRuntime(script, broken=("2.0.0",))'))
+    result = desk.cells("-k", "keys")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["not run, the machine's fault: keys/2.0.0/*no environment for 2.0.0*"])
+
+
+def test_cells_and_ordinary_tests_run_together_when_both_are_named(desk: Desk) -> None:
+    desk.pytester.makepyfile("def test_own(): pass")
+    desk.cells().assert_outcomes(passed=8, failed=1, skipped=1)
+    named = str(next(desk.pytester.path.glob("test_*.py")))
+    desk.run(named, "--torchskew", "torchskew.toml").assert_outcomes(passed=9, failed=1, skipped=1)
+
+
+def test_a_declaration_that_is_not_there_or_wrong_is_an_error_in_words(desk: Desk) -> None:
+    result = desk.run("--torchskew", "gone.toml")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*--torchskew gone.toml: there is no such file*"])
+    desk.write("torchskew.toml", "[versions]\nx = {}\n")
+    result = desk.cells()
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*versions.x has no source*"])
+
+
+def own_test(desk: Desk, body: str, *options: str) -> pytest.RunResult:
+    desk.pytester.makepyfile(OWN + body)
+    return desk.run(*options)
+
+
+def test_a_mixed_group_runs_a_function_of_the_test(desk: Desk) -> None:
+    result = own_test(
+        desk,
+        """
+def test_group(torchskew_group):
+    group = torchskew_group(["2.0.0", "1.0.0"], work, env={"A": "1"}, rank_env={1: {"A": "2"}})
+    assert group.right_or_refused() and group.right()
+    assert group.rank(1).ok and group.rank(1).error is None and group.rank(1).torch == "1.0.0"
+    assert [group.rank(n).payload["env"]["A"] for n in (0, 1)] == ["1", "2"]
+    assert repr(group) == "<group 2.0.0,1.0.0: PASS, OK/OK>"
+
+def test_larger_world(torchskew_group):
+    group = torchskew_group(["2.0.0", "1.0.0"], work, world_size=3)
+    assert [rank.declared for rank in group.result.ranks] == ["2.0.0", "1.0.0", "2.0.0"]
+
+def test_one_alone(torchskew_group):
+    assert torchskew_group("1.0.0", work).right()
+
+def test_expected_refusal(torchskew_group):
+    group = torchskew_group(["1.0.0", "2.0.0"], work)
+    assert group.outcomes == (Outcome.OK, Outcome.OPAQUE)
+    assert "reset" in group.rank(1).error.text
+""",
+    )
+    result.assert_outcomes(passed=4)
+
+
+def test_a_failed_assertion_shows_every_rank_of_every_group(desk: Desk) -> None:
+    result = own_test(
+        desk,
+        """
+def test_group(torchskew_group):
+    assert torchskew_group(["1.0.0", "2.0.0"], work).right_or_refused()
+""",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E*AssertionError: not right or refused: rank 0 OK; rank 1 OPAQUE after 0.0 s: RuntimeError: reset by peer",
+            "*torchskew group 1.0.0,2.0.0*",
+            "1     2.0.0    2.0.0  OPAQUE   run *RuntimeError: reset by peer",
+        ]
+    )
+
+
+def test_a_hanging_rank_does_not_hang_the_test(desk: Desk) -> None:
+    result = own_test(
+        desk,
+        """
+def test_group(torchskew_group):
+    group = torchskew_group(["1.0.0", "1.0.0"], work, timeout=0.05, params={"hang": True})
+    assert group.outcomes == (Outcome.HANG, Outcome.HANG)
+""",
+    )
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("torchskew_group(['9.x'], work)", "*version '9.x' is neither declared nor a release*"),
+        ("torchskew_group(['1.0.0'])", "*needs either a rank function or script=PATH*"),
+        ("torchskew_group(['1.0.0'], lambda job: {})", "*must be a plain function with a name*"),
+        ("torchskew_group(['1.0.0'], script='gone.py')", "*the script*gone.py can't be read*"),
+        ("torchskew_group(['1.0.0'], work, timout=3)", "*has no argument 'timout'*"),
+        ("torchskew_group(['1.0.0'], closing(7))", "*uses number of the function around it*"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_words(desk: Desk, call: str, told: str) -> None:
+    body = "def closing(number):\n    def inner(job):\n        return {'n': number}\n    return inner\n"
+    result = own_test(desk, f"{body}\ndef test_group(torchskew_group):\n    {call}\n")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([told])
+
+
+def test_a_release_needs_no_declaration(desk: Desk) -> None:
+    (desk.pytester.path / "torchskew.toml").unlink()
+    result = own_test(
+        desk,
+        """
+def test_group(torchskew_group):
+    assert torchskew_group(["3.1.0", "3.1.0"], work, guard=True).right()
+""",
+        "--torchskew-runtime",
+        "venv",
+    )
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.torch
+def test_the_example_of_the_documentation_runs_as_it_stands(desk: Desk, torch_environment: Environment) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "pytest.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (desk.pytester.path / "conftest.py").unlink()
+    names = "\n".join(f'"{name}" = {{ interpreter = "{torch_environment.handle}" }}' for name in ("2.13.0", "2.6.0"))
+    desk.write("torchskew.toml", f'[versions]\n{names}\n[matrix]\nruntime = "venv"\n')
+    desk.write("test_example.py", example)
+    result = desk.run("test_example.py")
+    result.assert_outcomes(passed=example.count("def test_"))
+
+
+@pytest.mark.docker
+def test_a_mixed_group_of_a_test_runs_in_containers(desk: Desk) -> None:
+    (desk.pytester.path / "conftest.py").unlink()
+    desk.write("torchskew.toml", '[versions]\nold = { debian = "bullseye" }\nnew = { debian = "forky" }\n')
+    desk.write("train.py", "import torch.distributed as dist\ndist.init_process_group('gloo')\ndist.barrier()\n")
+    result = own_test(
+        desk,
+        """
+def meet(job):
+    job.rendezvous()
+    return {"torch": job.rank}
+
+def test_refused(torchskew_group):
+    group = torchskew_group(["old", "new"], meet, guard=True)
+    assert group.refused()
+    assert [group.rank(number).torch.split("+")[0][:4] for number in (0, 1)] == ["1.7.", "2.14"]
+    assert group.result.cell.id.endswith("/docker")
+
+def test_right(torchskew_group):
+    assert torchskew_group(["new", "new"], script="train.py").right()
+""",
+        "--torchskew-runtime",
+        "docker",
+    )
+    result.assert_outcomes(passed=2)

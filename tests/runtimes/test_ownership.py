@@ -1,0 +1,105 @@
+"""Who owns a run, and what a sweep may call dead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torchskew.errors import MachineError
+from torchskew.runtimes import ownership
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "torchskew"
+
+
+def test_this_process_is_alive() -> None:
+    assert ownership.alive(ownership.owner())
+
+
+def test_a_process_that_ended_is_dead_even_before_it_is_reaped() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "pass"], stdout=subprocess.PIPE)
+    name = f"{process.pid}:{ownership._start_time(process.pid)}"
+    assert process.stdout is not None
+    process.stdout.read()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert not ownership.alive(name)
+    process.communicate()
+    assert not ownership.alive(name)
+
+
+def test_a_later_process_with_the_same_id_is_not_the_owner() -> None:
+    assert not ownership.alive(f"{os.getpid()}:1")
+
+
+@pytest.mark.parametrize("text", ["", "12", "x:1", "1:x", "-1:5"])
+def test_a_text_that_names_no_process_is_dead(text: str) -> None:
+    assert not ownership.alive(text)
+
+
+def test_without_a_start_time_the_id_alone_has_to_do() -> None:
+    assert ownership.alive(f"{os.getpid()}:0")
+    assert ownership.alive("1:0")
+    assert not ownership.alive("4194999:0")
+
+
+def test_the_folder_lives_as_long_as_its_block(cache: Path) -> None:
+    with ownership.opened("r1") as opened:
+        folder = Path(opened.folder)
+        assert folder == cache / "runs" / "r1"
+        assert opened.owner_pid == os.getpid()
+        (folder / "share").mkdir()
+        assert ownership.dead_folders() == ()
+    assert list((cache / "runs").iterdir()) == []
+
+
+def test_the_folder_goes_when_the_block_raises(cache: Path) -> None:
+    with pytest.raises(ZeroDivisionError), ownership.opened("r1"):
+        raise ZeroDivisionError
+    assert list((cache / "runs").iterdir()) == []
+
+
+def test_a_folder_of_a_dead_owner_is_found_and_no_other(cache: Path) -> None:
+    program = (
+        "import os\nfrom torchskew.runtimes.ownership import opened\nrun = opened('dead'); run.__enter__(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=False, timeout=30)
+    (cache / "runs" / "of somebody else").mkdir()
+    half = cache / "runs" / ".new-4194999-12-x"
+    half.mkdir()
+    assert ownership.dead_folders() == (half, cache / "runs" / "dead")
+    with ownership.opened("dead") as resumed:
+        assert sorted(path.name for path in (cache / "runs").iterdir()) == ["dead", "of somebody else"]
+        assert ownership.dead_folders() == ()
+        assert resumed.run_id == "dead"
+
+
+def test_a_folder_of_another_host_is_left_alone(cache: Path) -> None:
+    folder = cache / "runs" / "far"
+    folder.mkdir(parents=True)
+    (folder / "owner").write_text("4194999:12 another-host\n")
+    assert ownership.dead_folders() == ()
+
+
+def test_without_any_run_nothing_is_dead(cache: Path) -> None:
+    assert ownership.dead_folders() == ()
+
+
+def test_a_cache_that_is_no_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(MachineError, match="XDG_CACHE_HOME"), ownership.opened("r1"):
+        pass
+    assert ownership.dead_folders() == ()
+
+
+def test_a_run_that_is_going_on_is_not_begun_again(cache: Path) -> None:
+    with ownership.opened("r1"):
+        with pytest.raises(MachineError, match="run r1 is going on already"), ownership.opened("r1"):
+            pass
+        assert [path.name for path in (cache / "runs").iterdir()] == ["r1"]

@@ -1,0 +1,69 @@
+"""Step logs out of a rank are read with distrust; errors are cut to the line that says what went wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from torchskew.workflows.rehearsal.logs import core, newest, number, read
+from torchskew.workflows.rehearsal.model import Commit
+
+STEP = {"event": "step", "step": 3, "samples": [1, 2], "loss": (0.1).hex(), "hash": "h", "norm": (2.5).hex(), "at": 9.0}
+
+
+def test_lines_keep_the_bits_of_the_loss() -> None:
+    told = read({"rank-2.jsonl": json.dumps(STEP)}, {})
+    assert told.lines[0].loss == 0.1
+    assert (told.lines[0].rank, told.lines[0].step, told.lines[0].samples) == (2, 3, (1, 2))
+    assert told.junk == ()
+
+
+def test_a_checkpoint_counts_only_where_it_is_on_the_disk() -> None:
+    said = json.dumps({"event": "committed", "step": 5, "checkpoint": "step-5", "hash": "h"})
+    assert read({"rank-0.jsonl": said}, {}).commits == ()
+    assert [one.name for one in read({"rank-0.jsonl": said}, {"step-5": {}}).commits] == ["step-5"]
+
+
+def test_a_script_that_logs_plain_numbers_and_no_hash_is_understood() -> None:
+    told = read({"rank-0.jsonl": json.dumps({"event": "step", "step": 1, "samples": [], "loss": 1.5})}, {})
+    assert (told.lines[0].loss, told.lines[0].hash) == (1.5, None)
+
+
+def test_a_rank_that_lacks_dcp_is_told_with_its_reason() -> None:
+    rows = {f"rank-{rank}.jsonl": json.dumps({"event": "formats", "lacks": why}) for rank, why in enumerate(["", "x"])}
+    assert read(rows, {}).lacks == {1: "x"}
+
+
+@given(some.text())
+def test_junk_is_told_apart_and_breaks_nothing(text: str) -> None:
+    told = read({"rank-0.jsonl": text}, {})
+    assert not told.lines or told.junk == () or told.junk
+
+
+@pytest.mark.parametrize(
+    "row", ['{"event": "step"}', "[1]", "{", '{"event": "step", "step": "x", "samples": [], "loss": 1}']
+)
+def test_a_broken_line_is_kept_as_junk(row: str) -> None:
+    assert len(read({"rank-0.jsonl": row}, {}).junk) == 1
+
+
+@pytest.mark.parametrize("value", [True, None, [], "x"])
+def test_what_is_no_number_is_refused(value) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        number(value)
+
+
+def test_the_newest_checkpoint_is_the_last_committed_not_the_one_of_the_highest_step() -> None:
+    early, late = Commit(name="a", step=9, at=1.0), Commit(name="b", step=5, at=2.0)
+    assert newest([late, early]) == late
+    assert newest([]) is None
+
+
+def test_the_core_of_an_error_is_the_exception_inside_it() -> None:
+    head = "CheckpointException ranks:dict_keys([0])"
+    text = f"{head}\nTraceback (most recent call last):\n  File\nValueError: too many values\n"
+    assert core(text) == "CheckpointException ranks:dict_keys([0]) … ValueError: too many values"
+    assert core("ValueError: no") == "ValueError: no"
+    assert core("") == "no text"

@@ -1,0 +1,118 @@
+"""What was asked for: the declaration's table with the command line over it, and every problem at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torchskew.declaration.fields import Problems, Table
+from torchskew.errors import ConfigError
+from torchskew.model.versions import Source, SourceKind, Version
+from torchskew.workflows.rehearsal.spec import as_provisioned, wanted
+
+VERSIONS = {
+    name: Version(name=name, sources=(Source(kind=SourceKind.PIP, value=f"torch=={name}"),), torch=name)
+    for name in ("2.6.0", "2.13.0")
+}
+TABLE = {"from": "2.6.0", "to": "2.13.0"}
+
+
+def asked(values: dict, **options: object):
+    return wanted(Table(Problems("torchskew.toml"), "rehearsal", values), options, VERSIONS)
+
+
+def test_the_table_alone_is_enough() -> None:
+    found = asked({**TABLE, "faults": ["kill"], "rollback": True, "checkpoint": "plain"})
+    assert len(found.specs) == 1
+    spec = found.specs[0]
+    assert (spec.old.torch, spec.new.torch, spec.faults, spec.rollback) == ("2.6.0", "2.13.0", ("kill",), True)
+    assert spec.formats == ("plain",)
+
+
+def test_the_command_line_wins_over_the_table() -> None:
+    assert asked({**TABLE, "nodes": 8}, nodes=3).specs[0].nodes == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "back", "after"),
+    [
+        (True, True, ()),
+        ("true", True, ()),
+        (False, False, ()),
+        ("all", True, (1, 2, 3, 4)),
+        ("last", True, (4,)),
+        (2, True, (2,)),
+        ("3, 1", True, (1, 3)),
+        ([1, 4], True, (1, 4)),
+    ],
+)
+def test_a_rollback_is_asked_for_in_words_or_numbers(value, back: bool, after: tuple[int, ...]) -> None:
+    made = asked({**TABLE, "rollback": value}).specs[0]
+    assert (made.rollback, made.rollback_after) == (back, after)
+
+
+def test_every_rollback_counts_the_replacements_of_its_own_strategy() -> None:
+    found = asked({**TABLE, "rollback": "all", "strategy": ["rolling", "group:3", "stop-the-world"]})
+    assert [spec.rollback_after for spec in found.specs] == [(1, 2, 3, 4), (1, 2), (1,)]
+
+
+def test_several_strategies_give_several_specs() -> None:
+    found = asked({**TABLE, "strategy": ["rolling", "stop-the-world"]})
+    assert [spec.strategy for spec in found.specs] == ["rolling", "stop-the-world"]
+
+
+def test_a_release_that_nobody_declared_comes_from_the_index() -> None:
+    found = asked({"from": "2.6.0", "to": "2.9.1"})
+    assert found.versions["2.9.1"].sources[0].value == "torch==2.9.1"
+
+
+def _provisioned(version: Version, runtime: str = "venv", **more: object) -> Source:
+    spec = replace(asked(TABLE).specs[0], **more)
+    return as_provisioned({"x": version}, runtime, "torchskew.toml", [spec])["x"].sources[0]
+
+
+def test_numpy_stands_beside_torch_where_checkpoints_need_it_and_nobody_asked_for_another() -> None:
+    plain = Version(name="x", sources=(Source(kind=SourceKind.PIP, value="torch==2.6.0", requires=("pyyaml",)),))
+    assert _provisioned(plain).requires == ("pyyaml", "numpy")
+    assert _provisioned(plain, formats=("plain",)).requires == ("pyyaml",)
+    assert _provisioned(plain, script="print()").requires == ("pyyaml",)
+    pinned = Version(name="x", sources=(Source(kind=SourceKind.PIP, value="torch==2.1.2", requires=("NumPy<2",)),))
+    assert _provisioned(pinned).requires == ("NumPy<2",)
+    suite = Version(name="x", sources=(Source(kind=SourceKind.DEBIAN, value="trixie"),))
+    assert _provisioned(suite, "docker").requires == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({}, "rehearsal.from is missing"),
+        ({"from": "2.6.0", "to": "2.6.0"}, "must be another version"),
+        ({"from": "2.6.0", "to": "mine"}, "'mine' is not a declared version"),
+        ({**TABLE, "node": 3}, "did you mean 'nodes'"),
+        ({**TABLE, "nodes": "three"}, "rehearsal.nodes must be a number"),
+        ({**TABLE, "checkpoint": ["zip"]}, "must hold dcp and plain only"),
+        ({**TABLE, "script": "/no/such/train.py"}, "rehearsal.script can't be read"),
+        ({**TABLE, "rollback": "half"}, "rehearsal.rollback must be true"),
+        ({**TABLE, "rollback": 9}, "rehearsal.rollback must name replacements from 1 to 4, got 9. (strategy rolling)"),
+        ({**TABLE, "rollback": 1.5}, "rehearsal.rollback must be true"),
+        ({**TABLE, "runtime": "moon"}, "must be one of auto, docker, venv"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_path_of_its_field(values: dict, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        asked(values)
+    assert text in str(caught.value)
+
+
+def test_the_script_travels_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    path.write_text("print('hello')\n")
+    spec = asked({**TABLE, "script": str(path)}).specs[0]
+    assert (spec.script_name, spec.script) == ("train.py", "print('hello')\n")
+
+
+def test_a_version_that_the_runtime_can_not_provide_is_said() -> None:
+    here = Version(name="here", sources=(Source(kind=SourceKind.INTERPRETER, value="/bin/python"),))
+    with pytest.raises(ConfigError, match="docker runtime can't use"):
+        as_provisioned({"here": here}, "docker", "torchskew.toml", ())

@@ -1,0 +1,57 @@
+"""The job from outside, with a scripted group: how long a step of the plan may wait."""
+
+from __future__ import annotations
+
+from torchskew.workflows.rehearsal import training
+from torchskew.workflows.rehearsal.model import Do
+from torchskew.workflows.rehearsal.plan import make_rehearsal
+from torchskew.workflows.rehearsal.training import Live, Training
+
+from tests.workflows.rehearsal.made import spec
+
+
+class Group:
+    """Ranks that are at a step as soon as somebody waits for it, and how long that was."""
+
+    def __init__(self) -> None:
+        self.waited, self.members, self.step = 0.0, [], 0
+
+    def wait(self, seconds: float, done) -> bool:
+        self.waited, self.step = seconds, 10_000
+        return done()
+
+    def least(self) -> int:
+        return self.step
+
+    def settle(self, seconds: float) -> None:
+        self.waited = seconds
+
+    def facts(self) -> tuple:
+        return ()
+
+
+def test_a_long_stretch_of_training_gets_all_the_time_that_its_plan_gives_it(monkeypatch) -> None:
+    plan = make_rehearsal(spec(steps=10_000, strategy="stop-the-world"))
+    longest = max((step for step in plan.steps if step.do is Do.TRAIN), key=lambda step: step.deadline)
+    assert longest.deadline > 300
+    monkeypatch.setattr(training.time, "monotonic", lambda: 1000.0)
+    job = Training(plan.spec, None)
+    group = Group()
+    job.live = Live(number=1, step=1, group=group, begun=0.0, resumed=None, folder="", node=0)
+    monkeypatch.setattr(job, "release", lambda until: None)
+    job.deadline = 1000.0 + longest.deadline
+    job.advance(longest.until)
+    assert group.waited == longest.deadline
+
+
+def test_a_restart_after_a_fault_takes_the_formats_that_its_start_found_to_work(monkeypatch) -> None:
+    job = Training(spec(formats=("dcp", "plain")), None)
+    group = Group()
+    job.live = Live(
+        number=1, step=7, group=group, begun=0.0, resumed=None, folder="", node=0, formats=("plain",)
+    )  # fmt: skip
+    launched = []
+    monkeypatch.setattr(job, "end", lambda why: None)
+    monkeypatch.setattr(job, "launch", lambda *how: launched.append(how))
+    job.restart()
+    assert launched == [((), None, ("plain",), 7)]

@@ -209,7 +209,7 @@ def _table(table: view.Table, order: Sequence[str]) -> str:
     columns = [name for name in order if name in table.columns] or list(table.columns)
     groups = pairs.alike(columns, word) if both else tuple((name,) for name in columns)
     rows = groups if both else tuple((name,) for name in table.rows)
-    head = f"| {table.corner} | " + " | ".join(map(pairs.span, groups)) + " |"
+    head = f"| {table.corner} | " + " | ".join(map(span, groups)) + " |"
     lines = [f"#### {table.title}", "", head, "|---" * (len(groups) + 1) + "|"]
     for row in rows:
         cells = [word(row[0], column[-1] if row == column else column[0]) for column in groups]

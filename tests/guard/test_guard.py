@@ -18,6 +18,10 @@ from torchskew.guard.torchskew_guard import Place, ProtocolVersionError, decide,
 
 BUILD = {"git": "abc", "python": "3.11.7", "backend": "gloo", "job": "", "order": "little", "nccl": "", "settings": ""}
 SLOW = pytest.mark.slow
+# Seconds until a missing rank is given up, where a test shows that nothing waited for that.
+FAR = 600.0
+# Seconds that a test allows for what must happen at once, on a machine that is busy with other work.
+PATIENCE = 60.0
 
 
 def said(rank: int, torch: str = "2.6.0", world: int = 2, **more: Any) -> dict[str, Any]:
@@ -217,21 +221,21 @@ def test_a_table_that_explodes_when_unpacked_is_refused() -> None:
 class Group:
     """Ranks as threads of this process, each with its own hello."""
 
-    def __init__(self, port: int, seconds: float = 8.0) -> None:
+    def __init__(self, port: int, seconds: float = FAR) -> None:
         self.port, self.seconds, self.host = port, seconds, "127.0.0.1"
         self.results: dict[int, Any] = {}
-        self.took: dict[int, float] = {}
+        self.ended: dict[int, float] = {}
         self.threads: list[threading.Thread] = []
 
     def start(self, number: int, hello: dict[str, Any], path: str = "", *, named: bool = False) -> None:
         """named: the environment of a rank that meets by file names the address as well."""
         where = ("file", self.host * named, self.port * named, path) if path else ("tcp", self.host, self.port, "")
         place = Place(*where, hello["rank"], hello["world"])
-        self.threads.append(threading.Thread(target=self._run, args=(number, place, {**hello, "port": place.port})))
+        arguments = (number, place, {**hello, "port": place.port})
+        self.threads.append(threading.Thread(target=self._run, args=arguments, daemon=True))
         self.threads[-1].start()
 
     def _run(self, number: int, place: Place, hello: dict[str, Any]) -> None:
-        began = time.monotonic()
         try:
             self.results[number] = exchange(place, hello, self.seconds)
             if hello["rank"] == 0 and place.method == "tcp":
@@ -240,14 +244,17 @@ class Group:
                 self.results["store"] = store
         except ProtocolVersionError as error:
             self.results[number] = error
-        self.took[number] = time.monotonic() - began
+        self.ended[number] = time.monotonic()
 
     def join(self) -> dict[int, Any]:
+        """Every rank's result; no rank may still wait, least of all for the deadline."""
+        until = time.monotonic() + PATIENCE
         for thread in self.threads:
-            thread.join(20)
+            thread.join(until - time.monotonic())
         store = self.results.pop("store", None)
         if store:
             store.close()
+        assert [thread for thread in self.threads if thread.is_alive()] == []
         return self.results
 
 
@@ -261,15 +268,33 @@ def group() -> Iterator[Group]:
     found.join()
     for thread in threading.enumerate():
         if thread.name == "torchskew-guard":
-            thread.join(4)
+            thread.join(PATIENCE)
+
+
+@pytest.fixture
+def early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side's lack of a guard is believed soon, and the deadline is FAR: pace() ties both to one timeout."""
+
+    def pace(_seconds: float) -> guard.Pace:
+        now = time.monotonic()
+        return guard.Pace(now + FAR, now + 0.6, 0.12)
+
+    monkeypatch.setattr(guard, "pace", pace)
+
+
+def test_the_other_sides_lack_of_a_guard_is_believed_within_a_quarter_of_the_timeout() -> None:
+    for seconds in (0.5, 8.0, 60.0, 1800.0):
+        until = guard.pace(seconds)
+        began = until.deadline - seconds
+        assert 0 < until.proof + until.stands - began <= min(seconds / 4, 12.1)
 
 
 def connect(port: int) -> socket.socket:
     """A connection to the hello port as soon as it listens."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while True:
         try:
-            return socket.create_connection(("127.0.0.1", port), timeout=5)
+            return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         except ConnectionRefusedError:
             if time.monotonic() > until:
                 raise
@@ -282,7 +307,6 @@ def test_every_rank_gets_the_same_table_and_the_store_gets_the_port(group: Group
     tables = list(group.join().values())
     assert len(tables) == 3
     assert all(table == tables[0] for table in tables)
-    assert max(group.took.values()) < 1
 
 
 @pytest.mark.parametrize("odd", range(3))
@@ -292,7 +316,6 @@ def test_one_odd_rank_at_any_position_is_refused_on_every_rank(group: Group, odd
     errors = group.join()
     assert [type(errors[rank]) for rank in range(3)] == [ProtocolVersionError] * 3
     assert all("2.1.2" in str(error) and "2.2.2" in str(error) for error in errors.values())
-    assert max(group.took.values()) < 1
 
 
 def test_with_the_check_removed_the_mismatch_goes_through(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,9 +347,10 @@ def test_a_joiner_waits_for_a_late_host(group: Group) -> None:
 @SLOW
 def test_a_late_rank_is_waited_for_until_the_deadline_and_then_only_missing(group: Group) -> None:
     group.seconds = 0.8
+    began = time.monotonic()
     group.start(0, said(0))
     error = group.join()[0]
-    assert (error.kind, group.took[0] >= 0.8) == ("missing", True)
+    assert (error.kind, group.ended[0] >= began + 0.8) == ("missing", True)
     assert "rank 1 never said hello" in str(error)
     assert "stock" not in str(error)
 
@@ -343,20 +367,19 @@ def test_a_joiner_that_finds_nobody_says_where_it_waited(group: Group) -> None:
     ("first", "release"),
     [("030500000000000000696e69742f0100000000000000", "1.9 to 2.1"), ("00cef7853c0d7f7f0102", "2.5 or later")],
 )
-def test_a_stock_joiner_is_told_by_its_bytes_within_a_quarter_of_the_timeout(
+@pytest.mark.usefixtures("early")
+def test_a_stock_joiner_is_recognised_by_its_bytes_long_before_the_deadline(
     group: Group, first: str, release: str
 ) -> None:
-    group.seconds = 8.0
     group.start(0, said(0))
     with connect(group.port) as stock:
         stock.sendall(bytes.fromhex(first))
         error = group.join()[0]
-        stock.settimeout(2)
+        stock.settimeout(PATIENCE)
         with pytest.raises(ConnectionResetError):  # held unanswered, and not longer than the host lives
             stock.recv(1)
     assert error.kind == "one-sided"
     assert f"1 of {release}" in str(error)
-    assert group.took[0] < 2.0
 
 
 def test_two_processes_with_one_number_are_refused_without_waiting_for_the_one_that_lacks(group: Group) -> None:
@@ -365,7 +388,6 @@ def test_two_processes_with_one_number_are_refused_without_waiting_for_the_one_t
     group.start(2, said(1, world=3, pid=999))
     errors = group.join()
     assert [errors[number].kind for number in range(3)] == ["group"] * 3
-    assert max(group.took.values()) < 2
 
 
 def test_a_rank_that_connects_again_is_not_taken_for_another(group: Group) -> None:
@@ -386,7 +408,6 @@ def test_a_joiner_at_a_port_that_keeps_silent_ends_at_its_deadline(group: Group)
     with socket.create_server(("127.0.0.1", group.port)):
         group.start(1, said(1))
         assert "no guard answered" in str(group.join()[1])
-    assert group.took[1] < 3.0
 
 
 def test_a_second_exchange_on_the_same_port_starts_afresh(group: Group) -> None:
@@ -450,7 +471,6 @@ def test_junk_does_not_disturb_an_honest_handshake(group: Group, how: str) -> No
     for conn in junk:
         conn.close()
     assert [type(result) for result in results.values()] == [dict, dict]
-    assert max(group.took.values()) < 2
 
 
 @SLOW
@@ -468,7 +488,6 @@ def test_a_flood_of_a_thousand_connections_neither_stops_the_handshake_nor_is_ke
     for conn in flood:
         conn.close()
     assert [type(result) for result in results.values()] == [dict, dict]
-    assert max(group.took.values()) < 5
     assert 32 < max(kept) <= 64
 
 
@@ -477,7 +496,7 @@ def test_slow_and_silent_connections_are_dropped_in_time(group: Group, monkeypat
     monkeypatch.setattr(guard.Host, "pending_seconds", 0.2)
     group.start(0, said(0))
     with connect(group.port) as silent:
-        silent.settimeout(3)
+        silent.settimeout(PATIENCE)
         with pytest.raises(ConnectionResetError):
             silent.recv(1)
     group.start(1, said(1))
@@ -491,7 +510,7 @@ def test_with_a_secret_a_stranger_can_neither_join_nor_have_the_group_refused(
     group.start(0, said(0))
     knock = connect(group.port)
     knock.sendall(bytes.fromhex("030500000000000000696e69742f0100000000000000"))
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     conn, nonces = guard._open("127.0.0.1", group.port, guard.HELLO, until)
     conn.sendall(guard._frame(b"guessed", nonces, json.dumps({**said(1, "1.7.0"), "port": group.port}).encode()))
     with pytest.raises(ConnectionResetError):
@@ -549,41 +568,39 @@ def test_files_of_an_earlier_init_never_count(group: Group, tmp_path: Any) -> No
 
 
 @SLOW
-def test_a_stock_rank_on_the_init_file_is_told(group: Group, tmp_path: Any) -> None:
-    group.seconds = 8.0
+@pytest.mark.usefixtures("early")
+def test_a_stock_rank_on_the_init_file_is_told_long_before_the_deadline(group: Group, tmp_path: Any) -> None:
     (tmp_path / "init").write_bytes(b"a key of a FileStore")
     group.start(0, said(0, method="file"), str(tmp_path / "init"))
     error = group.join()[0]
     assert error.kind == "one-sided"
     assert "on the init file" in str(error)
-    assert group.took[0] < 2.0
 
 
 @SLOW
+@pytest.mark.usefixtures("early")
 @pytest.mark.parametrize("odd", range(3))
 @pytest.mark.parametrize(("method", "other"), [("tcp", "file"), ("file", "tcp")])
 def test_ranks_that_meet_by_address_and_by_file_are_told_where_their_environment_names_the_address(
     group: Group, tmp_path: Any, odd: int, method: str, other: str
 ) -> None:
-    group.seconds = 3.0
     for rank in range(3):
         how = other if rank == odd else method
         group.start(rank, said(rank, world=3, method=how), str(tmp_path / "init") * (how == "file"), named=True)
     errors = group.join()
     assert [getattr(errors[rank], "kind", errors[rank]) for rank in range(3)] == ["group"] * 3
     assert all("different init methods" in str(error) for error in errors.values())
-    assert max(group.took.values()) < 2.0
     assert list(tmp_path.iterdir()) == []
 
 
 @SLOW
+@pytest.mark.usefixtures("early")
 @pytest.mark.parametrize("secret", ["", "ours"])
 def test_a_late_group_by_file_is_not_confused_by_the_address_in_its_environment(
     group: Group, tmp_path: Any, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rank 0 can be found at the address by then, by ranks that are in the folder as well."""
     monkeypatch.setenv("TORCHSKEW_GUARD_SECRET", secret)
-    group.seconds = 4.0
     for rank in range(2):
         group.start(rank, said(rank, world=3, method="file"), str(tmp_path / "init"), named=True)
     threading.Event().wait(1.4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from torchskew.model.outcomes import Guard, Kind, Outcome, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Environment, Source, SourceKind, Version
 from torchskew.planning import plan
-from torchskew.planning.scenario import Scenario
+from torchskew.planning.scenario import Report, Scenario, World
 from torchskew.runtimes.fake import DIE, HANG, REFUSE, FakeRuntime, ended, right
 
 PIP = (Source(kind=SourceKind.PIP, value="torch"),)
@@ -71,6 +71,25 @@ def results(runtime: FakeRuntime, *cells: Cell, known: Mapping[str, CellResult] 
 def fails(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
     del job
     return ended(version, exit_code=1, error={"type": "RuntimeError", "text": "reset"}, error_after=0.01)
+
+
+def test_an_oracle_gets_the_seed_that_the_ranks_got() -> None:
+    ranks: list[int] = []
+    oracles: list[int] = []
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        ranks.append(job["seed"])
+        return right(version, job)
+
+    def oracle(reports: Sequence[Report], world: World) -> Mapping[int, str]:
+        oracles.append(world.seed)
+        return {}
+
+    with engine(FakeRuntime(script), cell("meet")) as (running, _):
+        running.plan = replace(running.plan, seed=7)
+        running.scenarios = {"meet": replace(MEET, judge=oracle)}
+        (result,) = running.run({})
+    assert (result.verdict, ranks, oracles) == (Verdict.PASS, [7, 7], [7])
 
 
 def test_every_planned_cell_gets_exactly_one_result() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from torchskew.judging.judge import judge, same_release
+from torchskew.judging.judge import SharedInputs, judge, same_release
 from torchskew.model.cells import Cell
 from torchskew.model.facts import Attempt, ErrorFacts, RankFacts
 from torchskew.model.outcomes import Outcome, Phase, Policy, Verdict
@@ -49,7 +49,7 @@ def failed(rank: int, text: str, after: float) -> RankFacts:
 
 def judged(*ranks: RankFacts, policy: Policy = Policy.RIGHT_OR_REFUSED) -> CellResult:
     attempt = Attempt(number=1, ranks=ranks, seconds=1.0)
-    return judge(replace(CELL, policy=policy), SCENARIO, VERSIONS, (attempt,), {})
+    return judge(replace(CELL, policy=policy), SCENARIO, VERSIONS, (attempt,), SharedInputs(seed=0))
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchskew.errors import ConfigError, NothingSelectedError
+from torchskew.model.cells import Cell
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.outcomes import Guard, Outcome
 from torchskew.model.versions import Source, SourceKind, Version
-from torchskew.planning.plan import in_order, make_plan, narrow, skews
+from torchskew.planning.plan import deadline, in_order, make_plan, narrow, skews
 from torchskew.planning.scenario import load_all
+
+from tests.conftest import ROOT
 
 NAMES = ("1.13.1", "2.1.2", "2.2.2", "2.6.0", "2.13.0")
 PIP = (Source(kind=SourceKind.PIP, value="torch"),)
@@ -22,6 +27,15 @@ def versions(*names: str) -> dict[str, Version]:
 
 def spec(**fields: object) -> MatrixSpec:
     return MatrixSpec(**{"versions": NAMES, **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("page", ["pytest.md", "results.md"])
+@pytest.mark.parametrize("timeout", [2.0, 10.0])
+def test_a_page_says_how_long_a_hang_is_waited_for_as_the_code_does(page: str, timeout: float) -> None:
+    text = " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
+    (seconds,) = re.findall(r"twice the timeout plus (\d+) seconds", text)
+    cell = Cell(id="s/a/guard-off/venv", scenario="s", skew=("a",), runtime="venv", timeout=timeout)
+    assert deadline(cell) == 2 * timeout + int(seconds)
 
 
 def test_all_pairs_are_ordered_and_hold_each_version_with_itself() -> None:

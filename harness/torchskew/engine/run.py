@@ -15,7 +15,7 @@ from tenacity import Retrying, retry_if_result, stop_after_attempt
 from torchskew.engine.agents import Agents
 from torchskew.engine.attempt import Trial
 from torchskew.engine.ports import Ports
-from torchskew.judging.judge import judge
+from torchskew.judging.judge import SharedInputs, judge
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.facts import Attempt, RankFacts
 from torchskew.model.outcomes import Outcome, Verdict
@@ -165,7 +165,7 @@ class Engine:
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )
         retrying(attempt)
-        return judge(cell, scenario, versions, tuple(attempts), skip)
+        return judge(cell, scenario, versions, tuple(attempts), SharedInputs(seed=self.plan.seed, skip=skip))
 
     def _count(self, *, done: int = 0, running: int = 0, waiting: int = 0) -> None:
         with self._lock:

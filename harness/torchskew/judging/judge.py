@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from packaging.version import InvalidVersion
@@ -22,12 +23,20 @@ GOOD = frozenset({Outcome.OK})
 REFUSED = frozenset({Outcome.CLEAR})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedInputs:
+    """What all ranks of a cell share, as its oracle needs it. skip: case pattern -> why a version lacks it."""
+
+    seed: int
+    skip: Mapping[str, str] = field(default_factory=dict)
+
+
 def judge(
-    cell: Cell, scenario: Scenario, versions: Sequence[Version], attempts: tuple[Attempt, ...], skip: dict[str, str]
+    cell: Cell, scenario: Scenario, versions: Sequence[Version], attempts: tuple[Attempt, ...], shared: SharedInputs
 ) -> CellResult:
-    """The verdict of a cell from its last attempt. versions: one per rank; skip: case -> why a version lacks it."""
+    """The verdict of a cell from its last attempt. versions: one per rank."""
     ranks = attempts[-1].ranks
-    wrong = _wrong(cell, scenario, ranks, skip)
+    wrong = _wrong(cell, scenario, ranks, shared)
     outcomes = tuple(outcome(facts, cell, ranks, wrong.get(facts.rank)) for facts in ranks)
     verdict, reason = _verdict(cell, ranks, outcomes)
     if imposter := _imposter(ranks, versions):
@@ -42,7 +51,7 @@ def judge(
         attempts=attempts,
         seconds=attempts[-1].seconds,
         phases=_phases(ranks),
-        skipped=skip,
+        skipped=shared.skip,
     )
 
 
@@ -78,13 +87,13 @@ def public(torch: str) -> str:
     return torch.split("+", 1)[0]
 
 
-def _wrong(cell: Cell, scenario: Scenario, ranks: Sequence[RankFacts], skip: dict[str, str]) -> dict[int, str]:
+def _wrong(cell: Cell, scenario: Scenario, ranks: Sequence[RankFacts], shared: SharedInputs) -> dict[int, str]:
     """What the scenario's oracle objects to, by rank; an oracle that breaks objects to every finished rank."""
     reports = [dict(facts.payload) if facts.finished else None for facts in ranks]
     if not any(report is not None for report in reports):
         return {}
     params = (cell.variant or Variant(name="")).params
-    world = World(size=cell.world_size, skew=cell.skew, params=params, skip=skip, seed=0)
+    world = World(size=cell.world_size, skew=cell.skew, params=params, skip=shared.skip, seed=shared.seed)
     try:
         return dict(scenario.judge(reports, world))
     except Exception as error:  # noqa: BLE001 - what comes out of a rank is not trusted, the oracle may choke on it

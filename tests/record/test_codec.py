@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -132,3 +136,44 @@ def test_text_that_is_no_json_is_a_damaged_record():
 def test_what_json_cannot_carry_never_reaches_the_record():
     with pytest.raises(TypeError, match="bytes can't be recorded"):
         encode({"a": b"x"})
+
+
+class Shape(StrEnum):
+    CIRCLE = "circle"
+    SQUARE = "square"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circle:
+    kind: ClassVar[Shape] = Shape.CIRCLE
+    radius: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Square:
+    kind: ClassVar[Shape] = Shape.SQUARE
+    side: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    shapes: tuple[Circle | Square, ...]
+    frame: Circle | Square | None = None
+
+
+@pytest.mark.parametrize("frame", [None, Circle(radius=2.0)])
+def test_records_of_a_union_are_told_apart_by_their_kind(frame):
+    drawing = Drawing(shapes=(Circle(radius=1.0), Square(side=1.0)), frame=frame)
+    assert loads(Drawing, dumps(drawing), "drawing") == drawing
+    assert '{"kind":"square","side":1.0}' in dumps(drawing)
+
+
+@pytest.mark.parametrize("shape", [{"radius": 1.0}, {"kind": "oval"}, {"kind": ["circle"]}, 3])
+def test_a_record_of_no_known_kind_is_refused_with_its_path(shape):
+    with pytest.raises(RecordError, match=r"drawing\.shapes\[0\]\.kind must be one of circle, square"):
+        decode(Drawing, {"shapes": [shape]}, "drawing")
+
+
+def test_a_record_that_says_another_kind_than_its_own_is_refused():
+    with pytest.raises(RecordError, match=r"it\.kind must be circle, got 'square'"):
+        decode(Circle, {"kind": "square", "radius": 1.0}, "it")

@@ -14,6 +14,9 @@ from torchskew.errors import RecordError
 from torchskew.model.outcomes import Json
 
 T = TypeVar("T")
+# The field that tells the records of a union apart. A record of a union names its own kind once, for its class:
+# `kind: ClassVar[SomeEnum] = SomeEnum.MEMBER`.
+KIND = "kind"
 # A reader takes a plain value and the path it stands at.
 _Read = Callable[[Any, str], Any]
 _Write = Callable[[Any], Json]
@@ -48,13 +51,20 @@ def decode(cls: type[T], value: Json, where: str, *, newer: bool = False) -> T:
 
 
 def _encode_record(value: object) -> Json:
-    out: dict[str, Json] = {}
+    own = _kind(type(value))
+    out: dict[str, Json] = {} if own is None else {KIND: own}
     for name, default in _defaults(cast("Hashable", type(value))):
         item = getattr(value, name)
         if item is default or (default is not MISSING and item == default and type(item) is type(default)):
             continue
         out[name] = encode(item)
     return out
+
+
+def _kind(cls: Any) -> str | None:
+    """What tells a record apart from the others of its union; None for a record that belongs to none."""
+    kind = getattr(cls, KIND, None)
+    return str(kind.value) if isinstance(kind, Enum) else None
 
 
 @cache
@@ -99,6 +109,9 @@ def _scalar(kind: type) -> _Read:
 def _union(arguments: tuple[Any, ...], newer: bool) -> _Read:
     if any(get_origin(item) in (dict, list) for item in arguments):
         return lambda value, _: value  # Json, spelled as the union that it is
+    records = {kind: item for item in arguments if (kind := _kind(item)) is not None}
+    if len(records) > 1:
+        return _tagged(records, newer, optional=types.NoneType in arguments)
     read_text = _scalar(str) if str in arguments else None
     others = [_reader(item, newer) for item in arguments if item not in (types.NoneType, str)]
 
@@ -108,6 +121,21 @@ def _union(arguments: tuple[Any, ...], newer: bool) -> _Read:
         if read_text and (value.__class__ is str or not others):
             return read_text(value, where)
         return others[0](value, where)
+
+    return read
+
+
+def _tagged(records: Mapping[str, Any], newer: bool, *, optional: bool) -> _Read:
+    """One of several records, told apart by the kind that each of them wrote."""
+    readers = {kind: _reader(item, newer) for kind, item in records.items()}
+
+    def read(value: Any, where: str) -> Any:
+        if value is None and optional:
+            return None
+        kind = value.get(KIND) if value.__class__ is dict else None
+        if not isinstance(kind, str) or kind not in readers:
+            raise _mismatch(f"{where}.{KIND}", f"one of {', '.join(readers)}", kind)
+        return readers[kind](value, where)
 
     return read
 
@@ -153,10 +181,15 @@ def _record(cls: type, newer: bool) -> _Read:
     hints = get_type_hints(cls)
     readers = {item.name: _reader(hints[item.name], newer) for item in fields(cls)}
     required = [name for name, default in _defaults(cls) if default is MISSING]
+    own = _kind(cls)
 
     def read(value: Any, where: str) -> Any:
         if value.__class__ is not dict:
             raise _mismatch(where, cls.__name__, value)
+        if own is not None:
+            if value.get(KIND) != own:
+                raise _mismatch(f"{where}.{KIND}", own, value.get(KIND))
+            value = {name: item for name, item in value.items() if name != KIND}
         known = {name: readers[name](item, f"{where}.{name}") for name, item in value.items() if name in readers}
         for name in required:
             if name not in known:

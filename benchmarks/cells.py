@@ -25,7 +25,7 @@ from torchskew.engine.agents import Agents
 from torchskew.engine.ports import Ports
 from torchskew.engine.progress import Plain
 from torchskew.engine.run import Engine, default_jobs
-from torchskew.model.cells import Cell, Plan
+from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.outcomes import Verdict
 from torchskew.model.versions import Environment, Version
 from torchskew.planning.scenario import load
@@ -40,7 +40,13 @@ def engine_seconds(agents: Agents, version: Version, cells: int, jobs: int, runt
     """Seconds per cell through the engine; every cell must be right."""
     scenario = load(HERE / "one_reduce.py")
     many = tuple(
-        Cell(id=f"one_reduce/{index}", scenario="one_reduce", skew=(version.name,) * 2, runtime=runtime, timeout=30.0)
+        Cell(
+            scenario="one_reduce",
+            variant=Variant(name=str(index)),
+            skew=(version.name,) * 2,
+            runtime=runtime,
+            timeout=30.0,
+        )
         for index in range(cells)
     )
     plan = Plan(cells=many, runtime=runtime, seed=0, digest="")

@@ -8,6 +8,7 @@ from itertools import islice, product
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt, ErrorFacts, RankFacts
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard, Kind, Outcome, Phase, Verdict
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run, RunInfo
@@ -39,10 +40,8 @@ STACKS = 'Thread 0x00007f1 (most recent call first):\n  File "all_reduce.py", li
 
 def cell(scenario="all_reduce", skew=("2.1.2", "2.6.0"), guard=Guard.OFF, variant=None, **more) -> Cell:
     """One cell with the id that a plan would give it."""
-    name = f"{scenario}.{variant.name}" if variant else scenario
-    identity = f"{name}/{','.join(skew)}/guard-{guard}/docker"
     fields = {"scenario": scenario, "skew": tuple(skew), "guard": guard, "variant": variant}
-    return Cell(id=identity, runtime="docker", **fields, **more)
+    return Cell(runtime="docker", **fields, **more)
 
 
 def facts(rank: int, declared: str, outcome: Outcome, **more) -> RankFacts:
@@ -109,7 +108,7 @@ def _one(scenario: str, skew: tuple[str, ...], guard: Guard) -> CellResult:
         skew,
         guard,
         predicted=met,
-        needs=() if scenario.startswith("rend") else (f"rendezvous_tcp/{','.join(skew)}/guard-{guard}/docker",),
+        needs=() if scenario.startswith("rend") else (CellId.of("rendezvous_tcp", skew, "docker", guard=guard),),
     )
     if met[0] not in (OK, CLEAR) and planned.needs:
         return result(

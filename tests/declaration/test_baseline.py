@@ -18,7 +18,7 @@ from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult, Decision
 
 TODAY = dt.date(2026, 11, 21)
-CELL = Cell(id="s/candidate,2.13.0/guard-off/venv", scenario="s", skew=("candidate", "2.13.0"), runtime="venv")
+CELL = Cell(scenario="s", skew=("candidate", "2.13.0"), runtime="venv")
 PLAN = Plan(cells=(CELL,), runtime="venv", seed=0, digest="d")
 FAIL = CellResult(
     cell=CELL, verdict=Verdict.FAIL, outcomes=(Outcome.OK, Outcome.WRONG), reason="rank 1\n[[expect]] WRONG: 3 isn't 4"

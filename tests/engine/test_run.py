@@ -15,7 +15,7 @@ from torchskew.engine import attempt
 from torchskew.engine.agents import Agents
 from torchskew.engine.attempt import guarded
 from torchskew.engine.run import ATTEMPTS, Engine, Tally
-from torchskew.model.cells import Cell, Plan
+from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.outcomes import Guard, Kind, Outcome, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Environment, Source, SourceKind, Version
@@ -39,8 +39,7 @@ def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cell(name: str, skew: tuple[str, ...] = NAMES, **fields: Any) -> Cell:
-    cell_id = f"{name}/{','.join(skew)}/guard-off/venv"
-    return Cell(**{"id": cell_id, "scenario": name, "skew": skew, "runtime": "venv", "timeout": 0.05, **fields})
+    return Cell(**{"scenario": name, "skew": skew, "runtime": "venv", "timeout": 0.05, **fields})
 
 
 @contextmanager
@@ -93,7 +92,7 @@ def test_an_oracle_gets_the_seed_that_the_ranks_got() -> None:
 
 
 def test_every_planned_cell_gets_exactly_one_result() -> None:
-    many = [cell("meet", id=f"meet/{number}") for number in range(300)]
+    many = [cell("meet", variant=Variant(name=str(number))) for number in range(300)]
     with engine(FakeRuntime(), *many, jobs=32) as (running, seen):
         verdicts = Counter(result.cell.id for result in running.run({}))
     assert verdicts == Counter(each.id for each in many)
@@ -102,7 +101,7 @@ def test_every_planned_cell_gets_exactly_one_result() -> None:
 
 def test_each_version_is_started_once_for_all_cells() -> None:
     runtime = FakeRuntime()
-    results(runtime, *[cell("meet", id=f"meet/{number}") for number in range(50)])
+    results(runtime, *[cell("meet", variant=Variant(name=str(number))) for number in range(50)])
     assert runtime.started == len(NAMES)
 
 
@@ -206,7 +205,7 @@ def test_an_agent_that_dies_is_replaced_and_the_attempt_recorded() -> None:
 def test_a_cell_that_became_urgent_starts_before_those_that_were_ready_earlier() -> None:
     meet = cell("meet", predicted=(Outcome.OK, Outcome.OK))
     urgent = cell("work", needs=(meet.id,), predicted=(Outcome.HANG, Outcome.HANG), timeout=5.0)
-    quick = [cell("meet", id=f"meet/quick{n}", predicted=(Outcome.OK, Outcome.OK)) for n in range(9)]
+    quick = [cell("meet", variant=Variant(name=f"quick{n}"), predicted=(Outcome.OK, Outcome.OK)) for n in range(9)]
     with engine(FakeRuntime(), *quick, urgent, meet, jobs=1) as (running, _):
         order = [result.cell.id for result in running.run({})]
     assert order[:2] == [meet.id, urgent.id]
@@ -216,7 +215,7 @@ def test_cells_that_wait_do_not_count_against_the_jobs() -> None:
     def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
         return right(version, job) if job["skew"] == ["1.0.0", "1.0.0"] else {HANG: True}
 
-    waiting = [cell("meet", id=f"meet/wait{n}", predicted=(Outcome.HANG, Outcome.HANG)) for n in range(6)]
+    waiting = [cell("meet", variant=Variant(name=f"wait{n}"), predicted=(Outcome.HANG, Outcome.HANG)) for n in range(6)]
     quick = cell("meet", ("1.0.0", "1.0.0"))
     with engine(FakeRuntime(script), quick, *waiting, jobs=2) as (running, seen):
         order = [result.cell.id for result in running.run({})]
@@ -226,7 +225,7 @@ def test_cells_that_wait_do_not_count_against_the_jobs() -> None:
 
 def test_on_a_busy_machine_cells_that_seem_to_wait_keep_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt, "busy", lambda: True)
-    waiting = [cell("meet", id=f"meet/wait{n}") for n in range(3)]
+    waiting = [cell("meet", variant=Variant(name=f"wait{n}")) for n in range(3)]
     with engine(FakeRuntime(lambda version, job: {HANG: True}), *waiting, jobs=2) as (running, seen):
         found = [result.outcomes for result in running.run({})]
     assert found == [(Outcome.HANG, Outcome.HANG)] * 3

@@ -14,7 +14,7 @@ from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult, Decision, Status
 
 TODAY = dt.date(2026, 11, 21)
-CELL = Cell(id="s/a,b/guard-off/venv", scenario="s", skew=("a", "b"), runtime="venv")
+CELL = Cell(scenario="s", skew=("a", "b"), runtime="venv")
 PLAN = Plan(cells=(CELL,), runtime="venv", seed=0, digest="d")
 KNOWN = Expectation(cells="s/a,b/*", verdict=Verdict.FAIL, reason="r", outcomes=(Outcome.TIMEOUT, Outcome.OPAQUE))
 
@@ -108,14 +108,14 @@ def test_a_pattern_that_matches_no_cell_is_a_problem_unless_another_runtime_is_n
 
 
 def test_a_narrowed_run_does_not_call_the_rest_of_the_baseline_stale() -> None:
-    rest = replace(CELL, id="t/a,b/guard-off/venv")
+    rest = replace(CELL, scenario="t")
     elsewhere = replace(KNOWN, cells="t/*")
     decision = decide(PLAN, [result(Verdict.PASS)], [elsewhere], today=TODAY, whole=(CELL, rest))
     assert decision.exit_code == 0
 
 
 def test_results_that_were_not_planned_or_came_twice_are_red() -> None:
-    stranger = replace(result(Verdict.PASS), cell=replace(CELL, id="x"))
+    stranger = replace(result(Verdict.PASS), cell=replace(CELL, scenario="x"))
     twice = decide(PLAN, [result(Verdict.PASS)] * 2, (), today=TODAY)
     more = decide(PLAN, [result(Verdict.PASS), stranger], (), today=TODAY)
     assert (twice.exit_code, more.exit_code) == (1, 1)

@@ -15,7 +15,7 @@ OK, WRONG, OPAQUE = Outcome.OK, Outcome.WRONG, Outcome.OPAQUE
 
 
 def result(verdict: Verdict, *outcomes: Outcome, name: str = "s") -> CellResult:
-    cell = Cell(id=f"{name}/a,b/guard-off/venv", scenario=name, skew=("a", "b"), runtime="venv")
+    cell = Cell(scenario=name, skew=("a", "b"), runtime="venv")
     error = ErrorFacts(type="torch.distributed.DistStoreError", text="timed out\nlong")
     ranks = tuple(
         RankFacts(

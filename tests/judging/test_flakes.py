@@ -17,7 +17,7 @@ from torchskew.model.results import CellResult, Status
 from torchskew.model.runs import Past
 
 TODAY = dt.date(2026, 11, 21)
-CELL = Cell(id="s/a,b/guard-off/venv", scenario="s", skew=("a", "b"), runtime="venv")
+CELL = Cell(scenario="s", skew=("a", "b"), runtime="venv")
 PLAN = Plan(cells=(CELL,), runtime="venv", seed=0, digest="d")
 FLAKY = Expectation(cells="s/*", verdict=Verdict.PASS, reason="r", until="2026-12-01", flaky=True)
 PASS = CellResult(cell=CELL, verdict=Verdict.PASS, outcomes=(Outcome.OK, Outcome.OK), reason="right")

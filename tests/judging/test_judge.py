@@ -15,7 +15,7 @@ from torchskew.model.results import CellResult
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.scenario import Scenario
 
-CELL = Cell(id="s/2.1.2,2.2.2/guard-off/venv", scenario="s", skew=("2.1.2", "2.2.2"), runtime="venv", timeout=10.0)
+CELL = Cell(scenario="s", skew=("2.1.2", "2.2.2"), runtime="venv", timeout=10.0)
 PIP = (Source(kind=SourceKind.PIP, value="torch"),)
 VERSIONS = [Version(name=name, sources=PIP, torch=name, reports=name) for name in CELL.skew]
 NAMES = ("2.1.2+cu121", "2.2.2+cpu")

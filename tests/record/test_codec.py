@@ -51,7 +51,6 @@ variants = st.builds(
 )
 cells = st.builds(
     Cell,
-    id=texts,
     scenario=texts,
     skew=st.lists(texts, max_size=3).map(tuple),
     runtime=texts,
@@ -97,14 +96,14 @@ def test_lone_surrogates_from_a_rank_survive():
     assert loads(ErrorFacts, dumps(odd), "error") == odd
 
 
-CELL = {"id": "a", "scenario": "a", "skew": ["x"], "runtime": "docker"}
+CELL = {"scenario": "a", "skew": ["x"], "runtime": "docker"}
 
 
 @pytest.mark.parametrize(
     ("value", "says"),
     [
         ([], "cell must be Cell, got []"),
-        ({"scenario": "a"}, "cell.id is missing"),
+        ({"scenario": "a"}, "cell.skew is missing"),
         (CELL | {"guard": "half"}, "cell.guard must be one of off, on, host, joiners, got 'half'"),
         (CELL | {"timeout": "10"}, "cell.timeout must be float, got '10'"),
         (CELL | {"timeout": True}, "cell.timeout must be float, got True"),
@@ -125,7 +124,7 @@ def test_a_damaged_field_is_named_with_its_path(value, says):
 
 
 def test_fields_of_a_newer_writer_are_passed_over_when_the_caller_says_so():
-    assert decode(Cell, CELL | {"colour": "red"}, "cell", newer=True).id == "a"
+    assert decode(Cell, CELL | {"colour": "red"}, "cell", newer=True).scenario == "a"
 
 
 def test_text_that_is_no_json_is_a_damaged_record():

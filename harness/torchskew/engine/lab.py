@@ -19,6 +19,7 @@ from torchskew.errors import ConfigError, MachineError, ProvisionError
 from torchskew.judging.judge import public
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration
+from torchskew.model.ids import CellId
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Environment, Version
 from torchskew.planning.plan import make_plan, plan_of
@@ -75,7 +76,7 @@ class Lab:
         return self.versions[name]
 
     def run(
-        self, cells: Sequence[Cell], scenarios: Mapping[str, Scenario], known: Mapping[str, CellResult] | None = None
+        self, cells: Sequence[Cell], scenarios: Mapping[str, Scenario], known: Mapping[CellId, CellResult] | None = None
     ) -> Iterator[CellResult]:
         """Each new result as it comes; cells of a version that can't be made are UNKNOWN with the reason."""
         found = dict(known or {})

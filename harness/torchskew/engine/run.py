@@ -18,6 +18,7 @@ from torchskew.engine.ports import Ports
 from torchskew.judging.judge import SharedInputs, judge
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.facts import Attempt, RankFacts
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Version
@@ -73,7 +74,7 @@ class Engine:
         self._slots = threading.Semaphore(self.jobs)
         self._tally = Tally(planned=len(self.plan.cells))
 
-    def run(self, known: Mapping[str, CellResult]) -> Iterator[CellResult]:
+    def run(self, known: Mapping[CellId, CellResult]) -> Iterator[CellResult]:
         """Yield each new result as it comes; known results (cached, resumed) only unlock what needs them.
 
         Raises:

@@ -14,6 +14,7 @@ from torchskew.judging.decide import SHUT, WORDS, decide
 from torchskew.judging.diff import Change, Changed
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.planning.gate import able, bases, controls, is_control
@@ -90,7 +91,7 @@ def _gone(item: Checked, accepted: str) -> Checked:
     return replace(item, status=Status.REGRESSION, result=replace(item.result, reason=reason))
 
 
-def _red_controls(held: Mapping[str, Checked]) -> frozenset[str]:
+def _red_controls(held: Mapping[CellId, Checked]) -> frozenset[str]:
     """Controls that failed and were not expected to, and those that such a one blocked."""
     red: set[str] = set()
     for cell_id, item in held.items():  # in the plan's order: what blocks comes before what it blocks
@@ -212,7 +213,7 @@ def _where(shut: list[Checked]) -> str:
 
 def _place(cell: Cell) -> str:
     partners = [name for name in dict.fromkeys(cell.skew) if name != CANDIDATE]
-    name = f"{cell.scenario}.{cell.variant.name}" if cell.variant else cell.scenario
+    name = cell.name
     if CANDIDATE not in cell.skew:
         return f"{name} of {partners[0]} itself"
     alone = "alone" if cell.world_size == 1 else "with itself"

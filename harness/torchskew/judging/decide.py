@@ -153,5 +153,5 @@ def stale(expectations: Sequence[Expectation], cells: Sequence[Cell], runtime: s
     return [
         f"expectation {entry.cells!r} matches no planned cell: mend the pattern or remove the entry"
         for entry in expectations
-        if entry.cells.rsplit("/", 1)[-1] not in others and not any(fnmatchcase(c.id, entry.cells) for c in cells)
+        if entry.cells.rpartition("/")[2] not in others and not any(fnmatchcase(c.id, entry.cells) for c in cells)
     ]

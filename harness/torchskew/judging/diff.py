@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from torchskew.model.facts import RankFacts
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult
 
@@ -41,7 +42,7 @@ _SILENT = frozenset({Verdict.UNKNOWN, Verdict.BLOCKED})
 class Changed:
     """One cell that differs; before or after is None where only one of the runs has it."""
 
-    cell_id: str
+    cell_id: CellId
     change: Change
     before: CellResult | None
     after: CellResult | None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.runs import Past
@@ -15,7 +16,7 @@ Z = 1.959964
 WORST = (Verdict.UNKNOWN, Verdict.FAIL, Verdict.UNSUPPORTED, Verdict.PASS, Verdict.BLOCKED)
 
 
-def fold(repetitions: Sequence[Mapping[str, CellResult]]) -> dict[str, CellResult]:
+def fold(repetitions: Sequence[Mapping[CellId, CellResult]]) -> dict[CellId, CellResult]:
     """One result per cell out of all repetitions; a cell that lacks one of them is left out, so it is missing.
 
     The worst repetition stands for the cell, with every verdict in `seen`: nothing is repeated into green.
@@ -43,7 +44,7 @@ def _fold(results: Sequence[CellResult]) -> CellResult:
 class Rate:
     """How often a cell fails. low, high: the 95 % Wilson interval of the share of failures."""
 
-    cell_id: str
+    cell_id: CellId
     failures: int
     runs: int
     low: float

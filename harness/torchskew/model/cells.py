@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard, Json, Kind, Outcome, Policy
 
 
@@ -29,7 +30,6 @@ class Cell:
     skew: declared version names, rank 0 first. needs: ids of cells whose failure blocks this one.
     """
 
-    id: str
     scenario: str
     skew: tuple[str, ...]
     runtime: str
@@ -40,7 +40,18 @@ class Cell:
     timeout: float = 10.0
     fault: str | None = None
     predicted: tuple[Outcome, ...] = ()
-    needs: tuple[str, ...] = ()
+    needs: tuple[CellId, ...] = ()
+
+    @property
+    def id(self) -> CellId:
+        """What names the cell in patterns, reports and the record."""
+        variant = self.variant.name if self.variant else None
+        return CellId.of(self.scenario, self.skew, self.runtime, guard=self.guard, variant=variant)
+
+    @property
+    def name(self) -> str:
+        """The scenario with its variant."""
+        return f"{self.scenario}.{self.variant.name}" if self.variant and self.variant.name else self.scenario
 
     @property
     def world_size(self) -> int:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from torchskew.model.cells import Cell
 from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt, RankFacts
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
 
 
@@ -26,7 +27,7 @@ class CellResult:
     outcomes: tuple[Outcome, ...]
     reason: str
     attempts: tuple[Attempt, ...] = ()
-    blocked_by: str | None = None
+    blocked_by: CellId | None = None
     cached: bool = False
     seconds: float = 0.0
     phases: Mapping[str, float] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class CellResult:
     key: str = ""
     seen: tuple[Verdict, ...] = ()
     seen_outcomes: tuple[tuple[Outcome, ...], ...] = ()
-    inferred_from: tuple[str, ...] = ()
+    inferred_from: tuple[CellId, ...] = ()
 
     @property
     def flaky(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torchskew.model.cells import Plan
 from torchskew.model.declared import Expectation
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult
 
@@ -41,7 +42,7 @@ class Run:
 class Printed:
     """What one rank of a cell printed, and its stacks where it had to be stopped."""
 
-    cell_id: str
+    cell_id: CellId
     rank: int
     log: str = ""
     stacks: str = ""
@@ -52,7 +53,7 @@ class Past:
     """One earlier result of a cell: enough for a rate, a duration, a comparison."""
 
     run_id: str
-    cell_id: str
+    cell_id: CellId
     repeat: int
     verdict: Verdict
     outcomes: tuple[Outcome, ...]

@@ -9,6 +9,7 @@ from torchskew.declaration.candidate import BASE, CANDIDATE
 from torchskew.errors import NothingSelectedError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import MatrixSpec
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard
 from torchskew.model.versions import Version
 from torchskew.planning.plan import Skew, make_plan
@@ -89,7 +90,7 @@ def is_control(cell: Cell) -> bool:
     return not {CANDIDATE, BASE}.intersection(cell.skew)
 
 
-def controls(cells: tuple[Cell, ...]) -> Mapping[str, tuple[str, ...]]:
+def controls(cells: tuple[Cell, ...]) -> Mapping[CellId, tuple[CellId, ...]]:
     """For each cell of a subject, the ids of its controls: the same promise and conditions, a release alone."""
     alone = {(*_conditions(cell), cell.skew[0], len(cell.skew)): cell.id for cell in cells if is_control(cell)}
     found = {}
@@ -101,13 +102,13 @@ def controls(cells: tuple[Cell, ...]) -> Mapping[str, tuple[str, ...]]:
     return found
 
 
-def able(cells: tuple[Cell, ...]) -> Mapping[str, tuple[str, ...]]:
+def able(cells: tuple[Cell, ...]) -> Mapping[CellId, tuple[CellId, ...]]:
     """For each cell of the candidate, the controls that tell what it should be able to do.
 
     Those of the releases beside it; where it has none beside it, those of every release.
     """
     beside = controls(cells)
-    every: dict[tuple[object, ...], tuple[str, ...]] = {}
+    every: dict[tuple[object, ...], tuple[CellId, ...]] = {}
     for cell in filter(is_control, cells):
         place = (*_conditions(cell), cell.world_size)
         every[place] = (*every.get(place, ()), cell.id)
@@ -118,7 +119,7 @@ def able(cells: tuple[Cell, ...]) -> Mapping[str, tuple[str, ...]]:
     }
 
 
-def bases(cells: tuple[Cell, ...]) -> Mapping[str, str]:
+def bases(cells: tuple[Cell, ...]) -> Mapping[CellId, CellId]:
     """For each cell of the candidate, the id of the base's cell that is the same but for the subject."""
     known = {(*_conditions(cell), cell.skew): cell.id for cell in cells}
     found = {}

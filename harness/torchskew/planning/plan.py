@@ -15,6 +15,7 @@ from packaging.version import Version as Release
 from torchskew.errors import ConfigError, NothingSelectedError
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.declared import MatrixSpec
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard, Kind, Outcome
 from torchskew.model.versions import Version
 from torchskew.planning.scenario import Scenario
@@ -148,9 +149,7 @@ def _cells(scenario: Scenario, skew: Skew, context: _Context) -> list[Cell]:
 
 
 def _cell(scenario: Scenario, skew: Skew, variant: Variant | None, guard: Guard, context: _Context) -> Cell:
-    name = f"{scenario.name}.{variant.name}" if variant else scenario.name
     return Cell(
-        id=f"{name}/{','.join(skew)}/guard-{guard}/{context.runtime}",
         scenario=scenario.name,
         skew=skew,
         runtime=context.runtime,
@@ -160,7 +159,7 @@ def _cell(scenario: Scenario, skew: Skew, variant: Variant | None, guard: Guard,
         policy=scenario.policy,
         timeout=max(context.spec.timeout, scenario.patience),
         predicted=_predict(scenario, skew, variant, guard, context),
-        needs=tuple(f"{after}/{','.join(skew)}/guard-{guard}/{context.runtime}" for after in scenario.after),
+        needs=tuple(CellId.of(after, skew, context.runtime, guard=guard) for after in scenario.after),
     )
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.runs import Run
@@ -20,7 +21,7 @@ class Replay:
     """What a bisection over a recorded run came to. different: inferred result and the recorded one."""
 
     tables: tuple[Table, ...]
-    known: dict[str, CellResult]
+    known: dict[CellId, CellResult]
     rounds: int
     different: tuple[tuple[CellResult, CellResult], ...]
 
@@ -30,7 +31,7 @@ def replayed(run: Run, order: Sequence[str]) -> Replay:
     recorded = {result.cell.id: result for result in run.results}
     cells = [cell for cell in run.plan.cells if cell.id in recorded]
     those = tables(cells, order)
-    known: dict[str, CellResult] = {}
+    known: dict[CellId, CellResult] = {}
     count = 0
     for asked in rounds(cells, those, known, lambda result: known.update({result.cell.id: result})):
         known.update({cell.id: recorded[cell.id] for cell in asked})

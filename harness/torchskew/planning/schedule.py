@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 from torchskew.model.cells import Cell
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult
 from torchskew.planning.plan import predicted_seconds
@@ -19,14 +20,14 @@ class Schedule:
     verdicts: of cells that have a result already; a cell may start when all it needs came to PASS.
     """
 
-    def __init__(self, cells: Iterable[Cell], verdicts: Mapping[str, Verdict]) -> None:
+    def __init__(self, cells: Iterable[Cell], verdicts: Mapping[CellId, Verdict]) -> None:
         self._verdicts = dict(verdicts)
         left = {cell.id: cell for cell in cells if cell.id not in verdicts}
         chains = chain_seconds(left.values())
         self._order = {cell_id: (-chains[cell_id], number) for number, cell_id in enumerate(left)}
         self._waiting = left
         self._dependents = _dependents(left.values())
-        self._ready: list[tuple[tuple[float, int], str]] = []
+        self._ready: list[tuple[tuple[float, int], CellId]] = []
         self._stuck: list[CellResult] = []
         for cell in list(left.values()):
             self._look(cell)
@@ -40,7 +41,7 @@ class Schedule:
         """The cell that starts next; IndexError where none may."""
         return self._waiting.pop(heapq.heappop(self._ready)[1])
 
-    def done(self, cell_id: str, verdict: Verdict) -> None:
+    def done(self, cell_id: CellId, verdict: Verdict) -> None:
         """A cell has its verdict: what needs it may start, or never will."""
         self._verdicts[cell_id] = verdict
         for cell in self._dependents.get(cell_id, ()):
@@ -64,7 +65,7 @@ class Schedule:
             heapq.heappush(self._ready, (self._order[cell.id], cell.id))
 
 
-def chain_seconds(cells: Iterable[Cell]) -> Mapping[str, float]:
+def chain_seconds(cells: Iterable[Cell]) -> Mapping[CellId, float]:
     """How long a cell and the slowest chain of cells that need it are predicted to take.
 
     Where nothing is predicted a cell may hang, and is taken to.
@@ -73,32 +74,32 @@ def chain_seconds(cells: Iterable[Cell]) -> Mapping[str, float]:
     dependents = _dependents(found.values())
 
     @cache
-    def chain(cell_id: str) -> float:
+    def chain(cell_id: CellId) -> float:
         after = max((chain(cell.id) for cell in dependents.get(cell_id, ())), default=0.0)
         return predicted_seconds(found[cell_id]) + after
 
     return {cell_id: chain(cell_id) for cell_id in found}
 
 
-def blocked(cells: Iterable[Cell], known: Mapping[str, CellResult]) -> list[CellResult]:
+def blocked(cells: Iterable[Cell], known: Mapping[CellId, CellResult]) -> list[CellResult]:
     """Results of the cells that known results block, directly or through another; cached where the blocker is."""
     cached = {cell_id: result.cached for cell_id, result in known.items()}
     results = []
     for result in Schedule(cells, {cell_id: result.verdict for cell_id, result in known.items()}).blocked():
-        cached[result.cell.id] = cached[str(result.blocked_by)]
+        cached[result.cell.id] = cached[result.blocked_by] if result.blocked_by else False
         results.append(replace(result, cached=cached[result.cell.id]))
     return results
 
 
-def _dependents(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
-    dependents: dict[str, list[Cell]] = {}
+def _dependents(cells: Iterable[Cell]) -> dict[CellId, list[Cell]]:
+    dependents: dict[CellId, list[Cell]] = {}
     for cell in cells:
         for need in dict.fromkeys(cell.needs):
             dependents.setdefault(need, []).append(cell)
     return dependents
 
 
-def _blocked(cell: Cell, need: str, verdict: Verdict) -> CellResult:
+def _blocked(cell: Cell, need: CellId, verdict: Verdict) -> CellResult:
     ranks = tuple(Outcome.NOT_RUN for _ in cell.skew)
     reason = f"not run: {need} came to {verdict}"
     return CellResult(cell=cell, verdict=Verdict.BLOCKED, outcomes=ranks, reason=reason, blocked_by=need)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torchskew.model.cells import Cell
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult
 from torchskew.planning.bisection import Pair, Step, decide
@@ -26,7 +27,7 @@ class Table:
     order: tuple[str, ...]
     cells: Mapping[Pair, Cell]
 
-    def words(self, known: Mapping[str, CellResult]) -> dict[Pair, str]:
+    def words(self, known: Mapping[CellId, CellResult]) -> dict[Pair, str]:
         """What is known of every pair, in a word; a pair without a cell says so."""
         places = range(len(self.order))
         seen = {(one, other): ABSENT for one in places for other in places if (one, other) not in self.cells}
@@ -56,9 +57,7 @@ def tables(cells: Iterable[Cell], order: Sequence[str]) -> tuple[Table, ...]:
             key = (cell.scenario, variant, cell.guard, cell.fault, len(cell.skew), shape)
             found.setdefault(key, {})[place[first], place[second]] = cell
     whole = {key: those for key, those in found.items() if any(one != other for one, other in those)}
-    return tuple(
-        Table(name=those[min(those)].id.partition("/")[0], order=tuple(order), cells=those) for those in whole.values()
-    )
+    return tuple(Table(name=those[min(those)].name, order=tuple(order), cells=those) for those in whole.values())
 
 
 def _shapes(skew: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
@@ -72,7 +71,7 @@ def _shapes(skew: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
         yield skew.index(names[1]), names[0], names[1]
 
 
-def wanted(cells: Sequence[Cell], those: Sequence[Table], known: Mapping[str, CellResult]) -> tuple[Cell, ...]:
+def wanted(cells: Sequence[Cell], those: Sequence[Table], known: Mapping[CellId, CellResult]) -> tuple[Cell, ...]:
     """The cells to run next, in the plan's order; none when the rest follows from what is known."""
     asked = {cell.id for cell in cells} - {cell.id for table in those for cell in table.cells.values()}
     for table in _ready(those, known):
@@ -80,7 +79,7 @@ def wanted(cells: Sequence[Cell], those: Sequence[Table], known: Mapping[str, Ce
     return tuple(cell for cell in cells if cell.id in asked and cell.id not in known)
 
 
-def inferred(those: Sequence[Table], known: Mapping[str, CellResult]) -> Iterator[CellResult]:
+def inferred(those: Sequence[Table], known: Mapping[CellId, CellResult]) -> Iterator[CellResult]:
     """The results that follow, of every table that has nothing left to run."""
     for table in _ready(those, known):
         step = decide(len(table.order), table.words(known))
@@ -91,7 +90,7 @@ def inferred(those: Sequence[Table], known: Mapping[str, CellResult]) -> Iterato
             yield _follows(table.cells[pair], ran)
 
 
-def _ready(those: Sequence[Table], known: Mapping[str, CellResult]) -> Iterator[Table]:
+def _ready(those: Sequence[Table], known: Mapping[CellId, CellResult]) -> Iterator[Table]:
     """Tables of which everything that they need is known, and not everything of their own."""
     for table in those:
         open_ = any(cell.id not in known for cell in table.cells.values())
@@ -116,7 +115,7 @@ def _follows(cell: Cell, ran: Sequence[CellResult]) -> CellResult:
 def rounds(
     cells: Sequence[Cell],
     those: Sequence[Table],
-    known: Mapping[str, CellResult],
+    known: Mapping[CellId, CellResult],
     keep: Callable[[CellResult], None],
 ) -> Iterator[tuple[Cell, ...]]:
     """The cells of each round, until none is left; the caller adds their results to `known` before the next.

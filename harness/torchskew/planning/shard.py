@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torchskew.errors import ConfigError, RecordError
 from torchskew.model.cells import Cell, Plan
+from torchskew.model.ids import CellId
 from torchskew.planning.plan import plan_of, predicted_seconds
 
 
@@ -35,7 +36,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def split(plan: Plan, durations: Mapping[str, float], index: int, count: int) -> tuple[Plan, Shard]:
+def split(plan: Plan, durations: Mapping[CellId, float], index: int, count: int) -> tuple[Plan, Shard]:
     """The index-th (from 1) of count parts, about equally long; the same on every machine with the same durations.
 
     Cells that need each other stay together, so that a failed rendezvous still blocks what needs it.
@@ -56,7 +57,7 @@ def split(plan: Plan, durations: Mapping[str, float], index: int, count: int) ->
     return plan_of([plan.cells[number] for number in positions], plan.runtime, plan.seed), shard
 
 
-def seconds(cell: Cell, durations: Mapping[str, float]) -> float:
+def seconds(cell: Cell, durations: Mapping[CellId, float]) -> float:
     """What a cell takes: as recorded, else as predicted."""
     if cell.id in durations:
         return durations[cell.id]
@@ -123,5 +124,5 @@ def _bundles(cells: Sequence[Cell]) -> list[tuple[int, ...]]:
     return [tuple(bundle) for bundle in bundles.values()]
 
 
-def _seconds(plan: Plan, bundle: tuple[int, ...], durations: Mapping[str, float]) -> float:
+def _seconds(plan: Plan, bundle: tuple[int, ...], durations: Mapping[CellId, float]) -> float:
     return sum(seconds(plan.cells[number], durations) for number in bundle)

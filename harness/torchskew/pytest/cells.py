@@ -14,6 +14,7 @@ from torchskew.engine.lab import Lab
 from torchskew.errors import HarnessError
 from torchskew.judging.decide import decide, stale
 from torchskew.model.cells import Cell, Plan
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult, Checked, Status
 from torchskew.planning.plan import plan_of
@@ -52,7 +53,7 @@ class AllAtOnce:
     def __init__(self, lab: Lab, cells: Sequence[Cell]) -> None:
         """Begin with the first question."""
         self._lab, self._cells = lab, cells
-        self._results: dict[str, CellResult] = {}
+        self._results: dict[CellId, CellResult] = {}
         self._news = threading.Condition()
         self._error: BaseException | None = None
         self._stopped = False
@@ -97,7 +98,7 @@ class OneByOne:
     def __init__(self, lab: Lab, cells: Sequence[Cell]) -> None:
         """Run nothing yet."""
         self._lab, self._cells = lab, {cell.id: cell for cell in cells}
-        self._results: dict[str, CellResult] = {}
+        self._results: dict[CellId, CellResult] = {}
 
     def result(self, cell: Cell) -> CellResult:
         """The cell's result, run now unless another cell needed it before."""

@@ -167,9 +167,8 @@ def run_group(
     for name in names:
         lab.version(name)
     scenario, params = _from_function(work, judge) if callable(work) else _from_script(Path(work), judge)
-    variant = Variant(name=scenario.name, params={**params, **how.params}, env=how.env, rank_env=how.rank_env)
+    variant = Variant(name="", params={**params, **how.params}, env=how.env, rank_env=how.rank_env)
     cell = Cell(
-        id=f"{scenario.name}/{','.join(names)}/guard-{how.guard}/{lab.runtime.name}",
         scenario=scenario.name,
         skew=names,
         runtime=lab.runtime.name,

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from torchskew.errors import RecordError
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Json
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ def encode(value: object) -> Json:
     """
     if value is None or value.__class__ in (str, int, float, bool):
         return cast("Json", value)
+    if isinstance(value, CellId):
+        return str(value)
     if isinstance(value, Enum):
         return cast("Json", value.value)
     if isinstance(value, (tuple, list)):
@@ -92,7 +95,16 @@ def _reader(annotation: Hashable, newer: bool) -> _Read:
     if is_dataclass(annotation):
         return _record(cast("type", annotation), newer)
     kind = cast("type", annotation)
+    if issubclass(kind, CellId):
+        return _cell_id
     return _enum(kind) if issubclass(kind, Enum) else _scalar(kind)
+
+
+def _cell_id(value: Any, where: str) -> CellId:
+    try:
+        return CellId.parse(_scalar(str)(value, where))
+    except ValueError as error:
+        raise RecordError(f"{where}: {error}") from None
 
 
 def _scalar(kind: type) -> _Read:

@@ -19,6 +19,7 @@ from torchskew.errors import RecordError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt
+from torchskew.model.ids import CellId
 from torchskew.model.results import CellResult
 from torchskew.model.runs import Past, Printed, Run, RunInfo
 from torchskew.record import rows
@@ -129,7 +130,7 @@ class Record:
         with self._writing() as sql:
             self._noted[run_id, cell.id, attempt.number] = _store_attempt(sql, run_id, cell.id, attempt)
 
-    def attempts(self, run_id: str, cell_id: str) -> tuple[Attempt, ...]:
+    def attempts(self, run_id: str, cell_id: CellId) -> tuple[Attempt, ...]:
         """Every try at a cell, oldest first, those without a result as well."""
         sql = "SELECT id FROM attempt WHERE run_id = ? AND cell_id = ? ORDER BY id"
         ids = ",".join(str(row[0]) for row in self._read(sql, self.resolve(run_id), cell_id))
@@ -231,16 +232,16 @@ class Record:
             for row in reader.execute(_PRINTED, (self.resolve(run_id),)):
                 yield rows.to_printed(*row)
 
-    def result(self, run_id: str, cell_id: str, *, repeat: int = 0) -> CellResult | None:
+    def result(self, run_id: str, cell_id: CellId, *, repeat: int = 0) -> CellResult | None:
         """One cell's newest result with everything in it."""
         which = (repeat, self.resolve(run_id), cell_id)
         with self._reading() as reader:
             row = reader.execute(f"{_NEWEST} AND c.cell_id = ?", which).fetchone()
             return self._result(reader, row, {}, bulk=True) if row else None
 
-    def finished(self, run_id: str) -> frozenset[str]:
+    def finished(self, run_id: str) -> frozenset[CellId]:
         """Ids of the cells that --resume need not run: PASS, FAIL or UNSUPPORTED already."""
-        return frozenset(row[0] for row in self._read(_FINISHED, self.resolve(run_id)))
+        return frozenset(CellId(row[0]) for row in self._read(_FINISHED, self.resolve(run_id)))
 
     def cached(self, key: str) -> CellResult | None:
         """The newest PASS, FAIL or UNSUPPORTED result with that content key, as `cached`.
@@ -251,15 +252,15 @@ class Record:
             row = reader.execute(_CACHED, (key,)).fetchone()
             return replace(self._result(reader, row, {}, bulk=False), cached=True) if row else None
 
-    def history(self, cell_id: str) -> tuple[Past, ...]:
+    def history(self, cell_id: CellId) -> tuple[Past, ...]:
         """Every result of a cell over all runs and repetitions, newest first."""
         return tuple(rows.to_past(row) for row in self._read(_HISTORY, cell_id))
 
-    def durations(self) -> Mapping[str, float]:
+    def durations(self) -> Mapping[CellId, float]:
         """Seconds that each cell took when it last ran, for balancing shards and telling the time left."""
-        return {cell_id: seconds for cell_id, seconds, _ in self._read(_DURATIONS)}
+        return {CellId(cell_id): seconds for cell_id, seconds, _ in self._read(_DURATIONS)}
 
-    def _stored(self, sql: sqlite3.Connection, run_id: str, cell_id: str, attempt: Attempt) -> int:
+    def _stored(self, sql: sqlite3.Connection, run_id: str, cell_id: CellId, attempt: Attempt) -> int:
         """The attempt's row: noted already as it ended, or made now."""
         noted = self._noted.pop((run_id, cell_id, attempt.number), 0)
         return noted or _store_attempt(sql, run_id, cell_id, attempt)
@@ -404,7 +405,7 @@ def _store_plan(sql: sqlite3.Connection, plan: Plan) -> int:
     return number
 
 
-def _store_attempt(sql: sqlite3.Connection, run_id: str, cell_id: str, attempt: Attempt) -> int:
+def _store_attempt(sql: sqlite3.Connection, run_id: str, cell_id: CellId, attempt: Attempt) -> int:
     tried: _Row = {"number": attempt.number, "seconds": attempt.seconds, "fault": attempt.fault}
     number = _insert(sql, "attempt", run_id=run_id, cell_id=cell_id, **tried, at=_now())
     ranks = [(number, facts.rank, *rows.of_facts(facts)) for facts in attempt.ranks]

@@ -12,6 +12,7 @@ from torchskew.errors import RecordError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt, RankFacts
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Json
 from torchskew.model.results import CellResult
 from torchskew.model.runs import Past, Printed
@@ -62,7 +63,7 @@ def to_facts(body: str, printed: bytes | None, payload: bytes | None, where: str
     return decode(RankFacts, value, where, newer=newer)
 
 
-def to_printed(cell_id: str, rank: int, printed: bytes) -> Printed:
+def to_printed(cell_id: CellId, rank: int, printed: bytes) -> Printed:
     """What a rank printed, from its column."""
     return decode(Printed, _unpacked(printed, cell_id) | {"cell_id": cell_id, "rank": rank}, cell_id)
 
@@ -104,7 +105,7 @@ def to_past(row: tuple[str, str, int, str, str, float, int, str, str]) -> Past:
 
 
 # Stands in for a cell that was read already, so that a result's body is checked like every other record.
-_BARE: Final[Json] = {"id": "", "scenario": "", "skew": [], "runtime": ""}
+_BARE: Final[Json] = {"scenario": "", "skew": [], "runtime": ""}
 
 
 def _packed(value: dict[str, Json]) -> bytes | None:

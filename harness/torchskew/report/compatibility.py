@@ -64,7 +64,7 @@ def _run(one: Measured) -> Iterator[str]:
     yield f"## {run.plan.runtime}\n\n{_account(one)}"
     yield _versions(run)
     yield _eras(run)
-    known = dict.fromkeys(view.scenario_of(cell) for cell in run.plan.cells)
+    known = dict.fromkeys(cell.name for cell in run.plan.cells)
     between = [_between(those, known) for those in pairs.between(run, decision.checked)]
     yield "\n\n".join(["### Between two eras", *between])
     yield from _tables(run, decision)
@@ -174,7 +174,8 @@ def _blockers(those: pairs.Between) -> Iterator[str]:
     found: dict[str, set[str]] = {}
     for name, items in those.named(Verdict.BLOCKED).items():
         for item in items:
-            found.setdefault(str(item.result.blocked_by).partition("/")[0], set()).add(name)
+            if item.result.blocked_by:
+                found.setdefault(item.result.blocked_by.name, set()).add(name)
     yield from (
         f"{len(names)} scenario{'s' if len(names) > 1 else ''} by {blocker}" for blocker, names in found.items()
     )
@@ -190,7 +191,7 @@ def _tables(run: Run, decision: Decision) -> Iterator[str]:
             broken.append(_table(table, order))
         elif table.grid and not fails:
             fine.append(table.scenario if "guard off" in table.condition else f"{table.scenario} ({table.condition})")
-    known = dict.fromkeys(view.scenario_of(cell) for cell in run.plan.cells)
+    known = dict.fromkeys(cell.name for cell in run.plan.cells)
     told = ", ".join(_short(fine, known)) or "nothing"
     yield f"### Never broken\n\nWherever a rendezvous lets them be tried, and where both sides have them: {told}."
     if broken:
@@ -232,10 +233,10 @@ def _lacks(decision: Decision) -> str:
     """What a release does not have, in its own words: whole scenarios, and single cases that were left out."""
     whole: dict[str, list[tuple[str, str]]] = {}
     cases: dict[str, list[tuple[str, str]]] = {}
-    variants = {view.scenario_of(item.result.cell) for item in decision.checked}
+    variants = {item.result.cell.name for item in decision.checked}
     for item in decision.checked:
         result = item.result
-        name = view.scenario_of(result.cell)
+        name = result.cell.name
         if result.verdict is Verdict.UNSUPPORTED:
             version, _, why = result.reason.partition(": ")
             whole.setdefault(_line(why), []).append((version, name))
@@ -270,7 +271,7 @@ def _surprises(decision: Decision) -> str:
     for item in view.surprises(decision):
         result = item.result
         told = view.outcome_words(result.cell.predicted), view.words(result)
-        found.setdefault((view.scenario_of(result.cell), *told), []).append(item)
+        found.setdefault((result.cell.name, *told), []).append(item)
     if not found:
         return "### Otherwise than predicted\n\nNothing."
     lines = ["### Otherwise than predicted", "", "| scenario | predicted | observed | pairs |", "|---|---|---|---|"]

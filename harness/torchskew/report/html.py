@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from torchskew.model.facts import RankFacts
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Json, Outcome, Verdict
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
@@ -87,7 +88,7 @@ def _data(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     yield f',"texts":{_json([*texts.known])}}}'
 
 
-def _lists(decision: Decision, numbers: dict[str, int]) -> dict[str, Json]:
+def _lists(decision: Decision, numbers: dict[CellId, int]) -> dict[str, Json]:
     known: list[Json] = [
         {"reason": reason, "link": link, "cells": [numbers[item.result.cell.id] for item in items]}
         for (reason, link), items in view.known_failures(decision).items()
@@ -101,7 +102,7 @@ def _lists(decision: Decision, numbers: dict[str, int]) -> dict[str, Json]:
     }
 
 
-def _table(table: view.Table, numbers: dict[str, int]) -> dict[str, Json]:
+def _table(table: view.Table, numbers: dict[CellId, int]) -> dict[str, Json]:
     """Cells by number, -1 where nothing was planned."""
     at = {place: numbers[item.result.cell.id] for place, item in table.grid.items()}
     return {
@@ -115,14 +116,14 @@ def _table(table: view.Table, numbers: dict[str, int]) -> dict[str, Json]:
     }
 
 
-def _cell(item: Checked, logs: Logs, texts: _Texts, numbers: dict[str, int]) -> dict[str, Json]:
+def _cell(item: Checked, logs: Logs, texts: _Texts, numbers: dict[CellId, int]) -> dict[str, Json]:
     """What the page needs of a cell; what is empty is left out."""
     result, entry = item.result, item.expectation
     cell = result.cell
     silent = result.verdict in view.SILENT
     found: dict[str, Json] = {
         "id": cell.id,
-        "scenario": view.scenario_of(cell),
+        "scenario": cell.name,
         "skew": [texts(name) for name in cell.skew],
         "guard": texts(cell.guard),
         "word": texts(view.words(result)),
@@ -138,7 +139,7 @@ def _cell(item: Checked, logs: Logs, texts: _Texts, numbers: dict[str, int]) -> 
         "timeout": cell.timeout,
         "seconds": round(result.seconds, 3),
         "cached": result.cached,
-        "blocked": numbers.get(result.blocked_by or "", -1) + 1,
+        "blocked": numbers.get(result.blocked_by, -1) + 1 if result.blocked_by else 0,
         "rerun": texts(view.rerun_command(cell).replace(cell.id, "\0")),
         "expected": texts(view.expected_words(item)),
         "why": texts(entry.reason if entry else ""),

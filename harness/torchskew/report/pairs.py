@@ -11,7 +11,6 @@ from torchskew.model.results import Checked
 from torchskew.model.runs import Run
 from torchskew.model.versions import span
 from torchskew.releases import eras
-from torchskew.report import view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +44,7 @@ class Between:
         found: dict[str, tuple[Checked, ...]] = {}
         for item in self.items:
             if item.result.verdict in verdicts:
-                name = view.scenario_of(item.result.cell)
+                name = item.result.cell.name
                 found[name] = (*found.get(name, ()), item)
         return found
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from torchskew.judging.decide import SHUT
 from torchskew.model.cells import Cell
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Kind, Outcome, Verdict
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run
@@ -224,17 +225,12 @@ def rerun_command(cell: Cell) -> str:
     return f"{RERUN.get()} --only '{cell.id}' --no-cache"
 
 
-def scenario_of(cell: Cell) -> str:
-    """The scenario's name with its variant, as in the cell's id."""
-    return f"{cell.scenario}.{cell.variant.name}" if cell.variant else cell.scenario
-
-
 def log_name(cell: Cell, rank: int) -> str:
     """Where a rank's log lies, from the report's folder on."""
     return f"logs/{slug(cell.id)}/rank{rank}.txt"
 
 
-def slug(cell_id: str) -> str:
+def slug(cell_id: CellId) -> str:
     """A cell's id as a folder's name on every file system; different ids, different names."""
     name = re.sub(r"[^A-Za-z0-9._,+-]", "_", cell_id.replace("/", "__"))
     if len(name) <= _LONGEST_NAME and name.replace("__", "/") == cell_id:
@@ -256,7 +252,7 @@ def tables(run: Run, decision: Decision) -> tuple[Table, ...]:
     uniform = _uniform(decision)
     for item in decision.checked:
         cell = item.result.cell
-        name = cell.scenario if cell.scenario in uniform else scenario_of(cell)
+        name = cell.scenario if cell.scenario in uniform else cell.name
         groups.setdefault((name, _condition(cell)), []).append(item)
     order = _order(run)
     names = list(dict.fromkeys(name for name, _ in groups))

@@ -21,6 +21,7 @@ from torchskew.errors import ConfigError, InterruptedRunError, ProvisionError, R
 from torchskew.judging.decide import decide
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration, Expectation, MatrixSpec
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard
 from torchskew.model.results import CellResult, Decision
 from torchskew.model.runs import RunInfo
@@ -87,7 +88,7 @@ class Work:
     broken: dict[str, ProvisionError] = field(default_factory=dict)
     record: Record = field(init=False)
     info: RunInfo = field(init=False)
-    results: dict[str, CellResult] = field(default_factory=dict)
+    results: dict[CellId, CellResult] = field(default_factory=dict)
     repetition: int = 0
     fresh: frozenset[str] = frozenset()  # versions of which no earlier result is reused
     decision: Decision = field(init=False)

@@ -17,6 +17,7 @@ from torchskew.errors import ConfigError, ProvisionError
 from torchskew.judging.judge import public
 from torchskew.model.cells import Plan
 from torchskew.model.declared import Expectation
+from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard
 from torchskew.model.results import CellResult
 from torchskew.model.versions import SourceKind, Version
@@ -68,7 +69,7 @@ class GateWork(Work):
     spec: GateSpec = field(init=False)
     baseline: Path = field(init=False)
     shard: Shard | None = None
-    repetitions: list[Mapping[str, CellResult]] = field(default_factory=list)
+    repetitions: list[Mapping[CellId, CellResult]] = field(default_factory=list)
 
 
 def read_the_gate(work: GateWork) -> None:
@@ -206,7 +207,7 @@ def _part(work: GateWork, plan: Plan) -> Plan:
     if work.request.shard is None:
         return plan
     index, count = parse_shard(work.request.shard)
-    durations: Mapping[str, float] = {}
+    durations: Mapping[CellId, float] = {}
     if work.request.balance is not None:
         with Record.open(work.request.balance / "record.sqlite", create=False) as record:
             durations = record.durations()

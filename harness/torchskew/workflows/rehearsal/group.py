@@ -142,7 +142,7 @@ class Group:
         from torchskew.judging.judge import outcome
 
         versions = tuple(one.version for one in self.members)
-        cell = Cell(id="rehearsal", scenario="rehearsal", skew=versions, runtime="", timeout=self.timeout)
+        cell = Cell(scenario="rehearsal", skew=versions, runtime="", timeout=self.timeout)
         group = self.facts()
         return tuple(outcome(one, cell, group, None) for one in group)
 

@@ -75,7 +75,7 @@ def alive(pid: int) -> bool:
 
 def gone(pid: int) -> bool:
     """Whether a process ends within the patience of a busy machine."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while alive(pid) and time.monotonic() < until:
         time.sleep(0.01)
     return not alive(pid)
@@ -144,7 +144,7 @@ def test_an_error_is_told_with_its_type_its_text_and_its_phase(agent: Driver) ->
     assert end["exit"] == 1
     assert end["report"]["error"] == {"type": "torchskew_scenario.Odd", "text": "two\nlines"}
     assert end["report"]["phase"] == "run"
-    assert 0 <= end["report"]["error_after"] < 5
+    assert 0 <= end["report"]["error_after"] <= end["seconds"]
     assert not end["report"]["finished"]
     assert "raise Odd('two\\nlines')" in end["log"]
 

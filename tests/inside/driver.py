@@ -45,11 +45,11 @@ class Driver:
         stub.mkdir(parents=True, exist_ok=True)
         for name, text in TORCH.items():
             (stub / name).write_text(text)
-        command, more = [python, "-u", "-c", protocol.BOOT], {"PYTHONPATH": str(stub.parent)}
+        command, more = protocol.agent_command(python, "of a test"), {"PYTHONPATH": str(stub.parent)}
         if python != sys.executable:  # a real store makes look-ups: answered at once, as in the venv runtime
             (folder / "etc").mkdir()
             launch.write_etc(folder / "etc")
-            command, more = list(launch.command(python)), {"TORCHSKEW_ETC": str(folder / "etc")}
+            more = {"TORCHSKEW_ETC": str(folder / "etc")}
         environment = {**os.environ, **more, "GLOO_SOCKET_IFNAME": "lo", "TMPDIR": str(folder), **env}
         self.errors = folder / "errors"
         with self.errors.open("wb") as errors:
@@ -64,6 +64,8 @@ class Driver:
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        if python != sys.executable:
+            self.raw(launch.preparation())
         self.raw(protocol.boot_line().replace(*change))
 
     def _read(self) -> None:

@@ -290,7 +290,7 @@ def main() -> None:
         agent.say("failed", parts=place.broken_parts(), **problem)
         agent.flush()
         raise SystemExit(1)
-    place.import_ahead(getattr(sys.modules["__main__"], "b", {}).get("imports", []))  # b: the boot line, see BOOT
+    place.import_ahead(getattr(sys.modules["__main__"], "b", {}).get("imports", []))  # b: the boot line, see LOADER
     facts = {"import_seconds": time.monotonic() - began, "resolver_seconds": place.resolver_seconds()}
     agent.say("ready", protocol=PROTOCOL, pid=os.getpid(), **facts, **child.version())
     reader: Any = sys.stdin.buffer

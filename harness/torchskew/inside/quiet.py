@@ -1,4 +1,4 @@
-"""Runs before BOOT in a local process: it dies with its parent, and name look-ups are answered at once.
+"""Runs first in a local process: it dies with its parent, and name look-ups are answered at once.
 
 Newer stores make a blocking reverse look-up per connection, also for ::ffff:127.0.0.1, which no hosts file has.
 So the process gets a mount namespace of its own in which /etc/nsswitch.conf asks files only. Where that is not

@@ -87,7 +87,7 @@ class Runtime(Protocol):
         """Make what the run shares (a network, a folder)."""
 
     def start(self, environment: Environment, replica: int) -> Channel:
-        """Start BOOT in the version and return at once; the engine waits for `ready`."""
+        """Start the version with `agent_command` and return at once; the engine waits for `ready`."""
 
     def close(self) -> None:
         """Remove what `open` and `start` made; collects problems and raises them together."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from torchskew.declaration.suites import load_suites
 from torchskew.errors import AgentError, MachineError
+from torchskew.inside.protocol import boot_line
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.runtimes.base import Scope
 from torchskew.runtimes.docker.runtime import DockerRuntime
@@ -73,7 +74,11 @@ def opened(runtime, request, tmp_path):
 
 def started(runtime, environment, replica=0):
     channel = runtime.start(environment, replica)
-    boot = {"order": ["m"], "main": "m", "modules": {"m": {"file": "m.py", "source": STAND_IN}}}
+    boot = json.loads(boot_line()) | {
+        "order": ["m"],
+        "main": "m",
+        "modules": {"m": {"file": "m.py", "source": STAND_IN}},
+    }
     channel.send(json.dumps(boot).encode() + b"\n")
     return Talk(channel)
 
@@ -129,6 +134,14 @@ def test_a_container_has_no_rights_to_lose(opened, environments):
     writable = "import os; answer = [p for p in ('/', '/etc', '/usr', '/tmp', '/share') if os.access(p, os.W_OK)]"
     assert rank.ask(writable) == ["/tmp", "/share"]
     assert rank.ask("import os; answer = bool(os.statvfs('/').f_flag & os.ST_RDONLY)")
+
+
+def test_a_list_of_processes_names_the_program_and_the_version(opened, environments):
+    talk = started(opened, environments["forky"])
+    code = "answer = open('/proc/self/cmdline').read().rstrip('\\0').split('\\0')"
+    command = talk.ask(code)
+    assert command[-2:] == ["torchskew-agent", environments["forky"].version]
+    assert len(" ".join(command)) < 120
 
 
 def test_a_container_has_limits_of_memory_and_processes(opened, environments):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def boot(body: str) -> bytes:
     source = "import json, os, signal, socket, sys, time\ndef say(x): print(json.dumps(x), flush=True)\ndef main():\n"
     source += textwrap.indent(textwrap.dedent(body), "    ")
     modules = {"m": {"file": "m.py", "source": source}}
-    return json.dumps({"op": "boot", "modules": modules, "order": ["m"], "main": "m"}).encode()
+    line = json.loads(boot_line()) | {"modules": modules, "order": ["m"], "main": "m"}
+    return json.dumps(line).encode()
 
 
 @pytest.fixture
@@ -85,6 +87,15 @@ def test_a_rank_gets_a_small_environment_of_its_own(runtime, monkeypatch) -> Non
     assert "MASTER_ADDR" not in found
     assert (found["MINE"], found["OMP_NUM_THREADS"], found["TORCHSKEW_RUN"]) == ("yes", "2", "run-of-a-test")
     assert found["TMPDIR"].endswith("runs/run-of-a-test/tmp")
+
+
+def test_a_list_of_processes_names_the_program_and_the_version(runtime) -> None:
+    channel = started(runtime, "say(1)\nsys.stdin.read()", replace(here(), version="2.6.0"))
+    heard(channel)
+    program, *arguments = Path(f"/proc/{channel.pid}/cmdline").read_text().rstrip("\0").split("\0")
+    assert program == sys.executable
+    assert arguments[-2:] == ["torchskew-agent", "2.6.0"]
+    assert len(" ".join(arguments)) < 120
 
 
 def test_every_channel_of_the_run_sees_the_same_folder(runtime) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from torchskew.errors import HarnessError, MachineError
-from torchskew.inside.protocol import BOOT
+from torchskew.inside.protocol import agent_command
 from torchskew.model.versions import Environment, Version
 from torchskew.runtimes import ownership, workplace
 from torchskew.runtimes.base import Channel, Progress, Scope
@@ -94,7 +94,7 @@ class DockerRuntime:
         self.daemon.make_volume(name, self._limits.share, labels)
 
     def start(self, environment: Environment, replica: int) -> Channel:
-        """Start BOOT in a container of the version's image.
+        """Start an agent in a container of the version's image.
 
         Raises:
             MachineError: the daemon refuses or is gone.
@@ -105,7 +105,7 @@ class DockerRuntime:
             image=environment.handle,
             name=f"{run.name}-{next(self._numbers)}",
             hostname=f"{label[:32]}-{replica}",
-            command=("python3", "-u", "-c", BOOT),
+            command=agent_command("python3", environment.version),
             network=run.name,
             volume=run.name,
             labels=run.labels,

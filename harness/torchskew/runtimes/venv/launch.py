@@ -1,4 +1,4 @@
-"""What a local process of a version is started with: its command, its environment, its view of /etc."""
+"""What a local process of a version is started with: its first line, its environment, its view of /etc."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from torchskew.inside.protocol import BOOT
+from torchskew.inside.protocol import prepare_line
 
 _QUIET = Path(__file__).resolve().parents[2] / "inside" / "quiet.py"
-_START = "import sys;exec(compile(sys.argv[1],sys.argv[2],'exec'))\n" + BOOT
 _PASSED = ("HOME", "USER", "LANG", "TZ", "CUDA_VISIBLE_DEVICES", "XDG_CACHE_HOME")
 
 
-def command(python: str) -> tuple[str, ...]:
-    """Prepares the process, then waits for the boot line."""
-    return (python, "-u", "-c", _START, _QUIET.read_text(), str(_QUIET))
+def preparation() -> bytes:
+    """The line a local process reads before the boot line: it dies with its parent, look-ups are answered at once."""
+    return prepare_line(_QUIET)
 
 
 def environ(python: str, settings: Mapping[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from packaging.requirements import InvalidRequirement
 
 from torchskew.errors import AgentError, HarnessError, MachineError, ProvisionError
 from torchskew.model.versions import Environment, Source, SourceKind, Version
+from torchskew.inside.protocol import agent_command
 from torchskew.runtimes.venv import indexes, launch, process
 from torchskew.runtimes.base import Channel, Progress, Scope
 from torchskew.runtimes.venv.probe import probed
@@ -110,12 +111,14 @@ class VenvRuntime:
             OWNER_VARIABLE: owner(),
         }
         try:
-            started = self._spawner.spawn(launch.command(environment.handle), env, folder / "empty")
+            command = agent_command(environment.handle, environment.version)
+            started = self._spawner.spawn(command, env, folder / "empty")
         except OSError as error:
             raise AgentError(f"{environment.version}: {environment.handle} does not start: {error}") from error
         channel = process.LocalChannel(started, str(folder / "share"))
         with self._guard:
             self._channels.append(channel)
+        channel.send(launch.preparation())
         return channel
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from torchskew.model.facts import Attempt, ErrorFacts, RankFacts
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard, Kind, Outcome, Phase, Verdict
 from torchskew.model.results import CellResult, Checked, Decision, Status
-from torchskew.model.runs import Run, RunInfo
+from torchskew.model.runs import Run, RunInfo, RunKind
 
 VERSIONS = ("2.1.2", "2.2.2", "2.6.0", "2.13.0")
 GROUPS = ("rendezvous_tcp", "rendezvous_file", "all_reduce", "broadcast", "all_gather", "barrier")
@@ -167,6 +167,7 @@ def run(found: tuple[CellResult, ...], run_id="20261121-1230-a1b2", **more) -> R
     names = dict.fromkeys(version for item in found for version in item.cell.skew)
     info = RunInfo(
         run_id=run_id,
+        kind=RunKind.MATRIX,
         command="torchskew matrix",
         seed=0,
         torchskew="0.1.0",

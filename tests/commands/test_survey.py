@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from torchskew.cli import main
 from torchskew.model.outcomes import Verdict
+from torchskew.model.runs import RunKind
 from torchskew.model.versions import Version
 from torchskew.record.record import Record
 from torchskew.runtimes.base import Room
@@ -105,6 +106,7 @@ def test_what_the_disk_cannot_hold_at_once_is_measured_in_turns(
         run = record.load()
     assert len(run.results) == len(run.plan.cells) == 4 * 16
     assert run.info.finished
+    assert run.info.kind is RunKind.SURVEY
     assert set(run.info.environments) == set(RELEASES)
 
 

@@ -11,7 +11,7 @@ from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult
-from torchskew.model.runs import Run, RunInfo
+from torchskew.model.runs import Run, RunInfo, RunKind
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.plan import make_plan
 from torchskew.planning.replay import replayed
@@ -120,7 +120,15 @@ def test_nothing_is_inferred_before_a_table_has_nothing_left_to_run() -> None:
 
 def recorded(plan: Plan, world: World) -> Run:
     info = RunInfo(
-        run_id="r", command="", seed=0, torchskew="0", runtime="venv", runtime_why="", plan_digest="", started=""
+        run_id="r",
+        kind=RunKind.MATRIX,
+        command="",
+        seed=0,
+        torchskew="0",
+        runtime="venv",
+        runtime_why="",
+        plan_digest="",
+        started="",
     )
     return Run(info=info, plan=plan, results=tuple(map(world, plan.cells)))
 

@@ -9,20 +9,26 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torchskew
 from torchskew.errors import RecordError
 from torchskew.model.facts import Attempt
-from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.runs import Accepted, Finished, Selection
 from torchskew.record import record as module
+from torchskew.record.marks import Mark
 from torchskew.record.record import Record
 from torchskew.record.rows import light
 
 from tests import factories
 
 OK = Outcome.OK
+FIRST_RELEASE = Path(__file__).with_name("record-1.0.sql")
+SELECTION = Selection(runtime="venv", against=("2.15.0",), tier="full", guard=(Guard.OFF,), base=False)
 
 
 @pytest.fixture
@@ -179,9 +185,10 @@ def test_an_attempt_is_there_even_when_no_result_follows_and_once_when_one_does(
 
 def test_marks_say_what_happened_to_a_run_later(record, run):
     keep(record, run, ())
-    record.mark(run.info.run_id, "accepted", "2.15.0", when="2026-11-22T00:00:00+00:00")
-    assert record.marks("accepted") == ((run.info.run_id, "2.15.0", "2026-11-22T00:00:00+00:00"),)
-    assert record.marks("finished") == ()
+    then, accepted = "2026-11-22T00:00:00+00:00", Accepted(selection=SELECTION)
+    record.mark(run.info.run_id, accepted, when=then)
+    assert record.marks(Accepted) == (Mark(run_id=run.info.run_id, payload=accepted, at=then),)
+    assert record.marks(Finished) == ()
 
 
 def test_durations_are_those_of_cells_that_really_ran(record, run):
@@ -211,6 +218,7 @@ def test_a_reader_goes_on_while_cells_are_written_by_many_threads(record):
 
 WRITER = """
 import sys
+from torchskew.record.marks import Mark
 from torchskew.record.record import Record
 from tests import factories
 found = factories.many(4000)
@@ -239,18 +247,35 @@ def test_kill_9_of_the_writer_loses_no_finished_cell(path, after):
     assert len(stored) <= len(told) + 1
 
 
-def test_a_higher_major_is_refused_before_anything_is_touched(path, run):
+@pytest.mark.parametrize("schema", ["3.0", "1.4"])
+def test_another_major_is_refused_before_anything_is_touched(path, run, schema):
     with Record.open(path) as record:
         keep(record, run, ())
-        record._connection.execute("INSERT INTO schema VALUES ('2.0', '3.4.5', 'then')")
-    with pytest.raises(RecordError, match=r"schema 2\.0, written by torchskew 3\.4\.5.*--out DIR"):
+        record._connection.execute("UPDATE schema SET version = ?, torchskew = '3.4.5'", (schema,))
+    with pytest.raises(RecordError, match=rf"by torchskew 3\.4\.5 in schema {schema}; .*reads 2\.x\..*--out DIR"):
         Record.open(path)
+
+
+def test_a_record_of_the_first_release_is_refused_in_one_line_and_left_as_it_is(path):
+    """The SQL is a dump of a file that the record of 0.1.0 wrote."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(FIRST_RELEASE.read_text(encoding="utf-8"))
+        before = tuple(old.iterdump())
+    with pytest.raises(RecordError) as caught:
+        Record.open(path)
+    assert str(caught.value) == (
+        f"{path} was written by torchskew 0.1.0 in schema 1.0; torchskew {torchskew.__version__} reads 2.x. "
+        "Read it with the torchskew that wrote it; for new runs, choose another folder: --out DIR."
+    )
+    with closing(sqlite3.connect(path)) as old:
+        assert tuple(old.iterdump()) == before
 
 
 def test_a_higher_minor_is_read_with_a_note(path, run):
     with Record.open(path) as record:
         keep(record, run)
-        record._connection.execute("INSERT INTO schema VALUES ('1.7', '0.9.0', 'then')")
+        record._connection.execute("INSERT INTO schema VALUES ('2.7', '0.9.0', 'then')")
         record._connection.execute("UPDATE run SET info = json_set(info, '$.colour', 'red')")
     with Record.open(path) as record:
         assert "newer torchskew 0.9.0" in record.notes[0]
@@ -346,7 +371,7 @@ def test_a_record_in_a_read_only_folder_is_shown_and_not_written(sealed, run, un
         assert "can't be written to" in record.notes[0]
         assert len(record.load().results) == len(run.results)
         with pytest.raises(RecordError, match=r"SQLITE_READONLY.*--out DIR"):
-            record.mark(run.info.run_id, "accepted")
+            record.mark(run.info.run_id, Accepted(selection=SELECTION))
 
 
 def test_a_read_only_folder_with_cells_that_only_stand_in_the_log_is_refused(sealed, unprivileged):

@@ -11,7 +11,7 @@ from torchskew.model.cells import Cell
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.outcomes import Guard, Outcome, Verdict
 from torchskew.model.results import CellResult
-from torchskew.model.runs import Run, RunInfo
+from torchskew.model.runs import Run, RunInfo, RunKind
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.plan import make_plan
 from torchskew.planning.scenario import load_all
@@ -55,8 +55,9 @@ def run() -> Run:
     known |= {result.cell.id: result for result in blocked(plan.cells, known)}
     known |= {cell.id: came(cell) for cell in plan.cells if cell.id not in known}
     info = RunInfo(
-        run_id="20261121-160000-abcdef", command="torchskew compatibility --measure", seed=0, torchskew="0.1.0",
-        runtime="uv", runtime_why="asked for", plan_digest=plan.digest, started="2026-11-21T16:00:00+00:00",
+        run_id="20261121-160000-abcdef", kind=RunKind.SURVEY, command="torchskew compatibility --measure",
+        seed=0, torchskew="0.1.0", runtime="uv", runtime_why="asked for", plan_digest=plan.digest,
+        started="2026-11-21T16:00:00+00:00",
         finished="2026-11-21T16:02:05+00:00", environments=dict.fromkeys(NAMES, "sha256:0123456789abcdef"),
     )  # fmt: skip
     return Run(info=info, plan=plan, results=tuple(known[cell.id] for cell in plan.cells))

@@ -110,11 +110,11 @@ def _page(out: Path, run_ids: Sequence[str]) -> str:
 
 def _newest(record: Record) -> list[str]:
     """The newest complete measurement of each runtime, else the latest run whatever it was."""
-    from torchskew.workflows.survey import COMMAND
+    from torchskew.model.runs import RunKind
 
     found: dict[str, str] = {}
     for info in record.runs():
-        if info.command.startswith(COMMAND) and info.finished:
+        if info.kind is RunKind.SURVEY and info.finished:
             found.setdefault(record.load(info.run_id).plan.runtime, info.run_id)
     return [found[name] for name in RUNTIMES if name in found] or [record.resolve("latest")]
 

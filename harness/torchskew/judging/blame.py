@@ -17,6 +17,7 @@ from torchskew.model.declared import Expectation
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult, Checked, Decision, Status
+from torchskew.model.runs import Selection
 from torchskew.planning.gate import able, bases, controls, is_control
 
 
@@ -52,14 +53,14 @@ class Asked:
     """What a gate's run was asked, kept with it, so that it can be decided again.
 
     subject: the candidate in words. rerun: the command that runs a cell of it again. problems: of the baseline.
-    selection: what was selected, in words; empty for a part that stands for nothing else.
+    selection: what was selected; None for a part of a plan, which no later run is compared with.
     """
 
     subject: str
     rerun: str
     repeat: int = 1
     problems: tuple[str, ...] = ()
-    selection: str = ""
+    selection: Selection | None = None
 
 
 def judged(

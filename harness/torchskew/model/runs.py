@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from torchskew.model.cells import Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.outcomes import Guard, Outcome, Verdict
 from torchskew.model.results import CellResult
+
+
+class RunKind(StrEnum):
+    """Which use of the harness a run belongs to."""
+
+    MATRIX = "matrix"
+    GATE = "gate"
+    SURVEY = "survey"
+    MERGE = "merge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +27,7 @@ class RunInfo:
     """The head of a run in the record. started, finished: ISO 8601 UTC; environments: version -> identity."""
 
     run_id: str
+    kind: RunKind
     command: str
     seed: int
     torchskew: str
@@ -61,3 +72,34 @@ class Past:
     cached: bool
     key: str
     at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What a whole gate selects: runs of equal selections may be compared as a whole."""
+
+    runtime: str
+    against: tuple[str, ...]
+    tier: str
+    guard: tuple[Guard, ...]
+    base: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """Mark: every planned cell has a result."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """Mark: a green gate; later runs are compared with it."""
+
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provisioned:
+    """Mark: a version whose environment was made after the run began."""
+
+    version: str
+    identity: str

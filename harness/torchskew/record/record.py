@@ -21,11 +21,12 @@ from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt
 from torchskew.model.ids import CellId
 from torchskew.model.results import CellResult
-from torchskew.model.runs import Past, Printed, Run, RunInfo
+from torchskew.model.runs import Finished, Past, Printed, Provisioned, Run, RunInfo
 from torchskew.record import rows
 from torchskew.record.codec import dumps, loads
+from torchskew.record.marks import KINDS, Mark, P, Payload
 
-SCHEMA: Final = "1.0"
+SCHEMA: Final = "2.0"
 _Row: TypeAlias = dict[str, str | float | None]
 LATEST: Final = "latest"
 _BUSY_SECONDS: Final = 30.0
@@ -150,19 +151,23 @@ class Record:
             _insert(sql, "result", **row, body=rows.of_result(result))
         return rows.light(result)
 
-    def mark(self, run_id: str, name: str, value: str = "", when: str | None = None) -> None:
-        """Note what happened to a run: "accepted", "shard", …; when: ISO 8601 UTC, now by default."""
+    def mark(self, run_id: str, payload: Payload, when: str | None = None) -> None:
+        """Note what happened to a run; when: ISO 8601 UTC, now by default."""
+        row: _Row = {"run_id": self.resolve(run_id), "name": KINDS[type(payload)], "value": dumps(payload)}
         with self._writing() as sql:
-            _insert(sql, "mark", run_id=run_id, name=name, value=value, at=when or _now())
+            _insert(sql, "mark", **row, at=when or _now())
 
-    def marks(self, name: str) -> tuple[tuple[str, str, str], ...]:
-        """Run id, value and time of every mark of that name, newest first."""
-        found = self._read("SELECT run_id, value, at FROM mark WHERE name = ? ORDER BY id DESC", name)
-        return tuple((run_id, value, at) for run_id, value, at in found)
+    def marks(self, kind: type[P]) -> tuple[Mark[P], ...]:
+        """All marks of one kind, newest first."""
+        found = self._read("SELECT run_id, value, at FROM mark WHERE name = ? ORDER BY id DESC", KINDS[kind])
+        return tuple(
+            Mark(run_id=run_id, payload=loads(kind, value, f"mark of run {run_id}", newer=self._newer), at=at)
+            for run_id, value, at in found
+        )
 
     def finish(self, run_id: str, when: str) -> None:
         """Note that every planned cell was dealt with at `when` (ISO 8601 UTC)."""
-        self.mark(run_id, "finished", when=when)
+        self.mark(run_id, Finished(), when)
 
     def resolve(self, run_id: str) -> str:
         """The full id for "latest", an id, or the unique beginning of one."""
@@ -178,7 +183,7 @@ class Record:
 
     def runs(self) -> tuple[RunInfo, ...]:
         """The heads of all runs, newest first."""
-        ended = {run_id: at for run_id, _, at in reversed(self.marks("finished"))}
+        ended = {mark.run_id: mark.at for mark in reversed(self.marks(Finished))}
         found = self._read("SELECT run_id, info FROM run ORDER BY number DESC")
         heads = (loads(RunInfo, info, f"run {run_id}", newer=self._newer) for run_id, info in found)
         made = self._environments()
@@ -194,7 +199,7 @@ class Record:
     def provisioned(self, run_id: str, environments: Mapping[str, str]) -> None:
         """Note versions (name -> identity) that a run made only after it had begun."""
         for name, identity in environments.items():
-            self.mark(run_id, "environment", f"{name} {identity}")
+            self.mark(run_id, Provisioned(version=name, identity=identity))
 
     def origins(self, run_id: str) -> tuple[str, ...]:
         """The runs in which the cells of a run really ran, oldest first: other ones where results were reused."""
@@ -203,9 +208,8 @@ class Record:
     def _environments(self) -> Mapping[str, Mapping[str, str]]:
         """What `provisioned` noted, by run."""
         found: dict[str, dict[str, str]] = {}
-        for run_id, value, _ in reversed(self.marks("environment")):
-            name, _, identity = value.partition(" ")
-            found.setdefault(run_id, {})[name] = identity
+        for mark in reversed(self.marks(Provisioned)):
+            found.setdefault(mark.run_id, {})[mark.payload.version] = mark.payload.identity
         return found
 
     def load(self, run_id: str = LATEST, *, bulk: bool = False) -> Run:
@@ -303,17 +307,18 @@ class Record:
             yield self._connection
 
     def _check_schema(self) -> None:
-        """Refuse a higher major; on a higher minor, read what we know and say so."""
+        """Refuse another major; on a higher minor, read what we know and say so."""
         if not self._read("SELECT 1 FROM sqlite_master WHERE name = 'schema'"):
             return
         ours = _numbers(SCHEMA)
         stored = self._read("SELECT version, torchskew FROM schema")
         (major, minor), maker = max(((_numbers(version), maker) for version, maker in stored), default=(ours, ""))
-        if major > ours[0]:
+        if major != ours[0]:
             self.close()
             raise RecordError(
-                f"{self.path} has schema {major}.{minor}, written by torchskew {maker}; this one reads up to "
-                f"{ours[0]}.x. Use that torchskew, or another record: --out DIR."
+                f"{self.path} was written by torchskew {maker} in schema {major}.{minor}; "
+                f"torchskew {torchskew.__version__} reads {ours[0]}.x. "
+                "Read it with the torchskew that wrote it; for new runs, choose another folder: --out DIR."
             )
         self._newer = (major, minor) > ours
         if self._newer:

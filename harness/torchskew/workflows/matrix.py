@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torchskew
 from torchskew.declaration.declare import declare, for_runtime
@@ -24,7 +25,7 @@ from torchskew.model.declared import Declaration, Expectation, MatrixSpec
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard
 from torchskew.model.results import CellResult, Decision
-from torchskew.model.runs import RunInfo
+from torchskew.model.runs import RunInfo, RunKind
 from torchskew.model.versions import Environment, Version
 from torchskew.planning import search
 from torchskew.planning.plan import in_order, make_plan, matching, narrow
@@ -73,6 +74,7 @@ class Options:
 class Work:
     """What the steps have made so far; each step reads what earlier ones left and adds its own."""
 
+    kind: ClassVar[RunKind] = RunKind.MATRIX
     options: Options
     watch: Watch
     stack: ExitStack
@@ -203,6 +205,7 @@ def begin_run(work: Work, expectations: Sequence[Expectation] = ()) -> None:
     """Write a new run of the plan into the record, with the environments that are there so far."""
     work.info = RunInfo(
         run_id=new_run_id(),
+        kind=work.kind,
         command=work.options.command,
         seed=work.options.seed,
         torchskew=torchskew.__version__,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from torchskew.errors import ConfigError, InterruptedRunError, RecordError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.outcomes import Verdict
-from torchskew.model.runs import RunInfo
+from torchskew.model.runs import RunInfo, RunKind
 from torchskew.planning.blocks import blocks
 from torchskew.runtimes.base import Room
 from torchskew.workflows.matrix import (
@@ -27,14 +28,14 @@ from torchskew.workflows.matrix import (
 )
 
 RESERVE = 10 * 10**9  # bytes of the disk that are left to others where nobody gave a bound
-# No cell of such a run is held against a baseline: it is a measurement, and what came out is its result.
-COMMAND = "torchskew compatibility"
 
 
 @dataclass(slots=True, kw_only=True)
 class Measurement(Work):
     """What the steps have made so far. bound: bytes that all environments may take, None for what the disk holds."""
 
+    # No cell of such a run is held against a baseline: it is a measurement, and what came out is its result.
+    kind: ClassVar[RunKind] = RunKind.SURVEY
     bound: int | None = None
     room: Room | None = None
     blocks: tuple[tuple[str, ...], ...] = ()
@@ -60,7 +61,7 @@ def take_up(work: Measurement) -> None:
 def _interrupted(work: Measurement) -> RunInfo | None:
     """The newest run of this very plan, when it did not come to its end."""
     for info in work.record.runs():
-        if info.plan_digest == work.every.digest and info.command.startswith(COMMAND):
+        if info.plan_digest == work.every.digest and info.kind is RunKind.SURVEY:
             return None if info.finished else work.record.resume(info.run_id, work.every)
     return None
 

@@ -19,6 +19,7 @@ from torchskew.commands.housekeeping import report
 from torchskew.engine.progress import Plain
 from torchskew.errors import ConfigError, InterruptedRunError, RecordError
 from torchskew.model.outcomes import Kind
+from torchskew.model.runs import Accepted, RunKind
 from torchskew.model.versions import Environment, Version
 from torchskew.planning import gate as gate_plan
 from torchskew.planning import plan
@@ -226,7 +227,7 @@ def test_a_part_of_the_plan_never_becomes_the_measure(desk: Desk) -> None:
     desk.gate(options={"scenarios": ("keys",)})
     desk.gate(shard="1/2")
     with Record.open(desk.folder / "out" / "record.sqlite") as record:
-        assert record.marks("accepted") == ()
+        assert record.marks(Accepted) == ()
 
 
 def test_the_base_is_run_beside_and_its_own_failures_do_not_count(
@@ -275,6 +276,10 @@ def test_shards_merge_into_the_same_decision(desk: Desk, capsys: pytest.CaptureF
     assert merge(folders, desk.options(command="torchskew merge")) == 1
     assert last(capsys) == "gate shut: candidate pip:torch==2.15.0: 1 regression (meet with 2.13.0)"
     assert desk.results()["planned"] == 29
+    with Record.open(desk.folder / "out" / "record.sqlite") as record:
+        assert record.load().info.kind is RunKind.MERGE
+    with Record.open(folders[0] / "record.sqlite") as record:
+        assert record.load().info.kind is RunKind.GATE
 
 
 def test_a_shard_that_did_not_arrive_is_an_error(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,11 +15,10 @@ from torchskew.judging import diff, flakes
 from torchskew.judging.blame import Asked, judged
 from torchskew.model.cells import Plan
 from torchskew.model.results import CellResult, Decision
-from torchskew.model.runs import Run, RunInfo
+from torchskew.model.runs import Accepted, Run, RunInfo, RunKind
 from torchskew.planning.shard import Shard, join
-from torchskew.record.codec import dumps, loads
 from torchskew.record.record import Record
-from torchskew.workflows.gate.workflow import ACCEPTED, GATE, SHARD, compared
+from torchskew.workflows.gate.workflow import compared
 from torchskew.workflows.matrix import Options, new_run_id, now, show
 
 RECORD = "record.sqlite"
@@ -27,8 +26,7 @@ RECORD = "record.sqlite"
 
 def asked_of(record: Record, run_id: str) -> Asked | None:
     """What a gate's run was asked, or None for a run of the matrix."""
-    value = next((value for of, value, _ in record.marks(GATE) if of == run_id), None)
-    return None if value is None else loads(Asked, value, f"what run {run_id} was asked")
+    return next((mark.payload for mark in record.marks(Asked) if mark.run_id == run_id), None)
 
 
 def decided_again(record: Record, run: Run, asked: Asked, today: dt.date) -> Decision:
@@ -91,14 +89,14 @@ def merge(folders: Sequence[Path], options: Options) -> int:
 
 
 def _part(folder: Path, record: Record) -> _Part:
-    marks = record.marks(SHARD)
+    marks = record.marks(Shard)
     if not marks:
         raise RecordError(f"{folder} holds no shard. Make one: torchskew gate --shard 1/2 … --out {folder}")
-    run_id, value, _ = marks[0]
+    run_id = marks[0].run_id
     run, asked = record.load(run_id), asked_of(record, run_id)
     if run.info.finished is None or asked is None:
         raise RecordError(f"{folder}: shard {run_id} was interrupted. Go on with it: the same command with --resume.")
-    return _Part(folder=folder, record=record, run=run, shard=loads(Shard, value, f"shard {run_id}"), asked=asked)
+    return _Part(folder=folder, record=record, run=run, shard=marks[0].payload, asked=asked)
 
 
 def _check_same(parts: Sequence[_Part]) -> None:
@@ -120,6 +118,7 @@ def _begin(record: Record, plan: Plan, parts: Sequence[_Part], command: str) -> 
     info = replace(
         heads[0],
         run_id=new_run_id(),
+        kind=RunKind.MERGE,
         command=command,
         torchskew=torchskew.__version__,
         plan_digest=plan.digest,
@@ -128,7 +127,7 @@ def _begin(record: Record, plan: Plan, parts: Sequence[_Part], command: str) -> 
         environments=environments,
     )
     record.begin(info, plan, parts[0].run.expectations)
-    record.mark(info.run_id, GATE, dumps(parts[0].asked))
+    record.mark(info.run_id, parts[0].asked)
     return info
 
 
@@ -146,5 +145,5 @@ def _decide(record: Record, run_id: str, asked: Asked, options: Options) -> int:
     decision = compared(record, run_id, decision, asked)
     show(record, run_id, decision, asked.rerun, options)
     if decision.exit_code == 0 and asked.selection:
-        record.mark(run_id, ACCEPTED, asked.selection)
+        record.mark(run_id, Accepted(selection=asked.selection))
     return decision.exit_code

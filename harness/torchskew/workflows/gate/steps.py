@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from torchskew.declaration import baseline
 from torchskew.declaration.candidate import BASE, CANDIDATE, read_candidate, releases_against, with_packages
@@ -20,6 +21,7 @@ from torchskew.model.declared import Expectation
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard
 from torchskew.model.results import CellResult
+from torchskew.model.runs import RunKind
 from torchskew.model.versions import SourceKind, Version
 from torchskew.planning.gate import TIERS, GateSpec, gate_plan
 from torchskew.planning.plan import narrow
@@ -65,6 +67,7 @@ class Request:
 class GateWork(Work):
     """What the gate's steps have made so far."""
 
+    kind: ClassVar[RunKind] = RunKind.GATE
     request: Request
     spec: GateSpec = field(init=False)
     baseline: Path = field(init=False)

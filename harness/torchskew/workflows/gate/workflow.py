@@ -13,7 +13,7 @@ from torchskew.judging.blame import Asked, judged, not_worse
 from torchskew.judging.decide import stale
 from torchskew.judging.flakes import fold
 from torchskew.model.results import Decision
-from torchskew.record.codec import dumps
+from torchskew.model.runs import Accepted, Selection
 from torchskew.record.record import Record
 from torchskew.workflows.gate.steps import (
     GateWork,
@@ -35,15 +35,13 @@ from torchskew.workflows.matrix import (
     sweep,
 )
 
-ACCEPTED, GATE, SHARD = "accepted", "gate", "shard"
-
 
 def mark_the_run(work: GateWork) -> None:
     """The record notes what was asked, so that a report or a merge can decide again."""
     if not work.options.resume:
-        work.record.mark(work.info.run_id, GATE, dumps(asked(work)))
+        work.record.mark(work.info.run_id, asked(work))
         if work.shard is not None:
-            work.record.mark(work.info.run_id, SHARD, dumps(work.shard))
+            work.record.mark(work.info.run_id, work.shard)
 
 
 def asked(work: GateWork) -> Asked:
@@ -57,13 +55,12 @@ def asked(work: GateWork) -> Asked:
     )
 
 
-def _selection(work: GateWork) -> str:
+def _selection(work: GateWork) -> Selection | None:
     """What a green run is the measure for: the same releases, tier and conditions."""
     if work.options.only or work.options.scenarios:
-        return ""
+        return None
     spec = work.spec
-    base = "with base" if spec.base else "no base"
-    return f"{work.plan.runtime}, {','.join(spec.against)}, {spec.tier}, guard {','.join(spec.guard)}, {base}"
+    return Selection(runtime=work.plan.runtime, against=spec.against, tier=spec.tier, guard=spec.guard, base=spec.base)
 
 
 def run_every_repetition(work: GateWork) -> None:
@@ -85,7 +82,7 @@ def decide_the_gate(work: GateWork) -> None:
     work.results = fold(work.repetitions)
     found = judged(work.plan, list(work.results.values()), work.declaration.expectations, asked(work), today)
     # A part of a plan has only some cells of the run that is the measure.
-    part = replace(asked(work), selection="") if work.shard else asked(work)
+    part = replace(asked(work), selection=None) if work.shard else asked(work)
     work.decision = compared(work.record, work.info.run_id, found, part)
 
 
@@ -94,19 +91,21 @@ def compared(record: Record, run_id: str, decision: Decision, asked: Asked) -> D
 
     That is one of the same selection; else, cell by cell where both have the cell, one of the same runtime.
     """
-    marks = [(accepted, value) for accepted, value, _ in record.marks(ACCEPTED) if accepted != run_id]
+    marks = [mark for mark in record.marks(Accepted) if mark.run_id != run_id]
     after = [item.result for item in decision.checked]
-    for accepted, value in marks:
-        if value == asked.selection:
-            return not_worse(decision, diff.difference(record.results(accepted), after), accepted, asked)
+    for mark in marks:
+        if mark.payload.selection == asked.selection:
+            return not_worse(decision, diff.difference(record.results(mark.run_id), after), mark.run_id, asked)
+    runtimes = {result.cell.runtime for result in after}
     cells = {result.cell.id for result in after}
-    runtime = f"{next((result.cell.runtime for result in after), '')},"
-    for accepted, value in marks:
-        common = [result for result in record.results(accepted) if result.cell.id in cells]
-        if value.startswith(runtime) and common:
+    for mark in marks:
+        if mark.payload.selection.runtime not in runtimes:
+            continue
+        common = [result for result in record.results(mark.run_id) if result.cell.id in cells]
+        if common:
             known = {result.cell.id for result in common}
             shared = [result for result in after if result.cell.id in known]
-            return not_worse(decision, diff.difference(common, shared), accepted, asked)
+            return not_worse(decision, diff.difference(common, shared), mark.run_id, asked)
     return decision
 
 
@@ -129,7 +128,7 @@ def tell(work: GateWork) -> None:
     show(work.record, work.info.run_id, work.decision, rerun(work.request, work.options), work.options)
     selection = _selection(work)
     if work.decision.exit_code == 0 and selection and not work.shard:
-        work.record.mark(work.info.run_id, ACCEPTED, selection)
+        work.record.mark(work.info.run_id, Accepted(selection=selection))
     work.exit_code = work.decision.exit_code
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from torchskew.declaration.declare import declare, for_runtime
+from torchskew.declaration.declare import for_runtime
 from torchskew.declaration.fields import Problems
 from torchskew.engine.agents import Agents
 from torchskew.engine.ports import Ports
@@ -28,9 +28,9 @@ from torchskew.engine.run import Engine, default_jobs
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.outcomes import Verdict
 from torchskew.model.versions import Environment, Version
-from torchskew.planning.scenario import load
 from torchskew.runtimes import ownership
 from torchskew.runtimes import runtime as runtime_named
+from torchskew.workflows.inputs import read_declaration, read_scenario
 
 HERE = Path(__file__).resolve().parent
 BARE = HERE / "bare.py"
@@ -38,7 +38,7 @@ BARE = HERE / "bare.py"
 
 def engine_seconds(agents: Agents, version: Version, cells: int, jobs: int, runtime: str) -> float:
     """Seconds per cell through the engine; every cell must be right."""
-    scenario = load(HERE / "one_reduce.py")
+    scenario = read_scenario(HERE / "one_reduce.py")
     many = tuple(
         Cell(
             scenario="one_reduce",
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=200)
     args = parser.parse_args()
     name = args.version or {"venv": "2.13.0", "docker": "2.6.0"}[args.runtime]
-    version = for_runtime(declare(HERE.parent / "torchskew.toml").versions[name], args.runtime, Problems(""))
+    version = for_runtime(read_declaration(HERE.parent / "torchskew.toml").versions[name], args.runtime, Problems(""))
     runtime = runtime_named(args.runtime)
     environment = runtime.provision(version, Plain(sys.stderr))
     with ownership.opened(f"bench-{uuid.uuid4().hex[:8]}") as opened:

@@ -20,12 +20,13 @@ import threading
 import time
 from pathlib import Path
 
-from torchskew.declaration.declare import declare, for_runtime
+from torchskew.declaration.declare import for_runtime
 from torchskew.declaration.fields import Problems
 from torchskew.engine.progress import Plain
 from torchskew.guard import torchskew_guard as guard
 from torchskew.runtimes import runtime
 from torchskew.runtimes.venv import launch
+from torchskew.workflows.inputs import read_declaration
 
 HERE = Path(__file__).resolve().parent
 WORKERS = 8
@@ -122,7 +123,9 @@ def main() -> int:
     print(f"hello exchange, {options.clients} light clients: {seconds:.2f} s (aim for 512: under 2 s)")
     print(f"rank 0: {memory / 1024:.1f} KiB and {busy * 1e6:.0f} us of its processor per client")
     where = runtime("venv")
-    version = for_runtime(declare(HERE.parent / "torchskew.toml").versions[options.version], "venv", Problems(""))
+    version = for_runtime(
+        read_declaration(HERE.parent / "torchskew.toml").versions[options.version], "venv", Problems("")
+    )
     environment = where.provision(version, Plain(sys.stderr))
     for world in options.ranks:
         rounds = options.rounds if world < 64 else 3

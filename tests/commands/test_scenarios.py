@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from torchskew.commands import scenarios as catalogue_page
-from torchskew.planning.scenario import load_all
+from torchskew.workflows.inputs import read_scenarios
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,14 +21,14 @@ def run(*line: str) -> int:
 
 def test_the_committed_page_is_current() -> None:
     text = (ROOT / catalogue_page.PAGE).read_text(encoding="utf-8")
-    assert text == catalogue_page.page(load_all().values()), (
+    assert text == catalogue_page.page(read_scenarios().values()), (
         "write it anew: torchskew scenarios --page docs/scenarios.md"
     )
 
 
 def test_every_scenario_is_listed_with_its_ranks_and_promise() -> None:
-    lines = catalogue_page.listing(load_all().values()).splitlines()
-    for name, scenario in load_all().items():
+    lines = catalogue_page.listing(read_scenarios().values()).splitlines()
+    for name, scenario in read_scenarios().items():
         (line,) = [one for one in lines if one.split()[:1] == [name]]
         assert catalogue_page.ranks(scenario) in line.split()
         assert scenario.promise[:20] in line
@@ -53,12 +53,12 @@ def test_the_page_is_written_where_asked(tmp_path: Path) -> None:
 
 
 def test_a_bar_in_a_promise_does_not_break_the_table() -> None:
-    for line in catalogue_page.page(load_all().values()).splitlines():
+    for line in catalogue_page.page(read_scenarios().values()).splitlines():
         if line.startswith("| ["):
             assert line.replace("\\|", "").count("|") == 6
 
 
 def test_what_every_scenario_says_of_itself_is_a_page() -> None:
-    for scenario in load_all().values():
+    for scenario in read_scenarios().values():
         assert "oracle" in scenario.doc.lower(), f"{scenario.name} does not say what its oracle is"
         assert len(scenario.doc.splitlines()) >= 3

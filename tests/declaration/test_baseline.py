@@ -8,14 +8,15 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-from torchskew.declaration import baseline
-from torchskew.declaration.fields import Problems
+from torchskew.declaration.baseline import read_baseline
+from torchskew.declaration.fields import Document, Problems
 from torchskew.judging import update
 from torchskew.judging.decide import decide
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult, Decision
+from torchskew.workflows.inputs import append_to_baseline
 
 TODAY = dt.date(2026, 11, 21)
 CELL = Cell(scenario="s", skew=("candidate", "2.13.0"), runtime="venv")
@@ -27,56 +28,55 @@ PASS = replace(FAIL, verdict=Verdict.PASS, outcomes=(Outcome.OK, Outcome.OK))
 KNOWN = Expectation(cells="s/*", verdict=Verdict.FAIL, reason="r", outcomes=(Outcome.OK, Outcome.HANG))
 
 
-def read(folder: Path, text: str) -> tuple[tuple[Expectation, ...], list[str]]:
-    path = folder / "baseline.toml"
-    path.write_text(text)
-    problems = Problems(path.name)
-    return baseline.read(path, problems), problems.found
+def read(text: str) -> tuple[tuple[Expectation, ...], list[str]]:
+    document = Document(path="here/baseline.toml", text=text)
+    problems = Problems(document.name)
+    return read_baseline(document, problems), problems.found
 
 
 def decided(result: CellResult, *expectations: Expectation) -> Decision:
     return decide(PLAN, [result], expectations, today=TODAY)
 
 
-def test_a_known_flake_needs_an_end(tmp_path: Path) -> None:
-    entries, found = read(tmp_path, '[[flaky]]\ncells = "s/*"\nreason = "slow host"\nuntil = "2.17"\n')
+def test_a_known_flake_needs_an_end() -> None:
+    entries, found = read('[[flaky]]\ncells = "s/*"\nreason = "slow host"\nuntil = "2.17"\n')
     assert (found, entries[0].flaky, entries[0].until) == ([], True, "2.17")
-    _, found = read(tmp_path, '[[flaky]]\ncells = "s/*"\nreason = "slow host"\n')
+    _, found = read('[[flaky]]\ncells = "s/*"\nreason = "slow host"\n')
     assert found == ["baseline.toml: flaky[1].until must say when it ends, a release or a date: a flake is a debt."]
 
 
-def test_an_entry_may_name_several_patterns_and_each_must_match(tmp_path: Path) -> None:
+def test_an_entry_may_name_several_patterns_and_each_must_match() -> None:
     text = '[[expect]]\ncells = ["s/candidate,*", "s/2.6.0,*"]\noutcomes = ["OK", "WRONG"]\nreason = "r"\n'
-    entries, found = read(tmp_path, text)
+    entries, found = read(text)
     assert (found, [entry.cells for entry in entries]) == ([], ["s/candidate,*", "s/2.6.0,*"])
     assert decided(FAIL, *entries).checked[0].expectation == entries[0]
     assert "'s/2.6.0,*' matches no planned cell" in decided(FAIL, *entries).problems[0]
     for cells in ("[]", '""', '["s/*", ""]'):
-        _, found = read(tmp_path, f'[[expect]]\ncells = {cells}\nreason = "r"\n')
+        _, found = read(f'[[expect]]\ncells = {cells}\nreason = "r"\n')
         assert found == ["baseline.toml: expect[1].cells must be a pattern over cell ids, or a list of them."]
 
 
-def test_a_flake_has_no_verdict_to_declare(tmp_path: Path) -> None:
-    _, found = read(tmp_path, '[[flaky]]\ncells = "s/*"\nreason = "r"\nuntil = "2.17"\nverdict = "FAIL"\n')
+def test_a_flake_has_no_verdict_to_declare() -> None:
+    _, found = read('[[flaky]]\ncells = "s/*"\nreason = "r"\nuntil = "2.17"\nverdict = "FAIL"\n')
     assert len(found) == 1
     assert "flaky[1].verdict is not a field" in found[0]
 
 
-def test_an_entry_that_is_no_table_is_a_problem_not_a_crash(tmp_path: Path) -> None:
-    _, found = read(tmp_path, 'expect = ["s/*"]\n')
+def test_an_entry_that_is_no_table_is_a_problem_not_a_crash() -> None:
+    _, found = read('expect = ["s/*"]\n')
     assert found == ["baseline.toml: expect[1] must be a table, got 's/*'. Write [[expect]] above its fields."]
 
 
 def test_an_update_names_the_one_cell_and_is_refused_until_a_reason_is_written(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
-    update.append(path, update.difference(decided(FAIL), "r1"))
+    append_to_baseline(path, update.difference(decided(FAIL), "r1"))
     text = path.read_text()
     assert tomllib.loads(text)["expect"] == [
         {"cells": CELL.id, "verdict": "FAIL", "outcomes": ["OK", "WRONG"], "reason": ""}
     ]
-    _, found = read(tmp_path, text)
+    _, found = read(text)
     assert found == ["baseline.toml: expect[1].reason must say why; an expectation without a reason is refused."]
-    entries, found = read(tmp_path, text.replace('reason = ""', 'reason = "#1"'))
+    entries, found = read(text.replace('reason = ""', 'reason = "#1"'))
     assert found == []
     assert decided(FAIL, *entries).exit_code == 0
 
@@ -84,7 +84,7 @@ def test_an_update_names_the_one_cell_and_is_refused_until_a_reason_is_written(t
 def test_an_update_keeps_what_stood_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     path.write_text('# ours\n[[expect]]\ncells = "t/*"\nreason = "r"\n')
-    update.append(path, update.difference(decided(FAIL), "r1"))
+    append_to_baseline(path, update.difference(decided(FAIL), "r1"))
     assert path.read_text().startswith("# ours\n")
     assert len(tomllib.loads(path.read_text())["expect"]) == 2
 
@@ -102,10 +102,10 @@ def test_an_update_never_touches_or_widens_an_entry_but_says_what_to_do() -> Non
     assert "'gone/*' matches no planned cell" in stale
 
 
-def test_a_flake_goes_where_it_must_end_some_day(tmp_path: Path) -> None:
+def test_a_flake_goes_where_it_must_end_some_day() -> None:
     flaky = replace(FAIL, seen=(Verdict.PASS, Verdict.FAIL), seen_outcomes=(PASS.outcomes, FAIL.outcomes))
     text = update.difference(decided(flaky), "r1")
-    _, found = read(tmp_path, text)
+    _, found = read(text)
     assert {line.split()[1] for line in found} == {"flaky[1].reason", "flaky[1].until"}
 
 
@@ -114,9 +114,9 @@ def test_what_the_machine_did_never_enters_a_baseline() -> None:
     assert update.difference(decided(PASS), "r1") == ""
 
 
-def test_the_examples_of_the_documentation_are_baselines(tmp_path: Path) -> None:
+def test_the_examples_of_the_documentation_are_baselines() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "gate.md").read_text()
     examples = [block for block in re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL) if "[[expect]]" in block]
-    found = [read(tmp_path, example) for example in examples]
+    found = [read(example) for example in examples]
     assert [problems for _, problems in found] == [[], []]
     assert [[entry.flaky for entry in entries] for entries, _ in found] == [[False, True], [False, False]]

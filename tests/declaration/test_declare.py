@@ -6,43 +6,46 @@ from pathlib import Path
 
 import pytest
 from torchskew.declaration.declare import declare, for_runtime
-from torchskew.declaration.fields import Problems
+from torchskew.declaration.fields import Document, Problems
 from torchskew.errors import ConfigError
+from torchskew.model.declared import Declaration
 from torchskew.model.outcomes import Guard, Outcome, Verdict
 from torchskew.model.versions import SourceKind
+from torchskew.runtimes.docker.catalogue import load_suites
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def written(folder: Path, text: str, expectations: str = "") -> Path:
-    path = folder / "torchskew.toml"
-    path.write_text(text)
-    if expectations:
-        (folder / "expectations.toml").write_text(expectations)
-    return path
+def declared(text: str, expectations: str = "") -> Declaration:
+    beside = Document(path="here/expectations.toml", text=expectations) if expectations else None
+    return declare(Document(path="here/torchskew.toml", text=text), load_suites(), beside)
 
 
-def problems(folder: Path, text: str, expectations: str = "") -> tuple[str, ...]:
+def committed() -> Declaration:
+    return declared((ROOT / "torchskew.toml").read_text(encoding="utf-8"))
+
+
+def problems(text: str, expectations: str = "") -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
-        declare(written(folder, text, expectations))
+        declared(text, expectations)
     return caught.value.problems
 
 
 def test_the_committed_declaration_is_one() -> None:
-    declaration = declare(ROOT / "torchskew.toml")
+    declaration = committed()
     assert {"2.1.2", "2.2.2"} <= set(declaration.matrix["venv"].versions)
     assert len(declaration.matrix["venv"].versions) >= 4
     assert {"1.7.1", "1.13.1", "2.6.0", "2.14.1", "2.13.0"} == set(declaration.matrix["docker"].versions)
 
 
-def test_a_slip_in_a_requirement_is_shown_with_its_mend(tmp_path: Path) -> None:
-    (problem,) = problems(tmp_path, '[versions]\n"2.x" = { pip = "torch=2.1" }')
+def test_a_slip_in_a_requirement_is_shown_with_its_mend() -> None:
+    (problem,) = problems('[versions]\n"2.x" = { pip = "torch=2.1" }')
     assert problem == (
         "torchskew.toml: versions.\"2.x\".pip must be a requirement, got 'torch=2.1'. Write 'torch==2.1'."
     )
 
 
-def test_all_problems_of_both_files_come_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_both_files_come_at_once() -> None:
     text = """
         [versions]
         "a b" = { pip = "torch==2.6.0" }
@@ -58,7 +61,7 @@ def test_all_problems_of_both_files_come_at_once(tmp_path: Path) -> None:
         runtime = "podman"
         matrx = 1
     """
-    found = "\n".join(problems(tmp_path, text, '[[expect]]\ncells = "*"\nverdict = "BAD"\noutcomes = ["FINE"]'))
+    found = "\n".join(problems(text, '[[expect]]\ncells = "*"\nverdict = "BAD"\noutcomes = ["FINE"]'))
     for fragment in (
         'versions."a b" is not a name',
         "versions.one.pip must require torch",
@@ -80,27 +83,22 @@ def test_all_problems_of_both_files_come_at_once(tmp_path: Path) -> None:
     assert found.count("\n") == 14
 
 
-def test_two_versions_of_one_name_are_refused(tmp_path: Path) -> None:
-    assert "Cannot overwrite" in problems(tmp_path, '[versions]\na = {pip="torch"}\na = {pip="torch"}')[0]
-    assert "same name" in problems(tmp_path, '[versions]\nA = {pip="torch"}\na = {pip="torch"}')[0]
+def test_two_versions_of_one_name_are_refused() -> None:
+    assert "Cannot overwrite" in problems('[versions]\na = {pip="torch"}\na = {pip="torch"}')[0]
+    assert "same name" in problems('[versions]\nA = {pip="torch"}\na = {pip="torch"}')[0]
 
 
 @pytest.mark.parametrize(
     ("text", "fragment"),
     [("", "declares no version"), ("[versions", "is not valid TOML"), ("[versions]\na = 1", "must be a table")],
 )
-def test_a_file_that_is_no_declaration_says_why(tmp_path: Path, text: str, fragment: str) -> None:
-    assert fragment in problems(tmp_path, text)[0]
+def test_a_file_that_is_no_declaration_says_why(text: str, fragment: str) -> None:
+    assert fragment in problems(text)[0]
 
 
-def test_a_missing_file_names_the_mend(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no such file\. Name one with --declaration"):
-        declare(tmp_path / "none.toml")
-
-
-def test_an_expectation_carries_its_reason_and_classes(tmp_path: Path) -> None:
+def test_an_expectation_carries_its_reason_and_classes() -> None:
     text = '[[expect]]\ncells = "*"\nreason = "store"\noutcomes = ["TIMEOUT", "OPAQUE"]\nuntil = 2027-01-01'
-    (entry,) = declare(written(tmp_path, '[versions]\na = {pip="torch==2.6.0"}', text)).expectations
+    (entry,) = declared('[versions]\na = {pip="torch==2.6.0"}', text).expectations
     assert (entry.verdict, entry.outcomes, entry.until) == (
         Verdict.FAIL,
         (Outcome.TIMEOUT, Outcome.OPAQUE),
@@ -109,7 +107,7 @@ def test_an_expectation_carries_its_reason_and_classes(tmp_path: Path) -> None:
 
 
 def test_a_version_brings_the_facts_of_the_source_that_the_runtime_takes() -> None:
-    version = declare(ROOT / "torchskew.toml").versions["2.6.0"]
+    version = committed().versions["2.6.0"]
     docker, venv = (for_runtime(version, name, Problems("")) for name in ("docker", "venv"))
     assert (docker.sources[0].kind, docker.env["USE_LIBUV"], docker.reports) == (SourceKind.DEBIAN, "0", "2.6.0+debian")
     assert (venv.sources[0].kind, dict(venv.env), venv.reports) == (SourceKind.PIP, {}, "2.6.0")
@@ -117,12 +115,12 @@ def test_a_version_brings_the_facts_of_the_source_that_the_runtime_takes() -> No
 
 def test_a_version_that_the_runtime_cant_make_says_what_to_add() -> None:
     found = Problems("torchskew.toml")
-    for_runtime(declare(ROOT / "torchskew.toml").versions["1.7.1"], "venv", found)
+    for_runtime(committed().versions["1.7.1"], "venv", found)
     assert "which the venv runtime can't use. Add one of interpreter, wheel, pip" in found.found[0]
 
 
-def test_the_matrix_of_a_runtime_overlays_the_common_one(tmp_path: Path) -> None:
+def test_the_matrix_of_a_runtime_overlays_the_common_one() -> None:
     text = '[versions]\na={pip="torch"}\nb={pip="torch"}\n[matrix]\nguard=["on"]\n[matrix.venv]\nversions=["b"]'
-    matrix = declare(written(tmp_path, text)).matrix
+    matrix = declared(text).matrix
     assert (matrix["docker"].versions, matrix["venv"].versions) == (("a", "b"), ("b",))
     assert matrix["venv"].guard == (Guard.ON,)

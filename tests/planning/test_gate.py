@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from torchskew.declaration import baseline
 from torchskew.declaration.candidate import read_candidate
-from torchskew.declaration.declare import USABLE, declare, for_runtime
+from torchskew.declaration.declare import USABLE, for_runtime
 from torchskew.declaration.fields import Problems
 from torchskew.errors import NothingSelectedError
 from torchskew.judging.decide import stale
@@ -15,7 +14,8 @@ from torchskew.model.cells import Plan
 from torchskew.model.outcomes import Guard, Kind
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.gate import GateSpec, bases, controls, gate_plan, is_control, of_tier
-from torchskew.planning.scenario import Scenario, load_all
+from torchskew.planning.scenario import Scenario
+from torchskew.workflows.inputs import read_declaration, read_expectations, read_scenarios
 
 from tests.conftest import ROOT
 
@@ -95,12 +95,12 @@ def test_the_base_runs_beside_the_candidate_cell_by_cell() -> None:
 
 @pytest.mark.slow
 def test_the_committed_baseline_speaks_of_cells_that_there_are_and_gives_each_entry_a_link() -> None:
-    declaration = declare(ROOT / "torchskew.toml")
+    declaration = read_declaration(ROOT / "torchskew.toml")
     problems = Problems("baseline.toml")
-    entries = baseline.read(ROOT / "baseline.toml", problems)
+    entries = read_expectations(ROOT / "baseline.toml")
     usable = {name: v for name, v in declaration.versions.items() if any(s.kind in USABLE["venv"] for s in v.sources)}
     versions = {name: for_runtime(version, "venv", problems) for name, version in usable.items()}
     spec = GateSpec(against=tuple(versions), guard=(Guard.OFF, Guard.ON))
-    plan = gate_plan(spec, {**versions, "candidate": read_candidate("pip:torch==2.15.0")}, load_all(), "venv", 0)
+    plan = gate_plan(spec, {**versions, "candidate": read_candidate("pip:torch==2.15.0")}, read_scenarios(), "venv", 0)
     assert (problems.found, stale(entries, plan.cells, "venv")) == ([], [])
     assert [entry.cells for entry in entries if not (entry.link or "").startswith("https://")] == []

@@ -13,7 +13,7 @@ from torchskew.model.declared import MatrixSpec
 from torchskew.model.outcomes import Guard, Outcome
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.plan import deadline, in_order, make_plan, narrow, skews
-from torchskew.planning.scenario import load_all
+from torchskew.workflows.inputs import read_scenarios
 
 from tests.conftest import ROOT
 
@@ -76,13 +76,13 @@ def test_the_order_for_a_bisection_is_by_release_and_a_version_without_one_is_re
 
 
 def test_every_cell_of_a_known_release_is_predicted_for_every_rank() -> None:
-    plan = make_plan(spec(world_sizes=(2, 3)), versions(), load_all(), "venv")
+    plan = make_plan(spec(world_sizes=(2, 3)), versions(), read_scenarios(), "venv")
     unpredicted = {cell.scenario for cell in plan.cells if len(cell.predicted) != cell.world_size}
     assert unpredicted <= {"env_skew"}  # where its file says that chance decides
 
 
 def test_a_cell_needs_only_cells_of_its_own_plan() -> None:
-    plan = make_plan(spec(), versions(), load_all(), "venv")
+    plan = make_plan(spec(), versions(), read_scenarios(), "venv")
     ids = {cell.id for cell in plan.cells}
     assert all(need in ids for cell in plan.cells for need in cell.needs)
     one = narrow(plan, ["barrier/2.6.0,2.6.0/*"])
@@ -92,19 +92,19 @@ def test_a_cell_needs_only_cells_of_its_own_plan() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(NAMES), st.integers(0, 3))
 def test_the_same_declaration_and_seed_give_the_same_plan(names: list[str], seed: int) -> None:
-    first, again = (make_plan(spec(versions=tuple(names)), versions(), load_all(), "venv", seed) for _ in "ab")
+    first, again = (make_plan(spec(versions=tuple(names)), versions(), read_scenarios(), "venv", seed) for _ in "ab")
     assert first == again
-    assert first.digest != make_plan(spec(versions=tuple(names)), versions(), load_all(), "venv", seed + 1).digest
+    assert first.digest != make_plan(spec(versions=tuple(names)), versions(), read_scenarios(), "venv", seed + 1).digest
 
 
 def test_ids_are_unique() -> None:
     both = spec(world_sizes=(2, 3), guard=(Guard.OFF, Guard.ON))
-    plan = make_plan(both, versions(), load_all(), "venv")
+    plan = make_plan(both, versions(), read_scenarios(), "venv")
     assert len({cell.id for cell in plan.cells}) == len(plan.cells)
 
 
 def test_a_pattern_that_matches_nothing_names_near_cells() -> None:
-    plan = make_plan(spec(), versions(), load_all(), "venv")
+    plan = make_plan(spec(), versions(), read_scenarios(), "venv")
     with pytest.raises(NothingSelectedError, match=r"Near: rendezvous_tcp/2\.6\.0,2\.6\.0/guard-off/venv") as caught:
         narrow(plan, ["rendezvous_tpc/2.6.0,2.6.0/guard-off/venv"])
     assert caught.value.exit_code == 5
@@ -112,9 +112,11 @@ def test_a_pattern_that_matches_nothing_names_near_cells() -> None:
 
 def test_a_scenario_pattern_that_matches_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="scenario pattern 'al_reduce' matches nothing"):
-        make_plan(spec(scenarios=("al_reduce",)), versions(), load_all(), "venv")
+        make_plan(spec(scenarios=("al_reduce",)), versions(), read_scenarios(), "venv")
 
 
 def test_the_audits_pair_is_predicted_to_fail_without_naming_a_version() -> None:
-    plan = make_plan(spec(scenarios=("rendezvous_tcp",), pairs=(("2.1.2", "2.2.2"),)), versions(), load_all(), "venv")
+    plan = make_plan(
+        spec(scenarios=("rendezvous_tcp",), pairs=(("2.1.2", "2.2.2"),)), versions(), read_scenarios(), "venv"
+    )
     assert [cell.predicted for cell in plan.cells] == [(Outcome.TIMEOUT, Outcome.OPAQUE)]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from torchskew.errors import ConfigError
 from torchskew.model.outcomes import Guard, Kind, Outcome, Policy
-from torchskew.planning.scenario import load, load_all
+from torchskew.planning.scenario import Scenario, parse_scenario
 
 GOOD = '''"""Ranks agree.
 
@@ -26,14 +24,12 @@ def judge(reports, world):
 '''
 
 
-def written(folder: Path, text: str) -> Path:
-    path = folder / "agree.py"
-    path.write_text(text)
-    return path
+def parsed(source: str) -> Scenario:
+    return parse_scenario("agree", source, "scenarios/agree.py")
 
 
-def test_what_a_file_declares_arrives_typed(tmp_path: Path) -> None:
-    scenario = load(written(tmp_path, GOOD))
+def test_what_a_file_declares_arrives_typed() -> None:
+    scenario = parsed(GOOD)
     assert (scenario.name, scenario.promise, scenario.kind) == ("agree", "Ranks agree.", Kind.GROUP)
     assert (scenario.guards, scenario.policy) == ((Guard.ON,), Policy.RIGHT_OR_REFUSED)
     (variant,) = scenario.variants
@@ -56,27 +52,7 @@ def test_what_a_file_declares_arrives_typed(tmp_path: Path) -> None:
         (("    return {}\n\ndef judge", "    match job:\n        case 1: return {}\n\ndef judge"), "Python 3.10"),
     ],
 )
-def test_a_file_that_is_no_scenario_says_what_it_lacks(tmp_path: Path, change: tuple[str, str], why: str) -> None:
+def test_a_file_that_is_no_scenario_says_what_it_lacks(change: tuple[str, str], why: str) -> None:
     with pytest.raises(ConfigError, match=r"scenarios/agree\.py: isn't a scenario: ") as caught:
-        load(written(tmp_path, GOOD.replace(*change)))
+        parsed(GOOD.replace(*change))
     assert why in str(caught.value)
-
-
-def test_every_scenario_of_the_project_is_one() -> None:
-    assert {
-        "import_smoke",
-        "rendezvous_tcp",
-        "rendezvous_file",
-        "all_reduce",
-        "broadcast",
-        "all_gather",
-        "barrier",
-    } <= (set(load_all()))
-
-
-def test_every_broken_file_of_a_folder_is_named_at_once(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / f"{name}.py").write_text("")
-    with pytest.raises(ConfigError) as caught:
-        load_all(tmp_path)
-    assert len(caught.value.problems) == 2

@@ -15,8 +15,8 @@ from torchskew.model.runs import Run, RunInfo, RunKind
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.plan import make_plan
 from torchskew.planning.replay import replayed
-from torchskew.planning.scenario import load_all
 from torchskew.planning.search import inferred, rounds, tables, wanted
+from torchskew.workflows.inputs import read_scenarios
 
 NAMES = ("2.0.1", "2.1.2", "2.2.2", "2.3.1", "2.4.1", "2.5.1", "2.6.0", "2.13.0")
 VERSIONS = {
@@ -28,7 +28,7 @@ World = Callable[[Cell], CellResult]
 
 def planned(*scenarios: str, sizes: tuple[int, ...] = (2,)) -> Plan:
     spec = MatrixSpec(versions=NAMES, scenarios=scenarios, world_sizes=sizes)
-    return make_plan(spec, VERSIONS, load_all(), "venv")
+    return make_plan(spec, VERSIONS, read_scenarios(), "venv")
 
 
 def passes(cell: Cell) -> CellResult:

@@ -36,7 +36,7 @@ def script(version, job):
 
 RUNTIME = FakeRuntime(script)
 lab.runtime_named = lambda name: RUNTIME
-pytest_cells.load_all = lambda: SCENARIOS
+pytest_cells.read_scenarios = lambda: SCENARIOS
 plan.HANG_GRACE = 0.3
 """
 DECLARED = """

@@ -7,14 +7,16 @@ from fnmatch import fnmatchcase
 
 import pytest
 from torchskew.model.outcomes import Kind, Outcome
-from torchskew.planning.scenario import load_all
 from torchskew.releases import observed as measured
 from torchskew.releases.eras import Situation, predict, release
 from torchskew.releases.observed import ROWS, RUN, Row
+from torchskew.workflows.inputs import read_scenarios
 
 OK, HANG = Outcome.OK, Outcome.HANG
 NAMES = [
-    f"{one.name}.{variant.name}" if variant else one.name for one in load_all().values() for variant in one.variants
+    f"{one.name}.{variant.name}" if variant else one.name
+    for one in read_scenarios().values()
+    for variant in one.variants
 ]
 
 

@@ -14,10 +14,10 @@ from torchskew.model.results import CellResult
 from torchskew.model.runs import Run, RunInfo, RunKind
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.plan import make_plan
-from torchskew.planning.scenario import load_all
 from torchskew.planning.schedule import blocked
 from torchskew.report import pairs
 from torchskew.report.compatibility import Measured, page
+from torchskew.workflows.inputs import read_scenarios
 
 NAMES = ("2.1.2", "2.2.2", "2.3.1", "2.6.0")
 OK, OPAQUE, TIMEOUT, CLEAR = Outcome.OK, Outcome.OPAQUE, Outcome.TIMEOUT, Outcome.CLEAR
@@ -50,7 +50,7 @@ def run() -> Run:
         for name in NAMES
     }
     scenarios = ("rendezvous_tcp", "broadcast", "checkpoint_dcp", "export_files")
-    plan = make_plan(MatrixSpec(versions=NAMES, scenarios=scenarios), versions, load_all(), "venv")
+    plan = make_plan(MatrixSpec(versions=NAMES, scenarios=scenarios), versions, read_scenarios(), "venv")
     known = {cell.id: came(cell) for cell in plan.cells if cell.scenario != "broadcast"}
     known |= {result.cell.id: result for result in blocked(plan.cells, known)}
     known |= {cell.id: came(cell) for cell in plan.cells if cell.id not in known}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
-from torchskew.planning.scenario import World, folder, load
+from torchskew.planning.scenario import World
+from torchskew.workflows.inputs import read_scenarios
 
 
 def judged(name, reports, *, variant=None, skip=None):
     """What the judge says, by rank; the reports of ranks that finished are given as their payloads."""
-    scenario = load(folder() / f"{name}.py")
+    scenario = read_scenarios()[name]
     params = next((one.params for one in scenario.variants if one and one.name == variant), {})
     assert variant is None or variant in {one.name for one in scenario.variants if one}
     size = max(len(reports), 1)
@@ -19,7 +21,7 @@ def judged(name, reports, *, variant=None, skip=None):
 
 def names(name):
     """What a scenario's file defines: its constants and its formulas."""
-    path = folder() / f"{name}.py"
+    path = Path(read_scenarios()[name].path)
     found: dict = {}
     exec(compile(path.read_text(), str(path), "exec"), found)
     return SimpleNamespace(**found)

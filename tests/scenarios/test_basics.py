@@ -8,7 +8,7 @@ import struct
 
 import pytest
 from torchskew.model.outcomes import Outcome
-from torchskew.planning.scenario import folder, load
+from torchskew.workflows.inputs import read_scenarios
 
 from tests.scenarios.judging import judged, names
 
@@ -161,7 +161,7 @@ def test_a_survivor_of_one_sided_settings_with_another_sum_is_wrong() -> None:
 
 
 def test_one_sided_settings_are_planned_for_one_release_only_and_a_lottery_predicts_nothing() -> None:
-    scenario = load(folder() / "env_skew.py")
+    scenario = read_scenarios()["env_skew"]
     predicted = {variant.name: variant.predicted for variant in scenario.variants if variant}
     assert scenario.same
     assert "2.13.0" in scenario.applies

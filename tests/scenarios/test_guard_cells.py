@@ -10,7 +10,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from torchskew.planning.scenario import World, folder, load
+from torchskew.planning.scenario import World
+from torchskew.workflows.inputs import read_scenarios
 
 from tests.inside.driver import Driver
 
@@ -78,7 +79,7 @@ def test_one_unguarded_rank_is_red(agent: Driver, unguarded: int) -> None:
     ("name", "size"), [("guard_admits", 2), ("guard_admits", 3), ("guard_late_rank", 2), ("guard_refuses", 2)]
 )
 def test_the_guards_scenarios_are_right_in_one_release(agent: Driver, tmp_path: Path, name: str, size: int) -> None:
-    scenario = load(folder() / f"{name}.py")
+    scenario = read_scenarios()[name]
     agent.load(scenario.source, name)
     for variant in scenario.variants:
         assert variant
@@ -96,7 +97,7 @@ def test_the_guards_scenarios_are_right_in_one_release(agent: Driver, tmp_path: 
 
 @pytest.mark.parametrize("variant", ["world_size", "outside", "backend", "method", "file", "file_host", "twice"])
 def test_a_wrong_group_is_refused_on_every_rank(agent: Driver, tmp_path: Path, variant: str) -> None:
-    scenario = load(folder() / "guard_wrong_group.py")
+    scenario = read_scenarios()["guard_wrong_group"]
     agent.load(scenario.source, "guard_wrong_group")
     params = {one.name: dict(one.params) for one in scenario.variants if one}[variant]
     jobs = [{"variant": variant, "params": params, "share": str(tmp_path)}] * 3
@@ -107,7 +108,7 @@ def judged(agent: Driver, cells: list[tuple[str, str, list[dict]]], share: Path)
     """Run cells (scenario, variant, what differs for each rank) side by side; what the judges say."""
     started = []
     for number, (name, chosen, jobs) in enumerate(cells):
-        scenario = load(folder() / f"{name}.py")
+        scenario = read_scenarios()[name]
         agent.load(scenario.source, name)
         variant = next(one for one in scenario.variants if one and one.name == chosen)
         more = {"variant": chosen, "params": dict(variant.params), "env": dict(variant.env)}

@@ -6,7 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from torchskew.planning.scenario import Scenario, World, folder, load
+from torchskew.planning.scenario import Scenario, World
+from torchskew.workflows.inputs import read_scenarios
 
 from tests.inside.driver import Driver
 
@@ -34,7 +35,7 @@ def start(agent: Driver, scenario: Scenario, size: int, variant, **more) -> None
 
 
 def prepared(agent: Driver, name: str) -> tuple[Scenario, dict[str, str]]:
-    scenario = load(folder() / f"{name}.py")
+    scenario = read_scenarios()[name]
     return scenario, agent.load(scenario.source, name)["lacks"]
 
 

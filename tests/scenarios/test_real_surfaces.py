@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from torchskew.model.outcomes import Kind
 from torchskew.model.versions import Environment
-from torchskew.planning.scenario import Scenario, World, folder, load, load_all
+from torchskew.planning.scenario import Scenario, World
+from torchskew.workflows.inputs import read_scenarios
 
 from tests.inside.driver import Driver
 
@@ -18,14 +19,14 @@ TIMEOUT = 10.0
 # Tested on their own, or by their defects; a lock that a killed builder left keeps this release for ever.
 ELSEWHERE = {"rendezvous_tcp", "rendezvous_file", "all_reduce", "broadcast", "all_gather", "barrier", "import_smoke"}
 ELSEWHERE |= {"env_skew", "stale_lock", "state_dict_keys", "torch_save"}
-NAMES = [name for name in load_all() if name not in ELSEWHERE and not name.startswith("guard_")]
+NAMES = [name for name in read_scenarios() if name not in ELSEWHERE and not name.startswith("guard_")]
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory, torch_environment: Environment) -> Iterator[Driver]:
     """One agent for all tests here, which imports ahead what they need."""
-    ahead = list(dict.fromkeys(module for name in NAMES for module in load_all()[name].warm))
+    ahead = list(dict.fromkeys(module for name in NAMES for module in read_scenarios()[name].warm))
     change = (b'"imports": []', b'"imports": ' + json.dumps(ahead).encode())
     made = Driver(tmp_path_factory.mktemp("agent"), torch_environment.handle, change)
     try:
@@ -54,7 +55,7 @@ def ends(agent: Driver, scenario: Scenario, variant, share: Path, skip: dict[str
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_surface_works_within_a_release(agent: Driver, tmp_path: Path, name: str) -> None:
-    scenario = load(folder() / f"{name}.py")
+    scenario = read_scenarios()[name]
     skip = agent.load(scenario.source, name)["lacks"]
     if "*" in skip:
         assert len(skip["*"]) > 20, "a version that lacks a surface says how"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from torchskew.planning.scenario import folder, load
+from torchskew.workflows.inputs import read_scenarios
 
 from tests.scenarios.judging import cases, judged
 
-OPERATIONS = [one.name for one in load(folder() / "store_operations.py").variants if one]
+OPERATIONS = [one.name for one in read_scenarios()["store_operations"].variants if one]
 
 
 def played(variant):
     """What two ranks report when the store is a dict."""
     module: dict = {}
-    path = folder() / "store_operations.py"
+    path = Path(read_scenarios()["store_operations"].path)
     exec(compile(path.read_text(), str(path), "exec"), module)
     steps = module["STEPS"][variant]
     given = module["modelled"](steps)

@@ -131,9 +131,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print or write; 4 when there is no scenario of that name."""
-    from torchskew.planning.scenario import load_all
+    from torchskew.workflows.inputs import read_scenarios
 
-    known = load_all()
+    known = read_scenarios()
     if args.page:
         args.page.write_text(page(known.values()), encoding="utf-8")
     elif args.name and args.name not in known:

@@ -6,9 +6,8 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-from torchskew.declaration.fields import Problems, Table, join, parse
+from torchskew.declaration.fields import Document, Problems, Table, join, parse
 from torchskew.model.declared import Expectation
 from torchskew.model.outcomes import Outcome, Verdict
 
@@ -16,9 +15,9 @@ EXPECT_FIELDS = ["cells", "verdict", "outcomes", "reason", "link", "until"]
 FLAKY_FIELDS = ["cells", "outcomes", "reason", "link", "until"]
 
 
-def read(path: Path, problems: Problems) -> tuple[Expectation, ...]:
-    """The entries of a baseline file, in its order; problems are collected."""
-    top = Table(problems, "", parse(path))
+def read_baseline(document: Document, problems: Problems) -> tuple[Expectation, ...]:
+    """The expectations of a baseline file, in its order; problems are collected."""
+    top = Table(problems, "", parse(document))
     top.unknown(["expect", "flaky"])
     return (
         *(one for table in _entries(top, "expect") for one in _expectations(table)),

@@ -1,22 +1,21 @@
-"""Declare: torchskew.toml and the expectations beside it become one frozen Declaration, or every problem at once."""
+"""Turns torchskew.toml and the baseline beside it into one frozen Declaration, or reports every problem at once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from types import MappingProxyType
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from torchskew.declaration import baseline
-from torchskew.declaration.fields import Problems, Table, join, parse
-from torchskew.declaration.suites import Suite, load_suites
+from torchskew.declaration.baseline import read_baseline
+from torchskew.declaration.fields import Document, Problems, Table, join, last_part, parse
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, MatrixSpec
 from torchskew.model.outcomes import Guard
-from torchskew.model.versions import Source, SourceKind, Version
+from torchskew.model.versions import Source, SourceKind, Suite, Version
 
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 RUNTIMES = ("auto", "docker", "venv")
@@ -29,28 +28,32 @@ USABLE = {
 VERSION_FIELDS = [kind.value for kind in SOURCE_ORDER] + ["python", "index", "requires", "env", "torch", "reports"]
 MATRIX_FIELDS = ["runtime", "versions", "pairs", "world_sizes", "worlds", "scenarios", "guard", "timeout"]
 PAIRS = ("all", "boundary", "neighbours")
+NO_SUITES: Mapping[str, Suite] = MappingProxyType({})
 
 
-def declare(path: Path) -> Declaration:
-    """Read a declaration and `expectations.toml` beside it.
+def declare(
+    document: Document, suites: Mapping[str, Suite] = NO_SUITES, baseline: Document | None = None
+) -> Declaration:
+    """The declaration, with the expectations of the baseline beside it.
+
+    suites: the Debian suites that versions may name.
 
     Raises:
         ConfigError: with every problem of both files.
     """
-    problems = Problems(path.name)
-    top = Table(problems, "", parse(path))
+    problems = Problems(document.name)
+    top = Table(problems, "", parse(document))
     top.unknown(["versions", "matrix", "rehearsal", "gate"])
-    versions = {name: read_version(name, table) for name, table in top.tables("versions")}
+    versions = {name: read_version(name, table, suites) for name, table in top.tables("versions")}
     if not versions and not problems.found:
         problems.add("", 'declares no version. Write [versions] with lines like "2.6.0" = { pip = "torch==2.6.0" }.')
     _same_name(versions, problems)
     matrix = _matrix(Table(problems, "matrix", top.get("matrix", dict, {})), versions)
-    beside = path.with_name("expectations.toml")
-    expected = Problems(beside.name)
-    expectations = baseline.read(beside, expected) if beside.exists() else ()
-    if problems.found or expected.found:
-        raise ConfigError(*problems.found, *expected.found)
-    return Declaration(path=str(path), versions=versions, matrix=matrix, expectations=expectations)
+    wrong = Problems(baseline.name if baseline else "")
+    expectations = read_baseline(baseline, wrong) if baseline else ()
+    if problems.found or wrong.found:
+        raise ConfigError(*problems.found, *wrong.found)
+    return Declaration(path=document.path, versions=versions, matrix=matrix, expectations=expectations)
 
 
 def for_runtime(version: Version, runtime: str, problems: Problems) -> Version:
@@ -63,8 +66,8 @@ def for_runtime(version: Version, runtime: str, problems: Problems) -> Version:
         problems.add(join("versions", version.name), text)
         return version
     source = usable[0]
-    if source.kind is SourceKind.DEBIAN:
-        suite = load_suites()[source.value]
+    if source.suite is not None:
+        suite = source.suite
         env = {**suite.env, **version.env}
         return replace(version, sources=(source,), torch=version.torch or suite.torch, reports=suite.reports, env=env)
     return replace(version, sources=(source,), reports=version.reports or _pinned(source))
@@ -79,7 +82,7 @@ def _same_name(versions: Mapping[str, Version], problems: Problems) -> None:
             problems.add(join("versions", name), text)
 
 
-def read_version(name: str, table: Table) -> Version:
+def read_version(name: str, table: Table, suites: Mapping[str, Suite] = NO_SUITES) -> Version:
     """A version from its table of the declaration; problems are collected."""
     if not NAME.fullmatch(name):
         table.problems.add(table.path, "is not a name: use letters, digits, '.', '_' and '-' only.")
@@ -94,20 +97,25 @@ def read_version(name: str, table: Table) -> Version:
         index=table.get("index", str, "") or None,
         requires=table.texts("requires", ()),
     )
-    sources = tuple(replace(shared, kind=kind, value=table.get(kind.value, str, "")) for kind in kinds)
+    sources = tuple(_source(shared, kind, table, suites) for kind in kinds)
     for source in sources:
-        _check_source(source, table)
+        _check_source(source, table, suites)
     env = {key: str(value) for key, value in table.get("env", dict, {}).items()}
     release = table.get("torch", str, "") or next(filter(None, map(_pinned, sources)), None)
     return Version(name=name, sources=sources, torch=release, reports=table.get("reports", str, "") or None, env=env)
 
 
-def _check_source(source: Source, table: Table) -> None:
+def _source(shared: Source, kind: SourceKind, table: Table, suites: Mapping[str, Suite]) -> Source:
+    value = table.get(kind.value, str, "")
+    return replace(shared, kind=kind, value=value, suite=suites.get(value) if kind is SourceKind.DEBIAN else None)
+
+
+def _check_source(source: Source, table: Table, suites: Mapping[str, Suite]) -> None:
     path = join(table.path, source.kind.value)
-    checks = {
+    checks: Mapping[SourceKind, Callable[[str], str | None]] = {
         SourceKind.PIP: check_requirement,
         SourceKind.WHEEL: _check_wheel,
-        SourceKind.DEBIAN: _check_suite,
+        SourceKind.DEBIAN: lambda text: _check_suite(text, suites),
     }
     problem = checks[source.kind](source.value) if source.kind in checks else None
     if not source.value:
@@ -137,14 +145,13 @@ def check_requirement(text: str, *, torch: bool = True) -> str | None:
 
 def _check_wheel(text: str) -> str | None:
     try:
-        parse_wheel_filename(Path(text).name)
+        parse_wheel_filename(last_part(text))
     except InvalidWheelFilename:
         return f"must be the path of a wheel, name-version-python-abi-platform.whl, got {text!r}."
     return None
 
 
-def _check_suite(text: str) -> str | None:
-    suites: Mapping[str, Suite] = load_suites()
+def _check_suite(text: str, suites: Mapping[str, Suite]) -> str | None:
     return None if text in suites else f"must be one of the suites {', '.join(suites)}, got {text!r}."
 
 
@@ -152,12 +159,11 @@ def _pinned(source: Source) -> str | None:
     """The exact release that a source names, or None."""
     if source.kind is SourceKind.WHEEL:
         try:
-            return str(parse_wheel_filename(Path(source.value).name)[1])
+            return str(parse_wheel_filename(last_part(source.value))[1])
         except InvalidWheelFilename:
             return None
     if source.kind is SourceKind.DEBIAN:
-        suite = load_suites().get(source.value)
-        return suite.torch if suite else None
+        return source.suite.torch if source.suite else None
     if source.kind is not SourceKind.PIP:
         return None
     try:

@@ -6,7 +6,6 @@ import difflib
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 from torchskew.errors import ConfigError
@@ -22,9 +21,27 @@ def join(path: str, key: str) -> str:
     return f"{path}.{quoted}" if path else quoted
 
 
+def last_part(path: str) -> str:
+    """The file name of a path."""
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """The text of a file, with its path for messages."""
+
+    path: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return last_part(self.path)
+
+
 @dataclass(slots=True)
 class Problems:
-    """Every problem found in one file, so that a person mends them in one go."""
+    """Every problem of one file, so that a person fixes them all at once."""
 
     file: str
     found: list[str] = field(default_factory=list)
@@ -99,15 +116,9 @@ class Table:
         return default
 
 
-def parse(path: Path) -> Mapping[str, object]:
-    """The parsed file, or a ConfigError that says why it can't be."""
+def parse(document: Document) -> Mapping[str, object]:
+    """The parsed TOML, or a ConfigError that says which line is wrong."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: there is no such file. Name one with --declaration, or write torchskew.toml here."
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name}: is not valid TOML: {error}. Mend that line.") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}.") from None
+        return tomllib.loads(document.text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{document.name}: is not valid TOML: {error}. Fix that line.") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from torchskew.model.results import Checked, Decision, Status
 
@@ -22,12 +21,6 @@ def difference(decision: Decision, run_id: str) -> str:
     parts = [part for item in decision.checked if (part := _part(item))]
     parts += [f"# {problem}\n" for problem in decision.problems]
     return "\n".join([HEAD.format(run=run_id), *_unique(parts)]) if parts else ""
-
-
-def append(path: Path, block: str) -> None:
-    """Put a block at the end of a baseline file, which is made when there is none."""
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    path.write_text(before + block, encoding="utf-8")
 
 
 def _part(item: Checked) -> str:

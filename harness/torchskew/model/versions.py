@@ -18,14 +18,35 @@ class SourceKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """One Debian suite. torch: upstream release; reports: what `torch.__version__` says; env: settings of each rank.
+
+    download: megabytes that bootstrapping it with torch fetches. check_valid_until: False where the suite's index
+    may have expired and is still correct.
+    """
+
+    name: str
+    torch: str
+    reports: str
+    python: str
+    download: int
+    env: Mapping[str, str] = field(default_factory=dict)
+    check_valid_until: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One way to get a version: the kind and its value (requirement, path, suite, reference)."""
+    """One way to get a version: the kind and its value (requirement, path, suite, reference).
+
+    suite: the facts of the Debian suite that `value` names, where the declaration was read with the catalogue.
+    """
 
     kind: SourceKind
     value: str
     python: str | None = None
     index: str | None = None
     requires: tuple[str, ...] = ()
+    suite: Suite | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

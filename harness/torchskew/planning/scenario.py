@@ -6,9 +6,7 @@ import ast
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -69,47 +67,26 @@ class Scenario:
         return hashlib.sha256(self.source.encode()).hexdigest()
 
 
-def folder() -> Path:
-    """Where the scenarios lie: beside the package in a checkout, inside it when installed."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "_scenarios"
-    return installed if installed.is_dir() else package.parents[1] / "scenarios"
+def parse_scenario(name: str, source: str, path: str) -> Scenario:
+    """The scenario that a file's source declares.
 
-
-@cache
-def load_all(where: Path | None = None) -> Mapping[str, Scenario]:
-    """Every scenario by name, in alphabetical order.
+    path: of the file, for messages and tracebacks.
 
     Raises:
-        ConfigError: a file that isn't a scenario, with what it lacks; all of them at once.
+        ConfigError: names what the file lacks.
     """
-    found: dict[str, Scenario] = {}
-    problems: list[str] = []
-    for path in sorted((where or folder()).glob("[a-z]*.py")):
-        try:
-            found[path.stem] = load(path)
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(*problems)
-    return MappingProxyType(found)
-
-
-def load(path: Path) -> Scenario:
-    """One scenario file; ConfigError names what it lacks."""
-    source = path.read_text(encoding="utf-8")
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
+    module = ModuleType(name)
+    module.__file__ = path
     try:
         ast.parse(source, feature_version=(3, 8))
-        exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 - our user's own scenario file
+        exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - our user's own scenario file
         return _scenario(path, source, module)
     except (SyntaxError, ImportError, AttributeError, KeyError, TypeError, ValueError, InvalidSpecifier) as error:
-        text = f"scenarios/{path.name}: isn't a scenario: {error}. CONTRIBUTING.md shows the shortest one."
+        text = f"{path}: isn't a scenario: {error}. CONTRIBUTING.md shows the shortest one."
         raise ConfigError(text) from None
 
 
-def _scenario(path: Path, source: str, module: ModuleType) -> Scenario:
+def _scenario(path: str, source: str, module: ModuleType) -> Scenario:
     doc = (module.__doc__ or "").strip()
     if not doc:
         raise ValueError("it has no docstring that states its promise")
@@ -119,11 +96,11 @@ def _scenario(path: Path, source: str, module: ModuleType) -> Scenario:
     kind = Kind(getattr(module, "KIND", "group"))
     variants = getattr(module, "VARIANTS", {})
     return Scenario(
-        name=path.stem,
+        name=module.__name__,
         promise=doc.splitlines()[0],
         doc=doc,
         source=source,
-        path=str(path),
+        path=path,
         kind=kind,
         world=tuple(getattr(module, "WORLD", WORLDS[kind])),
         after=tuple(getattr(module, "AFTER", ())),

@@ -18,8 +18,8 @@ from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult, Checked, Status
 from torchskew.planning.plan import plan_of
-from torchskew.planning.scenario import load_all
 from torchskew.pytest.group import table
+from torchskew.workflows.inputs import read_scenarios
 
 BAD = {
     Status.REGRESSION: "regression",
@@ -79,7 +79,7 @@ class AllAtOnce:
     def _run(self) -> None:
         error: BaseException = HarnessError("the run gave no result for it")
         try:
-            for result in self._lab.run(self._cells, load_all()):
+            for result in self._lab.run(self._cells, read_scenarios()):
                 with self._news:
                     self._results[result.cell.id] = result
                     self._news.notify_all()
@@ -103,7 +103,7 @@ class OneByOne:
     def result(self, cell: Cell) -> CellResult:
         """The cell's result, run now unless another cell needed it before."""
         wanted = [self._cells[need] for need in cell.needs if need in self._cells]
-        for found in self._lab.run([*wanted, cell], load_all(), dict(self._results)):
+        for found in self._lab.run([*wanted, cell], read_scenarios(), dict(self._results)):
             self._results[found.cell.id] = found
         return self._results[cell.id]
 
@@ -122,7 +122,7 @@ class CellFile(pytest.File):
         """Every cell of the plan for this machine's runtime; a stale expectation is an error of the collection."""
         try:
             self.lab = self.opened()
-            plan = self.lab.plan(load_all())
+            plan = self.lab.plan(read_scenarios())
         except HarnessError as error:
             raise self.CollectError(str(error)) from None
         if problems := stale(self.lab.declaration.expectations, plan.cells, plan.runtime):

@@ -154,10 +154,10 @@ def _lab(config: pytest.Config, path: Path | None) -> Lab:
 
 
 def _declaration(path: Path | None) -> Declaration:
-    from torchskew.declaration.declare import declare
     from torchskew.model.declared import Declaration
+    from torchskew.workflows.inputs import read_declaration
 
-    return declare(path) if path else Declaration(path=DEFAULT, versions={}, matrix={})
+    return read_declaration(path) if path else Declaration(path=DEFAULT, versions={}, matrix={})
 
 
 class _Quiet:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torchskew
-from torchskew.declaration.declare import declare, for_runtime
+from torchskew.declaration.declare import for_runtime
 from torchskew.declaration.fields import Problems
 from torchskew.engine.agents import Agents
 from torchskew.engine.progress import Watch
@@ -29,13 +29,14 @@ from torchskew.model.runs import RunInfo, RunKind
 from torchskew.model.versions import Environment, Version
 from torchskew.planning import search
 from torchskew.planning.plan import in_order, make_plan, matching, narrow
-from torchskew.planning.scenario import Scenario, load_all
+from torchskew.planning.scenario import Scenario
 from torchskew.planning.schedule import blocked
 from torchskew.record.cache import key
 from torchskew.record.record import LATEST, Record
 from torchskew.runtimes import ownership
 from torchskew.runtimes.base import Runtime
 from torchskew.runtimes.choice import choose
+from torchskew.workflows import inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +100,8 @@ class Work:
 
 def read_declaration(work: Work) -> None:
     """Read torchskew.toml, its expectations and every scenario."""
-    work.declaration = declare(work.options.declaration)
-    work.scenarios = load_all()
+    work.declaration = inputs.read_declaration(work.options.declaration)
+    work.scenarios = inputs.read_scenarios()
 
 
 def choose_runtime(work: Work) -> None:

@@ -7,9 +7,9 @@ import os
 import tarfile
 
 import pytest
-from torchskew.declaration.suites import suite
 from torchskew.errors import ProvisionError
 from torchskew.runtimes.docker import bootstrap
+from torchskew.runtimes.docker.catalogue import suite
 from torchskew.runtimes.docker.mirror import Mirror
 
 MIRROR = Mirror(uri="http://m/debian")

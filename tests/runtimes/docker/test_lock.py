@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from torchskew.declaration import suites
-from torchskew.runtimes.docker import lock
+from torchskew.runtimes.docker import catalogue, lock
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +49,7 @@ def test_a_damaged_file_counts_as_empty(tmp_path, text):
 
 
 def test_a_checkout_keeps_its_lock_beside_the_templates():
-    assert lock.lock_path() == suites.images_folder() / "lock.toml"
+    assert lock.lock_path() == catalogue.images_folder() / "lock.toml"
 
 
 def test_an_installed_package_keeps_its_lock_in_the_cache(tmp_path, monkeypatch):
@@ -59,6 +58,6 @@ def test_an_installed_package_keeps_its_lock_in_the_cache(tmp_path, monkeypatch)
 
 
 def test_the_committed_lock_names_every_suite():
-    committed = lock.read(suites.images_folder() / "lock.toml")
-    for suite in suites.load_suites().values():
+    committed = lock.read(catalogue.images_folder() / "lock.toml")
+    for suite in catalogue.load_suites().values():
         assert committed[f"debian-{suite.name}"].torch == suite.reports

@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from torchskew.declaration.suites import load_suites
 from torchskew.errors import AgentError, MachineError
 from torchskew.inside.protocol import boot_line
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.runtimes.base import Scope
+from torchskew.runtimes.docker.catalogue import load_suites
 from torchskew.runtimes.docker.runtime import DockerRuntime
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]

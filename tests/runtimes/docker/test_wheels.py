@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from torchskew.declaration.suites import suite
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind
 from torchskew.runtimes.docker import wheels
+from torchskew.runtimes.docker.catalogue import suite
 from torchskew.runtimes.venv.uv import Uv, UvError
 
 from tests.conftest import write_wheel

@@ -76,7 +76,7 @@ class Desk:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.monkeypatch = folder, monkeypatch
         (folder / "torchskew.toml").write_text(DECLARED)
-        monkeypatch.setattr(steps, "load_all", lambda: SCENARIOS)
+        monkeypatch.setattr(steps, "read_scenarios", lambda: SCENARIOS)
         monkeypatch.setattr(plan, "HANG_GRACE", 0.4)
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         self.said = io.StringIO()
@@ -204,7 +204,7 @@ def test_a_run_of_other_releases_is_compared_cell_by_cell_and_one_of_the_same_wi
     desk.gate()
     desk.gate(against=("2.13.0",))
     assert "is the same as the accepted run" in capsys.readouterr().out
-    desk.monkeypatch.setattr(steps, "load_all", lambda: {"keys": SCENARIOS["keys"], "meet": MEET})
+    desk.monkeypatch.setattr(steps, "read_scenarios", lambda: {"keys": SCENARIOS["keys"], "meet": MEET})
     desk.gate()
     told = desk.results()["difference"]
     assert told.splitlines()[0].endswith(": 13 removed cells")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchskew.declaration.suites import Suite
 from torchskew.errors import HarnessError, ProvisionError
+from torchskew.model.versions import Suite
 from torchskew.runtimes import ownership
 from torchskew.runtimes.docker import bootstrap, pulling, tarring
 from torchskew.runtimes.docker.daemon import DaemonGoneError, ImageDaemon

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from torchskew.declaration.suites import Suite
 from torchskew.errors import ProvisionError
+from torchskew.model.versions import Suite
 from torchskew.runtimes import workplace
 from torchskew.runtimes.docker import tarring
 from torchskew.runtimes.docker.mirror import Mirror, apt_environ, certificates

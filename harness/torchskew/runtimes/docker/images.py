@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from torchskew.declaration.suites import Suite, images_folder, load_suites, suite
 from torchskew.errors import ConfigError, HarnessError, ProvisionError
-from torchskew.model.versions import Environment, Source, SourceKind, Version
+from torchskew.model.versions import Environment, Source, SourceKind, Suite, Version
 from torchskew.runtimes.base import Progress
 from torchskew.runtimes.docker import bases, facts, lock, pulling, tarring, wheels
+from torchskew.runtimes.docker.catalogue import images_folder, load_suites, suite
 from torchskew.runtimes.docker.daemon import ImageDaemon
 from torchskew.runtimes.docker.pulling import Say
 

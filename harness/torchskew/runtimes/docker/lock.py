@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from torchskew.declaration.suites import images_folder
+from torchskew.runtimes.docker.catalogue import images_folder
 from torchskew.runtimes.ownership import cache_folder
 
 _HEAD = "# What each image was made from. Written by provisioning; do not edit.\n"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchskew.declaration.suites import load_suites
+from torchskew.runtimes.docker.catalogue import load_suites
 
 VARIABLE = "TORCHSKEW_DEBIAN_MIRROR"
 MEND = f"Set {VARIABLE} to the address of a Debian mirror"

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from torchskew.declaration.suites import Suite
 from torchskew.errors import ProvisionError
-from torchskew.model.versions import Source, SourceKind
+from torchskew.model.versions import Source, SourceKind, Suite
 from torchskew.runtimes import workplace
 from torchskew.runtimes.docker.pulling import Say
 from torchskew.runtimes.ownership import cache_folder

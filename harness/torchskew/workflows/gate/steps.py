@@ -9,15 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from torchskew.declaration import baseline
 from torchskew.declaration.candidate import BASE, CANDIDATE, read_candidate, releases_against, with_packages
-from torchskew.declaration.declare import RUNTIMES, USABLE, check_requirement, declare, for_runtime
+from torchskew.declaration.declare import RUNTIMES, USABLE, check_requirement, for_runtime
 from torchskew.declaration.fields import Problems, Table, parse
 from torchskew.engine.provision import provision_all
 from torchskew.errors import ConfigError, ProvisionError
 from torchskew.judging.judge import public
 from torchskew.model.cells import Plan
-from torchskew.model.declared import Expectation
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard
 from torchskew.model.results import CellResult
@@ -25,9 +23,9 @@ from torchskew.model.runs import RunKind
 from torchskew.model.versions import SourceKind, Version
 from torchskew.planning.gate import TIERS, GateSpec, gate_plan
 from torchskew.planning.plan import narrow
-from torchskew.planning.scenario import load_all
 from torchskew.planning.shard import Shard, parse_shard, split
 from torchskew.record.record import Record
+from torchskew.workflows.inputs import read_declaration, read_document, read_expectations, read_scenarios
 from torchskew.workflows.matrix import Options, Work
 
 # Sources that only one runtime can use decide for it where nobody did.
@@ -78,8 +76,8 @@ class GateWork(Work):
 def read_the_gate(work: GateWork) -> None:
     """The declaration with its [gate], the candidate, the baseline and every scenario."""
     path, request = work.options.declaration, work.request
-    work.declaration = replace(declare(path), expectations=())
-    work.scenarios = load_all()
+    work.declaration = replace(read_declaration(path), expectations=())
+    work.scenarios = read_scenarios()
     request = work.request = _with_defaults(request, path)
     if request.repeat > 1 and work.options.resume:
         raise ConfigError("--repeat starts every cell afresh, so it can't be combined with --resume. Drop one.")
@@ -91,7 +89,7 @@ def read_the_gate(work: GateWork) -> None:
     work.baseline = request.baseline or path.with_name("baseline.toml")
     if request.baseline and not request.baseline.exists() and not request.update_baseline:
         raise ConfigError(f"--baseline {request.baseline}: there is no such file. --update-baseline begins one.")
-    work.declaration = replace(work.declaration, expectations=_expected(work.baseline))
+    work.declaration = replace(work.declaration, expectations=read_expectations(work.baseline))
     # Somebody may be working on an interpreter's packages: the identity of its libraries does not tell.
     work.fresh = frozenset(name for name, one in subjects.items() if one.sources[0].kind is SourceKind.INTERPRETER)
     kinds = {source.kind for version in subjects.values() for source in version.sources}
@@ -104,19 +102,10 @@ def read_the_gate(work: GateWork) -> None:
     )
 
 
-def _expected(path: Path) -> tuple[Expectation, ...]:
-    """The baseline's entries; none where there is no baseline yet."""
-    problems = Problems(path.name)
-    expectations = baseline.read(path, problems) if path.exists() else ()
-    if problems.found:
-        raise ConfigError(*problems.found)
-    return expectations
-
-
 def _with_defaults(request: Request, path: Path) -> Request:
     """What the command line left open comes from [gate]."""
     problems = Problems(path.name)
-    table = Table(problems, "gate", Table(problems, "", parse(path)).get("gate", dict, {}))
+    table = Table(problems, "gate", Table(problems, "", parse(read_document(path))).get("gate", dict, {}))
     table.unknown(["candidate", "against", "baseline", "tier", "runtime", "requires"])
     runtime = table.choice("runtime", str, RUNTIMES, "") or None
     candidate = request.candidate or table.get("candidate", str, "")

@@ -23,6 +23,7 @@ from torchskew.workflows.gate.steps import (
     read_the_gate,
     rerun,
 )
+from torchskew.workflows.inputs import append_to_baseline
 from torchskew.workflows.matrix import (
     Options,
     begin_record,
@@ -115,7 +116,7 @@ def update_the_baseline(work: GateWork) -> None:
         return
     block = update.difference(work.decision, work.info.run_id)
     if block:
-        update.append(work.baseline, block)
+        append_to_baseline(work.baseline, block)
         entries = sum(line.startswith("[[") for line in block.splitlines())
         words = "entry" if entries == 1 else "entries"
         work.watch.say(f"baseline   {work.baseline}: appended {entries} {words}; write the reasons")

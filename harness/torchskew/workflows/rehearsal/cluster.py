@@ -11,8 +11,9 @@ from torchskew.engine.agents import Agent
 from torchskew.errors import HarnessError, MachineError
 from torchskew.inside.protocol import boot_line
 from torchskew.model.versions import Environment
-from torchskew.planning.scenario import Scenario, load
+from torchskew.planning.scenario import Scenario
 from torchskew.runtimes.base import Channel, Runtime
+from torchskew.workflows.inputs import read_scenario
 from torchskew.workflows.rehearsal.group import Seat
 
 INSIDE = Path(__file__).resolve().parents[2] / "inside"
@@ -26,7 +27,7 @@ WORKERS = 2
 
 def scenario() -> Scenario:
     """What runs inside a rank, as it travels."""
-    return load(INSIDE / "rehearsal.py")
+    return read_scenario(INSIDE / "rehearsal.py")
 
 
 class Cluster:

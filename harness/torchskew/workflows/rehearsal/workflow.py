@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torchskew import faults
-from torchskew.declaration.declare import declare
 from torchskew.declaration.fields import Problems, Table, parse
 from torchskew.engine.progress import Watch
 from torchskew.engine.provision import provision_all
@@ -19,6 +18,7 @@ from torchskew.model.versions import Environment, Version
 from torchskew.runtimes import ownership
 from torchskew.runtimes.base import Runtime
 from torchskew.runtimes.choice import choose
+from torchskew.workflows.inputs import read_declaration, read_document
 from torchskew.workflows.matrix import new_run_id
 from torchskew.workflows.rehearsal import keep, shrink, tell, text
 from torchskew.workflows.rehearsal.cluster import Cluster
@@ -66,7 +66,7 @@ class Work:
 def read_wishes(work: Work) -> None:
     """[rehearsal] of the declaration with the command line over it, or a plan's file, which holds everything."""
     path, options = work.options.declaration, work.options
-    declared = declare(path).versions if path.exists() else {}
+    declared = read_declaration(path).versions if path.exists() else {}
     if options.plan is not None:
         work.plans = [saved(options.plan, options.fields, work.watch)]
         spec = work.plans[0].spec
@@ -74,7 +74,7 @@ def read_wishes(work: Work) -> None:
         work.wanted = wanted(Table(Problems(str(options.plan)), "spec", {}), fields, declared)
         return
     problems = Problems(path.name)
-    found = parse(path) if path.exists() else {}
+    found = parse(read_document(path)) if path.exists() else {}
     table = Table(problems, "rehearsal", Table(problems, "", found).get("rehearsal", dict, {}))
     work.wanted = wanted(table, options.fields, declared)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from torchskew.declaration import suites
-from torchskew.declaration.suites import images_folder, load_suites, suite
 from torchskew.errors import ConfigError
+from torchskew.runtimes import package_data
+from torchskew.runtimes.docker import catalogue
+from torchskew.runtimes.docker.catalogue import images_folder, load_suites, suite
 
 
 @pytest.fixture(autouse=True)
@@ -42,14 +43,14 @@ def test_an_unknown_suite_is_told_with_those_that_are_known():
 
 def test_a_catalogue_with_a_wrong_field_says_where(tmp_path, monkeypatch):
     (tmp_path / "suites.toml").write_text('[sid]\ntorch = "9"\n')
-    monkeypatch.setattr(suites, "images_folder", lambda: tmp_path)
+    monkeypatch.setattr(catalogue, "images_folder", lambda: tmp_path)
     with pytest.raises(ConfigError, match=r"suites\.toml: .*missing.*'reports'.* Restore it"):
         load_suites()
 
 
 def test_an_installed_package_uses_the_images_that_came_with_it(tmp_path, monkeypatch):
     (tmp_path / "_images").mkdir()
-    monkeypatch.setattr(suites, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(package_data, "_PACKAGE", tmp_path)
     assert images_folder() == tmp_path / "_images"
 
 

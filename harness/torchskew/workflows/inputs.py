@@ -1,0 +1,89 @@
+"""The files that people write (declaration, baseline, scenarios): read here, and handed on as records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from torchskew.declaration.baseline import read_baseline
+from torchskew.declaration.declare import declare
+from torchskew.declaration.fields import Document, Problems
+from torchskew.errors import ConfigError
+from torchskew.model.declared import Declaration, Expectation
+from torchskew.planning.scenario import Scenario, parse_scenario
+from torchskew.runtimes.docker.catalogue import load_suites
+from torchskew.runtimes.package_data import SCENARIOS, data_folder
+
+EXPECTATIONS = "expectations.toml"
+
+
+def read_document(path: Path) -> Document:
+    """A file's text, or a ConfigError that says why it can't be read."""
+    try:
+        return Document(path=str(path), text=path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file. Name one with --declaration, or write torchskew.toml here."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name}: is not UTF-8 text: {error}. Save it as UTF-8.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}.") from None
+
+
+def read_declaration(path: Path) -> Declaration:
+    """The declaration, with the baseline `expectations.toml` beside it.
+
+    Raises:
+        ConfigError: with every problem of both files.
+    """
+    beside = path.with_name(EXPECTATIONS)
+    document = read_document(path)
+    return declare(document, load_suites(), read_document(beside) if beside.exists() else None)
+
+
+def read_expectations(path: Path) -> tuple[Expectation, ...]:
+    """The expectations of a baseline; none where there is no such file yet.
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    if not path.exists():
+        return ()
+    problems = Problems(path.name)
+    expectations = read_baseline(read_document(path), problems)
+    if problems.found:
+        raise ConfigError(*problems.found)
+    return expectations
+
+
+def append_to_baseline(path: Path, block: str) -> None:
+    """Put a block of TOML at the end of a baseline, which is created where there is none."""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.write_text(before + block, encoding="utf-8")
+
+
+@cache
+def read_scenarios(folder: Path | None = None) -> Mapping[str, Scenario]:
+    """Every scenario by name, in alphabetical order; without a folder, those that come with torchskew.
+
+    Raises:
+        ConfigError: with every file that is not a scenario, and what it lacks.
+    """
+    scenarios: dict[str, Scenario] = {}
+    problems: list[str] = []
+    for path in sorted((folder or data_folder(SCENARIOS)).glob("[a-z]*.py")):
+        try:
+            scenarios[path.stem] = read_scenario(path)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    return MappingProxyType(scenarios)
+
+
+def read_scenario(path: Path) -> Scenario:
+    """One scenario file; ConfigError names what it lacks."""
+    return parse_scenario(path.stem, path.read_text(encoding="utf-8"), str(path))

@@ -1,0 +1,69 @@
+"""What people write is read once, and every problem of it is reported at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torchskew.errors import ConfigError
+from torchskew.workflows.inputs import (
+    append_to_baseline,
+    read_declaration,
+    read_document,
+    read_expectations,
+    read_scenarios,
+)
+
+VERSIONS = '[versions]\na = { pip = "torch==2.6.0" }\n'
+
+
+def test_the_baseline_beside_a_declaration_is_read_with_it(tmp_path: Path) -> None:
+    (tmp_path / "torchskew.toml").write_text(VERSIONS)
+    assert read_declaration(tmp_path / "torchskew.toml").expectations == ()
+    (tmp_path / "expectations.toml").write_text('[[expect]]\ncells = "*"\nreason = "store"\n')
+    declaration = read_declaration(tmp_path / "torchskew.toml")
+    assert [entry.reason for entry in declaration.expectations] == ["store"]
+    assert declaration.path == str(tmp_path / "torchskew.toml")
+
+
+def test_a_missing_file_names_the_fix(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such file\. Name one with --declaration"):
+        read_declaration(tmp_path / "none.toml")
+
+
+def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "torchskew.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"torchskew\.toml: is not UTF-8 text"):
+        read_document(tmp_path / "torchskew.toml")
+    with pytest.raises(ConfigError, match="can't be read: Is a directory"):
+        read_document(tmp_path)
+
+
+def test_a_baseline_that_nobody_wrote_yet_expects_nothing(tmp_path: Path) -> None:
+    assert read_expectations(tmp_path / "baseline.toml") == ()
+
+
+def test_a_baseline_with_a_problem_is_refused(tmp_path: Path) -> None:
+    append_to_baseline(tmp_path / "baseline.toml", '[[expect]]\ncells = "*"\nreason = ""\n')
+    with pytest.raises(ConfigError, match=r"baseline\.toml: expect\[1\]\.reason must say why"):
+        read_expectations(tmp_path / "baseline.toml")
+
+
+def test_every_scenario_of_the_project_is_one() -> None:
+    assert {
+        "import_smoke",
+        "rendezvous_tcp",
+        "rendezvous_file",
+        "all_reduce",
+        "broadcast",
+        "all_gather",
+        "barrier",
+    } <= (set(read_scenarios()))
+
+
+def test_every_broken_file_of_a_folder_is_named_at_once(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text("")
+    with pytest.raises(ConfigError) as caught:
+        read_scenarios(tmp_path)
+    assert len(caught.value.problems) == 2

@@ -18,6 +18,7 @@ from torchskew.errors import ProvisionError
 from torchskew.model.versions import Environment, Source, SourceKind, Version
 from torchskew.runtimes import ownership
 from torchskew.runtimes.base import Runtime
+from torchskew.runtimes.choice import Chosen, Wanted
 from torchskew.workflows import matrix as workflow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,8 +136,9 @@ def _containers() -> set[str]:
 def faked(monkeypatch: pytest.MonkeyPatch, runtime: AnyRuntime) -> AnyRuntime:
     """Every run takes this runtime, whatever is asked for, and says who decided."""
 
-    def chosen(*asked: str) -> tuple[Runtime, str]:
-        return runtime, asked[-1]
+    def chosen(asked: str, versions: Wanted, decided_by: str) -> Chosen:
+        del asked, versions
+        return Chosen(runtime=runtime, why=decided_by)
 
     monkeypatch.setattr(workflow, "choose", chosen)
     return runtime

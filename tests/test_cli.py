@@ -10,7 +10,7 @@ import pytest
 from torchskew.cli import main
 from torchskew.model.outcomes import Verdict
 from torchskew.record.record import Record
-from torchskew.runtimes.base import Runtime
+from torchskew.runtimes.choice import Chosen
 from torchskew.runtimes.fake import FakeRuntime, ended, right
 from torchskew.workflows import matrix as workflow
 
@@ -83,7 +83,7 @@ def test_a_bug_of_ours_is_exit_three_with_how_to_report_it(
 ) -> None:
     del project
 
-    def broken(*asked: str) -> Runtime:
+    def broken(*asked: object) -> Chosen:
         raise ZeroDivisionError(asked)
 
     monkeypatch.setattr(workflow, "choose", broken)

@@ -107,7 +107,7 @@ def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = arguments.command(commands, "matrix", "run the matrix of the declaration", MATRIX_HELP)
     what = parser.add_argument_group("what to run (all default to the declaration)")
     what.add_argument("--declaration", "-f", type=Path, default=Path("torchskew.toml"), metavar="FILE")
-    what.add_argument("--runtime", choices=["auto", "docker", "venv"], help="where versions come from and ranks run")
+    arguments.add_runtime(what)
     what.add_argument("--versions", nargs="+", default=[], metavar="PATTERN", help="declared versions, as patterns")
     what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="scenarios, as patterns")
     what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")

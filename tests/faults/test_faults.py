@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 
 import pytest
-from torchskew.faults import FAULTS, delay, slow, unsupported
+from torchskew.faults import FAULTS, delay, fault, slow, unsupported
 from torchskew.faults.base import INTERFACE
 from torchskew.runtimes.docker import netns
 
@@ -77,36 +77,36 @@ NEVER_WENT = {
 
 def test_each_row_of_the_table_is_tried_here() -> None:
     assert set(FAULTS) == set(HOLDS) == set(NEVER_CAME) == set(NEVER_WENT)
-    assert all(name == fault.name for name, fault in FAULTS.items())
+    assert all(name == row.name == fault(name).name for name, row in FAULTS.items())
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_that_holds_is_observed_and_its_heal_as_well(name: str) -> None:
     during, after = (Node(**script) for script in HOLDS[name])
-    FAULTS[name].inject(during)
+    fault(name).inject(during)
     assert during.done
-    assert FAULTS[name].observed(during, 1.0)
-    FAULTS[name].heal(after)
+    assert fault(name).observed(during, 1.0)
+    fault(name).heal(after)
     assert after.done
-    assert FAULTS[name].healed(after, 1.0)
+    assert fault(name).healed(after, 1.0)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_that_never_came_is_not_observed(name: str) -> None:
-    assert FAULTS[name].observed(Node(**NEVER_CAME[name]), 1.0) is None
+    assert fault(name).observed(Node(**NEVER_CAME[name]), 1.0) is None
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_that_never_went_is_not_healed(name: str) -> None:
-    assert FAULTS[name].healed(Node(**NEVER_WENT[name]), 1.0) is None
+    assert fault(name).healed(Node(**NEVER_WENT[name]), 1.0) is None
 
 
 @pytest.mark.parametrize("name", ["partition", "loss", "slow", "delay"])
 def test_what_is_injected_into_a_network_is_taken_out_again(name: str) -> None:
     node = Node()
-    FAULTS[name].inject(node)
+    fault(name).inject(node)
     added = len(node.done)
-    FAULTS[name].heal(node)
+    fault(name).heal(node)
     assert len(node.done) == 2 * added
 
 
@@ -148,7 +148,7 @@ def test_a_delay_that_the_kernel_refuses_is_left_out_with_the_command_and_the_ke
     monkeypatch.setattr(netns.os, "geteuid", lambda: 0)
     monkeypatch.setattr(netns.shutil, "which", lambda tool: f"/bin/{tool}")
     monkeypatch.setattr(netns, "_run", lambda command: asked.append(list(command)) or REFUSAL)
-    why = FAULTS["delay"].available("docker")
+    why = fault("delay").available("docker")
     assert why == (
         "this machine's kernel refuses `tc qdisc add dev lo root netem delay 200ms`: "
         "Error: Specified qdisc kind is unknown. (sch_netem)"
@@ -170,13 +170,13 @@ def test_a_kernel_with_netem_offers_the_delay(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(netns.os, "geteuid", lambda: 0)
     monkeypatch.setattr(netns.shutil, "which", lambda tool: f"/bin/{tool}")
     monkeypatch.setattr(netns, "_run", lambda _: (0, ""))
-    assert FAULTS["delay"].available("docker") is None
+    assert fault("delay").available("docker") is None
 
 
 def test_the_delay_is_put_on_what_the_node_sends_and_taken_from_there() -> None:
     node = Node()
-    FAULTS["delay"].inject(node)
-    FAULTS["delay"].heal(node)
+    fault("delay").inject(node)
+    fault("delay").heal(node)
     assert node.done == [
         f"tc qdisc add dev {INTERFACE} root netem delay 200ms",
         f"tc qdisc del dev {INTERFACE} root",

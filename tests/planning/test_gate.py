@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 from torchskew.declaration.candidate import read_candidate
-from torchskew.declaration.declare import USABLE, for_runtime
+from torchskew.declaration.declare import for_runtime
 from torchskew.declaration.fields import Problems
 from torchskew.errors import NothingSelectedError
 from torchskew.judging.decide import stale
 from torchskew.model.cells import Plan
 from torchskew.model.outcomes import Guard, Kind
+from torchskew.model.runtimes import RUNTIMES, provides
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.gate import GateSpec, bases, controls, gate_plan, is_control, of_tier
 from torchskew.planning.scenario import Scenario
@@ -98,7 +99,7 @@ def test_the_committed_baseline_speaks_of_cells_that_there_are_and_gives_each_en
     declaration = read_declaration(ROOT / "torchskew.toml")
     problems = Problems("baseline.toml")
     entries = read_expectations(ROOT / "baseline.toml")
-    usable = {name: v for name, v in declaration.versions.items() if any(s.kind in USABLE["venv"] for s in v.sources)}
+    usable = {name: v for name, v in declaration.versions.items() if provides(RUNTIMES["venv"], v)}
     versions = {name: for_runtime(version, "venv", problems) for name, version in usable.items()}
     spec = GateSpec(against=tuple(versions), guard=(Guard.OFF, Guard.ON))
     plan = gate_plan(spec, {**versions, "candidate": read_candidate("pip:torch==2.15.0")}, read_scenarios(), "venv", 0)

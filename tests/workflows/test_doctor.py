@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from torchskew.model.runtimes import RUNTIMES
 from torchskew.workflows import doctor
 from torchskew.workflows.doctor import Check, Health
 
@@ -26,15 +27,16 @@ class Answering:
 
 
 def test_all_checks_are_made_in_a_fixed_order() -> None:
-    checks = doctor.examine(Answering(), Answering(), lambda: None)
-    names = ["Python", "uv", "Docker", "bootstrap", "indexes", "disk", "memory", "ports", "look-ups", "leftovers"]
-    assert [check.name for check in checks] == names
+    checks = doctor.examine({name: Answering() for name in RUNTIMES}, lambda: None)
+    names = ["Python", "uv", "Docker engine", "bootstrap", "indexes", "disk", "memory", "ports", "look-ups"]
+    assert [check.name for check in checks] == [*names, "leftovers"]
     assert all(check.found for check in checks)
     assert all(check.mend for check in checks if check.health is not Health.OK)
 
 
 def test_no_engine_is_missing_but_no_uv_is_broken() -> None:
-    engine, uv = doctor.engine(Answering("no socket")), doctor.uv(Answering("no uv"))
+    engine = doctor.engine(RUNTIMES["docker"], Answering("no socket"))
+    uv = doctor.engine(RUNTIMES["venv"], Answering("no uv"))
     assert (engine.health, engine.found) == (Health.MISSING, "no socket")
     assert "--runtime venv" in engine.mend
     assert (uv.health, uv.mend) == (Health.BROKEN, "Install it: pip install uv")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torchskew.model.runtimes import choices, listed
+
 
 def command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_: str, text: str = ""
@@ -21,6 +23,11 @@ def add_out(group: argparse._ActionsContainer) -> None:
     """Where record and reports lie, and whether the terminal's text has colours."""
     group.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="record and reports (out)")
     group.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+
+
+def add_runtime(group: argparse._ActionsContainer) -> None:
+    """Where the versions come from; docker and venv, and whatever else has a row."""
+    group.add_argument("--runtime", choices=choices(), help=f"what ranks run in: {listed()}; auto: the first that fits")
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _add_gate(commands: Commands) -> None:
     what.add_argument("--declaration", "-f", type=Path, default=Path("torchskew.toml"), metavar="FILE")
     _add_selection(parser.add_argument_group("which part of it"))
     how = parser.add_argument_group("how to run it")
-    how.add_argument("--runtime", choices=["auto", "docker", "venv"], help="where versions come from and ranks run")
+    arguments.add_runtime(how)
     how.add_argument(
         "--repeat",
         type=arguments.between(1, 1000),

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from torchskew.judging.decide import decide
+from torchskew.model.runtimes import RUNTIMES
 from torchskew.record.record import Record
-from torchskew.runtimes import RUNTIMES, runtime
+from torchskew.runtimes import runtime
 from torchskew.runtimes.venv.runtime import VenvRuntime
 from torchskew.workflows.doctor import examine, exit_code, text
 from torchskew.workflows.gate.runs import asked_of, decided_again
@@ -52,7 +53,7 @@ def list_runs(out: Path) -> int:
 def doctor() -> int:
     """`torchskew doctor`: what this machine has, with the mend for what it lacks."""
     venv = VenvRuntime()
-    checks = examine(runtime("docker"), venv, venv.index_answers)
+    checks = examine({name: runtime(name) for name in RUNTIMES}, venv.index_answers)
     sys.stdout.write(text(checks) + "\n")
     return exit_code(checks)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from torchskew.commands import arguments
+from torchskew.faults import FAULTS
+
 HELP = """\
 Upgrade a small cluster from one release to another under a real training job, node by node, with faults and
 rollback, and say what of it works. [rehearsal] in the declaration holds the defaults.
@@ -33,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="rolling, stop-the-world, host-first, host-last, group:N; several are compared (rolling)",
     )  # fmt: skip
     what.add_argument("--policy", choices=["interoperate", "refuse", "auto"], help="what a mixed group is to do (auto)")
-    what.add_argument("--faults", metavar="LIST", help="of kill,pause,partition,slow,loss,delay; one at a time")
+    what.add_argument("--faults", metavar="LIST", help=f"of {','.join(FAULTS)}; one at a time")
     what.add_argument("--steps", type=int, metavar="N", help="training steps in all (60)")
     what.add_argument("--every", type=int, metavar="N", help="training steps between checkpoints (5)")
     what.add_argument("--checkpoint", metavar="LIST", help="formats to write: dcp,plain (both)")
@@ -46,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     what.add_argument("--timeout", type=float, metavar="S", help="seconds given to the process group (10)")
     what.add_argument("--pace", type=float, metavar="S", help="shortest training step in seconds (0.03)")
     how = parser.add_argument_group("how to run it")
-    how.add_argument("--runtime", choices=["auto", "docker", "venv"], help="where nodes come from")
+    arguments.add_runtime(how)
     how.add_argument("--plan", type=Path, metavar="FILE", help="carry out this plan again")
     how.add_argument("--dry-run", action="store_true", help="print the plan, run nothing")
     how.add_argument("--shrink", action="store_true", help="of a plan that fails, find the smallest that still does")

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchskew.commands import arguments
+from torchskew.model.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from torchskew.record.record import Record
     from torchskew.report.compatibility import Measured
 
 DECLARATION = Path("docs/compatibility.toml")
-RUNTIMES = ("venv", "docker")
 RECORD = "record.sqlite"
 HELP = """\
 Write the page about what works between which releases, out of recorded measurements.
@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     what = parser.add_argument_group("measuring")
     what.add_argument("--measure", action="store_true", help="run every cell of the declaration first")
     what.add_argument("--declaration", "-f", type=Path, default=DECLARATION, metavar="FILE")
-    what.add_argument("--runtime", nargs="+", choices=RUNTIMES, help="default: those that answer")
+    what.add_argument("--runtime", nargs="+", choices=_by_reach(), help="default: those that answer")
     what.add_argument("--versions", nargs="+", default=[], metavar="PATTERN", help="declared versions, as patterns")
     what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="scenarios, as patterns")
     what.add_argument("--disk", type=float, metavar="GB", help="most that environments take (default: all but 10 GB)")
@@ -47,6 +47,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     what.add_argument("-j", "--jobs", type=arguments.between(1, 256), metavar="N", help="cells that work at once")
     arguments.add_out(parser)
     parser.set_defaults(command=run_compatibility)
+
+
+def _by_reach() -> tuple[str, ...]:
+    """The runtimes, the page's order: first the one that every machine has."""
+    return tuple(reversed(RUNTIMES))
 
 
 def run_compatibility(args: argparse.Namespace) -> int:
@@ -65,7 +70,7 @@ def _runtimes(args: argparse.Namespace) -> Iterator[str]:
     """Those that were asked for, else those that answer."""
     from torchskew.runtimes import runtime as runtime_named
 
-    for name in args.runtime or RUNTIMES:
+    for name in args.runtime or _by_reach():
         problem = None if args.runtime else runtime_named(name).answers()
         if problem:
             sys.stderr.write(f"{name} left out: {problem}\n")
@@ -116,7 +121,7 @@ def _newest(record: Record) -> list[str]:
     for info in record.runs():
         if info.kind is RunKind.SURVEY and info.finished:
             found.setdefault(record.load(info.run_id).plan.runtime, info.run_id)
-    return [found[name] for name in RUNTIMES if name in found] or [record.resolve("latest")]
+    return [found[name] for name in _by_reach() if name in found] or [record.resolve("latest")]
 
 
 def _measured_run(record: Record, run_id: str) -> Measured:

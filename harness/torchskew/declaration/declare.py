@@ -15,16 +15,12 @@ from torchskew.declaration.fields import Document, Problems, Table, join, last_p
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, MatrixSpec
 from torchskew.model.outcomes import Guard
+from torchskew.model.runtimes import AUTO, RUNTIMES, choices, providers
 from torchskew.model.versions import Source, SourceKind, Suite, Version
 
 NAME = re.compile(r"[A-Za-z0-9._-]+")
-RUNTIMES = ("auto", "docker", "venv")
 # Most specific first: a runtime takes the first source it can use.
 SOURCE_ORDER = (SourceKind.IMAGE, SourceKind.DEBIAN, SourceKind.INTERPRETER, SourceKind.WHEEL, SourceKind.PIP)
-USABLE = {
-    "docker": (SourceKind.IMAGE, SourceKind.DEBIAN, SourceKind.WHEEL, SourceKind.PIP),
-    "venv": (SourceKind.INTERPRETER, SourceKind.WHEEL, SourceKind.PIP),
-}
 VERSION_FIELDS = [kind.value for kind in SOURCE_ORDER] + ["python", "index", "requires", "env", "torch", "reports"]
 MATRIX_FIELDS = ["runtime", "versions", "pairs", "world_sizes", "worlds", "scenarios", "guard", "timeout"]
 PAIRS = ("all", "boundary", "neighbours")
@@ -58,11 +54,13 @@ def declare(
 
 def for_runtime(version: Version, runtime: str, problems: Problems) -> Version:
     """The version as this runtime gets it: one source, and the facts that come with that source."""
-    usable = [source for source in version.sources if source.kind in USABLE[runtime]]
+    row = RUNTIMES[runtime]
+    usable = [source for source in version.sources if source.kind in row.sources]
     if not usable:
         have = ", ".join(source.kind.value for source in version.sources)
-        need = ", ".join(kind.value for kind in USABLE[runtime])
-        text = f"comes from {have}, which the {runtime} runtime can't use. Add one of {need}, or leave it out."
+        need = ", ".join(kind.value for kind in row.sources)
+        others = "".join(f', set runtime = "{name}"' for name in providers(version))
+        text = f"comes from {have}, which the {runtime} runtime can't use. Add one of {need}{others}, or leave it out."
         problems.add(join("versions", version.name), text)
         return version
     source = usable[0]
@@ -175,12 +173,12 @@ def _pinned(source: Source) -> str | None:
 
 def _matrix(table: Table, versions: Mapping[str, Version]) -> Mapping[str, MatrixSpec]:
     """One MatrixSpec per runtime: [matrix], with the fields of [matrix.docker] or [matrix.venv] over it."""
-    base = {key: value for key, value in table.values.items() if key not in USABLE}
-    specs = {}
-    for runtime in USABLE:
+    base = {key: value for key, value in table.values.items() if key not in RUNTIMES}
+    specs: dict[str, MatrixSpec] = {}
+    for runtime in RUNTIMES:
         own = table.get(runtime, dict, {})
         path = join("matrix", runtime) if own else "matrix"
-        problems = table.problems if own or runtime == "docker" else Problems("")
+        problems = table.problems if own or not specs else Problems("")  # what all share is reported once
         specs[runtime] = _spec(Table(problems, path, {**base, **own}), versions)
     return specs
 
@@ -203,7 +201,7 @@ def _spec(table: Table, versions: Mapping[str, Version]) -> MatrixSpec:
             table.problems.add(join(table.path, "guard"), f"must hold 'off' and 'on' only, got {guard!r}.")
     return MatrixSpec(
         versions=names,
-        runtime=table.choice("runtime", str, RUNTIMES, "auto"),
+        runtime=table.choice("runtime", str, choices(), AUTO),
         pairs=_pairs(table, versions),
         world_sizes=tuple(dict.fromkeys(sizes)),
         worlds=_skews(table, "worlds", versions),

@@ -21,6 +21,7 @@ from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration
 from torchskew.model.ids import CellId
 from torchskew.model.results import CellResult
+from torchskew.model.runtimes import AUTO
 from torchskew.model.versions import Environment, Version
 from torchskew.planning.plan import make_plan, plan_of
 from torchskew.planning.scenario import Scenario
@@ -32,9 +33,9 @@ from torchskew.runtimes.choice import choose
 RELEASE = re.compile(r"\d+\.\d+\.\d+")
 
 
-def pick_runtime(asked: str) -> Runtime:
-    """A runtime by name; auto is Docker when an engine answers, else local environments."""
-    return runtime_named(asked) if asked != "auto" else choose(asked)[0]
+def pick_runtime(asked: str, declaration: Declaration) -> Runtime:
+    """A runtime by name; auto is the first that answers and can provide what is declared."""
+    return runtime_named(asked) if asked != AUTO else choose(asked, declaration.by_runtime).runtime
 
 
 class Lab:

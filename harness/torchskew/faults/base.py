@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from torchskew.model.runtimes import RUNTIMES
 from torchskew.runtimes.docker import netns
 
 # The interface a container has on the network of its run.
@@ -59,6 +60,6 @@ class Fault(Protocol):
 
 def in_network(runtime: str, command: Sequence[str]) -> str | None:
     """None when a node has a network of its own and the command works in one, else why not."""
-    if runtime != "docker":
+    if not RUNTIMES[runtime].own_network:
         return f"nodes of the {runtime} runtime share this machine's loopback, and have no network of their own"
     return netns.why_not(command)

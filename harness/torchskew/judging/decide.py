@@ -12,6 +12,7 @@ from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult, Checked, Decision, Status
+from torchskew.model.runtimes import RUNTIMES
 
 SHUT = frozenset(
     {
@@ -149,7 +150,7 @@ def _sums(plan: Plan, results: Sequence[CellResult]) -> list[str]:
 
 def stale(expectations: Sequence[Expectation], cells: Sequence[Cell], runtime: str) -> list[str]:
     """Patterns that match no cell; a pattern that names another runtime is that runtime's business."""
-    others = {"docker", "venv", "fake"} - {runtime}
+    others = RUNTIMES.keys() - {runtime}
     return [
         f"expectation {entry.cells!r} matches no planned cell: mend the pattern or remove the entry"
         for entry in expectations

@@ -39,6 +39,12 @@ class MatrixSpec:
     guard: tuple[Guard, ...] = (Guard.OFF,)
     timeout: float = 10.0
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Every version that the matrix combines, in the order in which it is first named."""
+        listed = () if isinstance(self.pairs, str) else self.pairs
+        return tuple(dict.fromkeys([*self.versions, *(name for skew in (*listed, *self.worlds) for name in skew)]))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
@@ -48,3 +54,8 @@ class Declaration:
     versions: Mapping[str, Version]
     matrix: Mapping[str, MatrixSpec]
     expectations: tuple[Expectation, ...] = ()
+
+    @property
+    def by_runtime(self) -> Mapping[str, tuple[Version, ...]]:
+        """The versions that each runtime's matrix uses, by the runtime's name."""
+        return {name: tuple(self.versions[used] for used in spec.used) for name, spec in self.matrix.items()}

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from torchskew.model.runtimes import choices, listed
+
 if TYPE_CHECKING:
     from torchskew.engine.lab import Lab
     from torchskew.model.declared import Declaration
@@ -24,9 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options and the setting."""
     group = parser.getgroup("torchskew", "process groups over several PyTorch releases")
     group.addoption("--torchskew", metavar="FILE", help="collect the cells of this declaration as tests")
-    group.addoption(
-        "--torchskew-runtime", choices=["auto", "docker", "venv"], help="where versions come from (as declared)"
-    )
+    group.addoption("--torchskew-runtime", choices=choices(), help=f"what ranks run in (as declared): {listed()}")
     parser.addini("torchskew_declaration", f"the declaration that torchskew_group knows versions from ({DEFAULT})")
 
 
@@ -148,7 +148,7 @@ def _lab(config: pytest.Config, path: Path | None) -> Lab:
 
         declaration = _declaration(path)
         declared = next(iter(declaration.matrix.values())).runtime if declaration.matrix else "auto"
-        runtime = pick_runtime(config.getoption("--torchskew-runtime") or declared)
+        runtime = pick_runtime(config.getoption("--torchskew-runtime") or declared, declaration)
         config.stash[_LAB] = Lab(declaration, runtime, f"pytest-{secrets.token_hex(4)}", _Quiet())
     return config.stash[_LAB]
 

@@ -1,22 +1,18 @@
-"""The runtimes: one class, one file, one row in RUNTIMES."""
+"""The runtimes: how the version of each rank is provided and started. Their rows are in `torchskew.model.runtimes`."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from torchskew.model.runtimes import RUNTIMES
+
 if TYPE_CHECKING:
     from torchskew.runtimes.base import Runtime
 
-# Imported when asked for: `torchskew --help` needs none of them.
-RUNTIMES = {
-    "docker": "torchskew.runtimes.docker.runtime:DockerRuntime",
-    "venv": "torchskew.runtimes.venv.runtime:VenvRuntime",
-}
-
 
 def runtime(name: str) -> Runtime:
-    """A runtime by name; cheap, it contacts nothing yet."""
-    module, _, attribute = RUNTIMES[name].partition(":")
-    made: Runtime = getattr(import_module(module), attribute)()
-    return made
+    """A runtime by its name; cheap, because a runtime contacts nothing before a method is called."""
+    module, _, attribute = RUNTIMES[name].implementation.partition(":")
+    instance: Runtime = getattr(import_module(module), attribute)()
+    return instance

@@ -7,13 +7,15 @@ import platform
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
+from torchskew.model.runtimes import RUNTIMES, RuntimeRow
 from torchskew.runtimes.base import Runtime
 from torchskew.runtimes.ownership import cache_folder, dead_folders
 
@@ -40,15 +42,14 @@ class Check:
     mend: str = ""
 
 
-def examine(docker: Runtime, venv: Runtime, index: Callable[[], str | None]) -> tuple[Check, ...]:
+def examine(runtimes: Mapping[str, Runtime], index: Callable[[], str | None]) -> tuple[Check, ...]:
     """All checks, side by side, in a few seconds.
 
-    docker, venv: the runtimes, asked whether they answer; index: None when packages can be resolved, else why not.
+    runtimes: asked whether they answer, by name; index: None when packages can be resolved, else why not.
     """
     checks: tuple[Callable[[], Check], ...] = (
         python,
-        lambda: uv(venv),
-        lambda: engine(docker),
+        *(partial(engine, RUNTIMES[name], one) for name, one in reversed(list(runtimes.items()))),
         bootstrap,
         lambda: indexes(index),
         disk,
@@ -66,21 +67,13 @@ def python() -> Check:
     return Check(name="Python", health=Health.OK, found=f"{platform.python_version()} at {sys.executable}")
 
 
-def uv(venv: Runtime) -> Check:
-    """Whether local environments can be made."""
-    problem = venv.answers()
+def engine(row: RuntimeRow, runtime: Runtime) -> Check:
+    """Whether what a runtime needs answers; it may be missing where other runtimes do the work without it."""
+    problem = runtime.answers()
     if problem is None:
-        return Check(name="uv", health=Health.OK, found=venv.describe())
-    return Check(name="uv", health=Health.BROKEN, found=problem, mend="Install it: pip install uv")
-
-
-def engine(docker: Runtime) -> Check:
-    """Whether a Docker engine answers; without one the venv runtime does the work."""
-    problem = docker.answers()
-    if problem is None:
-        return Check(name="Docker", health=Health.OK, found=docker.describe())
-    mend = "Start an engine and see that `docker version` works for this user; `--runtime venv` needs none."
-    return Check(name="Docker", health=Health.MISSING, found=problem, mend=mend)
+        return Check(name=row.engine, health=Health.OK, found=runtime.describe())
+    health = Health.BROKEN if row.essential else Health.MISSING
+    return Check(name=row.engine, health=health, found=problem, mend=row.fix)
 
 
 def bootstrap() -> Check:

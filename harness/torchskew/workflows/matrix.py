@@ -105,10 +105,18 @@ def read_declaration(work: Work) -> None:
 
 
 def choose_runtime(work: Work) -> None:
-    """Docker when a daemon answers, else venv, unless somebody decided; say which and why."""
+    """The runtime that was asked for or declared, else one that can provide every version; say which and why."""
     asked = work.options.runtime or next(iter(work.declaration.matrix.values())).runtime
-    work.runtime, work.why = choose(asked, work.options.runtime_by if work.options.runtime else "declared")
+    chosen = choose(asked, _wanted(work), work.options.runtime_by if work.options.runtime else "declared")
+    work.runtime, work.why = chosen.runtime, chosen.why
     work.watch.say(f"{work.options.name} · {work.runtime.describe()} ({work.why}) · seed {work.options.seed}")
+
+
+def _wanted(work: Work) -> Mapping[str, Sequence[Version]]:
+    """The versions that each runtime would have to provide for the selected matrix."""
+    declared = work.declaration
+    specs = {name: _narrowed(spec, work.options, declared) for name, spec in declared.matrix.items()}
+    return {name: [declared.versions[used] for used in spec.used] for name, spec in specs.items()}
 
 
 def sweep(work: Work) -> None:
@@ -122,7 +130,7 @@ def make_the_plan(work: Work) -> None:
     options, name = work.options, work.runtime.name
     spec = _narrowed(work.declaration.matrix[name], options, work.declaration)
     problems = Problems(Path(work.declaration.path).name)
-    work.versions = {n: for_runtime(work.declaration.versions[n], name, problems) for n in _named(spec)}
+    work.versions = {n: for_runtime(work.declaration.versions[n], name, problems) for n in spec.used}
     if problems.found:
         raise ConfigError(*problems.found)
     work.order = in_order(work.versions) if spec.pairs == "boundary" else ()
@@ -143,14 +151,9 @@ def make_the_plan(work: Work) -> None:
 def _whole(work: Work, chosen: Plan) -> Plan:
     """Every cell that an expectation may speak of: those declared, and those that the options made."""
     spec, name = work.declaration.matrix[work.runtime.name], work.runtime.name
-    versions = {n: for_runtime(work.declaration.versions[n], name, Problems("")) for n in _named(spec)}
+    versions = {n: for_runtime(work.declaration.versions[n], name, Problems("")) for n in spec.used}
     declared = make_plan(spec, versions, work.scenarios, name, work.options.seed)
     return replace(declared, cells=(*declared.cells, *chosen.cells))
-
-
-def _named(spec: MatrixSpec) -> list[str]:
-    listed = () if isinstance(spec.pairs, str) else spec.pairs
-    return list(dict.fromkeys([*spec.versions, *(name for skew in (*listed, *spec.worlds) for name in skew)]))
 
 
 def _narrowed(spec: MatrixSpec, options: Options, declaration: Declaration) -> MatrixSpec:

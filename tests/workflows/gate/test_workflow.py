@@ -33,6 +33,8 @@ from torchskew.workflows.gate.steps import Request
 from torchskew.workflows.gate.workflow import execute
 from torchskew.workflows.matrix import Options
 
+from tests.conftest import faked
+
 DECLARED = """
 [versions]
 "2.13.0" = { pip = "torch==2.13.0" }
@@ -82,7 +84,7 @@ class Desk:
         self.said = io.StringIO()
 
     def runtime(self, script: Any = right, **more: Any) -> None:
-        self.monkeypatch.setattr(workflow, "choose", lambda _, decided: (FakeRuntime(script, **more), decided))
+        faked(self.monkeypatch, FakeRuntime(script, **more))
 
     def options(self, **more: Any) -> Options:
         given = {"declaration": self.folder / "torchskew.toml", "out": self.folder / "out", "runtime": "venv"}

@@ -105,7 +105,7 @@ def test_a_collective_that_was_to_be_refused_and_was_not_is_a_failure(outcome: s
 def test_a_fault_that_came_half_way_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     fails = Fails()
     step = first(Do.FAULT, fault="pause")
-    monkeypatch.setitem(faults.FAULTS, "pause", fails)
+    monkeypatch.setattr(faults, "fault", lambda _: fails)
     result = carried_out(step, Job())
     assert (result.state, result.evidence["machine"]) == (State.FAILED, "the second rule was refused")
     assert fails.healed_by == 1

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from torchskew.errors import ConfigError
+from torchskew.faults import FAULTS
 from torchskew.workflows.rehearsal.model import Do, Expect, Release
-from torchskew.workflows.rehearsal.plan import FAULTS, LONGEST, MOST_STEPS, PROGRESS, SHORTEST, make_rehearsal
+from torchskew.workflows.rehearsal.plan import LONGEST, MOST_STEPS, PROGRESS, SHORTEST, make_rehearsal
 from torchskew.workflows.rehearsal.runnable import flaw
 from torchskew.workflows.rehearsal.strategy import replacements
 from torchskew.workflows.rehearsal.text import dump, load, tree
@@ -19,10 +20,11 @@ from torchskew.workflows.rehearsal.text import dump, load, tree
 from tests.conftest import ROOT
 from tests.workflows.rehearsal.made import NEW, OLD, spec
 
+EVERY_FAULT = tuple(FAULTS)
 GOLDEN = ROOT / "tests/golden/rehearsal"
 CASES = {
     "rolling": spec(),
-    "rollback-and-faults": spec(rollback=True, faults=FAULTS, steps=80, seed=7),
+    "rollback-and-faults": spec(rollback=True, faults=EVERY_FAULT, steps=80, seed=7),
     "stop-the-world": spec(strategy="stop-the-world", nodes=2, steps=20),
     "refused-host-last": spec(
         old=Release(name="1.13.1", torch="1.13.1"), new=Release(name="2.6.0", torch="2.6.0"), strategy="host-last"
@@ -47,7 +49,7 @@ specs = some.builds(
     nodes=some.integers(2, 8),
     strategy=some.sampled_from(["rolling", "stop-the-world", "host-first", "host-last", "group:2", "group:3"]),
     policy=some.sampled_from(["interoperate", "refuse", "auto"]),
-    faults=some.lists(some.sampled_from(FAULTS), unique=True).map(tuple),
+    faults=some.lists(some.sampled_from(EVERY_FAULT), unique=True).map(tuple),
     rollback=some.booleans(),
     steps=some.integers(120, 300),
     every=some.integers(1, 9),
@@ -143,7 +145,9 @@ def test_a_rollback_after_every_replacement_returns_exactly_what_was_upgraded(st
 def test_rollbacks_that_do_not_fit_say_what_would() -> None:
     with pytest.raises(ConfigError, match="Use --steps 150"):
         make_rehearsal(spec(nodes=16, rollback=True, rollback_after=tuple(range(1, 17))))
-    most = make_rehearsal(spec(nodes=16, rollback=True, rollback_after=tuple(range(1, 17)), steps=200, faults=FAULTS))
+    most = make_rehearsal(
+        spec(nodes=16, rollback=True, rollback_after=tuple(range(1, 17)), steps=200, faults=EVERY_FAULT)
+    )
     assert len(most.steps) <= MOST_STEPS
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from torchskew.declaration.candidate import BASE, CANDIDATE, read_candidate, releases_against, with_packages
-from torchskew.declaration.declare import RUNTIMES, USABLE, check_requirement, for_runtime
+from torchskew.declaration.declare import check_requirement, for_runtime
 from torchskew.declaration.fields import Problems, Table, parse
 from torchskew.engine.provision import provision_all
 from torchskew.errors import ConfigError, ProvisionError
@@ -20,6 +20,7 @@ from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard
 from torchskew.model.results import CellResult
 from torchskew.model.runs import RunKind
+from torchskew.model.runtimes import RUNTIMES, choices, provides, sole_provider
 from torchskew.model.versions import SourceKind, Version
 from torchskew.planning.gate import TIERS, GateSpec, gate_plan
 from torchskew.planning.plan import narrow
@@ -27,9 +28,6 @@ from torchskew.planning.shard import Shard, parse_shard, split
 from torchskew.record.record import Record
 from torchskew.workflows.inputs import read_declaration, read_document, read_expectations, read_scenarios
 from torchskew.workflows.matrix import Options, Work
-
-# Sources that only one runtime can use decide for it where nobody did.
-ONLY = {SourceKind.INTERPRETER: "venv", SourceKind.IMAGE: "docker"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +90,7 @@ def read_the_gate(work: GateWork) -> None:
     work.declaration = replace(work.declaration, expectations=read_expectations(work.baseline))
     # Somebody may be working on an interpreter's packages: the identity of its libraries does not tell.
     work.fresh = frozenset(name for name, one in subjects.items() if one.sources[0].kind is SourceKind.INTERPRETER)
-    kinds = {source.kind for version in subjects.values() for source in version.sources}
-    decided = next((ONLY[kind] for kind in ONLY if kind in kinds), None)
+    decided = sole_provider(list(subjects.values()))
     work.options = replace(
         work.options,
         runtime=work.options.runtime or decided or request.runtime,
@@ -107,7 +104,7 @@ def _with_defaults(request: Request, path: Path) -> Request:
     problems = Problems(path.name)
     table = Table(problems, "gate", Table(problems, "", parse(read_document(path))).get("gate", dict, {}))
     table.unknown(["candidate", "against", "baseline", "tier", "runtime", "requires"])
-    runtime = table.choice("runtime", str, RUNTIMES, "") or None
+    runtime = table.choice("runtime", str, choices(), "") or None
     candidate = request.candidate or table.get("candidate", str, "")
     if not candidate and not problems.found:
         problems.add("gate", 'names no candidate. Give one: --candidate pip:torch==2.15.0, or candidate = "…" there.')
@@ -173,7 +170,7 @@ def _releases(work: GateWork) -> tuple[Mapping[str, Version], tuple[str, ...]]:
     request, name = work.request, work.runtime.name
     declared = {n: work.versions[n] for n in work.declaration.versions}
     problems = Problems(Path(work.declaration.path).name)
-    known = {n: v for n, v in declared.items() if any(source.kind in USABLE[name] for source in v.sources)}
+    known = {n: v for n, v in declared.items() if provides(RUNTIMES[name], v)}
     usable = {n: for_runtime(version, name, problems) for n, version in known.items()}
     for asked in request.against:
         if asked in declared and asked not in usable:

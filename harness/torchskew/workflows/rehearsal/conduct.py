@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from torchskew import faults
 from torchskew.errors import HarnessError
-from torchskew.faults import FAULTS
 from torchskew.guard import torchskew_guard as guard
 from torchskew.model.outcomes import Json, Outcome
 from torchskew.workflows.rehearsal import controls, logs
@@ -126,7 +126,7 @@ class Conductor:
         """Healthy, inject, observe, heal, observe, healthy."""
         if self.training.live is None:
             raise Skipped("the job does not run")
-        fault = FAULTS[step.fault or ""]
+        fault = faults.fault(step.fault or "")
         lasts = step.lasts or 0.0
         target = NodeTarget(self.training, self.cluster, step.nodes[0], self._next_until(step))
         evidence["before"] = self.training.healthy()

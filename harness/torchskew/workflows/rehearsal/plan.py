@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from torchskew.errors import ConfigError
+from torchskew.faults import FAULTS
 from torchskew.model.outcomes import Kind, Outcome
 from torchskew.releases import eras
 from torchskew.workflows.rehearsal import rollback
@@ -15,7 +16,6 @@ from torchskew.workflows.rehearsal.model import Do, Expect, Rehearsal, Spec, Ste
 from torchskew.workflows.rehearsal.strategy import STRATEGIES, known, order, replacements
 
 POLICIES = ("interoperate", "refuse", "auto")
-FAULTS = ("kill", "pause", "partition", "slow", "loss", "delay")
 # Fewer committed steps in a stage than this prove nothing about it.
 PROGRESS = 3
 # A plan that a person can still read; 16 nodes with every fault and rollback stay far below.

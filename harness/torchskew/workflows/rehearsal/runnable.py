@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torchskew.faults import FAULTS
 from torchskew.workflows.rehearsal.model import Do, Expect, Spec, Step
-from torchskew.workflows.rehearsal.plan import FAULTS
 
 WORKS = (Do.TRAIN, Do.FAULT, Do.DRAIN, Do.FINISH)
 

@@ -12,6 +12,7 @@ from torchskew.declaration.declare import for_runtime
 from torchskew.declaration.fields import Problems, Table
 from torchskew.errors import ConfigError
 from torchskew.guard import torchskew_guard as guard
+from torchskew.model.runtimes import AUTO, choices
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.workflows.rehearsal import rollback
 from torchskew.workflows.rehearsal.model import Release, Spec
@@ -51,7 +52,7 @@ def wanted(table: Table, options: Mapping[str, object], versions: Mapping[str, V
     found = {name: _version(name, versions) for name in dict.fromkeys((old, new)) if name}
     strategies = both.texts("strategy", (DEFAULTS.strategy,))
     specs = tuple(_spec(both, found, strategy) for strategy in strategies) if not both.problems.found else ()
-    runtime = both.choice("runtime", str, ("auto", "docker", "venv"), "auto")
+    runtime = both.choice("runtime", str, choices(), AUTO)
     if both.problems.found:
         raise ConfigError(*both.problems.found)
     return Wanted(runtime=runtime, specs=specs, versions=found)

@@ -17,7 +17,7 @@ from torchskew.model.outcomes import Verdict
 from torchskew.model.versions import Environment, Version
 from torchskew.runtimes import ownership
 from torchskew.runtimes.base import Runtime
-from torchskew.runtimes.choice import choose
+from torchskew.runtimes.choice import choose, for_every
 from torchskew.workflows.inputs import read_declaration, read_document
 from torchskew.workflows.matrix import new_run_id
 from torchskew.workflows.rehearsal import keep, shrink, tell, text
@@ -101,11 +101,12 @@ def saved(path: Path, fields: Mapping[str, object], watch: Watch) -> Rehearsal:
 
 
 def choose_runtime(work: Work) -> None:
-    """Docker when a daemon answers, else venv, unless somebody decided; say which and why."""
-    work.runtime, why = choose(work.wanted.runtime)
+    """The runtime that was asked for or declared, else one that can provide both releases; say which and why."""
+    chosen = choose(work.wanted.runtime, for_every(list(work.wanted.versions.values())))
+    work.runtime = chosen.runtime
     specs = [plan.spec for plan in work.plans] or work.wanted.specs
     work.versions = as_provisioned(work.wanted.versions, work.runtime.name, work.options.declaration.name, specs)
-    work.watch.say(f"torchskew rehearse · {work.runtime.describe()} ({why})")
+    work.watch.say(f"torchskew rehearse · {work.runtime.describe()} ({chosen.why})")
 
 
 def make_the_plans(work: Work) -> None:

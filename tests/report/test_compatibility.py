@@ -10,6 +10,7 @@ from torchskew.judging.decide import decide
 from torchskew.model.cells import Cell
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult
 from torchskew.model.runs import Run, RunInfo, RunKind
 from torchskew.model.versions import Source, SourceKind, Version
@@ -59,6 +60,7 @@ def run() -> Run:
         seed=0, torchskew="0.1.0", runtime="uv", runtime_why="asked for", plan_digest=plan.digest,
         started="2026-11-21T16:00:00+00:00",
         finished="2026-11-21T16:02:05+00:00", environments=dict.fromkeys(NAMES, "sha256:0123456789abcdef"),
+        rerun=Rerun().with_option("-f", "docs/compatibility.toml").with_option("--runtime", "venv"),
     )  # fmt: skip
     return Run(info=info, plan=plan, results=tuple(known[cell.id] for cell in plan.cells))
 
@@ -142,7 +144,9 @@ def test_what_is_lacking_stands_in_the_releases_own_words(run: Run) -> None:
 def test_what_was_predicted_otherwise_is_listed_with_a_command_that_shows_it(run: Run) -> None:
     text = section(written(run), "### Otherwise than predicted")
     assert "| checkpoint_dcp.one | OK/OPQ | TIME/OPQ | 3: 2.6.0,2.1.2 2.6.0,2.2.2 2.6.0,2.3.1 |" in text
-    assert "torchskew matrix -f docs/compatibility.toml --runtime venv --only '" in text
+    assert (
+        "    torchskew matrix -f docs/compatibility.toml --runtime venv --only checkpoint_dcp.one/2.1.2,2.2.2/" in text
+    )
 
 
 def test_guarded_cells_and_worlds_of_three_are_not_counted_between_eras(run: Run) -> None:

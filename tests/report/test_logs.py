@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from torchskew.model.outcomes import Outcome
+from torchskew.model.reruns import Rerun
 from torchskew.report import logs as module
 from torchskew.report.logs import printed_of, write_logs
 
@@ -21,7 +22,7 @@ def quiet(result, *ranks):
 
 
 def written(tmp_path, *found):
-    return write_logs(factories.decision(found), printed_of(found), tmp_path)
+    return write_logs(factories.decision(found), printed_of(found), Rerun(), tmp_path)
 
 
 def test_a_quiet_rank_that_was_right_has_no_file(tmp_path):

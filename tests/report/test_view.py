@@ -142,12 +142,6 @@ def test_worst_comes_first_among_the_unexpected():
     assert statuses == [Status.REGRESSION, Status.UNEXPECTED_PASS, Status.UNKNOWN]
 
 
-def test_the_rerun_command_names_the_cell_for_a_shell():
-    assert view.rerun_command(factories.cell()) == (
-        "torchskew matrix --only 'all_reduce/2.1.2,2.6.0/guard-off/docker' --no-cache"
-    )
-
-
 def test_names_of_logs_are_safe_and_never_shared():
     ids = ["a/b,c/guard-off/docker", "a__b,c/guard-off/docker", "a b", "a*b", "x" * 300, "x" * 299 + "y"]
     slugs = [view.slug(each) for each in ids]
@@ -159,16 +153,3 @@ def test_names_of_logs_are_safe_and_never_shared():
 @pytest.mark.parametrize(("value", "said"), [(0.061, "0.06 s"), (12.34, "12.3 s"), (245.2, "4 min 05 s")])
 def test_seconds_as_a_person_reads_them(value, said):
     assert view.seconds(value) == said
-
-
-@pytest.mark.parametrize(
-    ("command", "base"),
-    [
-        ("torchskew matrix", "torchskew matrix --runtime venv"),
-        ("torchskew matrix --runtime docker --resume", "torchskew matrix --runtime docker"),
-        ("torchskew matrix --only 'a/*' -j 4 --world-size 3", "torchskew matrix --world-size 3 --runtime venv"),
-        ("torchskew gate --candidate pip:torch==2.15.0", "torchskew gate --candidate pip:torch==2.15.0"),
-    ],
-)
-def test_a_cell_is_run_again_by_the_command_that_planned_it(command: str, base: str) -> None:
-    assert view.rerun_base(command, "venv") == base

@@ -22,19 +22,16 @@ def report(out: Path, run_id: str, *, colour: bool) -> int:
 
     A rehearsal is named by its folder, and judged again from the facts in there.
     """
-    from torchskew.report.view import rerun_base
-
     if run_id.startswith(keep.PREFIX) or any(keep.folders(out, run_id)):
         return tell.again(out, run_id)
     with Record.open(out / "record.sqlite", create=False) as record:
         run_ = record.load(run_id)
         today = dt.date.fromisoformat(run_.info.started[:10])
         if asked := asked_of(record, run_.info.run_id):
-            decision, rerun = decided_again(record, run_, asked, today), asked.rerun
+            decision = decided_again(record, run_, asked, today)
         else:
             decision = decide(run_.plan, run_.results, run_.expectations, today=today)
-            rerun = rerun_base(run_.info.command, run_.plan.runtime)
-        show(record, run_.info.run_id, decision, rerun, Options(out=out, colour=colour))
+        show(record, run_.info.run_id, decision, Options(out=out, colour=colour))
     return decision.exit_code
 
 

@@ -11,11 +11,12 @@ from fnmatch import fnmatchcase
 from torchskew.declaration.candidate import BASE, CANDIDATE
 from torchskew.judging import diff
 from torchskew.judging.decide import SHUT, WORDS, decide
-from torchskew.judging.diff import Change, Changed
+from torchskew.judging.diff import Change, Difference
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Selection
 from torchskew.planning.gate import able, bases, controls, is_control
@@ -52,12 +53,11 @@ def fair(decision: Decision, subject: str) -> Decision:
 class Asked:
     """What a gate's run was asked, kept with it, so that it can be decided again.
 
-    subject: the candidate in words. rerun: the command that runs a cell of it again. problems: of the baseline.
-    selection: what was selected; None for a part of a plan, which no later run is compared with.
+    subject: the candidate in words. problems: of the baseline. selection: what was selected; None for a part of a
+    plan, which no later run is compared with.
     """
 
     subject: str
-    rerun: str
     repeat: int = 1
     problems: tuple[str, ...] = ()
     selection: Selection | None = None
@@ -75,13 +75,18 @@ def judged(
     return fair(replace(found, problems=(*found.problems, *asked.problems)), asked.subject)
 
 
-def not_worse(decision: Decision, changes: Sequence[Changed], accepted: str, asked: Asked) -> Decision:
-    """The decision with what changed since the accepted run told first; a feature that is gone is a regression."""
-    gone = {item.cell_id for item in changes if item.change is Change.NEWLY_UNSUPPORTED}
+def not_worse(decision: Decision, found: Difference, accepted: str, asked: Asked, again: Rerun) -> Decision:
+    """The decision with what changed since the accepted run; a feature that is gone is a regression.
+
+    again: what runs the cells of this run again.
+    """
+    gone = {item.cell_id for item in found.changes if item.change is Change.NEWLY_UNSUPPORTED}
     checked = tuple(_gone(item, accepted) if item.result.cell.id in gone else item for item in decision.checked)
-    told = [diff.sentence(changes, f"the accepted run {accepted}", asked.subject)]
-    told += [diff.render(changes, f"{asked.rerun} --only CELL --no-cache")] if changes else []
-    return _decision(replace(decision, checked=checked, difference="\n".join(told)), asked.subject)
+    lines = [diff.sentence(found, f"the accepted run {accepted}", asked.subject)]
+    lines += [diff.render(found.changes, again)] if found.changes else []
+    shown = tuple(item.cell_id for item in found.changes[: diff.MOST])
+    compared = replace(decision, checked=checked, difference="\n".join(lines), changed=shown)
+    return _decision(compared, asked.subject)
 
 
 def _gone(item: Checked, accepted: str) -> Checked:

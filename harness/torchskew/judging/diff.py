@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from torchskew.model.facts import RankFacts
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult
 
 
@@ -35,6 +36,7 @@ _PLURAL = {
     Change.REMOVED: "removed cells",
     Change.OTHER: "other verdicts",
 }
+MOST = 20  # changed cells that are shown in full
 _SILENT = frozenset({Verdict.UNKNOWN, Verdict.BLOCKED})
 
 
@@ -55,7 +57,22 @@ class Changed:
         )
 
 
-def difference(before: Iterable[CellResult], after: Iterable[CellResult]) -> tuple[Changed, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What changed between two runs. compared: cells that both have; added, removed: cells of only one of them."""
+
+    changes: tuple[Changed, ...]
+    compared: int
+    added: int = 0
+    removed: int = 0
+
+    @property
+    def worse(self) -> bool:
+        """Whether the later run is worse in any cell."""
+        return any(item.worse for item in self.changes)
+
+
+def difference(before: Iterable[CellResult], after: Iterable[CellResult]) -> Difference:
     """Every cell that differs, the worse ones first, else in the later run's order, removed ones last."""
     old = {result.cell.id: result for result in before}
     new = {result.cell.id: result for result in after}
@@ -67,7 +84,19 @@ def difference(before: Iterable[CellResult], after: Iterable[CellResult]) -> tup
     gone = [cell_id for cell_id in old if cell_id not in new]
     found += [Changed(cell_id=one, change=Change.REMOVED, before=old[one], after=None) for one in gone]
     order = list(Change)
-    return tuple(sorted(found, key=lambda item: (not item.worse, order.index(item.change))))
+    return Difference(
+        changes=tuple(sorted(found, key=lambda item: (not item.worse, order.index(item.change)))),
+        compared=len(old.keys() & new.keys()),
+        added=len(new.keys() - old.keys()),
+        removed=len(gone),
+    )
+
+
+def in_common(before: Iterable[CellResult], after: Iterable[CellResult]) -> Difference:
+    """What changed in the cells that both runs have; cells of only one of them are counted, and no change."""
+    every = difference(before, after)
+    changes = tuple(item for item in every.changes if item.change not in (Change.ADDED, Change.REMOVED))
+    return replace(every, changes=changes)
 
 
 def _change(old: CellResult, new: CellResult) -> Change | None:
@@ -85,38 +114,44 @@ def _change(old: CellResult, new: CellResult) -> Change | None:
     return next((change for holds, change in questions if holds), Change.OTHER)
 
 
-def sentence(changes: Sequence[Changed], before: str, after: str) -> str:
-    """The decision in words: no worse than, or worse in what."""
-    worse = sum(item.worse for item in changes)
-    if not changes:
-        return f"{after} is the same as {before} in every cell"
-    counts = Counter(item.change for item in changes)
-    told = ", ".join(_counted(counts[change], change) for change in Change if counts[change])
-    return f"{after} is {f'worse than {before}' if worse else f'no worse than {before}'}: {told}"
+def sentence(found: Difference, before: str, after: str) -> str:
+    """The comparison in words: the same, no worse or worse, in what, and how many cells were compared."""
+    alone = [f"{found.added} new" if found.added else "", f"{found.removed} gone" if found.removed else ""]
+    count = " and ".join(part for part in alone if part)
+    uncompared = f"; {count} {'cell was' if found.added + found.removed == 1 else 'cells were'} not compared"
+    rest = uncompared if count else ""
+    cells = f"{found.compared} {'cell' if found.compared == 1 else 'cells'}"
+    if not found.changes:
+        return f"{after} is the same as {before} in the {cells} that both have{rest}"
+    counts = Counter(item.change for item in found.changes)
+    kinds = ", ".join(_counted(counts[change], change) for change in Change if counts[change])
+    listed = any(item.change in (Change.ADDED, Change.REMOVED) for item in found.changes)
+    word = "worse" if found.worse else "no worse"
+    return f"{after} is {word} than {before}: {kinds}; {cells} compared{'' if listed else rest}"
 
 
 def _counted(count: int, change: Change) -> str:
     return f"{count} {change if count == 1 else _PLURAL.get(change, change)}"
 
 
-def render(changes: Sequence[Changed], rerun: str, most: int = 20) -> str:
+def render(changes: Sequence[Changed], again: Rerun, most: int = MOST) -> str:
     """Only what changed: each cell's verdicts, each rank that differs, and the command that runs it again.
 
-    rerun: a command with CELL where the cell's id goes. most: cells told in full.
+    again: what runs the cells of the later run again. most: cells shown in full.
     """
-    blocks = ["\n".join(_lines(item, rerun)) for item in changes[:most]]
+    blocks = ["\n".join(_lines(item, again)) for item in changes[:most]]
     if len(changes) > most:
         blocks.append(f"… and {len(changes) - most} more; results.json and report.html hold all of them")
     return "\n".join(blocks)
 
 
-def _lines(item: Changed, rerun: str) -> Iterable[str]:
+def _lines(item: Changed, again: Rerun) -> Iterable[str]:
     blocked = item.after is not None and item.after.verdict is Verdict.BLOCKED
     by = f" by {item.after.blocked_by}" if blocked and item.after else ""
     yield f"{item.change:<18} {item.cell_id}   {_said(item.before)} -> {_said(item.after)}{by}"
     if item.after is not None and not blocked:
         yield from (f"  {line}" for line in _ranks(item.after, item.before))
-        yield f"  rerun: {rerun.replace('CELL', repr(item.cell_id))}"
+        yield f"  rerun: {again.of_cell(item.cell_id)}"
 
 
 def _said(result: CellResult | None) -> str:

@@ -88,6 +88,7 @@ class Decision:
     """What the run came to: every planned cell checked, problems in words, and the exit code.
 
     difference: what changed since the run it was compared with, as text; empty when it was compared with none.
+    changed: ids of the cells that `difference` shows.
     """
 
     checked: tuple[Checked, ...]
@@ -95,3 +96,4 @@ class Decision:
     exit_code: int
     sentence: str
     difference: str = ""
+    changed: tuple[CellId, ...] = ()

@@ -10,6 +10,7 @@ from torchskew.model.cells import Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult
 
 
@@ -24,7 +25,10 @@ class RunKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """The head of a run in the record. started, finished: ISO 8601 UTC; environments: version -> identity."""
+    """The head of a run in the record. started, finished: ISO 8601 UTC; environments: version -> identity.
+
+    command: what the user typed. rerun: the command that plans the same cells again.
+    """
 
     run_id: str
     kind: RunKind
@@ -37,6 +41,7 @@ class RunInfo:
     started: str
     finished: str | None = None
     environments: Mapping[str, str] = field(default_factory=dict)
+    rerun: Rerun = field(default_factory=Rerun)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

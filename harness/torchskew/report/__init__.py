@@ -26,7 +26,7 @@ def write_reports(run: Run, decision: Decision, folder: Path, printed: Iterable[
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        logs = write_logs(decision, printed_of(run.results) if printed is None else printed, folder)
+        logs = write_logs(decision, printed_of(run.results) if printed is None else printed, run.info.rerun, folder)
         paths = Paths(
             folder=folder,
             html=folder / "report.html",

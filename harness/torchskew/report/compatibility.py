@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ A pair is written `first,second`: the first release runs rank 0, which hosts the
 joins or reads. Every cell was predicted before it ran; predictions stand here as they were then. `TIME/OPQ` is what
 rank 0 and what rank 1 saw. This is stock PyTorch; what the guard makes of it is in [guard.md](guard.md).
 [scenarios.md](scenarios.md) says what each scenario promises."""
-_DECLARATION = "docs/compatibility.toml"
 _NAMES = 4  # pairs that are spelled out; of more, the first and how many
 
 
@@ -45,18 +43,8 @@ def page(runs: Sequence[Measured], command: str) -> str:
     parts = [_HEAD.format(command=command)]
     parts += ["## In words\n\n" + "\n".join(f"- **{view.SHORT[one]}** {view.MEANING[one]}" for one in Outcome)]
     for one in runs:
-        with view.rerunning(_rerun(one.run)):
-            parts += [part for part in _run(one) if part]
+        parts += [part for part in _run(one) if part]
     return "\n\n".join(parts) + "\n"
-
-
-def _rerun(run: Run) -> str:
-    """What runs a cell of this run again, less the cell."""
-    words = shlex.split(run.info.command)
-    if words[1:2] != ["compatibility"]:
-        return view.rerun_base(run.info.command, run.plan.runtime)
-    named = next((words[at + 1] for at, word in enumerate(words) if word in ("-f", "--declaration")), _DECLARATION)
-    return shlex.join(["torchskew", "matrix", "-f", named, "--runtime", run.plan.runtime])
 
 
 def _run(one: Measured) -> Iterator[str]:
@@ -71,7 +59,7 @@ def _run(one: Measured) -> Iterator[str]:
     if wide := list(_worlds(decision)):
         yield "### Worlds of three and more\n\n" + "\n".join(wide)
     yield _lacks(decision)
-    yield _surprises(decision)
+    yield _surprises(run, decision)
 
 
 def _account(one: Measured) -> str:
@@ -265,7 +253,7 @@ def _line(text: str) -> str:
     return (text.strip().splitlines() or [""])[0].replace("|", "\\|")[:200]
 
 
-def _surprises(decision: Decision) -> str:
+def _surprises(run: Run, decision: Decision) -> str:
     """Where observation and prediction differ, alike ones together, each with a command that shows it."""
     found: dict[tuple[str, str, str], list[Checked]] = {}
     for item in view.surprises(decision):
@@ -278,5 +266,5 @@ def _surprises(decision: Decision) -> str:
     for (name, predicted, seen), items in sorted(found.items(), key=lambda each: -len(each[1])):
         where = _some([",".join(item.result.cell.skew) for item in items])
         lines.append(f"| {name} | {predicted} | {seen} | {len(items)}: {where} |")
-    example = view.rerun_command(next(iter(found.values()))[0].result.cell)
+    example = run.info.rerun.of_cell(next(iter(found.values()))[0].result.cell.id)
     return "\n".join([*lines, "", "A cell again, really run:", "", f"    {example}"])

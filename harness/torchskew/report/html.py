@@ -82,7 +82,7 @@ def _data(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     yield '],"tables":['
     for index, table in enumerate(view.tables(run, decision)):
         yield ("," if index else "") + _json(_table(table, numbers))
-    yield "]"
+    yield f'],"rerun":{_json([*run.info.rerun.argv])}'
     for name, value in _lists(decision, numbers).items():
         yield f',"{name}":{_json(value)}'
     yield f',"texts":{_json([*texts.known])}}}'
@@ -140,7 +140,6 @@ def _cell(item: Checked, logs: Logs, texts: _Texts, numbers: dict[CellId, int]) 
         "seconds": round(result.seconds, 3),
         "cached": result.cached,
         "blocked": numbers.get(result.blocked_by, -1) + 1 if result.blocked_by else 0,
-        "rerun": texts(view.rerun_command(cell).replace(cell.id, "\0")),
         "expected": texts(view.expected_words(item)),
         "why": texts(entry.reason if entry else ""),
         "link": texts(entry.link if entry else ""),

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
@@ -41,7 +42,7 @@ def write_junit(run: Run, decision: Decision, logs: Logs, path: Path) -> None:
             file.write(_open("testsuite", f"torchskew.{name}", items, 0, timestamp=run.info.started[:19]))
             file.write(_head(run))
             for item in items:
-                file.write(ET.tostring(_case(item, name, logs), encoding="unicode") + "\n")
+                file.write(ET.tostring(_case(item, name, logs, run.info.rerun), encoding="unicode") + "\n")
             file.write("</testsuite>\n")
         if decision.problems:
             file.write(_problems(decision.problems))
@@ -84,7 +85,7 @@ def _kind(item: Checked) -> str:
     return "skipped" if skipped or item.result.verdict in view.SILENT else ""
 
 
-def _case(item: Checked, suite: str, logs: Logs) -> ET.Element:
+def _case(item: Checked, suite: str, logs: Logs, again: Rerun) -> ET.Element:
     """One cell."""
     result = item.result
     where = {"classname": f"torchskew.{suite}", "name": _clean(result.cell.id), "time": f"{result.seconds:.3f}"}
@@ -92,8 +93,8 @@ def _case(item: Checked, suite: str, logs: Logs) -> ET.Element:
     if kind := _kind(item):
         said = ET.SubElement(case, kind, {"type": str(item.status), "message": _clean(_message(item))})
         if kind != "skipped":
-            said.text = _clean(_story(item, logs))
-    lines = (f"{name}={value}" for name, value in _facts(item, logs))
+            said.text = _clean(_story(item, logs, again))
+    lines = (f"{name}={value}" for name, value in _facts(item, logs, again))
     ET.SubElement(case, "system-out").text = _clean("\n".join(lines))
     return case
 
@@ -110,10 +111,10 @@ def _message(item: Checked) -> str:
     return f"expected {view.expected_words(item)}, got {result.verdict} ({view.words(result)}): {result.reason}"
 
 
-def _story(item: Checked, logs: Logs) -> str:
+def _story(item: Checked, logs: Logs, again: Rerun) -> str:
     """What somebody needs who sees nothing but this file: each rank, its error, the end of its log."""
     result = item.result
-    lines = [result.reason, f"rerun: {view.rerun_command(result.cell)}"]
+    lines = [result.reason, f"rerun: {again.of_cell(result.cell.id)}"]
     for facts, outcome in zip(result.ranks, result.outcomes, strict=False):
         lines.append(f"rank {facts.rank} {facts.declared} {outcome} in {facts.phase}, {view.seconds(facts.seconds)}")
         if facts.error:
@@ -123,14 +124,14 @@ def _story(item: Checked, logs: Logs) -> str:
     return "\n".join(lines)
 
 
-def _facts(item: Checked, logs: Logs) -> Iterable[tuple[str, str]]:
+def _facts(item: Checked, logs: Logs, again: Rerun) -> Iterable[tuple[str, str]]:
     """Facts by name, rank by rank; readers show them beside the case."""
     result = item.result
     yield "verdict", result.verdict
     yield "status", item.status
     if result.cell.predicted:
         yield "predicted", ",".join(result.cell.predicted)
-    yield "rerun", view.rerun_command(result.cell)
+    yield "rerun", str(again.of_cell(result.cell.id))
     for facts, outcome in zip(result.ranks, result.outcomes, strict=False):
         named = {"outcome": outcome, "declared": facts.declared, "torch": facts.torch, "python": facts.python}
         named |= {"phase": facts.phase, "seconds": f"{facts.seconds:.3f}", "signal": facts.signal}

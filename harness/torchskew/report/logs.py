@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from torchskew.model.outcomes import Outcome
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Decision
 from torchskew.model.runs import Printed
 from torchskew.report import view
@@ -40,10 +41,10 @@ class Logs:
     tails: Mapping[tuple[str, int], Tail] = field(default_factory=dict)
 
 
-def write_logs(decision: Decision, printed: Iterable[Printed], folder: Path) -> Logs:
+def write_logs(decision: Decision, printed: Iterable[Printed], again: Rerun, folder: Path) -> Logs:
     """Write `logs/CELL/rankN.txt` for each rank that printed something or was not OK.
 
-    printed: one at a time, not kept; only the ends of logs stay.
+    printed: one at a time, not kept; only the ends of logs stay. again: what runs the cells of this run again.
     """
     found = {item.result.cell.id: item for item in decision.checked}
     paths: dict[tuple[str, int], str] = {}
@@ -55,7 +56,7 @@ def write_logs(decision: Decision, printed: Iterable[Printed], folder: Path) -> 
         files[urgent] += 1
         if files[urgent] <= _FILES:
             paths[at] = view.log_name(item.result.cell, one.rank)
-            _write(folder / paths[at], _text(item.result, one))
+            _write(folder / paths[at], _text(item.result, one, again))
         if room[urgent] > 0:
             tails[at] = Tail(log=_tail(one.log), stacks=_tail(one.stacks))
             room[urgent] -= len(tails[at].log) + len(tails[at].stacks)
@@ -94,7 +95,7 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _text(result: CellResult, one: Printed) -> str:
+def _text(result: CellResult, one: Printed, again: Rerun) -> str:
     """The whole story of one rank, readable without the report."""
     facts = result.ranks[one.rank]
     torch, spent = facts.torch or "unknown", view.seconds(facts.seconds)
@@ -102,7 +103,7 @@ def _text(result: CellResult, one: Printed) -> str:
         f"cell     {result.cell.id}",
         f"rank     {facts.rank} of {result.cell.world_size} · {facts.declared} · torch {torch}",
         f"outcome  {result.outcomes[one.rank]} in phase {facts.phase} after {spent}",
-        f"rerun    {view.rerun_command(result.cell)}",
+        f"rerun    {again.of_cell(result.cell.id)}",
     ]
     blocks = ["\n".join(head)]
     if facts.error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from torchskew.model.outcomes import Outcome
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision
 from torchskew.model.runs import Run
 from torchskew.report import view
@@ -62,7 +63,7 @@ def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     if found:
         yield f"### Not as expected: {len(found)}"
     for item in found[:_DETAILED]:
-        yield _unexpected(item, logs)
+        yield _unexpected(item, logs, info.rerun)
     if rest := found[_DETAILED:]:
         lines = (
             f"- {item.status} `{_safe(item.result.cell.id)}` {_safe(view.words(item.result))}"
@@ -78,7 +79,7 @@ def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     yield from _known(decision)
 
 
-def _unexpected(item: Checked, logs: Logs) -> str:
+def _unexpected(item: Checked, logs: Logs, again: Rerun) -> str:
     """What and where at a glance; facts, errors and the end of the logs on a click."""
     result = item.result
     said = f"expected {view.expected_words(item)}, got {result.verdict} ({_safe(view.words(result))})"
@@ -87,7 +88,7 @@ def _unexpected(item: Checked, logs: Logs) -> str:
         "",
         _safe(result.reason),
         "",
-        _fenced(view.rerun_command(result.cell)),
+        _fenced(str(again.of_cell(result.cell.id))),
         "| rank | version | torch | outcome | phase | seconds | end |",
         "|--:|---|---|---|---|--:|---|",
     ]

@@ -9,6 +9,7 @@ from typing import Final
 
 from torchskew.model.facts import Attempt, RankFacts
 from torchskew.model.outcomes import Json, Outcome, Verdict
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
@@ -23,7 +24,7 @@ def write_results(run: Run, decision: Decision, logs: Logs, path: Path) -> None:
         top = json.dumps(_head(run, decision), indent=1)
         file.write(top.removesuffix("\n}") + ',\n "cells": [')
         for index, item in enumerate(decision.checked):
-            file.write((",\n  " if index else "\n  ") + json.dumps(_cell(item, logs)))
+            file.write((",\n  " if index else "\n  ") + json.dumps(_cell(item, logs, run.info.rerun)))
         file.write("\n ]\n}\n")
 
 
@@ -64,7 +65,7 @@ def _head(run: Run, decision: Decision) -> dict[str, Json]:
     }
 
 
-def _cell(item: Checked, logs: Logs) -> dict[str, Json]:
+def _cell(item: Checked, logs: Logs, again: Rerun) -> dict[str, Json]:
     result = item.result
     cell, entry = result.cell, item.expectation
     return {
@@ -95,7 +96,7 @@ def _cell(item: Checked, logs: Logs) -> dict[str, Json]:
         "phases": _phases(result.phases),
         "skipped": dict(result.skipped),
         "key": result.key,
-        "rerun": view.rerun_command(cell),
+        "rerun": str(again.of_cell(cell.id)),
         "attempts": [_attempt(attempt) for attempt in result.attempts],
         "ranks": [_rank(result, facts, logs) for facts in result.ranks],
     }

@@ -9,6 +9,7 @@ from typing import Final
 
 from torchskew.model.facts import RankFacts
 from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
@@ -50,8 +51,8 @@ def render(
         _changed(decision),
         *([] if decision.difference else _tables(view.tables(run, decision), look)),
         _legend(decision),
-        _unexpected(decision, logs, look),
-        _surprises(decision, look),
+        _unexpected(run, decision, logs, look),
+        _surprises(run, decision, look),
         _known(decision, look),
         _flaky(decision, look),
         _end(run, decision, paths, look),
@@ -118,17 +119,16 @@ def _full(outcome: Outcome) -> str:
     return "" if view.SHORT[outcome] == outcome else f"{outcome}: "
 
 
-def _unexpected(decision: Decision, logs: Logs, look: Look) -> str:
+def _unexpected(run: Run, decision: Decision, logs: Logs, look: Look) -> str:
     """Everything that needs somebody: what, where, each rank's facts, how to run it again; nothing is told twice."""
-    told = decision.difference
-    found = tuple(item for item in view.unexpected(decision) if f" {item.result.cell.id} " not in told)
+    found = tuple(item for item in view.unexpected(decision) if item.result.cell.id not in decision.changed)
     blocks = [f"problem    {problem}" for problem in decision.problems]
-    blocks += [_needs_somebody(item, logs, look) for item in found[: look.most]]
+    blocks += [_needs_somebody(item, logs, run.info.rerun, look) for item in found[: look.most]]
     blocks += _more(len(found), look)
     return "\n\n".join(blocks)
 
 
-def _needs_somebody(item: Checked, logs: Logs, look: Look) -> str:
+def _needs_somebody(item: Checked, logs: Logs, again: Rerun, look: Look) -> str:
     result = item.result
     # Where every rank that failed has an error of its own, the reason would only say them again.
     failed = [facts for facts, outcome in _ranks(item) if outcome is not Outcome.OK]
@@ -139,7 +139,7 @@ def _needs_somebody(item: Checked, logs: Logs, look: Look) -> str:
         *([] if said else [f"  {_one_line(result.reason)}"]),
         *(line for facts, outcome in _ranks(item) for line in _rank(item, facts, outcome, logs)),
         *(f"  attempt {one.number}: {one.fault}" for one in result.attempts if one.fault),
-        f"  rerun: {view.rerun_command(result.cell)}",
+        f"  rerun: {again.of_cell(result.cell.id)}",
     ]
     return "\n".join(lines)
 
@@ -173,7 +173,7 @@ def _rank(item: Checked, facts: RankFacts, outcome: Outcome, logs: Logs) -> Iter
         yield f"          log {path}"
 
 
-def _surprises(decision: Decision, look: Look) -> str:
+def _surprises(run: Run, decision: Decision, look: Look) -> str:
     """Where observation and prediction differ; an unexpected cell was shown in full above."""
     found = view.surprises(decision)
     lines = []
@@ -181,7 +181,7 @@ def _surprises(decision: Decision, look: Look) -> str:
         result = item.result
         predicted = view.outcome_words(result.cell.predicted, full=True)
         lines.append(f"{result.cell.id}   predicted {predicted}, observed {view.observed_words(result)}")
-        lines.append(f"rerun: {view.rerun_command(result.cell)}")
+        lines.append(f"rerun: {run.info.rerun.of_cell(result.cell.id)}")
     return _list("surprises", len(found), [*lines, *_more(len(found), look)])
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from typing import Final
@@ -48,13 +45,8 @@ SILENT: Final[Mapping[Verdict, str]] = {
     Verdict.UNKNOWN: "unknown",
     Verdict.UNSUPPORTED: "n/a",
 }
-# Options of a run that say nothing about what its cells are.
-_ALONE: Final = frozenset({"--no-cache", "--resume", "--dry-run"})
-_WITH_VALUE: Final = frozenset({"--only", "-j", "--jobs", "--color"})
 _SPELLED_OUT: Final = 4  # ranks; larger worlds are shown as OK*7/TIME
 _APART: Final = (Status.FLAKY, Status.KNOWN_FLAKY, Status.UNKNOWN, Status.NOT_JUDGED)
-# What runs a cell again, without the selection; a gate or another declaration sets its own.
-RERUN: ContextVar[str] = ContextVar("RERUN", default="torchskew matrix")
 _LONGEST_NAME: Final = 180  # of a log's folder: file systems allow 255 bytes
 
 
@@ -192,37 +184,6 @@ def expected_words(item: Checked) -> str:
         return str(Verdict.PASS)
     outcomes = item.expectation.outcomes
     return f"{item.expectation.verdict}{f' ({outcome_words(outcomes, full=True)})' if outcomes else ''}"
-
-
-def rerun_base(command: str, runtime: str) -> str:
-    """The recorded command without what only narrowed or hurried it, so that it plans the same cells again."""
-    words, kept = shlex.split(command), []
-    while words:
-        word = words.pop(0)
-        if word in _ALONE:
-            continue
-        if word in _WITH_VALUE:
-            words = words[1:]
-            continue
-        kept.append(word)
-    if kept[:2] == ["torchskew", "matrix"] and "--runtime" not in kept:
-        kept += ["--runtime", runtime]
-    return shlex.join(kept)
-
-
-@contextmanager
-def rerunning(command: str) -> Iterator[None]:
-    """Rerun commands inside the block start with this one."""
-    token = RERUN.set(command)
-    try:
-        yield
-    finally:
-        RERUN.reset(token)
-
-
-def rerun_command(cell: Cell) -> str:
-    """The command that runs this cell alone, and really runs it."""
-    return f"{RERUN.get()} --only '{cell.id}' --no-cache"
 
 
 def log_name(cell: Cell, rank: int) -> str:

@@ -24,6 +24,7 @@ from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration, Expectation, MatrixSpec
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Decision
 from torchskew.model.runs import RunInfo, RunKind
 from torchskew.model.versions import Environment, Version
@@ -94,6 +95,7 @@ class Work:
     results: dict[CellId, CellResult] = field(default_factory=dict)
     repetition: int = 0
     fresh: frozenset[str] = frozenset()  # versions of which no earlier result is reused
+    rerun: Rerun = field(default_factory=Rerun)
     decision: Decision = field(init=False)
     exit_code: int | None = None
 
@@ -137,6 +139,7 @@ def make_the_plan(work: Work) -> None:
     chosen = make_plan(spec, work.versions, work.scenarios, name, options.seed)
     work.plan = narrow(chosen, options.only)
     work.whole = _whole(work, chosen)
+    work.rerun = rerun(options, name)
     skews = len({cell.skew for cell in work.plan.cells})
     names = len({cell.scenario for cell in work.plan.cells})
     cells = len(work.plan.cells)
@@ -146,6 +149,24 @@ def make_the_plan(work: Work) -> None:
             f"{cell.id}   predicted {','.join(cell.predicted) or 'nothing'}\n" for cell in work.plan.cells
         )
         work.exit_code = 0
+
+
+def rerun(options: Options, runtime: str) -> Rerun:
+    """The command that plans the same cells again on the same runtime, without what only narrowed or hurried it."""
+    plain = Options()
+    return (
+        Rerun()
+        .given("--declaration", [options.declaration] if options.declaration != plain.declaration else [])
+        .given("--runtime", [runtime])
+        .given("--versions", options.versions)
+        .given("--scenarios", options.scenarios)
+        .given("--guard", options.guard)
+        .given("--pairs", [options.pairs])
+        .given("--world-size", options.world_sizes)
+        .given("--timeout", [f"{options.timeout:g}"] if options.timeout else [])
+        .given("--seed", [options.seed] if options.seed else [])
+        .given("--out", [options.out] if options.out != plain.out else [])
+    )
 
 
 def _whole(work: Work, chosen: Plan) -> Plan:
@@ -218,6 +239,7 @@ def begin_run(work: Work, expectations: Sequence[Expectation] = ()) -> None:
         plan_digest=work.plan.digest,
         started=now(),
         environments={name: env.identity for name, env in work.environments.items()},
+        rerun=work.rerun,
     )
     work.record.begin(work.info, work.plan, expectations)
 
@@ -334,23 +356,18 @@ def hold_against_baseline(work: Work) -> None:
 
 def write_the_reports(work: Work) -> None:
     """Text to the terminal, the rest into the run's folder."""
-    from torchskew.report.view import rerun_base
-
-    rerun = rerun_base(work.options.command, work.runtime.name)
-    show(work.record, work.info.run_id, work.decision, rerun, work.options)
+    show(work.record, work.info.run_id, work.decision, work.options)
     work.exit_code = work.decision.exit_code
 
 
-def show(record: Record, run_id: str, decision: Decision, rerun: str, options: Options) -> None:
-    """Write every report of a recorded run and print its text. rerun: what runs its cells again, without --only."""
+def show(record: Record, run_id: str, decision: Decision, options: Options) -> None:
+    """Write every report of a recorded run and print its text."""
     from torchskew.report import write_reports
     from torchskew.report.text import render
-    from torchskew.report.view import rerunning
 
-    with rerunning(rerun):
-        run_ = record.load(run_id)
-        paths = write_reports(run_, decision, options.out / run_id, record.printed(run_id))
-        sys.stdout.write(render(run_, decision, paths=paths, colour=options.colour) + "\n")
+    run_ = record.load(run_id)
+    paths = write_reports(run_, decision, options.out / run_id, record.printed(run_id))
+    sys.stdout.write(render(run_, decision, paths=paths, colour=options.colour) + "\n")
 
 
 MATRIX: tuple[Callable[[Work], None], ...] = (

@@ -46,13 +46,11 @@ def compare(out: Path, before: str, after: str) -> int:
     """`torchskew diff`: only what changed; exit 1 when the later run is worse."""
     with Record.open(out / RECORD, create=False) as record:
         first, second = record.load(before), record.load(after)
-        asked = asked_of(record, second.info.run_id)
-    changes = diff.difference(first.results, second.results)
-    command = asked.rerun if asked else "torchskew matrix"
-    lines = [diff.render(changes, f"{command} --only CELL --no-cache", most=1000)] if changes else []
-    lines.append(diff.sentence(changes, first.info.run_id, second.info.run_id))
+    found = diff.difference(first.results, second.results)
+    lines = [diff.render(found.changes, second.info.rerun, most=1000)] if found.changes else []
+    lines.append(diff.sentence(found, first.info.run_id, second.info.run_id))
     sys.stdout.write("\n".join(lines) + "\n")
-    return int(any(item.worse for item in changes))
+    return int(found.worse)
 
 
 def count_flakes(out: Path) -> int:
@@ -142,8 +140,8 @@ def _copy(part: _Part, record: Record, run_id: str) -> None:
 def _decide(record: Record, run_id: str, asked: Asked, options: Options) -> int:
     run = record.load(run_id)
     decision = decided_again(record, run, asked, dt.datetime.now(dt.UTC).date())
-    decision = compared(record, run_id, decision, asked)
-    show(record, run_id, decision, asked.rerun, options)
+    decision = compared(record, run.info, decision, asked)
+    show(record, run_id, decision, options)
     if decision.exit_code == 0 and asked.selection:
         record.mark(run_id, Accepted(selection=asked.selection))
     return decision.exit_code

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +17,7 @@ from torchskew.judging.judge import public
 from torchskew.model.cells import Plan
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult
 from torchskew.model.runs import RunKind
 from torchskew.model.runtimes import RUNTIMES, choices, provides, sole_provider
@@ -154,6 +154,7 @@ def plan_the_gate(work: GateWork) -> None:
     work.whole = _widest(work, tuple(usable))
     plan = gate_plan(work.spec, work.versions, work.scenarios, name, options.seed)
     work.plan = _part(work, narrow(plan, options.only))
+    work.rerun = rerun(request, options)
     cells = len(work.plan.cells)
     of = f"shard {request.shard} of {len(plan.cells)} cells, " if work.shard else ""
     told = f"{request.subject} against {', '.join(chosen)} · tier {work.spec.tier}"
@@ -204,21 +205,23 @@ def _part(work: GateWork, plan: Plan) -> Plan:
     return part
 
 
-def rerun(request: Request, options: Options) -> str:
-    """The command that runs some of these cells again, without the selection."""
-    given: list[tuple[str, Sequence[str]]] = [
-        ("--declaration", [str(options.declaration)] if options.declaration != Path("torchskew.toml") else []),
-        ("--tier", [request.tier] if request.tier else []),
-        ("--baseline", [str(request.baseline)] if request.baseline else []),
-        ("--candidate", [request.candidate]),
-        ("--torch", [request.torch] if request.torch else []),
-        ("--index", [request.index] if request.index else []),
-        ("--base", [request.base] if request.base else []),
-        ("--against", [",".join(request.against)] if request.against else []),
-        *(("--requires", [package]) for package in request.requires),
-        ("--runtime", [options.runtime] if options.runtime else []),
-        ("--guard", options.guard),
-        ("--timeout", [f"{options.timeout:g}"] if options.timeout else []),
-    ]
-    words = [word for name, values in given if values for word in (name, *values)]
-    return shlex.join(["torchskew", "gate", *words])
+def rerun(request: Request, options: Options) -> Rerun:
+    """The command that plans the same cells again, without what only narrowed or hurried it."""
+    again = (
+        Rerun(words=("torchskew", "gate"))
+        .given("--declaration", [options.declaration] if options.declaration != Options().declaration else [])
+        .given("--tier", [request.tier])
+        .given("--baseline", [request.baseline])
+        .given("--candidate", [request.candidate])
+        .given("--torch", [request.torch])
+        .given("--index", [request.index])
+        .given("--base", [request.base])
+        .given("--against", [",".join(request.against)])
+    )
+    for package in request.requires:
+        again = again.with_option("--requires", package)
+    return (
+        again.given("--runtime", [options.runtime])
+        .given("--guard", options.guard)
+        .given("--timeout", [f"{options.timeout:g}"] if options.timeout else [])
+    )

@@ -13,7 +13,7 @@ from torchskew.judging.blame import Asked, judged, not_worse
 from torchskew.judging.decide import stale
 from torchskew.judging.flakes import fold
 from torchskew.model.results import Decision
-from torchskew.model.runs import Accepted, Selection
+from torchskew.model.runs import Accepted, RunInfo, Selection
 from torchskew.record.record import Record
 from torchskew.workflows.gate.steps import (
     GateWork,
@@ -21,7 +21,6 @@ from torchskew.workflows.gate.steps import (
     plan_the_gate,
     provision_the_subjects,
     read_the_gate,
-    rerun,
 )
 from torchskew.workflows.inputs import append_to_baseline
 from torchskew.workflows.matrix import (
@@ -49,7 +48,6 @@ def asked(work: GateWork) -> Asked:
     """What decides a recorded run again."""
     return Asked(
         subject=work.request.subject,
-        rerun=rerun(work.request, work.options),
         repeat=work.request.repeat,
         problems=tuple(stale(work.declaration.expectations, (*work.whole.cells, *work.plan.cells), work.plan.runtime)),
         selection=_selection(work),
@@ -84,29 +82,27 @@ def decide_the_gate(work: GateWork) -> None:
     found = judged(work.plan, list(work.results.values()), work.declaration.expectations, asked(work), today)
     # A part of a plan has only some cells of the run that is the measure.
     part = replace(asked(work), selection=None) if work.shard else asked(work)
-    work.decision = compared(work.record, work.info.run_id, found, part)
+    work.decision = compared(work.record, work.info, found, part)
 
 
-def compared(record: Record, run_id: str, decision: Decision, asked: Asked) -> Decision:
+def compared(record: Record, info: RunInfo, decision: Decision, asked: Asked) -> Decision:
     """The decision with what changed since the newest accepted run, when there is one.
 
     That is one of the same selection; else, cell by cell where both have the cell, one of the same runtime.
     """
-    marks = [mark for mark in record.marks(Accepted) if mark.run_id != run_id]
+    marks = [mark for mark in record.marks(Accepted) if mark.run_id != info.run_id]
     after = [item.result for item in decision.checked]
     for mark in marks:
         if mark.payload.selection == asked.selection:
-            return not_worse(decision, diff.difference(record.results(mark.run_id), after), mark.run_id, asked)
+            found = diff.difference(record.results(mark.run_id), after)
+            return not_worse(decision, found, mark.run_id, asked, info.rerun)
     runtimes = {result.cell.runtime for result in after}
-    cells = {result.cell.id for result in after}
     for mark in marks:
         if mark.payload.selection.runtime not in runtimes:
             continue
-        common = [result for result in record.results(mark.run_id) if result.cell.id in cells]
-        if common:
-            known = {result.cell.id for result in common}
-            shared = [result for result in after if result.cell.id in known]
-            return not_worse(decision, diff.difference(common, shared), mark.run_id, asked)
+        found = diff.in_common(record.results(mark.run_id), after)
+        if found.compared:
+            return not_worse(decision, found, mark.run_id, asked, info.rerun)
     return decision
 
 
@@ -126,7 +122,7 @@ def update_the_baseline(work: GateWork) -> None:
 
 def tell(work: GateWork) -> None:
     """Reports into the run's folder, the summary to the terminal; a green whole run is accepted from now on."""
-    show(work.record, work.info.run_id, work.decision, rerun(work.request, work.options), work.options)
+    show(work.record, work.info.run_id, work.decision, work.options)
     selection = _selection(work)
     if work.decision.exit_code == 0 and selection and not work.shard:
         work.record.mark(work.info.run_id, Accepted(selection=selection))

@@ -67,3 +67,21 @@ def test_every_broken_file_of_a_folder_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_scenarios(tmp_path)
     assert len(caught.value.problems) == 2
+
+
+SCENARIO = '"""Ranks agree."""\ndef rank(job):\n    return {}\ndef judge(reports, world):\n    return {}\n'
+
+
+def test_a_folder_of_scenarios_may_be_flat_or_grouped(tmp_path: Path) -> None:
+    for name in ("zebra", "groups/apple", "files/mango"):
+        (tmp_path / f"{name}.py").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").write_text(SCENARIO)
+    assert list(read_scenarios(tmp_path)) == ["apple", "mango", "zebra"]
+
+
+def test_two_files_of_one_name_are_refused_with_both_paths(tmp_path: Path) -> None:
+    for group in ("files", "groups"):
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "apple.py").write_text(SCENARIO)
+    with pytest.raises(ConfigError, match=r"groups/apple\.py: \S+/files/apple\.py is also called 'apple'. Rename one"):
+        read_scenarios(tmp_path)

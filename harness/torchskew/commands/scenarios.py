@@ -1,4 +1,4 @@
-"""What scenarios there are: the list of `torchskew scenarios` and the page docs/scenarios.md, from one source."""
+"""`torchskew scenarios`: lists the scenarios, and writes docs/scenarios.md from the same source."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PAGE = Path("docs/scenarios.md")
 WIDTH = 120
+COLUMNS = "| scenario | promise | kind | ranks | needs | releases |\n|---|---|---|---|---|---|\n"
 KINDS = {
     Kind.GROUP: "Groups: all ranks at once",
     Kind.HANDOVER: "Handovers: one rank after another, through files",
@@ -26,20 +27,21 @@ HEAD = """\
 
 <!-- Written by `torchskew scenarios --page docs/scenarios.md`; change the scenarios, not this page. -->
 
-One promise a file, in `scenarios/`. `torchskew scenarios` prints this list; `torchskew matrix --scenarios NAME` runs
-one. What a version lacks is found by asking it and shows as UNSUPPORTED, in its own words; "releases" is what is known
-before.
+Each file in `scenarios/` states one promise. `torchskew scenarios` prints this list, and
+`torchskew matrix --scenarios NAME` runs one of them. A group runs all ranks at once; a handover runs one rank after
+another, through files; a solo scenario runs one version by itself. The releases column shows what is known beforehand.
+Each version is also asked what it lacks, and its answer is reported as UNSUPPORTED.
 """
 HELP = """\
-List the scenarios: promise, ranks, what they need, releases they apply to.
+List the scenarios: the promise, the number of ranks, what is needed, and the releases they apply to.
 
   torchskew scenarios                             one line each
-  torchskew scenarios ddp                         everything about one
-  torchskew scenarios --page docs/scenarios.md    write the page anew"""
+  torchskew scenarios ddp                         everything about one scenario
+  torchskew scenarios --page docs/scenarios.md    regenerate the page"""
 
 
 def ranks(scenario: Scenario) -> str:
-    """The sizes of world it runs in: `2+`, `2-32`, `1`."""
+    """The world sizes it runs in: `2+`, `2-32`, `1`."""
     smallest, largest = scenario.world
     if largest is None:
         return f"{smallest}+"
@@ -57,16 +59,16 @@ def variants(scenario: Scenario) -> tuple[str, ...]:
 
 
 def listing(scenarios: Iterable[Scenario]) -> str:
-    """A line for each scenario, in columns, grouped by how ranks are started."""
+    """One line per scenario, in columns, grouped by how the ranks are started."""
     known = list(scenarios)
-    wide = max((len(one.name) for one in known), default=0)
+    wide = max((len(scenario.name) for scenario in known), default=0)
     lines: list[str] = []
     for kind, title in KINDS.items():
-        found = [one for one in known if one.kind is kind]
-        if found:
+        members = [scenario for scenario in known if scenario.kind is kind]
+        if members:
             lines += ["", title, f"  {'scenario':{wide}}  ranks  releases  promise"]
-            lines += [_line(one, wide) for one in found]
-    return "\n".join(lines[1:]) + f"\n\n{len(known)} scenarios. torchskew scenarios NAME tells more about one.\n"
+            lines += [_line(scenario, wide) for scenario in members]
+    return "\n".join(lines[1:]) + f"\n\n{len(known)} scenarios. torchskew scenarios NAME shows the details.\n"
 
 
 def _line(scenario: Scenario, wide: int) -> str:
@@ -77,10 +79,10 @@ def _line(scenario: Scenario, wide: int) -> str:
 def details(scenario: Scenario) -> str:
     """Everything about one scenario, for a terminal."""
     named = {
-        "file": f"scenarios/{scenario.name}.py",
+        "file": shown(Path(scenario.path)),
         "ranks": f"{ranks(scenario)} ({scenario.kind})",
         "releases": releases(scenario),
-        "needs": ", ".join(scenario.needs) or "nothing more",
+        "needs": ", ".join(scenario.needs) or "nothing else",
         "variants": ", ".join(variants(scenario)) or "none",
         "after": ", ".join(scenario.after) or "nothing",
         "tiers": ", ".join(scenario.tiers),
@@ -89,30 +91,43 @@ def details(scenario: Scenario) -> str:
     return f"{scenario.name}: {scenario.doc}\n\n{facts}\n"
 
 
+def shown(path: Path) -> str:
+    """A path as a person would type it here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def page(scenarios: Iterable[Scenario]) -> str:
-    """docs/scenarios.md: a table for each kind, then what each scenario says of itself."""
+    """docs/scenarios.md: a table for each folder, then the docstring of each scenario."""
     known = list(scenarios)
+    folders: dict[str, list[Scenario]] = {}
+    for scenario in known:
+        folders.setdefault(Path(scenario.path).parent.name, []).append(scenario)
     parts = [HEAD]
-    for kind, title in KINDS.items():
-        found = [one for one in known if one.kind is kind]
-        if found:
-            parts.append(f"\n## {title}\n\n| scenario | promise | ranks | needs | releases |\n|---|---|---|---|---|\n")
-            parts += [_row(one) for one in found]
-    parts.append("\n## In their own words\n")
-    parts += [_section(one) for one in known]
+    for name, members in sorted(folders.items()):
+        parts.append(f"\n## {name.capitalize()}\n\n{COLUMNS}")
+        parts += [_row(scenario) for scenario in members]
+    parts.append("\n## Details\n")
+    parts += [_section(scenario) for scenario in known]
     return "".join(parts)
 
 
 def _row(scenario: Scenario) -> str:
     link = f"[{scenario.name}](#{scenario.name})"
-    cells = (link, scenario.promise, ranks(scenario), ", ".join(scenario.needs) or "-", releases(scenario))
+    cells = (
+        link,
+        scenario.promise,
+        scenario.kind,
+        ranks(scenario),
+        ", ".join(scenario.needs) or "-",
+        releases(scenario),
+    )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
 def _section(scenario: Scenario) -> str:
     names = variants(scenario)
     of = f"\n\nVariants: {', '.join(f'`{name}`' for name in names)}." if names else ""
-    after = f"\n\nBlocked where {', '.join(f'`{one}`' for one in scenario.after)} failed." if scenario.after else ""
+    after = f"\n\nBlocked where {', '.join(f'`{name}`' for name in scenario.after)} failed." if scenario.after else ""
     return f"\n### {scenario.name}\n\n{scenario.doc}{of}{after}\n"
 
 
@@ -124,13 +139,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="everything about this one")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show everything about this scenario")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the markdown page instead")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print or write; 4 when there is no scenario of that name."""
+    """Print or write; exit code 4 when no scenario has that name."""
     from torchskew.workflows.inputs import read_scenarios
 
     known = read_scenarios()

@@ -198,7 +198,7 @@ def _ordered(cells: list[Cell], scenarios: Mapping[str, Scenario]) -> list[Cell]
     for cell in cells:
         for after in scenarios[cell.scenario].after:
             if after not in scenarios:
-                raise ConfigError(f"scenarios/{cell.scenario}.py: AFTER names {after!r}, which is no scenario.")
+                raise ConfigError(f"{scenarios[cell.scenario].path}: AFTER names {after!r}, which is no scenario.")
     order = {name: index for index, name in enumerate(scenarios)}
     return sorted(cells, key=lambda cell: (len(cell.skew), bool(cell.needs), order[cell.scenario]))
 

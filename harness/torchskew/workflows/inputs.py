@@ -69,12 +69,19 @@ def append_to_baseline(path: Path, block: str) -> None:
 def read_scenarios(folder: Path | None = None) -> Mapping[str, Scenario]:
     """Every scenario by name, in alphabetical order; without a folder, those that come with torchskew.
 
+    A folder may be flat, or hold one level of groups; the file's name alone is the scenario's name.
+
     Raises:
-        ConfigError: with every file that is not a scenario, and what it lacks.
+        ConfigError: with every file that is not a scenario and what it lacks, and every name that two files share.
     """
+    where = folder or data_folder(SCENARIOS)
+    paths = [path for pattern in ("[a-z]*.py", "[a-z]*/[a-z]*.py") for path in where.glob(pattern)]
     scenarios: dict[str, Scenario] = {}
     problems: list[str] = []
-    for path in sorted((folder or data_folder(SCENARIOS)).glob("[a-z]*.py")):
+    for path in sorted(paths, key=lambda path: (path.stem, path)):
+        if path.stem in scenarios:
+            problems.append(f"{path}: {scenarios[path.stem].path} is also called {path.stem!r}. Rename one of them.")
+            continue
         try:
             scenarios[path.stem] = read_scenario(path)
         except ConfigError as error:

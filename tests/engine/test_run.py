@@ -129,6 +129,7 @@ def test_a_hanging_rank_is_killed_with_its_stacks_and_others_go_on() -> None:
     (result,) = results(FakeRuntime(script), cell("meet")).values()
     assert result.outcomes == (Outcome.OK, Outcome.HANG)
     assert "in wait" in result.ranks[1].stacks
+    assert result.reason.endswith("in rendezvous at rank -> _store_based_barrier -> wait")
 
 
 def test_a_port_in_use_is_tried_again_and_every_attempt_is_kept() -> None:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from torchskew.engine import lab
 from torchskew.planning import plan
 from torchskew.pytest import cells as pytest_cells
-from torchskew.model import Kind
+from torchskew.model.outcomes import Kind
 from torchskew.runtimes.fake import FakeRuntime, HANG, ended
 from torchskew.planning.scenario import Scenario
 
@@ -49,7 +49,7 @@ timeout = 0.05
 """
 KNOWN = '[[expect]]\ncells = "meet/1.0.0,2.0.0/*"\nreason = "known since 2.0"\n'
 OWN = """
-from torchskew.model import Outcome
+from torchskew.model.outcomes import Outcome
 
 def work(job):
     return {"rank": job.rank}
@@ -239,9 +239,18 @@ def test_a_hanging_rank_does_not_hang_the_test(desk: Desk) -> None:
 def test_group(torchskew_group):
     group = torchskew_group(["1.0.0", "1.0.0"], work, timeout=0.05, params={"hang": True})
     assert group.outcomes == (Outcome.HANG, Outcome.HANG)
+    assert group.right()
 """,
     )
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E*rank 0 HANG: no exit within 0 s, in rendezvous at rank -> _store_based_barrier -> wait;*",
+            "rank 0 was stopped in:",
+            "  Current thread 0x2 (most recent call first):",
+            '    File "/torch/store.py", line 3 in wait',
+        ]
+    )
 
 
 @pytest.mark.parametrize(

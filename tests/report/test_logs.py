@@ -48,6 +48,19 @@ def test_tails_are_short_and_without_colours(tmp_path):
     assert "\x1b" not in tail.log
 
 
+def test_of_stacks_the_innermost_calls_of_the_ranks_own_thread_are_kept(tmp_path):
+    idle = "".join(f'Thread 0x{n} (most recent call first):\n  File "t.py", line 1 in idle\n\n' for n in range(99))
+    own = 'Current thread 0x2 (most recent call first):\n  File "t.py", line 9 in stuck\n'
+    own += "".join(f'  File "t.py", line {n} in outer\n' for n in range(99))
+    result = factories.result(factories.cell(), OK, HANG)
+    attempt = result.attempts[0]
+    facts = (attempt.ranks[0], replace(attempt.ranks[1], stacks=idle + own))
+    result = replace(result, attempts=(replace(attempt, ranks=facts),))
+    stacks = written(tmp_path, result).tails[result.cell.id, 1].stacks
+    assert len(stacks.splitlines()) == 32
+    assert stacks.startswith(own[:80])
+
+
 def test_when_room_for_tails_runs_out_unexpected_cells_keep_theirs(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_TAILS_CHARACTERS", 1)
     known = factories.result(factories.cell("rendezvous_tcp"), Outcome.TIMEOUT, Outcome.OPAQUE)

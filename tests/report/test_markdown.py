@@ -47,6 +47,16 @@ def test_ten_thousand_failures_with_logs_stay_below_the_limit(tmp_path):
     assert "and 9900 more" in text
 
 
+def test_of_stacks_the_innermost_calls_are_shown(tmp_path):
+    found = (factories.result(factories.cell(skew=("2.6.0", "2.6.0")), Outcome.OK, Outcome.HANG),)
+    tail = Tail(log="first" + "x" * 9000 + "last", stacks="innermost" + "x" * 9000 + "outermost")
+    text = written(tmp_path, factories.run(found), factories.decision(found), Logs(tails={(found[0].cell.id, 1): tail}))
+    assert "innermost" in text
+    assert "outermost" not in text
+    assert "last" in text
+    assert "first" not in text
+
+
 def test_what_does_not_fit_is_said_to_be_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_LIMIT", 2000)
     text = written(tmp_path, *factories.bad_run())

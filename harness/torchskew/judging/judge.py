@@ -10,6 +10,7 @@ from itertools import zip_longest
 from packaging.version import InvalidVersion
 from packaging.version import Version as Release
 
+from torchskew.judging.stacks import waiting_in
 from torchskew.model.cells import Cell, Variant
 from torchskew.model.facts import Attempt, RankFacts
 from torchskew.model.outcomes import Outcome, Phase, Policy, Verdict
@@ -131,7 +132,8 @@ def _say(facts: RankFacts, out: Outcome) -> str:
         first = facts.error.headline[:160]
         return f"{where} after {facts.error_after or 0.0:.1f} s: {facts.error.type}: {first}"
     if out is Outcome.HANG:
-        return f"{where}: no exit within {facts.seconds:.0f} s, in {facts.phase}"
+        place = waiting_in(facts.stacks)
+        return f"{where}: no exit within {facts.seconds:.0f} s, in {facts.phase}{f' at {place}' if place else ''}"
     if out is Outcome.CRASH:
         return f"{where}: {facts.signal or f'exit {facts.exit} without a report'} in {facts.phase}"
     return where

@@ -13,6 +13,7 @@ from typing import Any
 
 from torchskew.engine.lab import Lab
 from torchskew.errors import ConfigError
+from torchskew.judging.stacks import rank_first
 from torchskew.model.cells import Cell, Variant
 from torchskew.model.facts import ErrorFacts, RankFacts
 from torchskew.model.outcomes import Guard, Json, Kind, Outcome, Verdict
@@ -151,8 +152,12 @@ def table(result: CellResult) -> str:
 
 
 def _log(facts: RankFacts) -> str:
-    lines = (facts.stacks or facts.log).strip().splitlines()[-LOG_LINES:]
-    return "\n".join([f"rank {facts.rank} printed at last:", *(f"  {line}" for line in lines)]) if lines else ""
+    """The innermost calls of a rank that hung, or the end of what another one printed."""
+    if facts.stacks:
+        title, lines = "was stopped in", rank_first(facts.stacks).strip().splitlines()[:LOG_LINES]
+    else:
+        title, lines = "printed at last", facts.log.strip().splitlines()[-LOG_LINES:]
+    return "\n".join([f"rank {facts.rank} {title}:", *(f"  {line}" for line in lines)]) if lines else ""
 
 
 def run_group(

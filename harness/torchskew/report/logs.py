@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from torchskew.judging.stacks import rank_first
 from torchskew.model.outcomes import Outcome
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Decision
@@ -26,7 +27,7 @@ _TAILS_CHARACTERS: Final = 3_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tail:
-    """The end of what a rank printed, and its stacks."""
+    """The end of what a rank printed, and the innermost calls of its stacks, its own thread first."""
 
     log: str
     stacks: str
@@ -58,7 +59,7 @@ def write_logs(decision: Decision, printed: Iterable[Printed], again: Rerun, fol
             paths[at] = view.log_name(item.result.cell, one.rank)
             _write(folder / paths[at], _text(item.result, one, again))
         if room[urgent] > 0:
-            tails[at] = Tail(log=_tail(one.log), stacks=_tail(one.stacks))
+            tails[at] = Tail(log=_tail(one.log), stacks=_head(rank_first(one.stacks)))
             room[urgent] -= len(tails[at].log) + len(tails[at].stacks)
     return Logs(left_out=sum(files) - len(paths), paths=paths, tails=tails)
 
@@ -109,7 +110,7 @@ def _text(result: CellResult, one: Printed, again: Rerun) -> str:
     if facts.error:
         blocks.append(f"error    {facts.error.type}\n{facts.error.text}")
     if one.stacks:
-        blocks.append(f"stacks before it was stopped\n{one.stacks}")
+        blocks.append(f"stacks before it was stopped\n{rank_first(one.stacks)}")
     blocks.append(f"log\n{one.log}" if one.log else "log      it printed nothing")
     return "\n\n".join(block.rstrip("\n") for block in blocks) + "\n"
 
@@ -117,3 +118,8 @@ def _text(result: CellResult, one: Printed, again: Rerun) -> str:
 def _tail(text: str) -> str:
     lines = _COLOURS.sub("", text[-_TAIL_CHARACTERS:]).splitlines()
     return "\n".join(lines[-_TAIL_LINES:])
+
+
+def _head(text: str) -> str:
+    lines = _COLOURS.sub("", text[:_TAIL_CHARACTERS]).splitlines()
+    return "\n".join(lines[:_TAIL_LINES])

@@ -100,9 +100,8 @@ def _unexpected(item: Checked, logs: Logs, again: Rerun) -> str:
         if facts.error:
             lines.append(_fenced(f"rank {facts.rank} {facts.error.type}\n{facts.error.text[:_ERROR_CHARACTERS]}"))
         if tail := logs.tails.get((result.cell.id, facts.rank)):
-            lines += [
-                _fenced(f"rank {facts.rank}\n{text[-_TAIL_CHARACTERS:]}") for text in (tail.stacks, tail.log) if text
-            ]
+            excerpts = (tail.stacks[:_TAIL_CHARACTERS], tail.log[-_TAIL_CHARACTERS:])
+            lines += [_fenced(f"rank {facts.rank}\n{text}") for text in excerpts if text]
     return "\n".join((*lines, "", "</details>"))
 
 

@@ -16,6 +16,14 @@ from torchskew.runtimes.base import Progress, Scope
 
 Script = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 # Keys a script may answer with, besides those of an `exited` event: what a real rank does on its own.
+STACKS = """Thread 0x1 (most recent call first):
+  File "/python/threading.py", line 7 in run
+
+Current thread 0x2 (most recent call first):
+  File "/torch/store.py", line 3 in wait
+  File "/torch/group.py", line 2 in _store_based_barrier
+  File "scripted.py", line 1 in rank
+"""
 HANG, REFUSE, DIE = "hang", "refuse", "die"
 
 
@@ -100,7 +108,7 @@ class FakeChannel:
     def _op_signal(self, message: Mapping[str, Any]) -> None:
         if message["id"] in self._hanging:
             self._hanging.discard(message["id"])
-            fields = {**ended(self.version, signal="SIGKILL"), "stacks": "Thread 0x1: in wait"}
+            fields = {**ended(self.version, signal="SIGKILL"), "stacks": STACKS}
             self._say("exited", id=message["id"], **fields)
 
 

@@ -128,7 +128,7 @@ class CellFile(pytest.File):
         if problems := stale(self.lab.declaration.expectations, plan.cells, plan.runtime):
             raise self.CollectError("\n".join(problems))
         for cell in plan.cells:
-            yield CellItem.from_parent(self, name=cell.id, cell=cell, plan=plan)
+            yield CellItem.from_parent(self, name=str(cell.id), cell=cell, plan=plan)
 
 
 class CellItem(pytest.Item):

@@ -38,7 +38,7 @@ def flaking() -> tuple[Run, Decision]:
 
 def test_the_difference_stands_first_in_html_and_markdown(tmp_path: Path) -> None:
     paths = write_reports(*changed(), tmp_path)
-    page, summary = paths.html.read_text(), paths.markdown.read_text()
+    page, summary = paths.files["html"].read_text(), paths.files["markdown"].read_text()
     assert "run is worse than r1: 1 regression" in page
     assert "PASS -&gt; FAIL &lt;OK/WRONG&gt;" in page
     assert page.index('id="changed"') < page.index("<h2>Problems</h2>")
@@ -71,6 +71,6 @@ def test_flakes_are_told_apart_from_regressions_in_every_report(tmp_path: Path) 
     assert f"flaky      1   {first}   flaky: 1 FAIL, 2 PASS; a slow host (until 2.17)" in text
     assert f"flaky: {second}\n" in text
     paths = write_reports(run, decision, tmp_path)
-    junit = paths.junit.read_text()
+    junit = paths.files["junit"].read_text()
     assert "known to flake until 2.17: a slow host" in junit
-    assert '"seen": ["PASS", "FAIL", "PASS"]' in paths.json.read_text()
+    assert '"seen": ["PASS", "FAIL", "PASS"]' in paths.files["json"].read_text()

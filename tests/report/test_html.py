@@ -23,7 +23,7 @@ REGRESSION = "all_reduce/2.6.0,2.13.0/guard-off/docker"
 
 
 def page(tmp_path, run, decision):
-    return write_reports(run, decision, tmp_path / "report").html
+    return write_reports(run, decision, tmp_path / "report").files["html"]
 
 
 def data(path):

@@ -9,7 +9,7 @@ import pytest
 from torchskew.model.facts import ErrorFacts
 from torchskew.model.outcomes import Outcome
 from torchskew.report.junit import write_junit
-from torchskew.report.logs import Logs, Tail
+from torchskew.report.logs import Logs, Tail, Written
 
 from tests import factories
 
@@ -39,7 +39,7 @@ ATTRIBUTES = {
 
 
 def written(tmp_path, run, decision, logs=None):
-    write_junit(run, decision, logs or Logs(), tmp_path / "junit.xml")
+    write_junit(run, decision, Written(logs=logs or Logs()), tmp_path / "junit.xml")
     return ET.parse(tmp_path / "junit.xml").getroot()
 
 

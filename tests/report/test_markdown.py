@@ -10,7 +10,7 @@ import pytest
 from torchskew.model.facts import ErrorFacts
 from torchskew.model.outcomes import Outcome
 from torchskew.report import markdown as module
-from torchskew.report.logs import Logs, Tail
+from torchskew.report.logs import Logs, Tail, Written
 from torchskew.report.markdown import write_markdown
 
 from tests import factories
@@ -19,7 +19,7 @@ LIMIT = 1024 * 1024
 
 
 def written(tmp_path, run, decision, logs=None):
-    write_markdown(run, decision, logs or Logs(), tmp_path / "summary.md")
+    write_markdown(run, decision, Written(logs=logs or Logs()), tmp_path / "summary.md")
     return (tmp_path / "summary.md").read_text()
 
 

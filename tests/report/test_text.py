@@ -34,7 +34,7 @@ def test_a_person_sees_this(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run, decision = MADE[name]()
     paths = write_reports(run, decision, Path("out", "run"))
-    golden(f"report-{name}.txt", f"{head(run)}\n\n{render(run, decision, paths=paths)}\n")
+    golden(f"report-{name}.txt", f"{head(run)}\n\n{render(run, decision, written=paths)}\n")
 
 
 def test_the_last_line_is_the_decision():

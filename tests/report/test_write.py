@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from torchskew.errors import RecordError
 from torchskew.record.record import Record
-from torchskew.report import write_reports
+from torchskew.report import REPORTS, write_reports
 
 from tests import factories
+from tests.conftest import ROOT
 
 
 def contents(folder):
@@ -32,9 +35,19 @@ def test_a_recorded_run_is_rendered_as_the_run_was(tmp_path):
 
 def test_every_report_is_where_it_says(tmp_path):
     paths = write_reports(*factories.good_run(), tmp_path / "out")
-    for path in (paths.html, paths.json, paths.junit, paths.markdown, paths.text):
-        assert path.stat().st_size > 1000
-    assert all((paths.folder / path).is_file() for path in paths.logs.paths.values())
+    assert [*paths.files] == ["html", "json", "junit", "markdown", "text"]
+    assert all(path.stat().st_size > 1000 for path in paths.files.values())
+    assert all((tmp_path / "out" / path).is_file() for path in paths.logs.paths.values())
+
+
+def test_the_page_about_results_lists_every_report_as_its_row_describes_it():
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    listed = [line for line in page.splitlines() if re.match(r"\| `out/RUN/[^/]+` \|", line)]
+    assert listed == [f"| `out/RUN/{row.file}` | {row.content} | {row.readers} |" for row in REPORTS]
+
+
+def test_the_guide_for_contributors_names_the_rows():
+    assert "its row in `REPORTS`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def test_a_folder_that_can_not_be_written_to_is_named_with_the_mend(tmp_path):

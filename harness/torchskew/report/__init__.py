@@ -1,25 +1,78 @@
-"""Renders a run and its decision: terminal text, results.json, JUnit, markdown, one HTML page, logs."""
+"""Renders a run and its decision: one row of REPORTS for each report, and the logs of ranks beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from torchskew.errors import RecordError
 from torchskew.model.results import Decision
 from torchskew.model.runs import Printed, Run
-from torchskew.report.grid import Look
 from torchskew.report.html import write_html
 from torchskew.report.junit import write_junit
-from torchskew.report.logs import printed_of, write_logs
+from torchskew.report.logs import Written, printed_of, write_logs
 from torchskew.report.markdown import write_markdown
 from torchskew.report.results import write_results
-from torchskew.report.text import Paths, head, render
+from torchskew.report.text import write_text
 
-_FOR_A_FILE = Look(width=160, most=1_000_000)
+Writer: TypeAlias = Callable[[Run, Decision, Written, Path], None]
 
 
-def write_reports(run: Run, decision: Decision, folder: Path, printed: Iterable[Printed] | None = None) -> Paths:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A report of every run. file: in the run's folder; content and readers: its line in docs/results.md."""
+
+    name: str
+    file: str
+    write: Writer
+    content: str
+    readers: str
+
+
+# A row here is all that a report needs: every command that writes reports writes it, prints its path and the page
+# about results lists it. The first is the one to open; the others are printed by their names beside it.
+REPORTS: tuple[Report, ...] = (
+    Report(
+        name="html",
+        file="report.html",
+        write=write_html,
+        content="one self-contained page: the failures, the heat maps, and for each cell the facts of every rank",
+        readers="people",
+    ),
+    Report(
+        name="json",
+        file="results.json",
+        write=write_results,
+        content="the same as data, schema 1.x",
+        readers="programs",
+    ),
+    Report(
+        name="junit",
+        file="junit.xml",
+        write=write_junit,
+        content="a test case for each cell",
+        readers="GitHub, GitLab, Jenkins",
+    ),
+    Report(
+        name="markdown",
+        file="summary.md",
+        write=write_markdown,
+        content="the summary of a CI job, decision first",
+        readers="GitHub's step summary",
+    ),
+    Report(
+        name="text",
+        file="report.txt",
+        write=write_text,
+        content="what the terminal showed, nothing shortened",
+        readers="people",
+    ),
+)
+
+
+def write_reports(run: Run, decision: Decision, folder: Path, printed: Iterable[Printed] | None = None) -> Written:
     """Write every report into `folder`; RecordError when that can't be written to.
 
     printed: what ranks printed, `record.printed(run_id)`, read once and not kept; without it, what `run` holds.
@@ -27,24 +80,12 @@ def write_reports(run: Run, decision: Decision, folder: Path, printed: Iterable[
     try:
         folder.mkdir(parents=True, exist_ok=True)
         logs = write_logs(decision, printed_of(run.results) if printed is None else printed, run.info.rerun, folder)
-        paths = Paths(
-            folder=folder,
-            html=folder / "report.html",
-            json=folder / "results.json",
-            junit=folder / "junit.xml",
-            markdown=folder / "summary.md",
-            text=folder / "report.txt",
-            logs=logs,
-        )
-        write_results(run, decision, logs, paths.json)
-        write_junit(run, decision, logs, paths.junit)
-        write_markdown(run, decision, logs, paths.markdown)
-        write_html(run, decision, logs, paths.html)
-        text = f"{head(run)}\n\n{render(run, decision, paths=paths, look=_FOR_A_FILE)}\n"
-        paths.text.write_text(text, encoding="utf-8", errors="backslashreplace")
+        written = Written(files={row.name: folder / row.file for row in REPORTS}, logs=logs)
+        for row in REPORTS:
+            row.write(run, decision, written, written.files[row.name])
     except OSError as error:
         raise RecordError(
             f"the reports can't be written to {folder}: {error.strerror}. Make room or give another --out DIR, "
             f"then `torchskew report {run.info.run_id}` writes them from the record."
         ) from error
-    return paths
+    return written

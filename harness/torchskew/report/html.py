@@ -13,7 +13,7 @@ from torchskew.model.outcomes import Json, Outcome, Verdict
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
-from torchskew.report.logs import Logs
+from torchskew.report.logs import Logs, Written
 from torchskew.report.text import accounting
 
 _TEMPLATE: Final = "template.html"
@@ -38,7 +38,7 @@ class _Texts:
         return self.known.setdefault(text or "", len(self.known))
 
 
-def write_html(run: Run, decision: Decision, logs: Logs, path: Path) -> None:
+def write_html(run: Run, decision: Decision, written: Written, path: Path) -> None:
     """Fill the template; the data flows into the file piece by piece, so 10,000 cells need little memory."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -49,7 +49,7 @@ def write_html(run: Run, decision: Decision, logs: Logs, path: Path) -> None:
         decision=decision,
         accounting=accounting(view.tally(run, decision)),
         shares=_shares(decision),
-        data=_data(run, decision, logs),
+        data=_data(run, decision, written.logs),
     )
     page.enable_buffering(64)
     page.dump(str(path), encoding="utf-8", errors="backslashreplace")

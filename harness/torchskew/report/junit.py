@@ -16,7 +16,7 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
-from torchskew.report.logs import Logs
+from torchskew.report.logs import Logs, Written
 
 # XML 1.0 has no way to write these, not even escaped; a rank may print any of them.
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -30,7 +30,7 @@ _FAILURES: Final = (
 _ERRORS: Final = (Status.UNKNOWN, Status.MISSING)
 
 
-def write_junit(run: Run, decision: Decision, logs: Logs, path: Path) -> None:
+def write_junit(run: Run, decision: Decision, written: Written, path: Path) -> None:
     """One suite per scenario, one case per cell; problems of the baseline are failures of a suite of their own."""
     suites: dict[str, list[Checked]] = {}
     for item in decision.checked:
@@ -42,7 +42,7 @@ def write_junit(run: Run, decision: Decision, logs: Logs, path: Path) -> None:
             file.write(_open("testsuite", f"torchskew.{name}", items, 0, timestamp=run.info.started[:19]))
             file.write(_head(run))
             for item in items:
-                file.write(ET.tostring(_case(item, name, logs, run.info.rerun), encoding="unicode") + "\n")
+                file.write(ET.tostring(_case(item, name, written.logs, run.info.rerun), encoding="unicode") + "\n")
             file.write("</testsuite>\n")
         if decision.problems:
             file.write(_problems(decision.problems))

@@ -42,6 +42,14 @@ class Logs:
     tails: Mapping[tuple[str, int], Tail] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """Where the reports and logs of a run are. files: by the names of reports, the one to open first."""
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    logs: Logs = field(default_factory=Logs)
+
+
 def write_logs(decision: Decision, printed: Iterable[Printed], again: Rerun, folder: Path) -> Logs:
     """Write `logs/CELL/rankN.txt` for each rank that printed something or was not OK.
 

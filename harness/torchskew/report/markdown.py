@@ -12,7 +12,7 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision
 from torchskew.model.runs import Run
 from torchskew.report import view
-from torchskew.report.logs import Logs
+from torchskew.report.logs import Logs, Written
 from torchskew.report.text import accounting
 
 # GitHub refuses a step's summary of more than 1 MiB as a whole; other steps may write to it as well.
@@ -35,17 +35,17 @@ _SIGNS: Final = {
 }
 
 
-def write_markdown(run: Run, decision: Decision, logs: Logs, path: Path) -> None:
+def write_markdown(run: Run, decision: Decision, written: Written, path: Path) -> None:
     """Write as many sections as fit, the important ones first."""
-    written, left_out = 0, False
+    size, left_out = 0, False
     with path.open("wb") as file:
-        for section in _sections(run, decision, logs):
+        for section in _sections(run, decision, written.logs):
             data = f"{section}\n\n".encode(errors="backslashreplace")
-            if written + len(data) > _LIMIT:
+            if size + len(data) > _LIMIT:
                 left_out = True
                 continue
             file.write(data)
-            written += len(data)
+            size += len(data)
         if left_out:
             file.write(b"More than a job summary can hold: the rest is in `report.html`.\n")
 

@@ -13,18 +13,18 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
-from torchskew.report.logs import Logs
+from torchskew.report.logs import Logs, Written
 
 SCHEMA: Final = "1.0"
 
 
-def write_results(run: Run, decision: Decision, logs: Logs, path: Path) -> None:
+def write_results(run: Run, decision: Decision, written: Written, path: Path) -> None:
     """Write cell by cell, one line each: 10,000 cells never stand in memory as text."""
     with path.open("w", encoding="utf-8") as file:
         top = json.dumps(_head(run, decision), indent=1)
         file.write(top.removesuffix("\n}") + ',\n "cells": [')
         for index, item in enumerate(decision.checked):
-            file.write((",\n  " if index else "\n  ") + json.dumps(_cell(item, logs, run.info.rerun)))
+            file.write((",\n  " if index else "\n  ") + json.dumps(_cell(item, written.logs, run.info.rerun)))
         file.write("\n ]\n}\n")
 
 

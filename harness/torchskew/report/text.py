@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,7 @@ from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
 from torchskew.report.grid import BAD, Look, paint, tables_text
-from torchskew.report.logs import Logs
+from torchskew.report.logs import Logs, Written
 
 RESULTS: Final = "results.json"
 _TITLES: Final = {
@@ -28,25 +27,22 @@ _TITLES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paths:
-    """Where the reports lie; logs names the ranks that have a log file."""
+_FOR_A_FILE: Final = Look(width=160, most=1_000_000)
 
-    folder: Path
-    html: Path
-    json: Path
-    junit: Path
-    markdown: Path
-    text: Path
-    logs: Logs
+
+def write_text(run: Run, decision: Decision, written: Written, path: Path) -> None:
+    """What the terminal shows, with nothing shortened."""
+    text = f"{head(run)}\n\n{render(run, decision, written=written, look=_FOR_A_FILE)}\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def render(
-    run: Run, decision: Decision, *, paths: Paths | None = None, colour: bool = False, look: Look | None = None
+    run: Run, decision: Decision, *, written: Written | None = None, colour: bool = False, look: Look | None = None
 ) -> str:
     """The report as lines without a newline at the end. look: width and length, instead of a terminal's defaults."""
     look = look or Look(colour=colour)
-    logs = paths.logs if paths else Logs()
+    written = written or Written()
+    logs = written.logs
     blocks = [
         _changed(decision),
         *([] if decision.difference else _tables(view.tables(run, decision), look)),
@@ -55,7 +51,7 @@ def render(
         _surprises(run, decision, look),
         _known(decision, look),
         _flaky(decision, look),
-        _end(run, decision, paths, look),
+        _end(run, decision, written, look),
     ]
     return "\n\n".join(block for block in blocks if block)
 
@@ -224,7 +220,7 @@ def _more(count: int, look: Look) -> list[str]:
     return [f"… and {count - look.most} more: see the report"] if count > look.most else []
 
 
-def _end(run: Run, decision: Decision, paths: Paths | None, look: Look) -> str:
+def _end(run: Run, decision: Decision, written: Written, look: Look) -> str:
     """Accounting, where the reports lie, and the decision as the last line."""
     counts = view.tally(run, decision)
     lines = [accounting(counts)]
@@ -234,11 +230,11 @@ def _end(run: Run, decision: Decision, paths: Paths | None, look: Look) -> str:
     if follows := [item.result for item in decision.checked if item.result.inferred_from]:
         basis = {cell_id for result in follows for cell_id in result.inferred_from}
         lines.append(f"inferred   {len(follows)} cells (~) follow from {len(basis)} that ran; named in {RESULTS}")
-    if paths:
-        names = " · ".join(path.name for path in (paths.json, paths.junit, paths.markdown, paths.text))
-        lines.append(f"report     {paths.html} · {names}")
-        if paths.logs.left_out:
-            lines.append(f"logs       {paths.logs.left_out} more stand in the record only")
+    if written.files:
+        first, *others = written.files.values()
+        lines.append(f"report     {' · '.join((str(first), *(path.name for path in others)))}")
+    if written.logs.left_out:
+        lines.append(f"logs       {written.logs.left_out} more are in the record only")
     lines.append(paint(decision.sentence, "1;32" if decision.exit_code == 0 else f"1;{BAD}", look))
     return "\n".join(lines)
 

@@ -366,8 +366,8 @@ def show(record: Record, run_id: str, decision: Decision, options: Options) -> N
     from torchskew.report.text import render
 
     run_ = record.load(run_id)
-    paths = write_reports(run_, decision, options.out / run_id, record.printed(run_id))
-    sys.stdout.write(render(run_, decision, paths=paths, colour=options.colour) + "\n")
+    written = write_reports(run_, decision, options.out / run_id, record.printed(run_id))
+    sys.stdout.write(render(run_, decision, written=written, colour=options.colour) + "\n")
 
 
 MATRIX: tuple[Callable[[Work], None], ...] = (

@@ -295,3 +295,17 @@ def test_a_handovers_reader_starts_after_its_writer_and_not_at_all_when_that_fai
 )
 def test_the_guard_condition_says_which_ranks_install_it(guard: Guard, host: bool, joiner: bool) -> None:
     assert (guarded(guard, 0), guarded(guard, 1), guarded(guard, 2)) == (host, joiner, joiner)
+
+
+def test_cells_that_were_known_or_blocked_count_nothing_for_the_pace() -> None:
+    same = [cell("meet", ("1.0.0", "1.0.0")), cell("meet", ("2.0.0", "2.0.0"))]
+    known = {one.id: CellResult(cell=one, verdict=Verdict.PASS, outcomes=(), reason="") for one in same}
+    failing = cell("meet", predicted=(Outcome.TIMEOUT, Outcome.OK))
+    needs = cell("work", needs=(failing.id,), predicted=(Outcome.OK, Outcome.OK))
+    cells = (*same, failing, needs)
+    with engine(FakeRuntime(fails), *cells) as (running, seen):
+        list(running.run(known))
+    assert (seen[-1].done, seen[-1].unrun) == (4, 3)
+    assert seen[0].unrun == 2
+    assert seen[0].begun > 0
+    assert seen[0].longest == pytest.approx(failing.timeout + plan.QUICK)

@@ -49,7 +49,6 @@ class Plain:
         self._out = out
         self._lock = threading.Lock()
         self._last: dict[str, str] = {}
-        self._begun: float | None = None
         self._told = 0.0
 
     def step(self, version: str, text: str, done: int = 0, total: int = 0) -> None:
@@ -68,10 +67,9 @@ class Plain:
     def cells(self, tally: Tally) -> None:
         """Say the tally, at most once in five seconds."""
         now = time.monotonic()
-        self._begun = self._begun or now
         if now - self._told >= PLAIN_EVERY:
             self._told = now
-            self.say(f"  {told(tally, now - self._begun)}")
+            self.say(f"  {in_words(tally, now - tally.begun)}")
 
 
 class Live:
@@ -81,7 +79,6 @@ class Live:
         """Draw into bars, which somebody started."""
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
-        self._begun: float | None = None
         self._lock = threading.Lock()
 
     def _task(self, name: str) -> TaskID:
@@ -98,27 +95,42 @@ class Live:
         )
 
     def say(self, text: str) -> None:
-        """Print above the bars; the text is data, never markup."""
-        self._bars.console.print(text, markup=False, highlight=False)
+        """Print above the bars. The text is data, never markup, and a command in it stays on one line to be pasted."""
+        self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def cells(self, tally: Tally) -> None:
         """Move the bar of the cells; the versions' bars are done by then."""
         for name in [name for name in self._tasks if name != "run"]:
             self._bars.remove_task(self._tasks.pop(name))
-        self._begun = self._begun or time.monotonic()
-        text = told(tally, time.monotonic() - self._begun)
+        text = in_words(tally, time.monotonic() - tally.begun)
         self._bars.update(self._task("run"), description=text, completed=tally.done, total=tally.planned)
 
 
-def told(tally: Tally, elapsed: float) -> str:
-    """`94/126 · 12 running, 9 waiting for a timeout of the code under test · about 14 s left`."""
+def in_words(tally: Tally, elapsed: float) -> str:
+    """elapsed: seconds since the first cell could start.
+
+    `94/126 · 12 running, 9 waiting for a timeout of the code under test · about 14 s left`
+    """
     parts = [f"{tally.done}/{tally.planned} cells"]
     doing = [f"{tally.running} running"] if tally.running else []
     doing += [f"{tally.waiting} waiting for a timeout of the code under test"] if tally.waiting else []
     parts += [", ".join(doing)] if doing else []
-    if 0 < tally.done < tally.planned and elapsed > 1:
-        parts.append(f"about {elapsed / tally.done * (tally.planned - tally.done):.0f} s left")
+    left = seconds_left(tally, elapsed)
+    parts += [f"about {left:.0f} s left"] if left is not None else []
     return " · ".join(parts)
+
+
+def seconds_left(tally: Tally, elapsed: float) -> float | None:
+    """What is left of these cells, at the pace of those that ran since the engine began; None too early to say.
+
+    A cell that merely waits has done its work. What is predicted to wait longest starts first, so the run does not
+    end before that long has passed.
+    """
+    worked = tally.done - tally.unrun + tally.waiting
+    if worked <= 0 or tally.done >= tally.planned or elapsed <= 1:
+        return None
+    to_work = tally.planned - tally.done - tally.waiting
+    return max(elapsed / worked * to_work, tally.longest - elapsed, 0.0)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from torchskew.model.results import CellResult
 from torchskew.model.versions import Version
 from torchskew.planning.plan import lacking
 from torchskew.planning.scenario import Scenario
-from torchskew.planning.schedule import Schedule
+from torchskew.planning.schedule import Schedule, chain_seconds
 
 ATTEMPTS = 3
 # Cells that merely wait cost memory, and all their timeouts end in work at about the same time: with more than this
@@ -42,12 +42,19 @@ def default_jobs() -> int:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """How far the run is, for progress. waiting: cells of which every rank waits for a timeout."""
+    """How far the cells of one engine are, for progress. waiting: cells of which every rank waits for a timeout.
+
+    unrun: those of `done` that took no time here: known before (cached, resumed) or blocked. longest: seconds that
+    the slowest chain of cells is predicted to wait. begun: when the first cell could start, by the monotonic clock.
+    """
 
     planned: int
     done: int = 0
     running: int = 0
     waiting: int = 0
+    unrun: int = 0
+    longest: float = 0.0
+    begun: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,15 +88,17 @@ class Engine:
             MachineError: the machine can't go on (no port, no daemon); what was yielded is valid.
         """
         schedule = Schedule(self.plan.cells, {cell_id: result.verdict for cell_id, result in known.items()})
-        self._tally.done = sum(cell.id in known for cell in self.plan.cells)
+        self._tally.done = self._tally.unrun = sum(cell.id in known for cell in self.plan.cells)
         left = [cell for cell in self.plan.cells if cell.id not in known]
         used = dict.fromkeys(cell.scenario for cell in left)
         imports = [module for name in used for module in self.scenarios[name].warm]
         self.agents.warm(dict.fromkeys(key for cell in left for key in _places(cell)), imports)
+        self._tally.longest = max(chain_seconds([cell for cell in left if cell.predicted]).values(), default=0.0)
+        self._tally.begun = time.monotonic()
         open_cells = 0
         while True:
             for result in schedule.blocked():
-                self._count(done=1)
+                self._count(done=1, unrun=1)
                 yield result
             if schedule.ready and open_cells < MOST_OPEN and self._done.empty():
                 # Results that came while this waited for a slot may let a cell start that is more urgent.
@@ -168,9 +177,10 @@ class Engine:
         retrying(attempt)
         return judge(cell, scenario, versions, tuple(attempts), SharedInputs(seed=self.plan.seed, skip=skip))
 
-    def _count(self, *, done: int = 0, running: int = 0, waiting: int = 0) -> None:
+    def _count(self, *, done: int = 0, unrun: int = 0, running: int = 0, waiting: int = 0) -> None:
         with self._lock:
             self._tally.done += done
+            self._tally.unrun += unrun
             self._tally.running += running
             self._tally.waiting += waiting
         self.observe(self._tally)

@@ -50,7 +50,7 @@ EFFECTS = frozenset({
 EFFECTFUL_CALLS = frozenset({"open", "input", "print", "exec", "eval", "__import__", "breakpoint"})
 CLOCKS = frozenset({"now", "today", "utcnow"})
 # What a pure module may do all the same, and why.
-ALLOWED = {"torchskew.planning.scenario: calls exec": "a scenario's judge is Python that its file's text declares"}
+ALLOWED = {"torchskew.planning.scenario_file: calls exec": "a scenario's judge is Python that its file's text declares"}
 # module -> who alone may import it
 OWNERS = {
     "docker": {"torchskew.runtimes.docker.runtime", "torchskew.runtimes.docker.link"},

@@ -142,7 +142,8 @@ def test_every_kind_of_extension_is_named_where_contributors_look() -> None:
 
 
 def test_the_shortest_scenario_for_contributors_is_one() -> None:
-    from torchskew.planning.scenario import World, parse_scenario
+    from torchskew.planning.scenario import World
+    from torchskew.planning.scenario_file import parse_scenario
 
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     scenario = parse_scenario("sum", text.partition("```python\n")[2].partition("```")[0], "CONTRIBUTING.md")

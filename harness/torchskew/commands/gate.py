@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Commands: TypeAlias = _SubParsersAction[argparse.ArgumentParser]
 
-# As torchskew.planning.gate.TIERS, which is not imported for the sake of a quick --help; a test compares them.
+# As torchskew.planning.scenario.TIERS, which is not imported for the sake of a quick --help; a test compares them.
 TIERS = ("smoke", "critical", "full")
 
 GATE_HELP = """\

@@ -65,8 +65,8 @@ class Table:
         for key in self.values:
             if key not in names:
                 near = difflib.get_close_matches(key, names, n=1)
-                mend = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(names)}."
-                self.problems.add(join(self.path, key), f"is not a field; {mend}")
+                fix = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(names)}."
+                self.problems.add(join(self.path, key), f"is not a field; {fix}")
 
     def get(self, key: str, kind: type[T], default: T) -> T:
         """The field's value, or default when absent or of another type (a problem then)."""
@@ -109,11 +109,32 @@ class Table:
         if key not in self.values:
             return default
         value = self.values[key]
-        known = list(names)
+        known = [str(name) for name in names]
         if isinstance(value, str) and value in known:
             return parse(value)
-        self.problems.add(join(self.path, key), f"must be one of {', '.join(known)}, got {value!r}.")
+        text = f"must be one of {', '.join(known)}, got {value!r}.{_nearest(value, known)}"
+        self.problems.add(join(self.path, key), text)
         return default
+
+    def choices(
+        self, key: str, parse: Callable[[str], T], names: Iterable[str], default: tuple[T, ...]
+    ) -> tuple[T, ...]:
+        """A list of texts, each one of names; one text alone is a list of one."""
+        if key not in self.values:
+            return default
+        known = [str(name) for name in names]
+        texts = self.texts(key, ())
+        for text in texts:
+            if text not in known:
+                problem = f"must hold only {', '.join(known)}, got {text!r}.{_nearest(text, known)}"
+                self.problems.add(join(self.path, key), problem)
+        return tuple(parse(text) for text in texts if text in known)
+
+
+def _nearest(value: object, known: list[str]) -> str:
+    folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(str(value).casefold(), folded, n=1)
+    return f" Did you mean {folded[near[0]]!r}?" if near else ""
 
 
 def parse(document: Document) -> Mapping[str, object]:

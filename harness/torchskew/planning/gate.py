@@ -15,7 +15,6 @@ from torchskew.model.versions import Version
 from torchskew.planning.plan import Skew, make_plan
 from torchskew.planning.scenario import Scenario
 
-TIERS = ("smoke", "critical", "full")
 # A tier of a minute has no room for the same promise in a larger world.
 THREE_FROM = ("critical", "full")
 

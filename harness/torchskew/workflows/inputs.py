@@ -12,7 +12,8 @@ from torchskew.declaration.declare import declare
 from torchskew.declaration.fields import Document, Problems
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, Expectation
-from torchskew.planning.scenario import Scenario, parse_scenario
+from torchskew.planning.scenario import Scenario
+from torchskew.planning.scenario_file import parse_scenario
 from torchskew.runtimes.docker.catalogue import load_suites
 from torchskew.runtimes.package_data import SCENARIOS, data_folder
 

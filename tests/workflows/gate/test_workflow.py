@@ -21,9 +21,8 @@ from torchskew.errors import ConfigError, InterruptedRunError, RecordError
 from torchskew.model.outcomes import Kind
 from torchskew.model.runs import Accepted, RunKind
 from torchskew.model.versions import Environment, Version
-from torchskew.planning import gate as gate_plan
 from torchskew.planning import plan
-from torchskew.planning.scenario import Scenario
+from torchskew.planning.scenario import TIERS, Scenario
 from torchskew.record.record import Record
 from torchskew.runtimes.fake import FakeRuntime, ended
 from torchskew.workflows import matrix as workflow
@@ -362,7 +361,7 @@ def test_a_baseline_that_is_not_there_is_an_error(desk: Desk) -> None:
 
 
 def test_the_command_line_knows_the_tiers() -> None:
-    assert command.TIERS == gate_plan.TIERS
+    assert command.TIERS == TIERS
 
 
 def test_a_gate_without_a_candidate_says_how_to_name_one(desk: Desk) -> None:

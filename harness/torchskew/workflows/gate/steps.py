@@ -22,8 +22,9 @@ from torchskew.model.results import CellResult
 from torchskew.model.runs import RunKind
 from torchskew.model.runtimes import RUNTIMES, choices, provides, sole_provider
 from torchskew.model.versions import SourceKind, Version
-from torchskew.planning.gate import TIERS, GateSpec, gate_plan
+from torchskew.planning.gate import GateSpec, gate_plan
 from torchskew.planning.plan import narrow
+from torchskew.planning.scenario import TIERS
 from torchskew.planning.shard import Shard, parse_shard, split
 from torchskew.record.record import Record
 from torchskew.workflows.inputs import read_declaration, read_document, read_expectations, read_scenarios

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from torchskew.errors import MachineError
-from torchskew.runtimes import ownership
+from torchskew.runtimes import ownership, processes
 
 
 @pytest.fixture
@@ -24,7 +24,9 @@ def test_this_process_is_alive() -> None:
 
 def test_a_process_that_ended_is_dead_even_before_it_is_reaped() -> None:
     process = subprocess.Popen([sys.executable, "-c", "pass"], stdout=subprocess.PIPE)
-    name = f"{process.pid}:{ownership._start_time(process.pid)}"
+    running = processes.look_up(process.pid)
+    assert running is not None
+    name = f"{process.pid}:{running.start}"
     assert process.stdout is not None
     process.stdout.read()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from torchskew.errors import MachineError
+from torchskew.runtimes import processes
 from torchskew.runtimes.base import Scope
 
 # Every local process of a run carries both, so that a sweep can tell whose it is.
@@ -19,7 +20,6 @@ RUN_VARIABLE = "TORCHSKEW_RUN"
 OWNER_VARIABLE = "TORCHSKEW_OWNER"
 _OWNER_FILE = "owner"
 _NEW = ".new-"
-_STATE, _START = 0, 19  # places in /proc/PID/stat, counted from behind the command's closing bracket
 
 
 def cache_folder() -> Path:
@@ -30,8 +30,8 @@ def cache_folder() -> Path:
 
 def owner() -> str:
     """This process as `pid:starttime`; the start time tells it from a later process with the same id."""
-    pid = os.getpid()
-    return f"{pid}:{_start_time(pid) or 0}"
+    myself = processes.look_up(os.getpid())
+    return f"{os.getpid()}:{myself.start if myself else 0}"
 
 
 def alive(owner: str) -> bool:
@@ -40,8 +40,9 @@ def alive(owner: str) -> bool:
     if not (pid.isdigit() and start.isdigit()):
         return False
     if start == "0":
-        return _answers(int(pid))
-    return _start_time(int(pid)) == start
+        return processes.exists(int(pid))
+    process = processes.look_up(int(pid))
+    return process is not None and process.start == start
 
 
 @contextmanager
@@ -122,24 +123,3 @@ def _is_dead(folder: Path, place: str) -> bool:
     except (OSError, ValueError):
         return False
     return of_place == place and not alive(name)
-
-
-def _start_time(pid: int) -> str | None:
-    """Clock ticks since boot at which a process began; None when it is gone, a zombie, or nobody tells."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[_STATE] in "ZX" else fields[_START]
-
-
-def _answers(pid: int) -> bool:
-    """For systems without /proc, where the id alone has to do."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

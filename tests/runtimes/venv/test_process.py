@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from torchskew.runtimes import ownership
+from torchskew.runtimes import ownership, processes
 from torchskew.errors import AgentError, MachineError
 from torchskew.model.versions import Environment
 from torchskew.inside.protocol import boot_line
@@ -65,9 +65,9 @@ def heard(channel: process.LocalChannel) -> object:
 
 def is_gone(pid: int) -> bool:
     deadline = time.monotonic() + PATIENCE
-    while process._running(pid) and time.monotonic() < deadline:
+    while processes.look_up(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return not process._running(pid)
+    return not processes.look_up(pid)
 
 
 def test_lines_go_both_ways(runtime) -> None:
@@ -296,7 +296,7 @@ def test_a_sweep_ends_orphans_and_removes_their_folder_but_touches_no_living_run
 
 
 def is_gone_now(pid: int) -> bool:
-    return not process._running(pid)
+    return not processes.look_up(pid)
 
 
 @pytest.mark.torch

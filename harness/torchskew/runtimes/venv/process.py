@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from torchskew.errors import AgentError, MachineError
+from torchskew.runtimes import processes
 from torchskew.runtimes.ownership import OWNER_VARIABLE, RUN_VARIABLE, alive, pid_namespace
 
 _LINES, _LONGEST = 32, 2000  # of standard error that are kept; characters of one line
@@ -147,7 +148,7 @@ def ended(pids: Sequence[int]) -> tuple[int, ...]:
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        left = tuple(pid for pid in left if _running(pid))
+        left = tuple(pid for pid in left if processes.look_up(pid))
         time.sleep(0.01 if left else 0)
     return left
 
@@ -166,11 +167,3 @@ def _marked() -> Iterator[tuple[int, dict[str, str]]]:
         carried = {name: value for name, _, value in pairs}
         if RUN_VARIABLE in carried and int(folder.name) != os.getpid():
             yield int(folder.name), carried
-
-
-def _running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"

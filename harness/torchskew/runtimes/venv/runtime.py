@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from torchskew.model.versions import Environment, Source, SourceKind, Version
 from torchskew.inside.protocol import agent_command
 from torchskew.runtimes.venv import indexes, launch, process
 from torchskew.runtimes.base import Channel, Progress, Scope
-from torchskew.runtimes.venv.probe import probed
+from torchskew.runtimes.venv.probe import Depth, facts_from, probed
 from torchskew.runtimes.venv.resolve import Lock, Resolver, download_sizes, is_pinned
 from torchskew.runtimes.venv.room import UNPACKED, Room, Size, human
 from torchskew.runtimes.venv.store import Made, Store, digest, size_of
@@ -233,15 +234,16 @@ class VenvRuntime:
         path = Path(source.value).expanduser().absolute()
         if not os.access(path, os.X_OK) or path.is_dir():
             raise ProvisionError(f"{what}: there is no interpreter. Write the whole path of a bin/python.")
-        content = probed(str(path), "look", what)
+        seen = probed(str(path), Depth.LOOK, what)
+        content = {"python_version": seen.python_version, "content": seen.content}
         identity = digest("interpreter", str(path), json.dumps(content))
-        noted = self._store.answer(identity)
-        facts = json.loads(noted) if noted else probed(str(path), "import", what)
-        if noted is None:
-            self._store.remember(identity, json.dumps(facts))
+        facts = facts_from(self._store.answer(identity) or "", Depth.IMPORT)
+        if facts is None:
+            facts = probed(str(path), Depth.IMPORT, what)
+            self._store.remember(identity, json.dumps(asdict(facts)))
         return Made(
-            identity=identity, python=str(path), reports=facts["reports"], git_version=facts["git_version"],
-            python_version=facts["python_version"], packages=(), size=0,
+            identity=identity, python=str(path), reports=facts.reports, git_version=facts.git_version,
+            python_version=facts.python_version, packages=(), size=0,
         )  # fmt: skip
 
 
@@ -271,10 +273,10 @@ def _request(source: Source, what: str) -> str:
 def _proved(place: Path, lock: Lock, what: str) -> Made:
     """Import torch once: what it reports, and that it works here."""
     python = str(place / "bin" / "python")
-    facts = probed(python, "import", what)
+    facts = probed(python, Depth.IMPORT, what)
     return Made(
-        identity=lock.identity, python=python, reports=facts["reports"], git_version=facts["git_version"],
-        python_version=facts["python_version"], packages=lock.packages, size=size_of(place),
+        identity=lock.identity, python=python, reports=facts.reports, git_version=facts.git_version,
+        python_version=facts.python_version, packages=lock.packages, size=size_of(place),
     )  # fmt: skip
 
 

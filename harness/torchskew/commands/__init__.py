@@ -1,1 +1,1 @@
-"""One file a command: arguments become options, options a workflow, its result an exit code."""
+"""One file per command: from arguments to a workflow to the exit code."""

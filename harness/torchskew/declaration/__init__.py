@@ -1,1 +1,1 @@
-"""torchskew.toml and the baseline beside it become frozen records, or every problem at once; pure."""
+"""torchskew.toml and the baseline become frozen records, or all their problems at once. Pure."""

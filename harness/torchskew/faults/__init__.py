@@ -1,4 +1,4 @@
-"""The faults that a rehearsal can inject, one row and one file each: the injection, its heal and a probe for both."""
+"""The faults that a rehearsal injects, one file and one row each: injection, heal and probe."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Facts become outcomes, outcomes verdicts, verdicts one decision; pure."""
+"""Facts become outcomes, a verdict, then one decision. Pure."""

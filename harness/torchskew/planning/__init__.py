@@ -1,1 +1,1 @@
-"""Scenarios and versions become the ordered cells of a run; pure."""
+"""Scenarios and versions become the ordered cells of a run. Pure."""

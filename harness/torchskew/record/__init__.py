@@ -1,1 +1,1 @@
-"""What every run planned, tried and found, kept in SQLite; nothing here decides anything."""
+"""What every run planned, tried and observed, in SQLite; decides nothing."""

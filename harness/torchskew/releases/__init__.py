@@ -1,1 +1,1 @@
-"""What each release speaks, as facts with their sources, and the outcomes that follow; pure."""
+"""What each release speaks, with sources, and the outcomes that follow. Pure."""

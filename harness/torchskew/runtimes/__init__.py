@@ -1,4 +1,4 @@
-"""The runtimes: how the version of each rank is provided and started. Their rows are in `torchskew.model.runtimes`."""
+"""How the version of each rank is provided and started."""
 
 from __future__ import annotations
 

@@ -61,9 +61,14 @@ def test_a_cell_that_the_difference_tells_is_not_told_again() -> None:
     assert f": {worst}\n" not in render(run, compared)
 
 
+def test_repetitions_are_counted_beside_the_cells() -> None:
+    run, decision = flaking()
+    assert accounting(view.counts(run, decision)).startswith("208 planned, each 3 times (624 runs) = ")
+
+
 def test_flakes_are_told_apart_from_regressions_in_every_report(tmp_path: Path) -> None:
     run, decision = flaking()
-    counts = view.tally(run, decision)
+    counts = view.counts(run, decision)
     assert (counts.apart, counts.regressions) == (2, 0)
     assert "0 regressions, 2 flaky or not judged)" in accounting(counts)
     text = render(run, decision)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from torchskew.model.cells import Variant
-from torchskew.model.outcomes import Guard, Kind, Outcome, Policy, Verdict
-from torchskew.model.results import Checked, Decision, Status
+from torchskew.model.outcomes import Outcome, Policy, Verdict
+from torchskew.model.results import Checked, Status
 from torchskew.report import view
 
 from tests import factories
@@ -15,88 +14,11 @@ from tests import factories
 OK, CLEAR, OPAQUE, TIMEOUT = Outcome.OK, Outcome.CLEAR, Outcome.OPAQUE, Outcome.TIMEOUT
 
 
-def held(*results, status=Status.EXPECTED):
-    return Decision(
-        checked=tuple(Checked(result=result, status=status) for result in results),
-        problems=(),
-        exit_code=0,
-        sentence="as expected",
-    )
-
-
-def tables(*results):
-    return view.tables(factories.run(results), held(*results))
-
-
 def test_planned_is_the_sum_of_the_verdicts():
     for run, decision in (factories.good_run(), factories.bad_run()):
-        counts = view.tally(run, decision)
+        counts = view.counts(run, decision)
         assert counts.planned == sum(counts.verdicts.values()) == len(run.plan.cells)
         assert counts.verdicts[Verdict.FAIL] == counts.known + counts.regressions
-
-
-def test_rows_are_the_hosts_versions_and_columns_the_joiners():
-    found = [
-        factories.result(factories.cell(skew=("a", "b")), OK, OPAQUE),
-        factories.result(factories.cell(skew=("b", "a")), TIMEOUT, TIMEOUT),
-    ]
-    [table] = tables(*found)
-    assert (table.corner, table.rows, table.columns) == ("host \\ joiner", ("a", "b"), ("a", "b"))
-    assert view.label(table.grid["a", "b"]) == "OK/OPQ"
-    assert view.label(table.grid["b", "a"]) == "TIME"
-
-
-def test_versions_stand_in_the_order_of_the_declaration():
-    found = [factories.result(factories.cell(skew=pair), OK, OK) for pair in (("2.6", "2.1"), ("2.1", "2.6"))]
-    run = factories.run(found, environments={"2.1": "x", "2.6": "y"})
-    [table] = view.tables(run, held(*found))
-    assert table.rows == table.columns == ("2.1", "2.6")
-
-
-def test_guarded_cells_stand_in_a_table_of_their_own_beside_it():
-    found = [
-        factories.result(factories.cell(scenario, guard=guard), OK, OK)
-        for guard in (Guard.OFF, Guard.ON)
-        for scenario in ("rendezvous_tcp", "barrier")
-    ]
-    assert [table.title for table in tables(*found)] == [
-        "rendezvous_tcp · guard off",
-        "rendezvous_tcp · guard on",
-        "barrier · guard off",
-        "barrier · guard on",
-    ]
-
-
-def test_a_fault_makes_a_condition_of_its_own():
-    cell = replace(factories.cell(), fault="kill")
-    assert tables(factories.result(cell, OK, OK))[0].title == "all_reduce · guard off · fault kill"
-
-
-def test_scenarios_that_never_mix_have_their_variants_as_rows():
-    found = [
-        factories.result(factories.cell("env_skew", (one, one), variant=Variant(name=name)), OK, OK)
-        for name in ("lazy", "detail")
-        for one in ("a", "b")
-    ]
-    [table] = tables(*found)
-    assert (table.corner, table.rows, table.columns) == ("variant", ("lazy", "detail"), ("a", "b"))
-
-
-def test_a_scenario_of_one_rank_has_one_row():
-    [table] = tables(factories.result(factories.cell("import_smoke", ("a",), kind=Kind.SOLO), OK))
-    assert (table.corner, table.rows, table.columns) == ("", ("alone",), ("a",))
-
-
-def test_a_handover_names_writer_and_reader():
-    [table] = tables(factories.result(factories.cell(kind=Kind.HANDOVER), OK, OK))
-    assert table.corner == "writer \\ reader"
-
-
-def test_wide_worlds_stand_below_the_table():
-    wide = factories.result(factories.cell(skew=("a", "a", "b")), OK, OK, OK)
-    [table] = tables(factories.result(factories.cell(skew=("a", "b")), OK, OK), wide)
-    assert [item.result for item in table.wide] == [wide]
-    assert table.rows == ("a",)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torchskew.model.results import Checked, Decision
 from torchskew.model.runs import Run
 from torchskew.model.versions import span
 from torchskew.report import pairs, view
+from torchskew.report.tables import CellTable, tables
 
 _HEAD = """\
 # What works between which releases
@@ -64,7 +65,7 @@ def _run(one: Measured) -> Iterator[str]:
 
 def _account(one: Measured) -> str:
     """Which run this is, how large, how long, and which runs its cells came from."""
-    info, counts = one.run.info, view.tally(one.run, one.decision)
+    info, counts = one.run.info, view.counts(one.run, one.decision)
     came = ", ".join(f"{count} {verdict.value.lower()}" for verdict, count in counts.verdicts.items())
     took = ""
     if info.finished and not counts.cached:
@@ -173,7 +174,7 @@ def _tables(run: Run, decision: Decision) -> Iterator[str]:
     """A table for each scenario that fails anywhere, releases that act alike on one line; the others by name."""
     order = list(pairs.releases(run))
     fine, broken = [], []
-    for table in view.tables(run, decision):
+    for table in tables(run, decision):
         fails = any(item.result.verdict is Verdict.FAIL for item in table.grid.values())
         if fails and len(table.columns) > 1:
             broken.append(_table(table, order))
@@ -187,7 +188,7 @@ def _tables(run: Run, decision: Decision) -> Iterator[str]:
     yield from broken
 
 
-def _table(table: view.Table, order: Sequence[str]) -> str:
+def _table(table: CellTable, order: Sequence[str]) -> str:
     """Rows and columns by release, or variants by release where one release runs on all ranks."""
 
     def word(row: str, column: str) -> str:

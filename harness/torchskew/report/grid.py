@@ -9,6 +9,7 @@ from typing import Final
 from torchskew.model.outcomes import Outcome
 from torchskew.model.results import Checked
 from torchskew.report import view
+from torchskew.report.tables import CellTable
 
 BAD: Final = "31"
 _WIDTH: Final = 100
@@ -33,7 +34,7 @@ class Look:
     most: int = _MOST
 
 
-def tables_text(tables: Sequence[view.Table], look: Look) -> Iterator[str]:
+def tables_text(tables: Sequence[CellTable], look: Look) -> Iterator[str]:
     """Tables of one scenario stand side by side while there is room."""
     shelf: list[list[str]] = []
     name = ""
@@ -47,7 +48,7 @@ def tables_text(tables: Sequence[view.Table], look: Look) -> Iterator[str]:
         yield _beside(shelf)
 
 
-def _table(table: view.Table, look: Look) -> list[str]:
+def _table(table: CellTable, look: Look) -> list[str]:
     """One table as lines; the first column names rank 0's version."""
     lines = [paint(table.title, "1", look)]
     texts = {at: view.label(item) for at, item in table.grid.items()}

@@ -14,6 +14,7 @@ from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
 from torchskew.report.logs import Logs, Written
+from torchskew.report.tables import CellTable, environments, tables
 from torchskew.report.text import accounting
 
 _TEMPLATE: Final = "template.html"
@@ -46,8 +47,9 @@ def write_html(run: Run, decision: Decision, written: Written, path: Path) -> No
     environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = environment.get_template(_TEMPLATE).stream(
         info=run.info,
+        environments=environments(run),
         decision=decision,
-        accounting=accounting(view.tally(run, decision)),
+        accounting=accounting(view.counts(run, decision)),
         shares=_shares(decision),
         data=_data(run, decision, written.logs),
     )
@@ -80,7 +82,7 @@ def _data(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     for index, item in enumerate(decision.checked):
         yield ("," if index else "") + _json(_cell(item, logs, texts, numbers))
     yield '],"tables":['
-    for index, table in enumerate(view.tables(run, decision)):
+    for index, table in enumerate(tables(run, decision)):
         yield ("," if index else "") + _json(_table(table, numbers))
     yield f'],"rerun":{_json([*run.info.rerun.argv])}'
     for name, value in _lists(decision, numbers).items():
@@ -102,7 +104,7 @@ def _lists(decision: Decision, numbers: dict[CellId, int]) -> dict[str, Json]:
     }
 
 
-def _table(table: view.Table, numbers: dict[CellId, int]) -> dict[str, Json]:
+def _table(table: CellTable, numbers: dict[CellId, int]) -> dict[str, Json]:
     """Cells by number, -1 where nothing was planned."""
     at = {place: numbers[item.result.cell.id] for place, item in table.grid.items()}
     return {

@@ -17,6 +17,7 @@ from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
 from torchskew.report.logs import Logs, Written
+from torchskew.report.tables import environments
 
 # XML 1.0 has no way to write these, not even escaped; a rank may print any of them.
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -70,7 +71,7 @@ def _head(run: Run) -> str:
     """What the whole run has in common."""
     info, properties = run.info, ET.Element("properties")
     named = {"run_id": info.run_id, "runtime": info.runtime, "seed": str(info.seed), "plan": info.plan_digest}
-    for name, value in {**named, **{f"version.{key}": value for key, value in info.environments.items()}}.items():
+    for name, value in {**named, **{f"version.{key}": value for key, value in environments(run).items()}}.items():
         ET.SubElement(properties, "property", {"name": name, "value": _clean(value)})
     return ET.tostring(properties, encoding="unicode") + "\n"
 

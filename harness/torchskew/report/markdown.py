@@ -13,6 +13,7 @@ from torchskew.model.results import Checked, Decision
 from torchskew.model.runs import Run
 from torchskew.report import view
 from torchskew.report.logs import Logs, Written
+from torchskew.report.tables import CellTable, tables
 from torchskew.report.text import accounting
 
 # GitHub refuses a step's summary of more than 1 MiB as a whole; other steps may write to it as well.
@@ -53,7 +54,7 @@ def write_markdown(run: Run, decision: Decision, written: Written, path: Path) -
 def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     info = run.info
     yield f"## {'✅' if decision.exit_code == 0 else '❌'} torchskew: {_safe(decision.sentence)}"
-    yield f"`{accounting(view.tally(run, decision))}`"
+    yield f"`{accounting(view.counts(run, decision))}`"
     yield f"{_safe(info.runtime)} ({_safe(info.runtime_why)}) · seed {info.seed} · run `{info.run_id}`"
     if decision.difference:
         yield f"### What changed\n{_fenced(decision.difference)}"
@@ -71,7 +72,7 @@ def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
         )
         yield f"<details><summary>and {len(rest)} more</summary>\n\n" + "\n".join(lines) + "\n\n</details>"
     yield from _surprises(decision)
-    for table in view.tables(run, decision):
+    for table in tables(run, decision):
         yield _table(table)
     yield (
         "<sub>" + " · ".join(f"{sign} {view.SHORT[one]} {view.MEANING[one]}" for one, sign in _SIGNS.items()) + "</sub>"
@@ -115,7 +116,7 @@ def _surprises(decision: Decision) -> Iterator[str]:
         )
 
 
-def _table(table: view.Table) -> str:
+def _table(table: CellTable) -> str:
     """Rows are rank 0's versions, columns the joiners', as everywhere."""
     lines = [f"#### {_safe(table.title)}", ""]
     if table.columns:

@@ -14,6 +14,7 @@ from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
 from torchskew.report.logs import Logs, Written
+from torchskew.report.tables import environments
 
 SCHEMA: Final = "1.0"
 
@@ -29,7 +30,7 @@ def write_results(run: Run, decision: Decision, written: Written, path: Path) ->
 
 
 def _head(run: Run, decision: Decision) -> dict[str, Json]:
-    counts, info = view.tally(run, decision), run.info
+    counts, info = view.counts(run, decision), run.info
     return {
         "schema": SCHEMA,
         "run_id": info.run_id,
@@ -37,6 +38,7 @@ def _head(run: Run, decision: Decision) -> dict[str, Json]:
         "torchskew": info.torchskew,
         "runtime": run.plan.runtime,
         "planned": counts.planned,
+        "repeat": counts.repeat,
         "counts": {verdict.lower(): counts.verdicts[verdict] for verdict in Verdict},
         "unexpected": {
             "regressions": counts.regressions,
@@ -61,7 +63,7 @@ def _head(run: Run, decision: Decision) -> dict[str, Json]:
         "plan_digest": info.plan_digest,
         "started": info.started,
         "finished": info.finished,
-        "environments": dict(info.environments),
+        "environments": dict(environments(run)),
     }
 
 

@@ -14,6 +14,7 @@ from torchskew.model.runs import Run
 from torchskew.report import view
 from torchskew.report.grid import BAD, Look, paint, tables_text
 from torchskew.report.logs import Logs, Written
+from torchskew.report.tables import CellTable, environments, tables
 
 RESULTS: Final = "results.json"
 _TITLES: Final = {
@@ -45,7 +46,7 @@ def render(
     logs = written.logs
     blocks = [
         _changed(decision),
-        *([] if decision.difference else _tables(view.tables(run, decision), look)),
+        *([] if decision.difference else _tables(tables(run, decision), look)),
         _legend(decision),
         _unexpected(run, decision, logs, look),
         _surprises(run, decision, look),
@@ -56,16 +57,16 @@ def render(
     return "\n\n".join(block for block in blocks if block)
 
 
-def _tables(tables: Sequence[view.Table], look: Look) -> Iterator[str]:
+def _tables(found: Sequence[CellTable], look: Look) -> Iterator[str]:
     """Every table; of more than twice a long list, those in which something is not right."""
-    many = len(tables) > 2 * look.most
-    told = [table for table in tables if not (many and _right(table))]
-    yield from tables_text(told, look)
-    if len(told) < len(tables):
-        yield f"… and {len(tables) - len(told)} more tables, in which every cell is right: see the report"
+    many = len(found) > 2 * look.most
+    shown = [table for table in found if not (many and _right(table))]
+    yield from tables_text(shown, look)
+    if len(shown) < len(found):
+        yield f"… and {len(found) - len(shown)} more tables, in which every cell is right: see the report"
 
 
-def _right(table: view.Table) -> bool:
+def _right(table: CellTable) -> bool:
     items = (*table.grid.values(), *table.wide)
     return all(item.status is Status.EXPECTED and item.result.verdict is Verdict.PASS for item in items)
 
@@ -73,7 +74,7 @@ def _right(table: view.Table) -> bool:
 def head(run: Run) -> str:
     """The lines that a run prints as it starts, for a report that is rendered later."""
     info = run.info
-    versions = " · ".join(f"{name} {identity[:19]}" for name, identity in info.environments.items())
+    versions = " · ".join(f"{name} {identity[:19]}" for name, identity in environments(run).items())
     lines = [
         f"{info.command} · {info.runtime} ({info.runtime_why}) · seed {info.seed}",
         f"versions   {versions or 'none could be made'}",
@@ -82,7 +83,7 @@ def head(run: Run) -> str:
     return "\n".join(lines)
 
 
-def accounting(counts: view.Tally) -> str:
+def accounting(counts: view.Counts) -> str:
     """Planned = the sum, always; what does not add up is named."""
     fails = f"{counts.known} known, {counts.regressions} {'regression' if counts.regressions == 1 else 'regressions'}"
     fails += f", {counts.apart} flaky or not judged" if counts.apart else ""
@@ -94,7 +95,8 @@ def accounting(counts: view.Tally) -> str:
         f"{counts.verdicts[Verdict.UNSUPPORTED]} unsupported",
         f"{counts.verdicts[Verdict.BLOCKED]} blocked",
     ]
-    return f"{counts.planned} planned = {' + '.join(parts)}"
+    times = f", each {counts.repeat} times ({counts.planned * counts.repeat} runs)" if counts.repeat > 1 else ""
+    return f"{counts.planned} planned{times} = {' + '.join(parts)}"
 
 
 def _legend(decision: Decision) -> str:
@@ -222,7 +224,7 @@ def _more(count: int, look: Look) -> list[str]:
 
 def _end(run: Run, decision: Decision, written: Written, look: Look) -> str:
     """Accounting, where the reports lie, and the decision as the last line."""
-    counts = view.tally(run, decision)
+    counts = view.counts(run, decision)
     lines = [accounting(counts)]
     if counts.cached:
         every = "every cell" if counts.cached == counts.planned else f"{counts.cached} of {counts.planned} cells"

@@ -13,7 +13,7 @@ from typing import Final
 from torchskew.judging.decide import SHUT
 from torchskew.model.cells import Cell
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Kind, Outcome, Verdict
+from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run
 
@@ -51,10 +51,11 @@ _LONGEST_NAME: Final = 180  # of a log's folder: file systems allow 255 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class Counts:
     """How the planned cells came out; planned is what the plan holds, not a sum.
 
-    apart: failures that are held against nobody: flaky cells, a gate's controls and its base.
+    apart: failures that count against no candidate: flaky cells, a gate's controls and its base. repeat: how often
+    each cell was to run.
     """
 
     planned: int
@@ -62,6 +63,7 @@ class Tally:
     statuses: Mapping[Status, int]
     cached: int
     apart: int = 0
+    repeat: int = 1
 
     @property
     def known(self) -> int:
@@ -79,29 +81,16 @@ class Tally:
         return self.statuses.get(Status.MISSING, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """The cells of one scenario under one condition. grid: (row, column) -> cell; wide: those of other shapes."""
-
-    title: str
-    scenario: str
-    condition: str
-    corner: str
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    grid: Mapping[tuple[str, str], Checked]
-    wide: tuple[Checked, ...]
-
-
-def tally(run: Run, decision: Decision) -> Tally:
+def counts(run: Run, decision: Decision) -> Counts:
     """Count verdicts and statuses over every planned cell."""
     verdicts = Counter(item.result.verdict for item in decision.checked)
-    return Tally(
+    return Counts(
         planned=len(run.plan.cells),
         verdicts={verdict: verdicts[verdict] for verdict in Verdict},
         statuses=Counter(item.status for item in decision.checked),
         cached=sum(item.result.cached for item in decision.checked),
         apart=sum(item.result.verdict is Verdict.FAIL and item.status in _APART for item in decision.checked),
+        repeat=max((len(item.result.seen) for item in decision.checked), default=0) or 1,
     )
 
 
@@ -205,76 +194,3 @@ def seconds(value: float) -> str:
         minutes, rest = divmod(round(value), 60)
         return f"{minutes} min {rest:02} s"
     return f"{value:.2f} s" if value < 9.95 else f"{value:.1f} s"
-
-
-def tables(run: Run, decision: Decision) -> tuple[Table, ...]:
-    """One table per scenario and condition, in the plan's order; same scenario's tables stand together."""
-    groups: dict[tuple[str, str], list[Checked]] = {}
-    uniform = _uniform(decision)
-    for item in decision.checked:
-        cell = item.result.cell
-        name = cell.scenario if cell.scenario in uniform else cell.name
-        groups.setdefault((name, _condition(cell)), []).append(item)
-    order = _order(run)
-    names = list(dict.fromkeys(name for name, _ in groups))
-    ranked = sorted(groups.items(), key=lambda group: names.index(group[0][0]))
-    return tuple(_table(key, items, order, uniform) for key, items in ranked)
-
-
-def _condition(cell: Cell) -> str:
-    return f"guard {cell.guard}" + (f" · fault {cell.fault}" if cell.fault else "")
-
-
-def _uniform(decision: Decision) -> frozenset[str]:
-    """Scenarios that never mix versions: their rows are variants, not hosts."""
-    mixed = {item.result.cell.scenario for item in decision.checked if _mixes(item.result.cell)}
-    return frozenset(item.result.cell.scenario for item in decision.checked) - mixed
-
-
-def _mixes(cell: Cell) -> bool:
-    return len(set(cell.skew)) > 1 or (len(cell.skew) > 1 and cell.variant is None)
-
-
-def _order(run: Run) -> Mapping[str, int]:
-    """Versions as they were declared; those that could not be provisioned come where the plan names them."""
-    names = [*run.info.environments, *(name for cell in run.plan.cells for name in cell.skew)]
-    return {name: index for index, name in enumerate(dict.fromkeys(names))}
-
-
-def _table(key: tuple[str, str], items: list[Checked], order: Mapping[str, int], uniform: frozenset[str]) -> Table:
-    name, condition = key
-    grid: dict[tuple[str, str], Checked] = {}
-    wide = []
-    for item in items:
-        at = _place(item.result.cell, uniform)
-        if at is None or at in grid:
-            wide.append(item)
-        else:
-            grid[at] = item
-    return Table(
-        title=f"{name} · {condition}",
-        scenario=name,
-        condition=condition,
-        corner=_corner(items[0].result.cell, uniform),
-        rows=_sorted((row for row, _ in grid), order),
-        columns=_sorted((column for _, column in grid), order),
-        grid=grid,
-        wide=tuple(wide),
-    )
-
-
-def _place(cell: Cell, uniform: frozenset[str]) -> tuple[str, str] | None:
-    """Row and column of a cell; None for a world that two axes can't show."""
-    if cell.scenario in uniform:
-        return (cell.variant.name if cell.variant else "alone"), cell.skew[0]
-    return (cell.skew[0], cell.skew[1]) if len(cell.skew) == 2 else None
-
-
-def _corner(cell: Cell, uniform: frozenset[str]) -> str:
-    if cell.scenario in uniform:
-        return "variant" if cell.variant else ""
-    return "writer \\ reader" if cell.kind is Kind.HANDOVER else "host \\ joiner"
-
-
-def _sorted(names: Iterable[str], order: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(sorted(dict.fromkeys(names), key=lambda name: order.get(name, -1)))

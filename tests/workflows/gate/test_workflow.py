@@ -256,7 +256,10 @@ def test_repetitions_that_differ_are_flaky_and_kept(desk: Desk, capsys: pytest.C
         return right(version, job)
 
     assert desk.gate(once, repeat=3) == 1
-    assert "1 flaky cell (keys alone)" in last(capsys)
+    out = capsys.readouterr().out
+    assert "1 flaky cell (keys alone)" in out.splitlines()[-1]
+    assert "\n29 planned, each 3 times (87 runs) = " in out
+    assert "29 cells, each 3 times: 87 runs · digest" in desk.said.getvalue()
     keys = next(cell for cell in desk.results()["cells"] if cell["id"] == "keys/candidate/guard-off/venv")
     assert keys["seen"] == ["PASS", "FAIL", "PASS"]
     assert main(["flakes", "--out", str(desk.folder / "out")]) == 0

@@ -158,8 +158,9 @@ def plan_the_gate(work: GateWork) -> None:
     work.rerun = rerun(request, options)
     cells = len(work.plan.cells)
     of = f"shard {request.shard} of {len(plan.cells)} cells, " if work.shard else ""
-    told = f"{request.subject} against {', '.join(chosen)} · tier {work.spec.tier}"
-    work.watch.say(f"plan       {told} · {of}{cells} cells · digest {work.plan.digest}")
+    against = f"{request.subject} against {', '.join(chosen)} · tier {work.spec.tier}"
+    times = f", each {request.repeat} times: {cells * request.repeat} runs" if request.repeat > 1 else ""
+    work.watch.say(f"plan       {against} · {of}{cells} cells{times} · digest {work.plan.digest}")
     if options.dry_run:
         sys.stdout.writelines(
             f"{one.id}   predicted {','.join(one.predicted) or 'nothing'}\n" for one in work.plan.cells

@@ -11,7 +11,7 @@ LOCKED := --constraint $(VENV)/constraints.txt
 BASE := $(VENV)/.torchskew
 TESTS := $(VENV)/.torchskew-test
 
-.PHONY: help matrix gate rehearse rehearsal compatibility probe guard doctor report clean test lint bench lock
+.PHONY: help matrix gate rehearse rehearsal compatibility probe guard guard-file doctor report clean test lint bench lock
 
 help: ## this list
 	@echo "torchskew: process groups whose ranks run different PyTorch releases"
@@ -36,6 +36,9 @@ compatibility: $(BASE) ## measure every scenario between the releases of docs/co
 
 probe: $(BASE) ## what listens on a port (OPTIONS="HOST:PORT")
 	@$(BIN)/torchskew probe $(OPTIONS)
+
+guard-file: $(BASE) # the one file out of harness/torchskew/guard, after a change there
+	@$(BIN)/python -m torchskew.guard.generate
 
 guard: $(BASE) ## print the one file that makes a mixed job fail clearly
 	@$(BIN)/torchskew guard --print $(OPTIONS)

@@ -23,7 +23,14 @@ from pathlib import Path
 from torchskew.declaration.declare import for_runtime
 from torchskew.declaration.fields import Problems
 from torchskew.engine.progress import Plain
-from torchskew.guard import torchskew_guard as guard
+from torchskew.guard.generate import FILE
+from torchskew.guard.hello import FIELDS
+from torchskew.guard.host import Host
+from torchskew.guard.joiner import Joiner
+from torchskew.guard.pace import pace
+from torchskew.guard.place import Place
+from torchskew.guard.sockets import bind
+from torchskew.guard.table import TABLE, era
 from torchskew.runtimes import runtime
 from torchskew.runtimes.venv import launch
 from torchskew.workflows.inputs import read_declaration
@@ -38,7 +45,7 @@ START = (
 
 def added(python: str, env: dict[str, str], world: int, rounds: int) -> tuple[float, float]:
     """Median seconds of the slowest joiner's init, without and with the guard; name look-ups are answered at once."""
-    files = [str(QUIET), str(HERE / "guard_ranks.py"), guard.__file__]
+    files = [str(QUIET), str(HERE / "guard_ranks.py"), str(FILE)]
     with tempfile.TemporaryDirectory() as etc:
         launch.write_etc(Path(etc))
         done = subprocess.run(
@@ -54,8 +61,8 @@ def added(python: str, env: dict[str, str], world: int, rounds: int) -> tuple[fl
 
 def said(rank: int, world: int, port: int) -> dict[str, object]:
     """A light client's hello."""
-    fields = {name: 0 if kind is int else "" for name, (kind, _) in guard.FIELDS.items()}
-    eras = {kind: guard.era(kind, "2.13.0") or "" for kind in guard.TABLE}
+    fields = {name: 0 if kind is int else "" for name, (kind, _) in FIELDS.items()}
+    eras = {kind: era(kind, "2.13.0") or "" for kind in TABLE}
     more = {"rank": rank, "world": world, "port": port, "pid": rank, "host": f"node{rank // 8}", "torch": "2.13.0"}
     return {**fields, **eras, **more, "serves": "2.2 2.5", "known": 1, "method": "agent"}
 
@@ -67,11 +74,11 @@ def exchange(clients: int) -> tuple[float, float, float]:
         port = free.getsockname()[1]
     os.environ["TORCHSKEW_GUARD_PORT"] = str(port)
     world = clients + 1
-    host = guard.Host(guard.bind(port), place(0, world, port), said(0, world, port), b"", "era")
+    host = Host(bind(port), place(0, world, port), said(0, world, port), b"", "era")
     host.server.listen(4096)
     before, began, busy = resident(), time.monotonic(), time.process_time()
     children = [fork(range(1 + one, world, WORKERS), world, port) for one in range(WORKERS)]
-    table = host.gather(guard.pace(60.0))
+    table = host.gather(pace(60.0))
     memory = (resident() - before) / clients
     host.tell(table, admitted=True)
     busy = (time.process_time() - busy) / clients
@@ -80,9 +87,9 @@ def exchange(clients: int) -> tuple[float, float, float]:
     return time.monotonic() - began, memory, busy
 
 
-def place(rank: int, world: int, port: int) -> guard.Place:
+def place(rank: int, world: int, port: int) -> Place:
     """Where they meet."""
-    return guard.Place("agent", "127.0.0.1", port, "", rank, world)
+    return Place("agent", "127.0.0.1", port, "", rank, world)
 
 
 def fork(ranks: range, world: int, port: int) -> int:
@@ -93,8 +100,8 @@ def fork(ranks: range, world: int, port: int) -> int:
     tables: list[dict[str, object]] = []
 
     def one(rank: int) -> None:
-        joiner = guard.Joiner(place(rank, world, port), said(rank, world, port), b"")
-        tables.append(joiner.ask(guard.pace(60.0)))
+        joiner = Joiner(place(rank, world, port), said(rank, world, port), b"")
+        tables.append(joiner.ask(pace(60.0)))
 
     threads = [threading.Thread(target=one, args=(rank,)) for rank in ranks]
     for thread in threads:

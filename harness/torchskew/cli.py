@@ -213,7 +213,9 @@ def run_probe(args: argparse.Namespace) -> int:
 def run_guard(args: argparse.Namespace) -> int:
     """`torchskew guard --print`: the file itself, byte for byte."""
     del args
-    sys.stdout.write((Path(__file__).parent / "guard" / "torchskew_guard.py").read_text(encoding="utf-8"))
+    from torchskew.guard.generate import FILE
+
+    sys.stdout.write(FILE.read_text(encoding="utf-8"))
     return 0
 
 

@@ -76,9 +76,9 @@ def probe(job, looks):
     while len(looks) < LOOKS:
         time.sleep(0.01)  # the job steps on in between
         found = look(job.host, job.port, job.params["silence"])
-        if found["what"] != "store":
+        if found.what != "store":
             found = look(job.host, job.port, 3.0)
-        looks.append("%s %s %s" % (found["what"], SEEN.get(found.get("era")), found.get("backend")))
+        looks.append("%s %s %s" % (found.what, SEEN.get(found.era), found.backend))
 
 
 def train(job, store, over):

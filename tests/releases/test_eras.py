@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from torchskew.guard import torchskew_guard as guard
+from torchskew.guard import table
 from torchskew.model.outcomes import Guard, Kind, Outcome
 from torchskew.releases import eras
 from torchskew.releases.eras import Situation, predict, release
@@ -143,9 +143,9 @@ def test_solo_and_handover_cells_meet_no_peer() -> None:
 
 
 def test_an_emptied_table_lets_no_prediction_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The predictions come from the table in guard.py and from nowhere else."""
+    """The predictions come from the guard's table and from nowhere else."""
     eras.release.cache_clear()
-    monkeypatch.setattr(guard, "TABLE", dict.fromkeys(guard.TABLE, (((1, 7), "all"),)))
+    monkeypatch.setattr(table, "TABLE", dict.fromkeys(table.TABLE, (((1, 7), "all"),)))
     try:
         assert predict(Situation(torch=("2.1.2", "2.2.2"))) == (OK, OK)
     finally:

@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.torch]
 MIXED = "def rank(job):\n    job.rendezvous()\n    return {}\n\n\ndef judge(reports, world):\n    return {}\n"
 LAZY = {"TORCH_GLOO_LAZY_INIT": "1"}
 UNCHECKED = (
-    b"def decide(table: dict[str, Any]) -> list[dict[str, str]]:",
-    b"def decide(table):\\n    return []\\n\\n\\ndef unused(table):",
+    b"def decide(roster: Roster) -> list[Objection]:",
+    b"def decide(roster):\\n    return []\\n\\n\\ndef unused(roster):",
 )
 EMPTIED = (b"\\nWIRE_SETTINGS = {", b"\\nWIRE_SETTINGS = {}\\nUNUSED = {")
 NUMBERS = itertools.count()

@@ -9,8 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from torchskew import cli
 from torchskew.errors import ConfigError
-from torchskew.guard import torchskew_guard as guard
+from torchskew.guard.hello import FIELDS
+from torchskew.guard.host import Host
+from torchskew.guard.pace import pace
+from torchskew.guard.place import Place
+from torchskew.guard.sockets import bind, reset
+from torchskew.guard.table import TABLE, era
 from torchskew.workflows.probe import ask, parse, probe
 
 Server = Callable[[socket.socket], None]
@@ -102,7 +108,7 @@ def listen() -> Iterator[Callable[[Server], int]]:
         try:
             behave(conn)
         except OSError:
-            guard._reset(conn)
+            reset(conn)
         finally:
             conn.close()
 
@@ -137,7 +143,7 @@ def listen() -> Iterator[Callable[[Server], int]]:
 def test_every_era_and_back_end_is_told(
     listen: Callable[[Server], int], behave: Server, era: str, backend: str
 ) -> None:
-    found = ask("127.0.0.1", listen(behave), "here", patience=0.1)
+    found = ask("127.0.0.1", listen(behave), patience=0.1)
     assert (found.what, found.era, found.backend) == ("store", era, backend)
 
 
@@ -146,13 +152,13 @@ def test_every_era_and_back_end_is_told(
 )
 def test_no_store_from_1_9_on_is_left_with_half_a_message(listen: Callable[[Server], int], behave: Server) -> None:
     """Half a message freezes a legacy store for all its clients."""
-    ask("127.0.0.1", listen(behave), "here", patience=0.1)
+    ask("127.0.0.1", listen(behave), patience=0.1)
     assert HALF == []
 
 
 @pytest.mark.parametrize("behave", [web, mute])
 def test_what_is_no_store_is_not_called_one(listen: Callable[[Server], int], behave: Server) -> None:
-    assert ask("127.0.0.1", listen(behave), "here", patience=0.05).what == "other"
+    assert ask("127.0.0.1", listen(behave), patience=0.05).what == "other"
 
 
 def test_a_closed_port_is_nothing() -> None:
@@ -162,21 +168,31 @@ def test_a_closed_port_is_nothing() -> None:
     assert (text, code) == (f"127.0.0.1:{port}: nothing listens there", 1)
 
 
+def test_a_name_without_an_address_is_not_called_a_silent_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    text, code = probe("nosuch.invalid:80")
+    assert (text, code) == ("nosuch.invalid:80: the name nosuch.invalid does not resolve on this machine", 1)
+    assert json.loads(probe("nosuch.invalid:80", as_json=True)[0])["what"] == "unresolved"
+
+
 def test_a_guard_shows_its_table_of_ranks_and_is_not_disturbed() -> None:
-    server = guard.bind(0)
+    server = bind(0)
     port = server.getsockname()[1]
-    place = guard.Place("tcp", "127.0.0.1", port, "", 0, 3)
-    eras = {kind: guard.era(kind, "2.1.2") for kind in guard.TABLE}
-    mine = {name: 0 if kind is int else "" for name, (kind, _) in guard.FIELDS.items()}
+    place = Place("tcp", "127.0.0.1", port, "", 0, 3)
+    eras = {kind: era(kind, "2.1.2") for kind in TABLE}
+    mine = {name: 0 if kind is int else "" for name, (kind, _) in FIELDS.items()}
     mine.update(rank=0, world=3, host="nodea", torch="2.1.2", port=port, **eras)
-    host = guard.Host(server, place, mine, b"", "era")
-    gathering = threading.Thread(target=host.gather, args=(guard.pace(1.0),))
+    host = Host(server, place, mine, b"", "era")
+    gathering = threading.Thread(target=host.gather, args=(pace(1.0),))
     server.listen()
     gathering.start()
     text, code = probe(f"127.0.0.1:{port}")
     as_json = json.loads(probe(f"127.0.0.1:{port}", as_json=True)[0])
     gathering.join()
-    host.tell(host.table(), admitted=False)
+    host.tell(host.roster(), admitted=False)
     assert code == 0
     assert "a guard collects a group of 3" in text
     assert "ranks 0: torch 2.1.2 on nodea" in text
@@ -208,7 +224,29 @@ def test_a_target_is_host_and_port(target: str, place: tuple[str, int]) -> None:
     assert parse(target) == place
 
 
-@pytest.mark.parametrize("target", ["", "host", ":1", "host:", "host:0", "host:65536", "host:x"])
+@pytest.mark.parametrize(
+    "target", ["", "host", ":1", "[]:1", "host:", "host:0", "host:65536", "host:99999", "host:x", "a..b:80"]
+)
 def test_a_wrong_target_says_how_to_write_it(target: str) -> None:
     with pytest.raises(ConfigError, match=r"HOST:PORT, got .* Write for example 127\.0\.0\.1:29500"):
         parse(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("host:99999", "'host:99999': a port is 1 to 65535."), ("a..b:80", "'a..b:80': 'a..b' can't be a host name.")],
+)
+def test_a_wrong_port_or_name_is_a_usage_error_with_its_reason(
+    target: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["probe", target]) == 4
+    assert reason in capsys.readouterr().err
+
+
+def test_the_probe_is_a_command_with_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        target = f"127.0.0.1:{closed.getsockname()[1]}"
+    assert cli.main(["probe", target, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["what"] == "nothing"
+    assert cli.main(["probe", "nowhere"]) == 4
+    assert "a target is HOST:PORT" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from torchskew.guard.torchskew_guard import main
+from torchskew.guard.launch import main
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from torchskew.guard.torchskew_guard import parse
+from torchskew.guard.table import parse
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.outcomes import Verdict

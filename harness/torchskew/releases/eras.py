@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from torchskew.guard import torchskew_guard as protocol
+from torchskew.guard import table
 from torchskew.model.outcomes import Guard, Kind, Outcome
 from torchskew.releases import observed as measured
 
@@ -89,15 +89,15 @@ class Situation:
 @cache
 def release(text: str) -> Release | None:
     """The facts of a release from any torch version string; None when it names no release since 1.7."""
-    number = protocol.parse(text)
+    number = table.parse(text)
     if number is None or number[:2] < (1, 7):
         return None
     minor = number[:2]
     return Release(
         number=number,
         store=_store(text, minor),
-        gloo=protocol.era("gloo", text) or "",
-        keys=protocol.era("keys", text) or "",
+        gloo=table.era("gloo", text) or "",
+        keys=table.era("keys", text) or "",
         barrier_after_init=(1, 8) <= minor < (2, 1),
         files=FilesFacts(
             checkpoint=_since(minor, (1, 7), (2, 0), (2, 3), (2, 4), (2, 15)),
@@ -108,11 +108,11 @@ def release(text: str) -> Release | None:
 
 def _store(text: str, minor: tuple[int, int]) -> StoreFacts:
     """The store's facts; Debian's builds carry no libuv."""
-    wire = protocol.era("store", text) or ""
+    wire = table.era("store", text) or ""
     has_libuv = minor >= (2, 2) and "debian" not in text
     return StoreFacts(
         era=wire,
-        serves=protocol.SERVES[wire],
+        serves=table.SERVES[wire],
         validates_on_connect=minor >= (2, 2),
         pings_on_connect=minor >= (2, 5),
         has_libuv=has_libuv,
@@ -163,7 +163,7 @@ def _handed_over(known: tuple[Release, ...], what: str) -> tuple[Outcome, ...]:
 def _reads(what: str, writer: Release, reader: Release) -> bool:
     """Whether a release reads what another one wrote: pickles of private classes, so a newer format is opaque."""
     if what == "checkpoint_dcp":
-        return (protocol.parse(writer.files.checkpoint) or ()) <= (protocol.parse(reader.files.checkpoint) or ())
+        return (table.parse(writer.files.checkpoint) or ()) <= (table.parse(reader.files.checkpoint) or ())
     if what != "rendezvous_state" or writer.files.rendezvous_state == reader.files.rendezvous_state:
         return True
     return reader.files.rendezvous_state == "2.0" and writer.files.rendezvous_state == "2.3"
@@ -257,7 +257,7 @@ def _settings(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...]) ->
 def _has(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], name: str) -> tuple[bool, ...]:
     """Per rank: the setting is on and the release reads it."""
     return tuple(
-        protocol.setting(name, settings) != "" and one.number[:2] >= protocol.WIRE_SETTINGS[name]
+        table.setting(name, settings) != "" and one.number[:2] >= table.WIRE_SETTINGS[name]
         for one, settings in zip(ranks, env, strict=True)
     )
 
@@ -266,7 +266,7 @@ def compatible(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...] = 
     """Whether the table admits this group: store in this direction, gloo, keys and settings."""
     settings = env or ({},) * len(ranks)
     store = rendezvous != "tcp" or all(serves(ranks[0], one) for one in ranks[1:])
-    same = all(len(set(_has(ranks, settings, name))) == 1 for name in protocol.WIRE_SETTINGS)
+    same = all(len(set(_has(ranks, settings, name))) == 1 for name in table.WIRE_SETTINGS)
     return store and same and _same_wire(ranks)
 
 
@@ -282,7 +282,7 @@ def _guarded(
     if situation.guard is Guard.ON:
         admitted = compatible(ranks, env, situation.rendezvous) and _policy_admits(ranks, env[0])
         return (Outcome.OK if admitted else Outcome.CLEAR,) * world
-    told = Outcome.CLEAR if len({protocol.parse(text or "") for text in situation.torch}) == 1 else Outcome.OPAQUE
+    told = Outcome.CLEAR if len({table.parse(text or "") for text in situation.torch}) == 1 else Outcome.OPAQUE
     if situation.guard is Guard.HOST:
         return (told, *(_without_host(one, situation.rendezvous) for one in ranks[1:]))
     # The stock host counts ranks that never come, to its timeout.

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 
-from packaging.specifiers import SpecifierSet
-
+from torchskew.guard.table import parse
 from torchskew.model.outcomes import Outcome
 
 OK, WRONG, OPAQUE = Outcome.OK, Outcome.WRONG, Outcome.OPAQUE
@@ -107,5 +106,14 @@ def outcomes(scenario: str, numbers: tuple[tuple[int, ...], ...]) -> tuple[Outco
 
 
 @cache
-def _within(release: str, specifier: str) -> bool:
-    return SpecifierSet(specifier).contains(release)
+def _within(release: str, bounds: str) -> bool:
+    """Whether a release keeps to every bound, as in ">=2.0,<2.13"; "" has none."""
+    number = parse(release) or ()
+    return all(_keeps(number, bound) for bound in bounds.split(",") if bound)
+
+
+def _keeps(number: tuple[int, ...], bound: str) -> bool:
+    limit = parse(bound.lstrip("<>=")) or ()
+    if not limit or not bound.startswith((">=", "<")) or bound.startswith("<="):
+        raise ValueError(f"a bound is >=RELEASE or <RELEASE, got {bound!r}")
+    return number >= limit if bound.startswith(">=") else number < limit

@@ -4,85 +4,107 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from torchskew.errors import ConfigError
-from torchskew.guard import torchskew_guard as guard
+from torchskew.guard.roster import Roster
+from torchskew.guard.stock import Listener, look
+from torchskew.guard.table import SEEN, SERVES
 
 PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What answered. what: "guard", "store", "other" or "nothing"; era and backend of a store; table of a guard."""
+    """What listens at a target, as it was written and taken apart."""
 
     target: str
-    what: str
-    era: str | None = None
-    backend: str | None = None
-    table: dict[str, Any] = field(default_factory=dict)
+    host: str
+    listener: Listener
 
 
 def probe(target: str, as_json: bool = False) -> tuple[str, int]:
     """Look once at HOST:PORT. Returns the text (one JSON object with as_json) and the exit code.
 
-    0 when a guard or a TCPStore answers, 1 when something else or nothing does; ConfigError for a wrong target.
+    0 when a guard or a TCPStore answers, 1 otherwise; ConfigError for a target that isn't HOST:PORT.
     """
     host, port = parse(target)
-    finding = ask(host, port, target)
-    return (as_text(finding) if not as_json else as_line(finding)), (0 if finding.what in ("guard", "store") else 1)
+    finding = Finding(target=target, host=host, listener=ask(host, port))
+    text = as_line(finding) if as_json else as_text(finding)
+    return text, 0 if finding.listener.what in ("guard", "store") else 1
 
 
 def parse(target: str) -> tuple[str, int]:
     """Host and port of `host:port` or `[::1]:port`."""
-    host, _, port = target.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ConfigError(f"probe: a target is HOST:PORT, got {target!r}. Write for example 127.0.0.1:29500.")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    before, _, after = target.rpartition(":")
+    host = before.removeprefix("[").removesuffix("]")
+    reason = ""
+    if after.isdecimal() and not 0 < int(after) < 65536:
+        reason = ": a port is 1 to 65535"
+    elif host and not _encodes(host):
+        reason = f": {host!r} can't be a host name"
+    if reason or not host or not after.isdecimal():
+        raise ConfigError(f"probe: a target is HOST:PORT, got {target!r}{reason}. Write for example 127.0.0.1:29500.")
+    return host, int(after)
 
 
-def ask(host: str, port: int, target: str, patience: float = PATIENCE) -> Finding:
+def _encodes(host: str) -> bool:
+    """Whether name services can be asked for this: no empty label, none above 63 characters."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def ask(host: str, port: int, patience: float = PATIENCE) -> Listener:
     """One look, and a second one when nothing sensible came: a stalled store answers like none."""
-    found = guard.look(host, port, patience)
-    if found["what"] == "other":
+    listener = look(host, port, patience)
+    if listener.what == "other":
         time.sleep(0.1)
-        found = guard.look(host, port, patience)
-    return Finding(target=target, **found)
+        listener = look(host, port, patience)
+    return listener
 
 
 def as_line(finding: Finding) -> str:
     """One JSON object; null for what does not apply."""
-    releases = guard.SEEN[finding.era].removeprefix("of ") if finding.era else None
-    table = finding.table or None
-    return json.dumps({"schema": "1.0", "target": finding.target, "what": finding.what, "era": finding.era,
-                       "releases": releases, "backend": finding.backend, "table": table})  # fmt: skip
+    listener = finding.listener
+    releases = SEEN[listener.era].removeprefix("of ") if listener.era else None
+    return json.dumps({
+        "schema": "1.0", "target": finding.target, "what": listener.what, "era": listener.era or None,
+        "releases": releases, "backend": listener.backend or None, "table": listener.roster,
+    })  # fmt: skip
 
 
 def as_text(finding: Finding) -> str:
     """One paragraph for a person."""
-    if finding.what == "nothing":
-        return f"{finding.target}: nothing listens there"
-    if finding.what == "other":
-        return f"{finding.target}: something listens, but neither a guard nor a TCPStore"
-    if finding.what == "store":
-        served = dict.fromkeys(guard.SEEN[era].removeprefix("of ") for era in guard.SERVES[str(finding.era)])
+    target, listener = finding.target, finding.listener
+    if listener.roster is not None:
+        return "\n".join(_guard_lines(target, listener.roster))
+    if listener.what == "store":
+        served = dict.fromkeys(SEEN[era].removeprefix("of ") for era in SERVES[listener.era])
         return (
-            f"{finding.target}: a TCPStore {guard.SEEN[str(finding.era)]} ({finding.backend} back end), no guard\n"
+            f"{target}: a TCPStore {SEEN[listener.era]} ({listener.backend} back end), no guard\n"
             f"  it can serve clients of {' and '.join(served)}"
         )
-    return "\n".join(_guard_lines(finding))
+    return (
+        f"{target}: "
+        + {
+            "unresolved": f"the name {finding.host} does not resolve on this machine",
+            "nothing": "nothing listens there",
+            "other": "something listens, but neither a guard nor a TCPStore",
+        }[listener.what]
+    )
 
 
-def _guard_lines(finding: Finding) -> list[str]:
-    table = finding.table
-    lines = [f"{finding.target}: a guard collects a group of {table.get('world')}"]
-    if not table["groups"]:
-        return [*lines, "  it has a secret, so it tells strangers no more"]
-    for one in table["groups"]:
-        where = ", ".join(one["hosts"])
-        lines.append(f"  ranks {one['ranks']}: torch {one['torch']} on {where}")
-    lines.append(f"  still missing: {table['missing'] or 'none'}")
-    knocks = table["knocks"].items()
-    lines += [f"  {count} stock client{'s' * (count > 1)} {guard.SEEN[era]} knocked" for era, count in knocks]
+def _guard_lines(target: str, roster: Roster) -> list[str]:
+    lines = [f"{target}: a guard collects a group of {roster['world']}"]
+    if not roster["groups"]:
+        return [*lines, "  it has a secret, so it shows strangers nothing else"]
+    for group in roster["groups"]:
+        where = ", ".join(group["hosts"])
+        lines.append(f"  ranks {group['ranks']}: torch {group['torch']} on {where}")
+    lines.append(f"  still missing: {roster['missing'] or 'none'}")
+    knocks = roster["knocks"].items()
+    lines += [f"  {count} stock client{'s' * (count > 1)} {SEEN[era]} knocked" for era, count in knocks]
     return lines

@@ -9,7 +9,7 @@ from typing import Any
 
 from torchskew import faults
 from torchskew.errors import HarnessError
-from torchskew.guard import torchskew_guard as guard
+from torchskew.guard.table import parse
 from torchskew.model.outcomes import Json, Outcome
 from torchskew.workflows.rehearsal import controls, logs
 from torchskew.workflows.rehearsal.cluster import Cluster
@@ -164,7 +164,7 @@ class Conductor:
         release = {one.name: one.torch for one in (self.plan.spec.old, self.plan.spec.new)}
         for name, torch in said.items():
             declared = release[step.versions[int(name)]]
-            if declared and guard.parse(declared) != guard.parse(str(torch)):
+            if declared and parse(declared) != parse(str(torch)):
                 raise Failed(f"node {name} reports torch {torch}, declared is {declared}")
 
     def read(self, step: Step, evidence: dict[str, Json]) -> None:

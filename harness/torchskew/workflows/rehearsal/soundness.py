@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from torchskew.guard import torchskew_guard as guard
+from torchskew.guard.table import parse
 from torchskew.judging.judge import public
 from torchskew.workflows.rehearsal.case import Case, Rule, listed
 from torchskew.workflows.rehearsal.model import Do, Expect, Invariant, State
@@ -43,7 +43,7 @@ def versions(case: Case) -> Invariant:
                 continue
             count += 1
             wanted = release[fact.declared] or case.seen.reports.get(fact.declared)
-            if wanted and guard.parse(wanted) != guard.parse(fact.torch):
+            if wanted and parse(wanted) != parse(fact.torch):
                 where = f"generation {generation.number}, rank {fact.rank}"
                 wrong.append(f"{where}: torch {fact.torch}, planned is {fact.declared} ({wanted})")
     said = {public(torch) for torch in case.seen.reports.values()}

@@ -11,7 +11,7 @@ from pathlib import Path
 from torchskew.declaration.declare import for_runtime
 from torchskew.declaration.fields import Problems, Table
 from torchskew.errors import ConfigError
-from torchskew.guard import torchskew_guard as guard
+from torchskew.guard.table import parse
 from torchskew.model.runtimes import AUTO, choices
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.workflows.rehearsal import rollback
@@ -62,7 +62,7 @@ def _version(name: str, versions: Mapping[str, Version]) -> Version:
     """A declared version; a plain release that nobody declared comes from the package index."""
     if name in versions:
         return versions[name]
-    if guard.parse(name) is None:
+    if parse(name) is None:
         known = ", ".join(versions) or "none"
         raise ConfigError(f"{name!r} is not a declared version, and no release. Declared: {known}.")
     source = Source(kind=SourceKind.PIP, value=f"torch=={name}")

@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from torchskew.guard import torchskew_guard as guard
+from torchskew.guard.generate import FILE
 from torchskew.model.versions import Environment
 
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
-FILE = Path(guard.__file__)
 
 # Run in each rank: how it takes init_process_group, then its part of an all_reduce, or the error.
 SCRIPT = """

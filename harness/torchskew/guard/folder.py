@@ -1,0 +1,197 @@
+"""The exchange over a shared folder, for file://: rank 0 opens a session, the others answer that one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from typing import Any, Iterator, cast
+
+from torchskew.guard.hello import Hello, identity, read_hello
+from torchskew.guard.host import Host
+from torchskew.guard.joiner import Attempt, Joiner
+from torchskew.guard.pace import Pace
+from torchskew.guard.place import Place
+from torchskew.guard.roster import MOST_ROSTER, Roster, pack_roster, roster_of, unpack_roster, within
+from torchskew.guard.sockets import bind, peek
+from torchskew.guard.wire import MOST_HELLO, NONCE, frame, unframe
+
+
+class Folder:
+    """The files beside the init file, seen from one rank.
+
+    A file left by an earlier init never counts: a hello is bound to the session, the roster to every hello's nonce.
+    """
+
+    def __init__(self, place: Place, mine: Hello, secret: bytes, policy: str) -> None:
+        """The folder is beside the init file."""
+        self.place, self.mine, self.secret, self.policy = place, mine, secret, policy
+        self.folder = place.path + ".torchskew"
+        self.began = time.time()
+
+    def exchange(self, until: Pace) -> Roster:
+        """The roster, on every rank."""
+        return (self._gather if self.mine["rank"] == 0 else self._answer)(until)
+
+    def _waiting(self, until: Pace) -> Iterator[None]:
+        """Polls until the deadline, or until it is proven that a stock rank wrote the init file."""
+        pause, stock = 0.002, float("inf")
+        while time.monotonic() < min(until.deadline, until.proven(stock)):
+            yield
+            if stock == float("inf") and self._stock():
+                stock = time.monotonic()
+            time.sleep(pause)
+            pause = min(pause * 1.2, 0.1)
+
+    def _stock(self) -> bool:
+        """Whether a rank without the guard has begun: nobody with it touches the init file before the roster."""
+        with contextlib.suppress(OSError):
+            status = os.stat(self.place.path)
+            return status.st_size > 0 and status.st_mtime > self.began - 60
+        return False
+
+    # Rank 0.
+
+    def _gather(self, until: Pace) -> Roster:
+        """Open a session, collect hellos, leave the roster for everyone that said hello, and clear the folder."""
+        self._remove(*self._names())
+        session, heard = os.urandom(NONCE), {}  # type: bytes, dict[str, Hello]
+        door, hellos = None, [self.mine]
+        self._put("session", session)
+        for _ in self._waiting(until):
+            self._hear(session, heard)
+            door = door or self._open_door(until)
+            if door:
+                door.serve(0.0)
+            came = {identity(hello): hello for hello in [*heard.values(), *(door.arrivals.hellos() if door else [])]}
+            hellos = [self.mine, *came.values()]
+            if len(hellos) >= self.place.world:
+                break
+        knocks = {"file": 1} if len(hellos) < self.place.world and self._stock() else {}
+        roster = roster_of(hellos, self.policy, knocks)
+        roster["where"] = str(self.place)
+        self._put("table", frame(self.secret, session, pack_roster(dict(roster, heard=sorted(heard)))))
+        if door:
+            door.tell(roster, admitted=False)
+        self._clear(set(heard))
+        return roster
+
+    def _open_door(self, until: Pace) -> Host | None:
+        """When ranks are late: where those that meet by address find this one, if the environment names an address."""
+        if not self.place.port or time.monotonic() < until.proof:
+            return None
+        try:
+            door = Host(bind(self.place.second), self.place, self.mine, self.secret, self.policy)
+        except OSError:  # something else has that port
+            return None
+        door.listen()
+        return door
+
+    def _hear(self, session: bytes, heard: dict[str, Hello]) -> None:
+        """Read the hellos that are new."""
+        for name in self._names()[: 2 * self.place.world + 64]:
+            if len(name) != 2 * NONCE or name in heard or not re.match("[0-9a-f]+$", name):
+                continue
+            with contextlib.suppress(ValueError):
+                nonces = session + bytes.fromhex(name)
+                body = unframe(self.secret, nonces, _bytes_of(self._at(name), MOST_HELLO), MOST_HELLO)
+                hello = read_hello(body) if body else None
+                if hello:
+                    heard[name] = hello
+
+    def _clear(self, names: set[str]) -> None:
+        """Remove everything once each rank has read the roster, or after a second; the next session does the rest."""
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until and names & set(self._names()):
+            time.sleep(0.002)
+        self._remove("session", "table")
+
+    # The other ranks.
+
+    def _answer(self, until: Pace) -> Roster:
+        """Say hello to each session that opens, until a roster names this hello."""
+        nonce, answered, asked = os.urandom(NONCE), b"", 0.0
+        name = nonce.hex()
+        for _ in self._waiting(until):
+            session = _bytes_of(self._at("session"), NONCE)
+            if len(session) == NONCE and session != answered:
+                self._put(name, frame(self.secret, session + nonce, json.dumps(self.mine).encode()))
+                answered = session
+            roster = self._roster(answered, name)
+            if roster is None and self.place.port and until.strays(asked):
+                asked = time.monotonic()
+                roster = self._elsewhere(until)
+            if roster is not None:
+                self._remove(name)
+                return roster
+        self._remove(name)
+        alone = roster_of([self.mine], self.policy, {"file": 1} if self._stock() else {})
+        alone["missing"], alone["where"] = "0", str(self.place)
+        return alone
+
+    def _roster(self, session: bytes, name: str) -> Roster | None:
+        """The roster of this session, None while there is none that names this hello."""
+        try:
+            body = unframe(self.secret, session, _bytes_of(self._at("table"), MOST_ROSTER), MOST_ROSTER)
+            fields: dict[str, Any] = dict(unpack_roster(body)) if body else {}
+        except ValueError:
+            return None
+        heard = fields.pop("heard", ())
+        return cast("Roster", fields) if name in heard else None
+
+    def _elsewhere(self, until: Pace) -> Roster | None:
+        """The roster of a rank 0 that meets by address and misses this rank, at the address in the environment."""
+        for port in (self.place.port, self.place.second):
+            with contextlib.suppress(OSError, ValueError):
+                roster = peek(self.place.host, port, 0.5)
+                method = [group["method"] for group in roster["groups"][:1]]
+                awaited = bool(self.secret) or within(self.place.rank, roster["missing"])
+                if awaited and method != ["file"] and roster["world"] == self.place.world:
+                    joiner = Joiner(self.place, self.mine, self.secret)
+                    attempt = Attempt(port, time.monotonic(), until, patience=0.1)
+                    return joiner.attempt(attempt, joiner.nothing_seen())[0]
+        return None
+
+    # Files.
+
+    def _at(self, name: str) -> str:
+        return os.path.join(self.folder, name)
+
+    def _names(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return os.listdir(self.folder)
+        return []
+
+    def _put(self, name: str, data: bytes) -> None:
+        """A whole file or none, for readers on any machine; a reader of an earlier init may remove the folder."""
+        part = self._at("%s.%d.part" % (name, os.getpid()))
+        for last in (False, False, True):
+            try:
+                os.makedirs(self.folder, exist_ok=True)
+                with open(part, "wb") as file:
+                    file.write(data)
+                os.replace(part, self._at(name))
+            except OSError:
+                if last:
+                    raise
+                continue
+            return
+
+    def _remove(self, *names: str) -> None:
+        """Remove these files, and the folder when it is empty then."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(self._at(name))
+        with contextlib.suppress(OSError):
+            os.rmdir(self.folder)
+
+
+def _bytes_of(path: str, most: int) -> bytes:
+    """The file's bytes, b"" when it isn't there."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(most)
+    except OSError:
+        return b""

@@ -1,0 +1,110 @@
+"""A hello: what one rank reports about itself, and how a hello from a stranger is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from typing import Any, Tuple, TypedDict, cast
+
+from torchskew.guard.place import Place
+from torchskew.guard.table import LAST_KNOWN, SERVES, TABLE, WIRE_SETTINGS, era, known, parse, setting
+
+# Each field of a hello, its type and its longest value; anything else is no hello.
+FIELDS: dict[str, tuple[type, int]] = {
+    "rank": (int, 1 << 20), "world": (int, 1 << 20), "pid": (int, 1 << 31), "port": (int, 65535), "host": (str, 255),
+    "torch": (str, 80), "git": (str, 80), "python": (str, 40), "backend": (str, 80), "method": (str, 10),
+    "job": (str, 255), "order": (str, 10), "nccl": (str, 40), "store": (str, 8), "gloo": (str, 8), "keys": (str, 8),
+    "agent": (str, 8), "serves": (str, 255), "settings": (str, 400), "known": (int, 1), "last": (str, 8),
+}  # fmt: skip
+# The fields that tell ranks of one build apart.
+PERSONAL = ("rank", "host", "pid")
+# A rank that connects again is the same, two processes that claim one number are not.
+Identity = Tuple[int, str, int]
+
+
+class Build(TypedDict):
+    """What ranks of one build have in common; each value as FIELDS bounds it."""
+
+    world: int
+    port: int
+    torch: str
+    git: str
+    python: str
+    backend: str
+    method: str
+    job: str
+    order: str
+    nccl: str
+    store: str
+    gloo: str
+    keys: str
+    agent: str
+    serves: str
+    settings: str
+    known: int
+    last: str
+
+
+class Hello(Build):
+    """What one rank reports about itself, as the JSON object that travels."""
+
+    rank: int
+    host: str
+    pid: int
+
+
+def own_hello(place: Place, backend: str = "") -> Hello:
+    """This process's hello: who it is, what it runs, and what that speaks according to the table."""
+    import torch
+
+    version = str(torch.__version__)
+    eras = {kind: era(kind, version) or "" for kind in TABLE}
+    release = parse(version) or (0, 0, 0)
+    wire = {name: setting(name, os.environ) for name, since in WIRE_SETTINGS.items() if since <= release[:2]}
+    fields: dict[str, Any] = {
+        "rank": place.rank, "world": place.world, "pid": os.getpid(), "port": place.port,
+        "host": socket.gethostname(), "torch": version, "git": str(getattr(torch.version, "git_version", "") or ""),
+        "python": ".".join(map(str, sys.version_info[:3])), "backend": backend, "method": place.method,
+        "job": os.environ.get("TORCHELASTIC_RUN_ID", ""), "order": sys.byteorder, "nccl": _nccl(backend),
+        "serves": " ".join(SERVES.get(eras["store"], ())), "known": int(known(version)),
+        "settings": " ".join("%s=%s" % pair for pair in sorted(wire.items()) if pair[1]),
+        "last": "%d.%d" % LAST_KNOWN,
+    }  # fmt: skip
+    fields.update(eras)
+    cut = {name: value[: FIELDS[name][1]] if isinstance(value, str) else value for name, value in fields.items()}
+    return cast("Hello", cut)
+
+
+def _nccl(backend: str) -> str:
+    """NCCL's version where the group uses it: NCCL itself demands equality, but complains late."""
+    if "nccl" not in backend:
+        return ""
+    try:
+        import torch.cuda.nccl
+
+        return str(torch.cuda.nccl.version())
+    except (ImportError, AttributeError, RuntimeError):
+        return ""
+
+
+def read_hello(body: bytes) -> Hello | None:
+    """The hello in bytes that anyone may have sent; None for everything that isn't exactly one."""
+    try:
+        fields = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict) or set(fields) != set(FIELDS):
+        return None
+    for name, (kind, most) in FIELDS.items():
+        value = fields[name]
+        size = len(value) if isinstance(value, str) else value
+        if type(value) is not kind or not 0 <= size <= most:
+            return None
+    return cast("Hello", fields)
+
+
+def identity(hello: Hello) -> Identity:
+    """Which process a hello is from."""
+    return hello["rank"], hello["host"], hello["pid"]

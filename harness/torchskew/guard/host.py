@@ -1,0 +1,211 @@
+"""Rank 0's side of the exchange over an address: it collects every rank's hello and sends all of them one roster."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+import threading
+import time
+
+from torchskew.guard.arrivals import Arrivals, Peer, StockClients
+from torchskew.guard.hello import Hello, read_hello
+from torchskew.guard.pace import Pace
+from torchskew.guard.place import Place
+from torchskew.guard.roster import Roster, pack_roster, roster_of
+from torchskew.guard.sockets import listens, reset, tune
+from torchskew.guard.stock import greeting_era
+from torchskew.guard.table import HOLDS_GIL
+from torchskew.guard.wire import GO, GREETING, HELLO, MOST_HELLO, NONCE, OPENING, PEEK, frame, unframe
+
+
+class Host:
+    """Collects hellos on one port that takes bytes from anyone.
+
+    Sizes, counts and times are bounded, and a connection that says nothing sensible in time is reset. Stock clients
+    are held unanswered: as with a port that doesn't listen yet, they wait.
+    """
+
+    pending_limit, pending_seconds = 512, 5.0
+
+    def __init__(self, server: socket.socket, place: Place, mine: Hello, secret: bytes, policy: str) -> None:
+        """The server is bound, not yet listening; mine is this rank's own hello."""
+        self.server, self.place, self.mine, self.secret, self.policy = server, place, mine, secret, policy
+        self.selector = selectors.DefaultSelector()
+        self.pending: dict[socket.socket, Peer] = {}
+        self.arrivals, self.stock = Arrivals(place.world), StockClients()
+
+    def gather(self, until: Pace) -> Roster:
+        """Wait for every rank until the deadline; less where the group is wrong or stock clients come instead."""
+        self.listen()
+        while not self.arrivals.complete():
+            now = time.monotonic()
+            proven = until.deadline if self.secret else until.proven(self.stock.first)
+            limit = min(until.deadline, self.arrivals.wronged + 1.0, proven)
+            if now >= limit:
+                break
+            self.serve(min(limit - now, 0.25))
+        return self.roster()
+
+    def listen(self) -> None:
+        """From now on ranks find this one."""
+        self.server.listen(4096)
+        self.server.setblocking(False)
+        self.selector.register(self.server, selectors.EVENT_READ)
+
+    def serve(self, seconds: float) -> None:
+        """Read from whoever sent something, for these seconds at most."""
+        for key, _ in self.selector.select(seconds):
+            if key.fileobj is self.server:
+                self._accept()
+            elif key.data.conn.fileno() >= 0:
+                self._read(key.data)
+        self._expire()
+
+    def roster(self) -> Roster:
+        """Who is here so far."""
+        roster = roster_of([self.mine, *self.arrivals.hellos()], self.policy, self.stock.knocks)
+        roster["where"] = str(self.place)
+        return roster
+
+    def _accept(self) -> None:
+        for _ in range(128):
+            try:
+                conn, _ = self.server.accept()
+            except BlockingIOError:
+                return
+            except OSError as problem:
+                if problem.errno not in (errno.EMFILE, errno.ENFILE) or not self.pending:
+                    raise
+                self._evict()
+                continue
+            conn.setblocking(False)
+            tune(conn)
+            peer = self.pending[conn] = Peer(conn)
+            self.selector.register(conn, selectors.EVENT_READ, peer)
+            if len(self.pending) > max(self.pending_limit, self.place.world):
+                self._evict()
+            self._read(peer)
+
+    def _evict(self) -> None:
+        """Make room for a newcomer: drop the oldest that sent nothing, else the oldest."""
+        silent = (peer for peer in self.pending.values() if not peer.nonces)
+        self._drop(next(silent, next(iter(self.pending.values()))))
+
+    def _expire(self) -> None:
+        """Drop connections that have been undecided for too long."""
+        old = time.monotonic() - self.pending_seconds
+        while self.pending and next(iter(self.pending.values())).since < old:
+            self._drop(next(iter(self.pending.values())))
+
+    def _drop(self, peer: Peer) -> None:
+        self.pending.pop(peer.conn, None)
+        self.arrivals.remove(peer)
+        if peer.conn.fileno() >= 0:
+            self.selector.unregister(peer.conn)
+            reset(peer.conn)
+
+    def _read(self, peer: Peer) -> None:
+        try:
+            data = peer.conn.recv(MOST_HELLO)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data or peer.hello:
+            self._drop(peer)  # it left, or it talks on after its hello
+            return
+        peer.data += data
+        try:
+            if not peer.nonces:
+                self._open(peer)
+            if peer.nonces:
+                self._hear(peer)
+        except (ValueError, OSError):
+            self._drop(peer)
+
+    def _open(self, peer: Peer) -> None:
+        """The first bytes: a guard's opening is greeted, a stock client is recognised, anything else is refused."""
+        start = peer.data[: len(HELLO)]
+        if start in (HELLO, PEEK) and len(peer.data) >= OPENING:
+            ours = os.urandom(NONCE)
+            peer.peeks, peer.nonces = start == PEEK, peer.data[len(HELLO) : OPENING] + ours
+            peer.data = peer.data[OPENING:]
+            peer.conn.send(GREETING + ours)
+        elif not (HELLO.startswith(start) or PEEK.startswith(start)):
+            store_era = greeting_era(peer.data)
+            if store_era == "":
+                raise ValueError("junk")
+            if store_era:
+                self._hold(peer, store_era)
+
+    def _hold(self, peer: Peer, store_era: str) -> None:
+        """Leave a stock client unanswered until this rank's part is over."""
+        if not self.stock.count(store_era):
+            raise ValueError("too many")
+        del self.pending[peer.conn]
+        self.selector.unregister(peer.conn)
+        self.stock.held.append(peer.conn)
+
+    def _hear(self, peer: Peer) -> None:
+        """What follows the opening: a peek is answered with the roster so far, a hello counts its rank in."""
+        if peer.peeks:
+            self._answer_peek(peer)
+            raise ValueError("answered")
+        body = unframe(self.secret, peer.nonces, peer.data, MOST_HELLO)
+        if body is None:
+            return
+        hello = read_hello(body)
+        if hello is None or hello["port"] != self.place.port:
+            raise ValueError("no hello, or of another group")
+        earlier = self.arrivals.earlier(hello)
+        if earlier:
+            self._drop(earlier)
+        del self.pending[peer.conn]
+        self.arrivals.add(peer, hello)
+
+    def _answer_peek(self, peer: Peer) -> None:
+        """Show who is here; where a secret is set, a stranger learns the group's size alone."""
+        roster = roster_of([], self.policy) if self.secret else self.roster()
+        roster["world"] = self.place.world
+        peer.conn.send(frame(b"", peer.nonces, pack_roster(roster)))
+
+    def tell(self, roster: Roster, admitted: bool) -> None:
+        """Free the port first, so that no store's client lands on it; then send everyone the roster.
+
+        Joiners that are admitted start once rank 0's store listens: a thread tells them, this rank goes on.
+        """
+        self.selector.close()
+        reset(self.server)
+        for conn in [*self.pending, *self.stock.held]:
+            reset(conn)
+        body = pack_roster(roster)
+        for peer in self.arrivals.peers.values():
+            peer.conn.settimeout(1.0)
+            with contextlib.suppress(OSError):
+                peer.conn.sendall(frame(self.secret, peer.nonces, body))
+        if admitted and self.place.method == "tcp" and self.mine["store"] not in HOLDS_GIL:
+            threading.Thread(target=self._usher, name="torchskew-guard", daemon=True).start()
+        else:
+            self._part()
+
+    def _usher(self) -> None:
+        """Let the joiners go once the store listens, or after two seconds."""
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until and not listens(self.place.port):
+            time.sleep(0.001)
+        self._part()
+
+    def _part(self) -> None:
+        """Let the joiners go and close first; one that doesn't within a second is reset."""
+        until = time.monotonic() + 1.0
+        for peer in self.arrivals.peers.values():
+            with contextlib.suppress(OSError):
+                peer.conn.sendall(GO)
+        for peer in self.arrivals.peers.values():
+            with contextlib.suppress(OSError):
+                peer.conn.settimeout(max(0.001, until - time.monotonic()))
+                peer.conn.recv(1)
+            reset(peer.conn)

@@ -1,0 +1,42 @@
+"""Refuse a mixed process group with one clear error on every rank, before init_process_group can fail.
+
+One file that a training job copies: standard library and torch only, Python 3.8 or later, torch 1.7 to 2.15. Call
+install() once, call check() before one init_process_group, or run `python torchskew_guard.py train.py`. Settings:
+TORCHSKEW_GUARD (enforce, warn, off), TORCHSKEW_GUARD_POLICY (era, minor, exact, allow:2.6.0,2.13.0),
+TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+
+from torchskew.guard.errors import ProtocolVersionError, revive
+from torchskew.guard.install import install
+
+
+def main(args: list[str]) -> None:
+    """Run a script (or -m module) with its arguments, guarded."""
+    if not args or args[0] in ("-h", "--help") or args == ["-m"]:
+        sys.exit((__doc__ or "").strip() + "\n\nusage: python guard.py [-m] train.py [arguments]")
+    if __name__ == "__main__":
+        _name_this_file()
+    install()
+    if args[0] == "-m":
+        sys.argv = args[1:]
+        runpy.run_module(args[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv, sys.path[0] = args, os.path.dirname(os.path.abspath(args[0]))
+        runpy.run_path(args[0], run_name="__main__")
+
+
+def _name_this_file() -> None:
+    """Errors that are pickled name the module they come from, and the script takes the name __main__ over."""
+    name = getattr(__spec__, "name", None) or os.path.splitext(os.path.basename(__file__))[0]
+    sys.modules[name] = sys.modules["__main__"]
+    ProtocolVersionError.__module__ = revive.__module__ = name
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

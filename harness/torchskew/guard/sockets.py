@@ -1,0 +1,110 @@
+"""Sockets between guards: bound, tuned, read to an exact size, and closed without a trace on the store's port."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+import time
+
+from torchskew.guard.roster import MOST_ROSTER, Roster, unpack_roster
+from torchskew.guard.wire import GREETING, MAC, NONCE, PEEK, unframe
+
+
+def reset(conn: socket.socket) -> None:
+    """Close at once and leave no TIME_WAIT on the port that the store needs next."""
+    with contextlib.suppress(OSError):
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    conn.close()
+
+
+def tune(conn: socket.socket) -> None:
+    """Send small messages at once, and notice a peer whose machine vanished during a long wait."""
+    conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    conn.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10)):
+        if hasattr(socket, name):
+            conn.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+
+
+def bind(port: int) -> socket.socket:
+    """A socket on every address of the machine, IPv6 where it has that; not yet listening. OSError when taken."""
+    for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):  # noqa: S104 - as TCPStore does
+        try:
+            server = socket.socket(family)
+        except OSError:
+            continue
+        try:
+            if family == socket.AF_INET6:
+                server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind((address, port))
+        except OSError as problem:
+            server.close()
+            if problem.errno == errno.EADDRINUSE or family == socket.AF_INET:
+                raise
+        else:
+            return server
+    raise OSError(errno.EAFNOSUPPORT, "this machine has neither IPv6 nor IPv4")
+
+
+def listens(port: int) -> bool:
+    """Whether something on this machine listens on a port, without connecting to it."""
+    try:
+        bind(port).close()
+    except OSError:
+        return True
+    return False
+
+
+def receive(conn: socket.socket, size: int, until: float) -> bytes:
+    """Exactly size bytes until a monotonic instant; OSError otherwise."""
+    data = b""
+    while len(data) < size:
+        conn.settimeout(max(0.001, until - time.monotonic()))
+        more = conn.recv(size - len(data))
+        if not more:
+            raise ConnectionResetError("closed")
+        data += more
+    return data
+
+
+def read_greeting(conn: socket.socket, seconds: float) -> bytes:
+    """The nonce of a guard that greets within these seconds; OSError when none does."""
+    greeting = receive(conn, len(GREETING) + NONCE, time.monotonic() + seconds)
+    if not greeting.startswith(GREETING):
+        raise ConnectionResetError("no guard")
+    return greeting[len(GREETING) :]
+
+
+def receive_roster(conn: socket.socket, secret: bytes, nonces: bytes, until: float) -> Roster:
+    """The roster out of the next frame; ValueError or OSError when it doesn't arrive whole and genuine."""
+    head = receive(conn, 4 + MAC, until)
+    (size,) = struct.unpack("!I", head[:4])
+    if size > MOST_ROSTER:
+        raise ValueError("too long")
+    body = unframe(secret, nonces, head + receive(conn, size, until), MOST_ROSTER)
+    return unpack_roster(body or b"")
+
+
+def dial(host: str, port: int, opening: bytes, seconds: float) -> tuple[socket.socket, bytes]:
+    """A connection that has sent its opening (HELLO or PEEK), and its nonce; OSError when nothing accepts it."""
+    nonce = os.urandom(NONCE)
+    conn = socket.create_connection((host, port), timeout=seconds)
+    try:
+        tune(conn)
+        conn.sendall(opening + nonce)
+    except OSError:
+        conn.close()
+        raise
+    return conn, nonce
+
+
+def peek(host: str, port: int, patience: float) -> Roster:
+    """What the guard on a port knows so far; OSError or ValueError when no guard answers."""
+    conn, nonce = dial(host, port, PEEK, patience)
+    with contextlib.closing(conn):
+        nonces = nonce + read_greeting(conn, patience)
+        return receive_roster(conn, b"", nonces, time.monotonic() + patience)

@@ -1,0 +1,119 @@
+"""The verdict: what speaks against a group, decided from the roster alone, so that every rank decides the same."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, NamedTuple
+
+from torchskew.guard.roster import Group, Roster
+from torchskew.guard.table import SEEN, TABLE, parse
+
+
+class Objection(NamedTuple):
+    """One reason against the group: its kind, one line of text, and for an era its name and its first release."""
+
+    kind: str
+    text: str
+    era: str = ""
+    since: str = ""
+
+
+def decide(roster: Roster) -> list[Objection]:
+    """What speaks against this group, the gravest first; [] admits it."""
+    objections = [Objection("group", text) for text in _wrong_group(roster)]
+    objections += _by_policy(roster["groups"], roster["policy"])
+    settings = _differences(roster["groups"], "settings", "no such setting")
+    if settings:
+        objections.append(Objection("settings", "settings that change the wire differ: " + settings))
+    if roster["more"]:
+        objections.append(Objection("group", "%d more builds are in this group" % roster["more"]))
+    if roster["missing"]:
+        objections.append(Objection("one-sided" if roster["knocks"] else "missing", _absent(roster)))
+    return objections
+
+
+def _wrong_group(roster: Roster) -> Iterator[str]:
+    """Two ranks with one number, ranks outside the world, and what must be the same on every rank but isn't."""
+    if roster["twice"]:
+        yield "more than one process says it is %s" % name_ranks(roster["twice"])
+    if roster["outside"]:
+        yield "%s of a world of %d" % (name_ranks(roster["outside"]), roster["world"])
+    for name, title in (("world", "world sizes"), ("backend", "backends"), ("method", "init methods"),
+                        ("job", "jobs"), ("order", "byte orders"), ("nccl", "NCCL versions")):  # fmt: skip
+        differences = _differences([group for group in roster["groups"] if _field(group, name) != ""], name)
+        if differences:
+            yield "different %s: %s" % (title, differences)
+
+
+def _field(group: Group, name: str) -> Any:
+    """A field by a name that is only known at run time."""
+    return dict(group)[name]
+
+
+def _differences(groups: list[Group], name: str, empty: str = "none") -> str:
+    """Which ranks have which value of a field; "" where all have the same."""
+    values: dict[Any, list[str]] = {}
+    for group in groups:
+        values.setdefault(_field(group, name), []).append(group["ranks"])
+    if len(values) < 2:
+        return ""
+    return "; ".join("%s %s" % (name_ranks(", ".join(ranks)), value or empty) for value, ranks in values.items())
+
+
+def name_ranks(text: str) -> str:
+    """Spans as `rank 0` or `ranks 1, 5-9`, a long list shortened."""
+    parts = text.split(", ")
+    shown = ", ".join(parts[:6]) + (" and %d more" % (len(parts) - 6) if len(parts) > 6 else "")
+    return ("rank " if text.isdigit() else "ranks ") + shown
+
+
+def _absent(roster: Roster) -> str:
+    """Who never came, and which stock clients came instead."""
+    who = name_ranks(roster["missing"]) + " never said hello" + (" at %s" % roster["where"] if roster["where"] else "")
+    if not roster["knocks"]:
+        return who
+    came = ", ".join("%d %s" % (count, SEEN.get(name, name)) for name, count in roster["knocks"].items())
+    return "%s, but stock PyTorch without the guard came instead: %s" % (who, came)
+
+
+def _by_policy(groups: list[Group], policy: str) -> list[Objection]:
+    """Objections to the mix of releases, under rank 0's policy."""
+    releases = {group["torch"].split("+")[0] for group in groups}
+    if policy.startswith("allow:"):
+        sets = [{name.strip() for name in listed.split(",")} for listed in policy[6:].split(";")]
+        admitted = len(releases) == 1 or any(releases <= listed for listed in sets)
+        return [] if admitted else [Objection("version", "the allow-list has no entry with all of these releases")]
+    objections = _by_era(groups)
+    minors = {(parse(name) or (0, 0, 0))[:2] for name in releases}
+    builds = {group["git"] for group in groups if group["git"] not in ("", "Unknown")}
+    if policy == "minor" and len(minors) > 1:
+        objections.append(Objection("version", "the policy asks for one minor release on every rank"))
+    if policy == "exact" and (len(releases) > 1 or len(builds) > 1):
+        objections.append(Objection("version", "the policy asks for exactly one build on every rank"))
+    return objections
+
+
+def _by_era(groups: list[Group]) -> list[Objection]:
+    """What the table of eras knows to be incompatible; groups[0] contains rank 0, which hosts the store."""
+    host, objections = groups[0], []
+    gloo = any("gloo" in group["backend"] or not group["backend"] for group in groups)
+    checked = {"store": host["method"] == "tcp", "gloo": gloo, "keys": True, "agent": host["method"] == "agent"}
+    for kind, applies in checked.items():
+        odd = [group for group in groups if _field(group, kind) != _field(host, kind)]
+        if kind == "store":
+            odd = [group for group in odd if group["store"] not in host["serves"].split()]
+        if applies and odd:
+            objections.append(_era_objection(kind, [host, *odd]))
+    return objections
+
+
+def _era_objection(kind: str, groups: list[Group]) -> Objection:
+    """One line: which era differs, since which release, which ranks speak what."""
+    speakers: dict[str, list[str]] = {}
+    for group in groups:
+        speakers.setdefault(_field(group, kind), []).append(group["ranks"])
+    meaning = {"%d.%d" % since: what for since, what in TABLE[kind]}
+    since = max(speakers, key=lambda name: parse(name) or (0, 0, 0))
+    who = "; ".join("%s %s (%s)" % (name_ranks(", ".join(ranks)), name or "unknown",
+                                    meaning.get(name, "not in the table"))
+                    for name, ranks in speakers.items())  # fmt: skip
+    return Objection("version", "%s era differs since %s: %s" % (kind, since, who), kind, since)

@@ -1,0 +1,39 @@
+"""A torch of a few lines that remembers its calls."""
+
+from __future__ import annotations
+
+import datetime as dt
+import types
+from typing import Any
+
+
+class Stub:
+    """A torch that remembers its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.torch = types.ModuleType("torch")
+        self.version = types.ModuleType("torch.version")
+        self.dist = types.ModuleType("torch.distributed")
+        self.c10d = types.ModuleType("torch.distributed.distributed_c10d")
+        self.torch.__version__ = "2.6.0+cpu"  # type: ignore[attr-defined]
+        self.version.git_version = "abc"  # type: ignore[attr-defined]
+        self.torch.version, self.torch.distributed = self.version, self.dist  # type: ignore[attr-defined]
+        self.dist.distributed_c10d = self.c10d  # type: ignore[attr-defined]
+        self.c10d.default_pg_timeout = dt.timedelta(minutes=30)  # type: ignore[attr-defined]
+
+        def rendezvous(url: str, rank: int = -1, world_size: int = -1, **more: Any) -> str:
+            self.calls.append(("rendezvous", url, rank, world_size))
+            return "a store"
+
+        def init_process_group(  # noqa: PLR0917 - as torch has it
+            backend: Any = None, init_method: Any = None, timeout: Any = None, world_size: int = -1, rank: int = -1,
+            store: Any = None,
+        ) -> None:  # fmt: skip
+            self.calls.append(("init", backend, init_method, rank))
+            if store is None:
+                self.c10d.rendezvous(init_method or "env://", rank, world_size, timeout=timeout)
+
+        self.c10d.rendezvous = rendezvous  # type: ignore[attr-defined]
+        self.stock = init_process_group
+        self.dist.init_process_group = self.c10d.init_process_group = init_process_group  # type: ignore[attr-defined]

@@ -1,0 +1,104 @@
+"""check() and install() against a torch of a few lines: what is compared, wrapped and passed on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from typing import Any
+
+import pytest
+from torchskew.guard.errors import ProtocolVersionError
+from torchskew.guard.exchange import exchange
+from torchskew.guard.hello import FIELDS, own_hello
+from torchskew.guard.install import _seconds, check, install
+from torchskew.guard.place import Place, locate
+from torchskew.guard.table import TABLE, era, known
+
+from tests.guard.stub import Stub
+
+
+def joiner(where: str, version: str, results: list[Any]) -> threading.Thread:
+    """Rank 1 with its own release, in a thread."""
+    place = locate(where, 2, 1)
+    assert place
+    mine = {**own_hello(place, "gloo"), "torch": version, "pid": 1}
+    mine.update({kind: era(kind, version) for kind in TABLE}, known=int(known(version)))
+
+    def run() -> None:
+        try:
+            results.append(exchange(place, mine, 8.0))
+        except ProtocolVersionError as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_a_hello_says_what_this_process_is_and_speaks(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_DISTRIBUTED_DEBUG", "detail")
+    monkeypatch.setenv("TORCH_GLOO_LAZY_INIT", "1")  # 2.6 does not read it
+    place = Place("tcp", "host", 29500, "", 1, 4)
+    mine = own_hello(place, "cpu:gloo,cuda:nccl")
+    assert set(mine) == set(FIELDS)
+    assert (mine["torch"], mine["git"], mine["store"], mine["serves"]) == ("2.6.0+cpu", "abc", "2.5", "2.2 2.5")
+    assert (mine["settings"], mine["nccl"], mine["known"]) == ("TORCH_DISTRIBUTED_DEBUG=DETAIL", "", 1)
+
+
+def test_an_installed_guard_checks_before_the_stock_function_and_passes_everything_on(stub: Stub, where: str) -> None:
+    install()
+    install()
+    results: list[Any] = []
+    other = joiner(where, "2.13.0", results)
+    stub.dist.init_process_group("gloo", where, dt.timedelta(seconds=8), 2, 0)
+    other.join()
+    assert stub.calls == [("init", "gloo", where, 0), ("rendezvous", where, 0, 2)]
+    assert [one["torch"] for one in results[0]["groups"]] == ["2.6.0+cpu", "2.13.0"]
+
+
+def test_a_refused_group_never_reaches_the_stock_function(stub: Stub, where: str) -> None:
+    install()
+    results: list[Any] = []
+    other = joiner(where, "2.1.2", results)
+    with pytest.raises(ProtocolVersionError, match="2.1.2"):
+        stub.c10d.init_process_group("gloo", init_method=where, timeout=8, world_size=2, rank=0)
+    other.join()
+    assert stub.calls == []
+    assert results[0].kind == "version"
+
+
+def test_a_reference_taken_before_is_checked_in_torchs_own_rendezvous(stub: Stub, where: str) -> None:
+    install()
+    other = joiner(where, "2.1.2", [])
+    with pytest.raises(ProtocolVersionError):
+        stub.stock("gloo", where, 8, 2, 0)
+    other.join()
+
+
+def test_a_store_that_is_given_is_not_checked(stub: Stub) -> None:
+    install()
+    stub.dist.init_process_group("gloo", store="mine", world_size=2, rank=0)
+    assert stub.calls == [("init", "gloo", None, 0)]
+
+
+def test_warn_says_it_and_goes_on(stub: Stub, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHSKEW_GUARD", "warn")
+    other = joiner(where, "2.1.2", [])
+    with pytest.warns(RuntimeWarning, match="can't form one process group"):
+        assert check("gloo", where, 8, 2, 0) is None
+    other.join()
+
+
+def test_a_release_newer_than_the_table_is_admitted_in_a_mix_with_a_warning(stub: Stub, where: str) -> None:
+    results: list[Any] = []
+    other = joiner(where, "2.99.0", results)
+    with pytest.warns(RuntimeWarning, match=r"torch 2\.99\.0 is newer than 2\.15, the last release this guard knows"):
+        check("gloo", where, 8, 2, 0)
+    other.join()
+    assert isinstance(results[0], dict)
+
+
+def test_torchs_own_timeout_counts_where_none_is_given(stub: Stub) -> None:
+    assert _seconds(None) == 1800.0
+    assert _seconds(dt.timedelta(seconds=3)) == 3.0
+    assert _seconds(3) == 3.0

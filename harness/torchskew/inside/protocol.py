@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -52,12 +51,3 @@ def boot_line(imports: tuple[str, ...] = ()) -> bytes:
     message: dict[str, object] = {"op": "boot", "modules": modules, "order": list(FILES), "main": "torchskew_agent"}
     message.update(imports=list(imports), start=_START_AGENT)
     return json.dumps(message).encode() + b"\n"
-
-
-@cache
-def agent_digest() -> str:
-    """Content of everything that travels into a version, part of each cell's cache key."""
-    digest = hashlib.sha256()
-    for path in FILES.values():
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -59,8 +58,3 @@ class Scenario:
     patience: float = 0.0
     warm: tuple[str, ...] = ()
     judge: Callable[[Sequence[Report], World], Mapping[int, str]] = field(compare=False)
-
-    @property
-    def digest(self) -> str:
-        """Digest of the file's content: part of every cache key."""
-        return hashlib.sha256(self.source.encode()).hexdigest()

@@ -6,24 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cache
-from pathlib import Path
 
-from torchskew.inside.protocol import agent_digest
 from torchskew.model.cells import Cell
 from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
-
-# The files that decide how a cell is run and judged; a change in any of them makes every result stale.
-ENGINE = ("engine/attempt.py", "judging/judge.py", "judging/oracle.py", "planning/plan.py")
+from torchskew.record.code_digest import digest_of_code, digest_of_source
 
 
 def key(cell: Cell, scenario: Scenario, environments: Mapping[str, Environment], seed: int) -> str:
-    """Content key of a cell: scenario, agent, runtimes by content, settings."""
+    """Content key of a cell: the code of its scenario and of the harness, environments by content, settings."""
     parts = {
-        "scenario": scenario.digest,
-        "agent": agent_digest(),
-        "engine": _engine(),
+        "scenario": digest_of_source(scenario.source),
+        "code": digest_of_code(),
         "skew": [[name, environments[name].identity, dict(environments[name].env)] for name in cell.skew],
         "runtime": cell.runtime,
         "guard": cell.guard,
@@ -33,10 +27,4 @@ def key(cell: Cell, scenario: Scenario, environments: Mapping[str, Environment],
         "fault": cell.fault,
         "seed": seed,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-@cache
-def _engine() -> str:
-    here = Path(__file__).resolve().parents[1]
-    return hashlib.sha256(b"".join((here / name).read_bytes() for name in ENGINE)).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

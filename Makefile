@@ -1,4 +1,4 @@
-# torchskew: `make help` lists what there is. Everything runs in .venv, which make builds and keeps up to date.
+# torchskew: `make help` lists the targets. Everything runs in .venv, which make creates and keeps up to date.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 VENV := .venv
@@ -13,28 +13,28 @@ TESTS := $(VENV)/.torchskew-test
 
 .PHONY: help matrix gate rehearse rehearsal compatibility probe guard guard-file doctor report clean test lint bench lock
 
-help: ## this list
+help: ## show this list
 	@echo "torchskew: process groups whose ranks run different PyTorch releases"
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 	@echo
-	@echo "Options of a command go into OPTIONS: make matrix OPTIONS=\"--only 'all_reduce/*' --no-cache\""
+	@echo "Pass options of a command in OPTIONS: make matrix OPTIONS=\"--only 'all_reduce/*' --no-cache\""
 
-matrix: $(BASE) ## run the declared matrix and judge every rank (torchskew.toml)
+matrix: $(BASE) ## run the declared matrix (torchskew.toml) and judge every rank
 	@$(BIN)/torchskew matrix $(OPTIONS)
 
-gate: $(BASE) ## whether a candidate release still works with those people run
+gate: $(BASE) ## decide whether a candidate works with the releases people run
 	@$(BIN)/torchskew gate $(OPTIONS)
 
-rehearse: $(BASE) ## upgrade a small training cluster node by node, and back
+rehearse: $(BASE) ## upgrade a small training cluster node by node, and roll back
 	@$(BIN)/torchskew rehearse $(OPTIONS)
 
-rehearsal: rehearse ## the same, by the noun
+rehearsal: rehearse ## the same as rehearse
 
-compatibility: $(BASE) ## measure every scenario between the releases of docs/compatibility.toml, and write the page
+compatibility: $(BASE) ## run every scenario between the releases of docs/compatibility.toml, and write the page
 	@$(BIN)/torchskew compatibility --measure --write docs/compatibility.md $(OPTIONS)
 
-probe: $(BASE) ## what listens on a port (OPTIONS="HOST:PORT")
+probe: $(BASE) ## say what listens on a port (OPTIONS="HOST:PORT")
 	@$(BIN)/torchskew probe $(OPTIONS)
 
 guard-file: $(BASE) # the one file out of harness/torchskew/guard, after a change there
@@ -43,24 +43,24 @@ guard-file: $(BASE) # the one file out of harness/torchskew/guard, after a chang
 guard: $(BASE) ## print the one file that makes a mixed job fail clearly
 	@$(BIN)/torchskew guard --print $(OPTIONS)
 
-doctor: $(BASE) ## what this machine has for torchskew, with the mend for what it lacks
+doctor: $(BASE) ## say what this machine has for torchskew, and how to fix what it lacks
 	@$(BIN)/torchskew doctor $(OPTIONS)
 
-report: $(BASE) ## show a recorded run again (RUN=id, default the latest)
+report: $(BASE) ## show a recorded run again (RUN=id; the latest by default)
 	@$(BIN)/torchskew report $(RUN) $(OPTIONS)
 
 clean: $(BASE) ## remove what killed runs left behind (OPTIONS=--store: environments too)
 	@$(BIN)/torchskew clean $(OPTIONS)
 
-test: $(TESTS) ## lint, types, every test, coverage: what CI runs
+test: $(TESTS) ## run lint, types, every test and coverage, as CI does
 	@status=0; $(MAKE) --no-print-directory lint || status=1; \
 	$(BIN)/python -m pytest --cov --cov-report=term $(OPTIONS) || status=$$?; exit $$status
 
-lint: $(TESTS) ## ruff and mypy
+lint: $(TESTS) ## run ruff and mypy
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 
-bench: $(BASE) ## the benchmarks (ratios within one run)
+bench: $(BASE) ## run the benchmarks (ratios within one run)
 	@$(BIN)/python -m benchmarks $(OPTIONS)
 
 # The newest Python from 3.11 on that answers; `make PYTHON=/path/to/python` decides otherwise.
@@ -69,7 +69,7 @@ $(BASE): pyproject.toml requirements.lock
 	for each in $$python python3 python3.13 python3.12 python3.11 python3.14; do \
 	  if "$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found="$$each"; break; fi; \
 	done; \
-	if [ -z "$$found" ]; then echo "make: no Python 3.11 or later. Install one, or say make PYTHON=/path/to/python." >&2; exit 4; fi; \
+	if [ -z "$$found" ]; then echo "make: no Python 3.11 or later. Install one, or run make PYTHON=/path/to/python." >&2; exit 4; fi; \
 	if [ ! -x $(BIN)/python ]; then \
 	  echo "making $(VENV) with $$("$$found" --version)"; \
 	  "$$found" -m venv $(VENV) || { echo "make: that Python has no venv module. On Debian: apt install python3-venv." >&2; exit 4; }; \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -13,28 +14,35 @@ from torchskew.report.logs import Logs, Tail, Written
 
 from tests import factories
 
-# What junit-10.xsd of Jenkins' xUnit plugin allows, as far as we use it.
-CHILDREN = {
-    "testsuites": {"testsuite"},
-    "testsuite": {"properties", "testcase"},
-    "properties": {"property"},
-    "property": set(),
-    "testcase": {"skipped", "error", "failure", "system-out"},
-    "skipped": set(),
-    "error": set(),
-    "failure": set(),
-    "system-out": set(),
+# What the two schemas have in common, as far as we use it: junit-10.xsd of Jenkins' xUnit plugin, and JUnit.xsd
+# of Ant's report, which demands every attribute and an order of elements.
+ORDER = {
+    "testsuites": "(testsuite )*",
+    "testsuite": "properties (testcase )*system-out system-err ",
+    "properties": "(property )*",
+    "testcase": "((skipped|error|failure) )?",
 }
+SUITE = {
+    "name": r"\S+",
+    "timestamp": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d",
+    "hostname": r"\S+",
+    "tests": r"\d+",
+    "failures": r"\d+",
+    "errors": r"\d+",
+    "skipped": r"\d+",
+    "time": r"\d+\.\d+",
+    "id": r"\d+",
+    "package": r"\S+",
+}
+CASE = {"name": r"\S.*", "classname": r"\S+", "time": r"\d+\.\d+"}
+END = {"type": r"\S+", "message": "(?s).*"}
 ATTRIBUTES = {
-    "testsuites": {"name", "time", "tests", "failures", "errors"},
-    "testsuite": {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"},
-    "properties": set(),
-    "property": {"name", "value"},
-    "testcase": {"name", "classname", "time"},
-    "skipped": {"type", "message"},
-    "error": {"type", "message"},
-    "failure": {"type", "message"},
-    "system-out": set(),
+    "testsuite": SUITE,
+    "testcase": CASE,
+    "property": {"name": r"\S+", "value": ".*"},
+    "skipped": {"message": END["message"]},
+    "error": END,
+    "failure": END,
 }
 
 
@@ -44,16 +52,23 @@ def written(tmp_path, run, decision, logs=None):
 
 
 @pytest.mark.parametrize("made", [factories.good_run, factories.bad_run])
-def test_structure_and_counts_are_what_readers_check(tmp_path, made):
+def test_elements_and_attributes_are_what_both_schemas_demand(tmp_path, made):
+    for node in written(tmp_path, *made()).iter():
+        assert re.fullmatch(ORDER.get(node.tag, ""), "".join(f"{child.tag} " for child in node)), node.tag
+        wanted = ATTRIBUTES.get(node.tag, {})
+        assert set(node.attrib) == set(wanted)
+        assert all(re.fullmatch(wanted[name], value) for name, value in node.attrib.items()), node.attrib
+
+
+@pytest.mark.parametrize("made", [factories.good_run, factories.bad_run])
+def test_counts_are_what_readers_check(tmp_path, made):
     root = written(tmp_path, *made())
-    for node in root.iter():
-        assert {child.tag for child in node} <= CHILDREN[node.tag]
-        assert set(node.attrib) <= ATTRIBUTES[node.tag]
-    for suite in [root, *root.iter("testsuite")]:
+    for suite in root.iter("testsuite"):
         assert int(suite.get("tests")) == len([*suite.iter("testcase")])
         assert int(suite.get("failures")) == len([*suite.iter("failure")])
         assert int(suite.get("errors")) == len([*suite.iter("error")])
-        assert suite.tag == "testsuites" or int(suite.get("skipped", "0")) == len([*suite.iter("skipped")])
+        assert int(suite.get("skipped")) == len([*suite.iter("skipped")])
+    assert [suite.get("id") for suite in root] == [str(number) for number in range(len(root))]
 
 
 def cases(root):
@@ -76,13 +91,18 @@ def test_a_regression_fails_an_unknown_cell_errs_a_blocked_one_is_skipped(tmp_pa
     assert found["rendezvous_file/2.2.2,2.1.2/guard-off/docker"].find("failure").get("type") == "unexpected-pass"
     assert found["barrier/2.13.0,2.6.0/guard-off/docker"].find("error").get("type") == "unknown"
     assert found["all_reduce/2.1.2,2.2.2/guard-off/docker"].find("skipped").get("message").startswith("blocked:")
-    assert [child.tag for child in found["barrier/2.6.0,2.6.0/guard-off/docker"]] == ["system-out"]
+    assert [*found["barrier/2.6.0,2.6.0/guard-off/docker"]] == []
 
 
-def test_facts_of_every_rank_are_in_the_case(tmp_path):
-    case = cases(written(tmp_path, *factories.good_run()))["rendezvous_tcp/2.1.2,2.2.2/guard-off/docker"]
-    lines = case.find("system-out").text.splitlines()
+def test_facts_of_every_rank_are_in_the_output_of_the_suite(tmp_path):
+    root = written(tmp_path, *factories.good_run())
+    [suite] = [suite for suite in root if suite.get("name") == "torchskew.rendezvous_tcp"]
+    cell = "rendezvous_tcp/2.1.2,2.2.2/guard-off/docker"
+    lines = suite.find("system-out").text.splitlines()
+    lines = lines[lines.index(cell) :]
+    lines = lines[: next(number for number, line in enumerate(lines) if number and "=" not in line)]
     assert {"rank0.outcome=TIMEOUT", "rank1.outcome=OPAQUE", "rank1.torch=2.2.2+cpu"} <= set(lines)
+    assert f"rerun=torchskew matrix --only {cell} --no-cache" in lines
 
 
 def test_problems_of_the_baseline_fail_too(tmp_path):

@@ -1,14 +1,16 @@
 """Writes JUnit XML as GitHub's and Jenkins' readers take it: known failures skipped, regressions failed.
 
-Valid by the schema that Jenkins' xUnit plugin checks (junit-10.xsd). That allows properties on a suite only, so
-the facts of ranks stand as `name=value` lines in a case's standard output.
+Valid by the schema that Jenkins' xUnit plugin checks (junit-10.xsd) and by the stricter one of Ant's report
+(JUnit.xsd of windyroad): no attributes on the root, every attribute of a suite, its parts in a fixed order, nothing in
+a case but its end. So the facts of ranks are `name=value` lines in the suite's standard output, cell by cell; readers
+show that beside each of its cases.
 """
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,38 +35,47 @@ _ERRORS: Final = (Status.UNKNOWN, Status.MISSING)
 
 def write_junit(run: Run, decision: Decision, written: Written, path: Path) -> None:
     """One suite per scenario, one case per cell; problems of the baseline are failures of a suite of their own."""
-    suites: dict[str, list[Checked]] = {}
+    names: dict[str, list[Checked]] = {}
     for item in decision.checked:
-        suites.setdefault(item.result.cell.name, []).append(item)
+        names.setdefault(item.result.cell.name, []).append(item)
     with path.open("w", encoding="utf-8") as file:
-        file.write('<?xml version="1.0" encoding="UTF-8"?>\n')
-        file.write(_open("testsuites", "torchskew", decision.checked, len(decision.problems)))
-        for name, items in suites.items():
-            file.write(_open("testsuite", f"torchskew.{name}", items, 0, timestamp=run.info.started[:19]))
+        file.write('<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n')
+        for number, (name, items) in enumerate(names.items()):
+            counts = _counts([_kind(item) for item in items], sum(item.result.seconds for item in items))
+            file.write(_open(run, f"torchskew.{name}", counts, number))
             file.write(_head(run))
             for item in items:
                 file.write(ET.tostring(_case(item, name, written.logs, run.info.rerun), encoding="unicode") + "\n")
-            file.write("</testsuite>\n")
+            facts = (line for item in items for line in _facts(item, written.logs, run.info.rerun))
+            file.write(_close("\n".join(facts)))
         if decision.problems:
-            file.write(_problems(decision.problems))
+            file.write(_problems(run, decision.problems, len(names)))
         file.write("</testsuites>\n")
 
 
-def _open(tag: str, name: str, items: Iterable[Checked], problems: int, **more: str) -> str:
-    """The opening tag with its counts; the rest is written case by case."""
-    items = [*items]
-    kinds = [_kind(item) for item in items]
-    counts = {
-        "name": name,
-        "tests": str(len(items) + problems),
-        "failures": str(kinds.count("failure") + problems),
+def _close(printed: str) -> str:
+    """The end of a suite, after its cases; Ant's schema wants both elements, also where they are empty."""
+    out = ET.Element("system-out")
+    out.text = _clean(printed)
+    return ET.tostring(out, encoding="unicode") + "\n<system-err />\n</testsuite>\n"
+
+
+def _counts(kinds: Sequence[str], seconds: float) -> dict[str, str]:
+    return {
+        "tests": str(len(kinds)),
+        "failures": str(kinds.count("failure")),
         "errors": str(kinds.count("error")),
+        "skipped": str(kinds.count("skipped")),
+        "time": f"{seconds:.3f}",
     }
-    if tag == "testsuite":
-        counts["skipped"] = str(kinds.count("skipped"))
-    counts["time"] = f"{sum(item.result.seconds for item in items):.3f}"
-    text = ET.tostring(ET.Element(tag, counts | more), encoding="unicode")
-    return text.removesuffix(" />") + ">\n"
+
+
+def _open(run: Run, name: str, counts: Mapping[str, str], number: int) -> str:
+    """The opening tag of a suite; the rest is written case by case."""
+    # A suite's cells may run on several hosts, which the facts of each rank name.
+    where = {"name": name, "timestamp": run.info.started[:19], "hostname": "localhost"}
+    suite = ET.Element("testsuite", {**where, **counts, "id": str(number), "package": "torchskew"})
+    return ET.tostring(suite, encoding="unicode").removesuffix(" />") + ">\n"
 
 
 def _head(run: Run) -> str:
@@ -91,12 +102,12 @@ def _case(item: Checked, suite: str, logs: Logs, again: Rerun) -> ET.Element:
     result = item.result
     where = {"classname": f"torchskew.{suite}", "name": _clean(result.cell.id), "time": f"{result.seconds:.3f}"}
     case = ET.Element("testcase", where)
-    if kind := _kind(item):
-        said = ET.SubElement(case, kind, {"type": str(item.status), "message": _clean(_message(item))})
-        if kind != "skipped":
-            said.text = _clean(_story(item, logs, again))
-    lines = (f"{name}={value}" for name, value in _facts(item, logs, again))
-    ET.SubElement(case, "system-out").text = _clean("\n".join(lines))
+    kind = _kind(item)
+    if kind == "skipped":  # Ant's schema knows no type of what was skipped
+        ET.SubElement(case, kind, {"message": _clean(_message(item))})
+    elif kind:
+        end = ET.SubElement(case, kind, {"type": str(item.status), "message": _clean(_message(item))})
+        end.text = _clean(_story(item, logs, again))
     return case
 
 
@@ -113,7 +124,7 @@ def _message(item: Checked) -> str:
 
 
 def _story(item: Checked, logs: Logs, again: Rerun) -> str:
-    """What somebody needs who sees nothing but this file: each rank, its error, the end of its log."""
+    """What a reader needs who sees nothing but this file: each rank, its error, the end of its log."""
     result = item.result
     lines = [result.reason, f"rerun: {again.of_cell(result.cell.id)}"]
     for facts, outcome in zip(result.ranks, result.outcomes, strict=False):
@@ -125,32 +136,34 @@ def _story(item: Checked, logs: Logs, again: Rerun) -> str:
     return "\n".join(lines)
 
 
-def _facts(item: Checked, logs: Logs, again: Rerun) -> Iterable[tuple[str, str]]:
-    """Facts by name, rank by rank; readers show them beside the case."""
+def _facts(item: Checked, logs: Logs, again: Rerun) -> Iterable[str]:
+    """The cell, then its facts and those of each rank as `name=value`."""
     result = item.result
-    yield "verdict", result.verdict
-    yield "status", item.status
+    yield str(result.cell.id)
+    yield f"verdict={result.verdict}"
+    yield f"status={item.status}"
     if result.cell.predicted:
-        yield "predicted", ",".join(result.cell.predicted)
-    yield "rerun", str(again.of_cell(result.cell.id))
+        yield f"predicted={','.join(result.cell.predicted)}"
+    yield f"rerun={again.of_cell(result.cell.id)}"
     for facts, outcome in zip(result.ranks, result.outcomes, strict=False):
         named = {"outcome": outcome, "declared": facts.declared, "torch": facts.torch, "python": facts.python}
         named |= {"phase": facts.phase, "seconds": f"{facts.seconds:.3f}", "signal": facts.signal}
         named |= {"error": facts.error.type if facts.error else None}
         named |= {"log": logs.paths.get((result.cell.id, facts.rank))}
-        yield from ((f"rank{facts.rank}.{name}", value) for name, value in named.items() if value)
+        yield from (f"rank{facts.rank}.{name}={value}" for name, value in named.items() if value)
 
 
-def _problems(problems: tuple[str, ...]) -> str:
+def _problems(run: Run, problems: Sequence[str], number: int) -> str:
     """Faults of the baseline itself: no cell carries them, and they make the run red all the same."""
-    count = str(len(problems))
-    suite = ET.Element("testsuite", {"name": "torchskew.baseline", "tests": count, "failures": count, "errors": "0"})
-    for number, problem in enumerate(problems, 1):
-        case = ET.SubElement(suite, "testcase", {"classname": "torchskew.baseline", "name": f"problem {number}"})
+    text = _open(run, "torchskew.baseline", _counts(["failure"] * len(problems), 0.0), number) + _head(run)
+    for count, problem in enumerate(problems, 1):
+        where = {"classname": "torchskew.baseline", "name": f"problem {count}", "time": "0.000"}
+        case = ET.Element("testcase", where)
         ET.SubElement(case, "failure", {"type": "baseline", "message": _clean(problem)})
-    return ET.tostring(suite, encoding="unicode") + "\n"
+        text += ET.tostring(case, encoding="unicode") + "\n"
+    return text + _close("")
 
 
 def _clean(text: str) -> str:
     """Control characters are spelled out, so that the file stays XML whatever a rank printed."""
-    return _ILLEGAL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    return _ILLEGAL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)

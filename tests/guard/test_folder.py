@@ -98,4 +98,4 @@ def test_who_waits_for_a_missing_rank_says_where(group: Group, tmp_path: Any) ->
     group.start(1, hello_of(1))
     errors = group.join()
     assert f"rank 1 never said hello at {tmp_path}/init" in str(errors[0])
-    assert f"rank 0 never answered at 127.0.0.1:{group.port}: nobody listened" in str(errors[1])
+    assert f"rank 0 never answered at 127.0.0.1:{group.port}: nothing listened" in str(errors[1])

@@ -143,4 +143,4 @@ def test_a_setting_on_one_rank_is_refused_before_it_crashes_the_other(ranks) -> 
 def test_usage_is_shown_without_a_script() -> None:
     done = subprocess.run([sys.executable, str(FILE)], capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 1
-    assert "usage: python guard.py" in done.stderr
+    assert "usage: python torchskew_guard.py" in done.stderr

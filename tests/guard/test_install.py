@@ -84,7 +84,7 @@ def test_a_store_that_is_given_is_not_checked(stub: Stub) -> None:
 def test_warn_says_it_and_goes_on(stub: Stub, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHSKEW_GUARD", "warn")
     other = joiner(where, "2.1.2", [])
-    with pytest.warns(RuntimeWarning, match="can't form one process group"):
+    with pytest.warns(RuntimeWarning, match="Incompatible PyTorch releases in one process group"):
         assert check("gloo", where, 8, 2, 0) is None
     other.join()
 

@@ -27,7 +27,7 @@ def test_a_joiner_waits_for_a_late_host(group: Group) -> None:
 def test_a_joiner_that_finds_nobody_says_where_it_waited(group: Group) -> None:
     group.seconds = 0.5
     group.start(1, hello_of(1))
-    assert f"rank 0 never answered at 127.0.0.1:{group.port}: nobody listened" in str(group.join()[1])
+    assert f"rank 0 never answered at 127.0.0.1:{group.port}: nothing listened" in str(group.join()[1])
 
 
 @SLOW

@@ -66,7 +66,7 @@ def test_main_runs_a_script_guarded_with_its_own_arguments(
     stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_module: bool
 ) -> None:
     (tmp_path / "a_job.py").write_text("import sys, torch.distributed as d\nd.calls = sys.argv[1:], __name__\n")
-    monkeypatch.setattr(sys, "argv", ["guard.py"])
+    monkeypatch.setattr(sys, "argv", ["torchskew_guard.py"])
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     main(["-m", "a_job", "x"] if as_module else [str(tmp_path / "a_job.py"), "x"])
     assert stub.dist.calls == (["x"], "__main__")
@@ -75,5 +75,5 @@ def test_main_runs_a_script_guarded_with_its_own_arguments(
 
 @pytest.mark.parametrize("arguments", [[], ["-m"], ["--help"]])
 def test_without_a_script_main_says_how_it_is_used(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit, match=r"usage: python guard\.py"):
+    with pytest.raises(SystemExit, match=r"usage: python torchskew_guard\.py"):
         main(arguments)

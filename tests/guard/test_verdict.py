@@ -87,7 +87,7 @@ def test_two_processes_with_one_number_are_told() -> None:
 
 def test_settings_that_change_the_wire_must_be_the_same() -> None:
     found = objections(hello_of(0, settings="TORCH_GLOO_LAZY_INIT=1"), hello_of(1))
-    text = "settings that change the wire differ: rank 0 TORCH_GLOO_LAZY_INIT=1; rank 1 no such setting"
+    text = "settings that change the wire format differ: rank 0 TORCH_GLOO_LAZY_INIT=1; rank 1 none"
     assert found == [Objection("settings", text)]
 
 

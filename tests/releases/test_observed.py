@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 from torchskew.model.outcomes import Kind, Outcome
-from torchskew.releases import observed as measured
+from torchskew.releases import observed
 from torchskew.releases.eras import Situation, predict, release
-from torchskew.releases.observed import ROWS, RUN, Row
+from torchskew.releases.observed import OBSERVATIONS, RUN, Observation
 from torchskew.workflows.inputs import read_scenarios
 
 OK, HANG = Outcome.OK, Outcome.HANG
@@ -20,14 +20,16 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.scenario} {row.first} {row.second}")
-def test_a_row_speaks_of_a_scenario_there_is_and_predicts_the_cell_that_shows_it(row: Row) -> None:
-    name = next(name for name in NAMES if fnmatchcase(name, row.scenario))
-    first, second = row.cell.split(",")
-    assert row.speaks_of(name, first, second)
+@pytest.mark.parametrize("observation", OBSERVATIONS, ids=lambda each: f"{each.scenario} {each.first} {each.second}")
+def test_an_observation_covers_a_scenario_and_predicts_the_cell_that_shows_it(
+    observation: Observation,
+) -> None:
+    name = next(name for name in NAMES if fnmatchcase(name, observation.scenario))
+    first, second = observation.cell.split(",")
+    assert observation.covers(name, first, second)
     numbers = tuple(one.number for one in map(release, (first, second)) if one)
     assert len(numbers) == 2
-    assert measured.outcomes(name, numbers) == row.outcomes
+    assert observed.outcomes(name, numbers) == observation.outcomes
 
 
 def test_the_run_that_showed_them_is_named() -> None:
@@ -43,17 +45,25 @@ def test_the_run_that_showed_them_is_named() -> None:
         (">=2.14", ">=2.14", False, ("2.14.1,2.14.1",)),
     ],
 )
-def test_a_row_holds_for_the_releases_it_names_on_their_ranks(
+def test_an_observation_holds_for_the_releases_it_names_on_their_ranks(
     monkeypatch: pytest.MonkeyPatch, first: str, second: str, either: bool, across: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(measured, "ROWS", (Row("ddp.*", first, second, (OK, HANG), "", either=either),))
+    monkeypatch.setattr(observed, "OBSERVATIONS", (Observation("ddp.*", first, second, (OK, HANG), "", either=either),))
     for skew in ("2.13.0,2.13.0", "2.13.0,2.14.1", "2.14.1,2.13.0", "2.14.1,2.14.1"):
         told = predict(Situation(torch=tuple(skew.split(",")), scenario="ddp.hook"))
         assert told == ((OK, HANG) if skew in across else (OK, OK)), skew
 
 
-def test_a_row_changes_nothing_where_a_sourced_fact_stops_the_pair_already(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measured, "ROWS", (Row("*", "<2.2", ">=2.2", (HANG, HANG), ""),))
+def test_an_observation_changes_nothing_where_a_sourced_fact_stops_the_pair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observed, "OBSERVATIONS", (Observation("*", "<2.2", ">=2.2", (HANG, HANG), ""),))
     assert predict(Situation(torch=("2.1.2", "2.2.2"), scenario="ddp.hook")) == (Outcome.TIMEOUT, Outcome.OPAQUE)
     assert predict(Situation(torch=("2.1.2", "2.2.2"), scenario="rng_state", kind=Kind.HANDOVER)) == (HANG, HANG)
     assert predict(Situation(torch=("2.1.2",), scenario="x", kind=Kind.SOLO)) == (OK,)
+
+
+@pytest.mark.parametrize("bound", ["<=2.4", "=2.4", ">2.4", "2.4", ">=two"])
+def test_a_misspelt_bound_is_an_error_and_not_a_bound_that_never_holds(bound: str) -> None:
+    with pytest.raises(ValueError, match="a bound is >=RELEASE or <RELEASE"):
+        Observation("ddp.*", bound, "", (OK, HANG), "").covers("ddp.hook", "2.6.0", "2.6.0")

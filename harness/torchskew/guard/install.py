@@ -45,7 +45,7 @@ def check(
         return None
     newer = sorted({group["torch"] for group in roster["groups"] if not group["known"]})
     if newer and len({group["torch"].split("+")[0] for group in roster["groups"]}) > 1:
-        text = "torch %s is newer than %d.%d, the last release this guard knows: it may not speak to the others"
+        text = "torch %s is newer than %d.%d, the last release this guard knows: it may be incompatible with the others"
         warnings.warn(text % (", ".join(newer), *LAST_KNOWN), RuntimeWarning, stacklevel=2)
     return roster
 

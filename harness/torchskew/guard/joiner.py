@@ -21,7 +21,7 @@ from torchskew.guard.verdict import Objection, decide
 from torchskew.guard.wire import HELLO, frame
 
 BUSY = 5.0  # seconds for a guard that is only busy
-HUNG_UP = "a guard hung up on this rank (%s); is TORCHSKEW_GUARD_SECRET the same on all?"
+HUNG_UP = "its guard closed the connection (%s). Is TORCHSKEW_GUARD_SECRET the same on every rank?"
 
 
 class Line(NamedTuple):
@@ -45,7 +45,7 @@ class Signs(NamedTuple):
     """
 
     taken: bool
-    trouble: str = "nobody listened"
+    trouble: str = "nothing listened"
     seen: Optional[Sighting] = None
 
     @property
@@ -135,7 +135,7 @@ class Joiner:
         first, refused = attempt.port == self.place.port, isinstance(problem, ConnectionRefusedError)
         absent = refused or isinstance(problem, socket.gaierror)
         if first:
-            trouble = "nobody listened" if refused else str(problem) if absent else "no guard answered"
+            trouble = "nothing listened" if refused else str(problem) if absent else "no guard answered"
             signs = signs._replace(trouble=trouble)
         if absent:
             return signs._replace(taken=signs.taken and not first)
@@ -174,9 +174,7 @@ class Joiner:
             time.sleep(0.002)
 
     def _one_sided(self, store: Listener) -> ProtocolVersionError:
-        text = (
-            "no guard answers at %s, but a TCPStore %s (%s): rank 0 runs without the guard, or formed its group before"
-        )
+        text = "no guard answers at %s, but a TCPStore %s (%s): rank 0 runs without the guard, or has formed its group"
         return self._refusal("one-sided", text % (self.place, SEEN[store.era], store.backend), {store.era: 1})
 
     def _missing(self, signs: Signs) -> ProtocolVersionError:

@@ -19,7 +19,7 @@ from torchskew.guard.install import install
 def main(args: list[str]) -> None:
     """Run a script (or -m module) with its arguments, guarded."""
     if not args or args[0] in ("-h", "--help") or args == ["-m"]:
-        sys.exit((__doc__ or "").strip() + "\n\nusage: python guard.py [-m] train.py [arguments]")
+        sys.exit((__doc__ or "").strip() + "\n\nusage: python torchskew_guard.py [-m] train.py [arguments]")
     if __name__ == "__main__":
         _name_this_file()
     install()

@@ -8,11 +8,11 @@ from torchskew.guard.table import parse
 from torchskew.guard.verdict import Objection, name_ranks
 
 HEADS = {
-    "version": "PyTorch releases that can't form one process group",
-    "settings": "ranks with different settings",
-    "group": "ranks that are no group",
-    "one-sided": "ranks without the guard",
-    "missing": "ranks are missing",
+    "version": "Incompatible PyTorch releases in one process group",
+    "settings": "Different settings in one process group",
+    "group": "These ranks do not form one process group",
+    "one-sided": "Some ranks run without the guard",
+    "missing": "Some ranks never arrived",
 }
 
 
@@ -21,7 +21,7 @@ def refusal(roster: Roster, objections: list[Objection], rank: int) -> ProtocolV
     groups = roster["groups"]
     versions = ", ".join(dict.fromkeys(group["torch"] for group in groups[:16]))
     head = HEADS[objections[0].kind]
-    lines = ["%s: torch %s (told to rank %d before it touched the store)" % (head, versions, rank)]
+    lines = ["%s: torch %s (detected on rank %d, before it contacted the store)" % (head, versions, rank)]
     for group in groups[:16]:
         hosts = list(group["hosts"])[:3]
         more = " and more" if len(group["hosts"]) > 3 else ""
@@ -45,7 +45,7 @@ def _remedy(objections: list[Objection], groups: list[Group]) -> str:
     return {
         "version": "install the same PyTorch release on every rank.",
         "settings": "set these variables on every rank or on none.",
-        "group": "start every rank once, with one world size, backend, init method and job.",
+        "group": "start every rank exactly once, with the same world size, backend, init method and job.",
         "one-sided": "install the guard on every rank, or set TORCHSKEW_GUARD=off on this one.",
-        "missing": "see why they did not start or wait elsewhere, or give init_process_group a longer timeout.",
+        "missing": "find out why they did not start or where they wait, or give init_process_group a longer timeout.",
     }[kind]

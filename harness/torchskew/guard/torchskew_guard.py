@@ -456,11 +456,11 @@ def decide(roster: Roster) -> list[Objection]:
     """What speaks against this group, the gravest first; [] admits it."""
     objections = [Objection("group", text) for text in _wrong_group(roster)]
     objections += _by_policy(roster["groups"], roster["policy"])
-    settings = _differences(roster["groups"], "settings", "no such setting")
+    settings = _differences(roster["groups"], "settings")
     if settings:
-        objections.append(Objection("settings", "settings that change the wire differ: " + settings))
+        objections.append(Objection("settings", "settings that change the wire format differ: " + settings))
     if roster["more"]:
-        objections.append(Objection("group", "%d more builds are in this group" % roster["more"]))
+        objections.append(Objection("group", "%d more builds in this group are not listed" % roster["more"]))
     if roster["missing"]:
         objections.append(Objection("one-sided" if roster["knocks"] else "missing", _absent(roster)))
     return objections
@@ -484,14 +484,14 @@ def _field(group: Group, name: str) -> Any:
     return dict(group)[name]
 
 
-def _differences(groups: list[Group], name: str, empty: str = "none") -> str:
+def _differences(groups: list[Group], name: str) -> str:
     """Which ranks have which value of a field; "" where all have the same."""
     values: dict[Any, list[str]] = {}
     for group in groups:
         values.setdefault(_field(group, name), []).append(group["ranks"])
     if len(values) < 2:
         return ""
-    return "; ".join("%s %s" % (name_ranks(", ".join(ranks)), value or empty) for value, ranks in values.items())
+    return "; ".join("%s %s" % (name_ranks(", ".join(ranks)), value or "none") for value, ranks in values.items())
 
 
 def name_ranks(text: str) -> str:
@@ -516,14 +516,14 @@ def _by_policy(groups: list[Group], policy: str) -> list[Objection]:
     if policy.startswith("allow:"):
         sets = [{name.strip() for name in listed.split(",")} for listed in policy[6:].split(";")]
         admitted = len(releases) == 1 or any(releases <= listed for listed in sets)
-        return [] if admitted else [Objection("version", "the allow-list has no entry with all of these releases")]
+        return [] if admitted else [Objection("version", "no entry of the allow-list contains all of these releases")]
     objections = _by_era(groups)
     minors = {(parse(name) or (0, 0, 0))[:2] for name in releases}
     builds = {group["git"] for group in groups if group["git"] not in ("", "Unknown")}
     if policy == "minor" and len(minors) > 1:
-        objections.append(Objection("version", "the policy asks for one minor release on every rank"))
+        objections.append(Objection("version", "rank 0's policy (minor) requires the same minor release on every rank"))
     if policy == "exact" and (len(releases) > 1 or len(builds) > 1):
-        objections.append(Objection("version", "the policy asks for exactly one build on every rank"))
+        objections.append(Objection("version", "rank 0's policy (exact) requires the same build on every rank"))
     return objections
 
 
@@ -558,11 +558,11 @@ def _era_objection(kind: str, groups: list[Group]) -> Objection:
 # The refusal: the roster and the objections as one error that a person can act on.
 
 HEADS = {
-    "version": "PyTorch releases that can't form one process group",
-    "settings": "ranks with different settings",
-    "group": "ranks that are no group",
-    "one-sided": "ranks without the guard",
-    "missing": "ranks are missing",
+    "version": "Incompatible PyTorch releases in one process group",
+    "settings": "Different settings in one process group",
+    "group": "These ranks do not form one process group",
+    "one-sided": "Some ranks run without the guard",
+    "missing": "Some ranks never arrived",
 }
 
 
@@ -571,7 +571,7 @@ def refusal(roster: Roster, objections: list[Objection], rank: int) -> ProtocolV
     groups = roster["groups"]
     versions = ", ".join(dict.fromkeys(group["torch"] for group in groups[:16]))
     head = HEADS[objections[0].kind]
-    lines = ["%s: torch %s (told to rank %d before it touched the store)" % (head, versions, rank)]
+    lines = ["%s: torch %s (detected on rank %d, before it contacted the store)" % (head, versions, rank)]
     for group in groups[:16]:
         hosts = list(group["hosts"])[:3]
         more = " and more" if len(group["hosts"]) > 3 else ""
@@ -595,9 +595,9 @@ def _remedy(objections: list[Objection], groups: list[Group]) -> str:
     return {
         "version": "install the same PyTorch release on every rank.",
         "settings": "set these variables on every rank or on none.",
-        "group": "start every rank once, with one world size, backend, init method and job.",
+        "group": "start every rank exactly once, with the same world size, backend, init method and job.",
         "one-sided": "install the guard on every rank, or set TORCHSKEW_GUARD=off on this one.",
-        "missing": "see why they did not start or wait elsewhere, or give init_process_group a longer timeout.",
+        "missing": "find out why they did not start or where they wait, or give init_process_group a longer timeout.",
     }[kind]
 
 
@@ -1135,7 +1135,7 @@ class Host:
 # The other ranks' side: a joiner says hello to rank 0, and recognises a stock store in its place.
 
 BUSY = 5.0  # seconds for a guard that is only busy
-HUNG_UP = "a guard hung up on this rank (%s); is TORCHSKEW_GUARD_SECRET the same on all?"
+HUNG_UP = "its guard closed the connection (%s). Is TORCHSKEW_GUARD_SECRET the same on every rank?"
 
 
 class Line(NamedTuple):
@@ -1159,7 +1159,7 @@ class Signs(NamedTuple):
     """
 
     taken: bool
-    trouble: str = "nobody listened"
+    trouble: str = "nothing listened"
     seen: Optional[Sighting] = None
 
     @property
@@ -1249,7 +1249,7 @@ class Joiner:
         first, refused = attempt.port == self.place.port, isinstance(problem, ConnectionRefusedError)
         absent = refused or isinstance(problem, socket.gaierror)
         if first:
-            trouble = "nobody listened" if refused else str(problem) if absent else "no guard answered"
+            trouble = "nothing listened" if refused else str(problem) if absent else "no guard answered"
             signs = signs._replace(trouble=trouble)
         if absent:
             return signs._replace(taken=signs.taken and not first)
@@ -1288,9 +1288,7 @@ class Joiner:
             time.sleep(0.002)
 
     def _one_sided(self, store: Listener) -> ProtocolVersionError:
-        text = (
-            "no guard answers at %s, but a TCPStore %s (%s): rank 0 runs without the guard, or formed its group before"
-        )
+        text = "no guard answers at %s, but a TCPStore %s (%s): rank 0 runs without the guard, or has formed its group"
         return self._refusal("one-sided", text % (self.place, SEEN[store.era], store.backend), {store.era: 1})
 
     def _missing(self, signs: Signs) -> ProtocolVersionError:
@@ -1556,7 +1554,7 @@ def check(
         return None
     newer = sorted({group["torch"] for group in roster["groups"] if not group["known"]})
     if newer and len({group["torch"].split("+")[0] for group in roster["groups"]}) > 1:
-        text = "torch %s is newer than %d.%d, the last release this guard knows: it may not speak to the others"
+        text = "torch %s is newer than %d.%d, the last release this guard knows: it may be incompatible with the others"
         warnings.warn(text % (", ".join(newer), *LAST_KNOWN), RuntimeWarning, stacklevel=2)
     return roster
 
@@ -1619,7 +1617,7 @@ def _guarded(stock: Callable[..., Any]) -> Callable[..., Any]:
 def main(args: list[str]) -> None:
     """Run a script (or -m module) with its arguments, guarded."""
     if not args or args[0] in ("-h", "--help") or args == ["-m"]:
-        sys.exit((__doc__ or "").strip() + "\n\nusage: python guard.py [-m] train.py [arguments]")
+        sys.exit((__doc__ or "").strip() + "\n\nusage: python torchskew_guard.py [-m] train.py [arguments]")
     if __name__ == "__main__":
         _name_this_file()
     install()

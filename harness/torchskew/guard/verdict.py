@@ -21,11 +21,11 @@ def decide(roster: Roster) -> list[Objection]:
     """What speaks against this group, the gravest first; [] admits it."""
     objections = [Objection("group", text) for text in _wrong_group(roster)]
     objections += _by_policy(roster["groups"], roster["policy"])
-    settings = _differences(roster["groups"], "settings", "no such setting")
+    settings = _differences(roster["groups"], "settings")
     if settings:
-        objections.append(Objection("settings", "settings that change the wire differ: " + settings))
+        objections.append(Objection("settings", "settings that change the wire format differ: " + settings))
     if roster["more"]:
-        objections.append(Objection("group", "%d more builds are in this group" % roster["more"]))
+        objections.append(Objection("group", "%d more builds in this group are not listed" % roster["more"]))
     if roster["missing"]:
         objections.append(Objection("one-sided" if roster["knocks"] else "missing", _absent(roster)))
     return objections
@@ -49,14 +49,14 @@ def _field(group: Group, name: str) -> Any:
     return dict(group)[name]
 
 
-def _differences(groups: list[Group], name: str, empty: str = "none") -> str:
+def _differences(groups: list[Group], name: str) -> str:
     """Which ranks have which value of a field; "" where all have the same."""
     values: dict[Any, list[str]] = {}
     for group in groups:
         values.setdefault(_field(group, name), []).append(group["ranks"])
     if len(values) < 2:
         return ""
-    return "; ".join("%s %s" % (name_ranks(", ".join(ranks)), value or empty) for value, ranks in values.items())
+    return "; ".join("%s %s" % (name_ranks(", ".join(ranks)), value or "none") for value, ranks in values.items())
 
 
 def name_ranks(text: str) -> str:
@@ -81,14 +81,14 @@ def _by_policy(groups: list[Group], policy: str) -> list[Objection]:
     if policy.startswith("allow:"):
         sets = [{name.strip() for name in listed.split(",")} for listed in policy[6:].split(";")]
         admitted = len(releases) == 1 or any(releases <= listed for listed in sets)
-        return [] if admitted else [Objection("version", "the allow-list has no entry with all of these releases")]
+        return [] if admitted else [Objection("version", "no entry of the allow-list contains all of these releases")]
     objections = _by_era(groups)
     minors = {(parse(name) or (0, 0, 0))[:2] for name in releases}
     builds = {group["git"] for group in groups if group["git"] not in ("", "Unknown")}
     if policy == "minor" and len(minors) > 1:
-        objections.append(Objection("version", "the policy asks for one minor release on every rank"))
+        objections.append(Objection("version", "rank 0's policy (minor) requires the same minor release on every rank"))
     if policy == "exact" and (len(releases) > 1 or len(builds) > 1):
-        objections.append(Objection("version", "the policy asks for exactly one build on every rank"))
+        objections.append(Objection("version", "rank 0's policy (exact) requires the same build on every rank"))
     return objections
 
 

@@ -1,8 +1,8 @@
 """What each release speaks, asked as features, and the outcomes that follow for every rank of a group.
 
-The table of eras itself stands in guard.py, because the guard travels alone; this module adds the facts
-that only predictions need. Every fact carries its first release and its source. What no source had told and a
-run has shown stands apart, in measured.py, each with the cell that shows it.
+The table of eras belongs to the guard, which travels alone; this module adds the facts that only predictions need.
+Every fact has its first release and its source. Facts without a source, known only because a run showed them, are in
+observed.py.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from functools import cache
 
 from torchskew.guard import table
 from torchskew.model.outcomes import Guard, Kind, Outcome
-from torchskew.releases import observed as measured
+from torchskew.releases import observed
 
 OK = Outcome.OK
 SOURCES = {
     "store": "opcodes in TCPStore's sources 1.7.1-2.15.0; first bytes of real clients of thirteen releases",
     "serves": "answers of 19 real server builds, 1.13.1 to 2.15.0, to each release's greeting",
     "libuv": "rendezvous.py: use_libuv by default since 2.4; the wheels of 2.1.2 and Debian's builds lack it",
-    "retries": "a client that is closed on: one connection up to 2.4; since 2.5 it retries to the store's timeout "
+    "retries": "a client whose connection is closed: up to 2.4 it gives up, since 2.5 it retries until its timeout "
     "(real clients, 12 s take 12-16 s, 6 s take 8-10 s, 3 s take 3-5 s)",
-    "waits": "a host left alone, eight releases: up to 2.1 waitForWorkers goes on silently, since 2.2 it raises",
+    "waits": "a host left alone, eight releases: up to 2.1 waitForWorkers continues silently, since 2.2 it raises",
     "gloo": "pytorch/gloo 31b1f02 and 6d8b511, mapped to releases by symbols in the wheels",
-    "addresses": "gloo/rendezvous/context.cc at 31b1f02 (waits for rank_<i> of lower ranks, then leaves its addresses) "
-    "and at 6d8b511 (leaves one record per rank at once)",
-    "checkpoint": "metadata.py of twelve releases: what a later one wrote is not read before 2.3, 2.4 and 2.15",
+    "addresses": "gloo/rendezvous/context.cc at 31b1f02 (waits for rank_<i> of lower ranks, then stores its addresses) "
+    "and at 6d8b511 (stores one record per rank at once)",
+    "checkpoint": "metadata.py of twelve releases: 2.3, 2.4 and 2.15 write a format that earlier releases can't read",
     "rendezvous_state": "dynamic_rendezvous.py of 21 releases: 2.0 renamed the classes, 2.3 reads redundancy_list",
     "keys": "distributed_c10d.py of each release, and the keys that real clients wrote",
-    "settings": "two ranks of 2.13.0, the setting on one of them",
-    "lookups": "servers of 2.6 to 2.15: a reverse look-up per accepted connection in the store's thread",
+    "settings": "two ranks of 2.13.0, with the setting on one of them",
+    "lookups": "servers of 2.6 to 2.15: a reverse look-up for each accepted connection, in the store's thread",
 }
 
 
@@ -51,7 +51,7 @@ class StoreFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesFacts:
-    """What a release reads of older and newer files and pickles, by the first release of each format."""
+    """The formats of files and pickles that a release writes and reads, each named by its first release."""
 
     checkpoint: str
     rendezvous_state: str
@@ -71,10 +71,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What a prediction needs: torch release and settings per rank, rank 0 (the host) first.
+    """What a prediction needs: torch release and settings of each rank, rank 0 (the host) first.
 
     torch: None for an unknown release. rendezvous: "tcp", "file", "none", or "store" (no process group). timeout:
-    seconds given to the group. scenario: its name, with the variant, for facts about what it does.
+    the group's, in seconds. scenario: its name with the variant, for facts about that scenario.
     """
 
     torch: tuple[str | None, ...]
@@ -88,7 +88,7 @@ class Situation:
 
 @cache
 def release(text: str) -> Release | None:
-    """The facts of a release from any torch version string; None when it names no release since 1.7."""
+    """The facts about the release in any torch version string; None when that names no release since 1.7."""
     number = table.parse(text)
     if number is None or number[:2] < (1, 7):
         return None
@@ -107,7 +107,7 @@ def release(text: str) -> Release | None:
 
 
 def _store(text: str, minor: tuple[int, int]) -> StoreFacts:
-    """The store's facts; Debian's builds carry no libuv."""
+    """The facts about the store; Debian's builds have no libuv."""
     wire = table.era("store", text) or ""
     has_libuv = minor >= (2, 2) and "debian" not in text
     return StoreFacts(
@@ -131,17 +131,18 @@ def _since(minor: tuple[int, int], *changes: tuple[int, int]) -> str:
 
 def predict(situation: Situation) -> tuple[Outcome, ...]:
     """One outcome per rank, from the tables alone; () where a release is unknown."""
-    ranks = tuple(release(text) if text else None for text in situation.torch)
-    known = tuple(one for one in ranks if one is not None)
-    if len(known) != len(ranks):
+    releases = tuple(release(text) if text else None for text in situation.torch)
+    known = tuple(each for each in releases if each is not None)
+    if len(known) != len(releases):
         return ()
-    found = _sourced(known, situation)
-    seen = measured.outcomes(situation.scenario, tuple(one.number for one in known)) if set(found) == {OK} else None
-    return seen or found
+    sourced = _sourced(known, situation)
+    if set(sourced) != {OK}:
+        return sourced
+    return observed.outcomes(situation.scenario, tuple(each.number for each in known)) or sourced
 
 
 def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome, ...]:
-    """What follows from sources and protocols, before anything that only runs have shown."""
+    """What follows from sources and protocols alone, without what only runs have shown."""
     world = len(known)
     if situation.kind is Kind.HANDOVER:
         return _handed_over(known, situation.scenario.partition(".")[0])
@@ -154,14 +155,14 @@ def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome,
 
 
 def _handed_over(known: tuple[Release, ...], what: str) -> tuple[Outcome, ...]:
-    """One after another: nobody comes after a reader that failed."""
-    failed = next((rank for rank, one in enumerate(known) if not _reads(what, known[0], one)), len(known))
+    """One after another: no rank starts after a reader that failed."""
+    failed = next((rank for rank, reader in enumerate(known) if not _reads(what, known[0], reader)), len(known))
     after = (Outcome.NOT_RUN,) * (len(known) - failed - 1)
     return (Outcome.OK,) * failed + (Outcome.OPAQUE,) * (failed < len(known)) + after
 
 
 def _reads(what: str, writer: Release, reader: Release) -> bool:
-    """Whether a release reads what another one wrote: pickles of private classes, so a newer format is opaque."""
+    """Whether a release can read what another one wrote: these are pickles of private classes."""
     if what == "checkpoint_dcp":
         return (table.parse(writer.files.checkpoint) or ()) <= (table.parse(reader.files.checkpoint) or ())
     if what != "rendezvous_state" or writer.files.rendezvous_state == reader.files.rendezvous_state:
@@ -170,8 +171,8 @@ def _reads(what: str, writer: Release, reader: Release) -> bool:
 
 
 def _unguarded(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], rendezvous: str) -> tuple[Outcome, ...]:
-    """Stock PyTorch: first the store, then gloo's wire and the keys, then one-sided settings."""
-    if rendezvous in ("tcp", "store") and not all(serves(ranks[0], one) for one in ranks[1:]):
+    """Stock PyTorch: the store decides first, then gloo's wire format and the keys, then one-sided settings."""
+    if rendezvous in ("tcp", "store") and not all(serves(ranks[0], joiner) for joiner in ranks[1:]):
         return _store_refuses(ranks, env)
     if rendezvous == "store":
         return (Outcome.OK,) * len(ranks)
@@ -186,21 +187,21 @@ def serves(host: Release, joiner: Release) -> bool:
 
 
 def _same_wire(ranks: tuple[Release, ...]) -> bool:
-    """Whether all ranks write the same keys and the same gloo bytes."""
-    return len({(one.gloo, one.keys) for one in ranks}) == 1
+    """Whether all ranks write the same keys and speak the same gloo wire format."""
+    return len({(rank.gloo, rank.keys) for rank in ranks}) == 1
 
 
 def _mixed_wire(ranks: tuple[Release, ...], rank: int) -> Outcome:
-    """What a rank sees when the store works but the wire differs: whom it waits for first, or whose bytes it reads.
+    """What a rank sees when the store works but the wire differs: which peer it waits for, or whose bytes it reads.
 
-    Under other keys nobody finds anybody: TIMEOUT. From 2.0 on the keys agree, and what lies under them decides:
-    up to 2.1 a rank waits for each lower rank's `rank_<i>`, which 2.2 no longer writes, before it leaves its
-    addresses; a rank that reads addresses of the other form fails on their length at once: OPAQUE. Peers are read in
-    ascending order. 2.0 and 2.1 leave the same form and then wait for bytes that the other never sends.
+    Under different keys no rank finds another: TIMEOUT. From 2.0 on the keys agree, and the values decide. Up to 2.1 a
+    rank waits for each lower rank's `rank_<i>`, which 2.2 no longer writes, before it stores its own addresses. A rank
+    that reads addresses of the other form fails on their length at once: OPAQUE. Peers are read in ascending order. 2.0
+    and 2.1 store the same form, and then wait for bytes that the other never sends.
     """
-    newer = [one.gloo == "2.2" for one in ranks]
-    found_alike = all(one.keys in ("2.0", "2.1") for one in ranks)
-    if not found_alike or len(set(newer)) == 1:
+    newer = [each.gloo == "2.2" for each in ranks]
+    same_keys = all(each.keys in ("2.0", "2.1") for each in ranks)
+    if not same_keys or len(set(newer)) == 1:
         return Outcome.TIMEOUT
     silent = [not newer[peer] and any(newer[:peer]) for peer in range(len(ranks))]
     if silent[rank]:
@@ -210,20 +211,20 @@ def _mixed_wire(ranks: tuple[Release, ...], rank: int) -> Outcome:
 
 
 def _store_refuses(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...]) -> tuple[Outcome, ...]:
-    """Who sees what when the host's store cannot serve one of the joiners.
+    """What each rank sees when the host's store cannot serve one of the joiners.
 
-    The host waits for a rank that never counts itself in: TIMEOUT (since 2.2 the store raises; before, it goes
-    on and gloo waits once more). A joiner that it serves waits for the missing rank's key: TIMEOUT. One that
-    it cannot serve: a closed connection ends an older client at once, OPAQUE, and makes one since 2.5 retry to
-    its timeout; a silent libuv server holds it until the host gives up and its end closes the connection,
-    at about the timeout as well.
+    The host waits for a rank that never counts itself in: TIMEOUT (since 2.2 the store raises; earlier stores
+    continue, and gloo waits once more). A joiner that the host can serve waits for the missing rank's key: TIMEOUT. For
+    one that it can't serve, a closed connection ends a client up to 2.4 at once, OPAQUE, and makes a client since 2.5
+    retry until its timeout. A silent libuv server holds it until the host gives up and exits, which closes the
+    connection, at about the timeout as well.
     """
     silent = hosts_libuv(ranks[0], env[0])
     outcomes = [Outcome.TIMEOUT]
-    for one in ranks[1:]:
-        closed_at_once = not serves(ranks[0], one) and not one.store.retries_when_closed
-        # A libuv server closes on a client that opened properly and then sent an opcode it lacks.
-        hears_nothing = silent and not one.store.validates_on_connect
+    for joiner in ranks[1:]:
+        closed_at_once = not serves(ranks[0], joiner) and not joiner.store.retries_when_closed
+        # A libuv server closes the connection of a client that opened properly and then sent an opcode it lacks.
+        hears_nothing = silent and not joiner.store.validates_on_connect
         outcomes.append(Outcome.OPAQUE if closed_at_once and not hears_nothing else Outcome.TIMEOUT)
     return tuple(outcomes)
 
@@ -236,7 +237,7 @@ def hosts_libuv(host: Release, env: Mapping[str, str]) -> bool:
     return host.store.libuv_by_default if asked is None else asked == "1"
 
 
-# Setting -> the rank that has it, the ranks that don't (measured on one release).
+# Setting -> outcome of the rank that has it, outcome of the ranks that don't (seen on one release).
 _ONE_SIDED = {
     "TORCH_GLOO_LAZY_INIT": (Outcome.HANG, Outcome.CRASH),
     "GLOO_ENABLE_RANK_AS_SEQUENCE_NUMBER": (Outcome.OPAQUE, Outcome.CRASH),
@@ -246,26 +247,26 @@ _ONE_SIDED = {
 
 
 def _settings(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...]) -> tuple[Outcome, ...]:
-    """What a setting on some ranks only does to a group that would form otherwise."""
+    """What a setting that only some ranks have does to a group that would form without it."""
     for name, (with_it, without) in _ONE_SIDED.items():
         on = _has(ranks, env, name)
         if len(set(on)) > 1:
-            return tuple(with_it if one else without for one in on)
+            return tuple(with_it if has else without for has in on)
     return (Outcome.OK,) * len(ranks)
 
 
 def _has(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], name: str) -> tuple[bool, ...]:
     """Per rank: the setting is on and the release reads it."""
     return tuple(
-        table.setting(name, settings) != "" and one.number[:2] >= table.WIRE_SETTINGS[name]
-        for one, settings in zip(ranks, env, strict=True)
+        table.setting(name, settings) != "" and rank.number[:2] >= table.WIRE_SETTINGS[name]
+        for rank, settings in zip(ranks, env, strict=True)
     )
 
 
 def compatible(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...] = (), rendezvous: str = "tcp") -> bool:
     """Whether the table admits this group: store in this direction, gloo, keys and settings."""
     settings = env or ({},) * len(ranks)
-    store = rendezvous != "tcp" or all(serves(ranks[0], one) for one in ranks[1:])
+    store = rendezvous != "tcp" or all(serves(ranks[0], joiner) for joiner in ranks[1:])
     same = all(len(set(_has(ranks, settings, name))) == 1 for name in table.WIRE_SETTINGS)
     return store and same and _same_wire(ranks)
 
@@ -273,31 +274,32 @@ def compatible(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...] = 
 def _guarded(
     ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], situation: Situation
 ) -> tuple[Outcome, ...]:
-    """With the guard everywhere: CLEAR on every rank or OK on every rank. One-sided: the guarded side says so.
+    """With the guard on every rank: CLEAR on every rank or OK on every rank. One-sided: the guarded side reports it.
 
-    The guarded side learns the other's store era, not its release, so its text names every version only where
-    all are the same: CLEAR there, OPAQUE otherwise.
+    The guarded side learns the store era of the other, not its release. So its text names every version only where all
+    run the same one: CLEAR there, OPAQUE otherwise.
     """
     world = len(ranks)
     if situation.guard is Guard.ON:
         admitted = compatible(ranks, env, situation.rendezvous) and _policy_admits(ranks, env[0])
         return (Outcome.OK if admitted else Outcome.CLEAR,) * world
-    told = Outcome.CLEAR if len({table.parse(text or "") for text in situation.torch}) == 1 else Outcome.OPAQUE
+    same = len({table.parse(text or "") for text in situation.torch}) == 1
+    guarded = Outcome.CLEAR if same else Outcome.OPAQUE
     if situation.guard is Guard.HOST:
-        return (told, *(_without_host(one, situation.rendezvous) for one in ranks[1:]))
-    # The stock host counts ranks that never come, to its timeout.
-    return (Outcome.TIMEOUT, *(told for _ in ranks[1:]))
+        return (guarded, *(_without_host(joiner, situation.rendezvous) for joiner in ranks[1:]))
+    # The stock host waits until its timeout for ranks that never come.
+    return (Outcome.TIMEOUT, *(guarded for _ in ranks[1:]))
 
 
 def _policy_admits(ranks: tuple[Release, ...], env: Mapping[str, str]) -> bool:
-    """What rank 0's policy says beyond the table."""
+    """Whether rank 0's policy, which can be stricter than the table, admits these releases."""
     policy = env.get("TORCHSKEW_GUARD_POLICY", "era")
     parts = {"exact": 3, "minor": 2}.get(policy, 0)
-    return len({one.number[:parts] for one in ranks}) == 1
+    return len({rank.number[:parts] for rank in ranks}) == 1
 
 
 def _without_host(joiner: Release, rendezvous: str) -> Outcome:
-    """A stock joiner whose guarded host gave up: an old client ends when its connection closes, a new one retries."""
+    """A stock joiner whose guarded host gave up: up to 2.4 it ends when its connection closes, since 2.5 it retries."""
     if rendezvous == "tcp" and not joiner.store.retries_when_closed:
         return Outcome.OPAQUE
     return Outcome.TIMEOUT

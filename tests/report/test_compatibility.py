@@ -141,6 +141,35 @@ def test_what_is_lacking_stands_in_the_releases_own_words(run: Run) -> None:
     assert "case x: RuntimeError: no x (2.2.2)" in text
 
 
+def listed(run: Run, title: str) -> str:
+    return section(written(run), f"### {title}\n")
+
+
+def lacking(one: CellResult) -> CellResult:
+    return replace(one, verdict=Verdict.UNSUPPORTED, outcomes=(), reason="2.6.0: no")
+
+
+def test_what_worked_between_two_releases_and_never_failed_is_never_broken(run: Run) -> None:
+    assert "where both sides have them: export_files, broadcast." in listed(run, "Never broken")
+    assert "### Never tried" not in written(run)
+
+
+def test_what_could_not_be_tried_in_any_pair_is_not_called_never_broken(run: Run) -> None:
+    never = replace(
+        run, results=tuple(lacking(one) if one.cell.scenario == "broadcast" else one for one in run.results)
+    )
+    assert "where both sides have them: export_files." in listed(never, "Never broken")
+    assert "- **in any pair**, lacking or blocked everywhere: broadcast\n" in listed(never, "Never tried")
+
+
+def test_what_was_tried_only_with_one_release_on_every_rank_is_said_to_be(run: Run) -> None:
+    results = tuple(
+        lacking(one) if one.cell.scenario == "broadcast" and len({*one.cell.skew}) > 1 else one for one in run.results
+    )
+    alone = listed(replace(run, results=results), "Never tried")
+    assert "- **between two releases**, only with the same release on every rank: broadcast\n" in alone
+
+
 def test_what_was_predicted_otherwise_is_listed_with_a_command_that_shows_it(run: Run) -> None:
     text = section(written(run), "### Otherwise than predicted")
     assert "| checkpoint_dcp.one | OK/OPQ | TIME/OPQ | 3: 2.6.0,2.1.2 2.6.0,2.2.2 2.6.0,2.3.1 |" in text

@@ -6,6 +6,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import Checked, Decision
@@ -170,22 +171,49 @@ def _blockers(those: pairs.Between) -> Iterator[str]:
     )
 
 
+class _Tried(Enum):
+    """What a table without a failure shows."""
+
+    MIXED = auto()  # it worked between two releases, or it never mixes releases
+    SAME = auto()  # it worked, but only with one release on all ranks
+    NOWHERE = auto()  # every cell was blocked, or a release lacks it
+
+
 def _tables(run: Run, decision: Decision) -> Iterator[str]:
     """A table for each scenario that fails anywhere, releases that act alike on one line; the others by name."""
     order = list(pairs.releases(run))
-    fine, broken = [], []
+    names: dict[_Tried, list[str]] = {tried: [] for tried in _Tried}
+    broken = []
     for table in tables(run, decision):
         fails = any(item.result.verdict is Verdict.FAIL for item in table.grid.values())
         if fails and len(table.columns) > 1:
             broken.append(_table(table, order))
         elif table.grid and not fails:
-            fine.append(table.scenario if "guard off" in table.condition else f"{table.scenario} ({table.condition})")
+            name = table.scenario if "guard off" in table.condition else f"{table.scenario} ({table.condition})"
+            names[_tried(table)].append(name)
     known = dict.fromkeys(cell.name for cell in run.plan.cells)
-    told = ", ".join(_short(fine, known)) or "nothing"
-    yield f"### Never broken\n\nWherever a rendezvous lets them be tried, and where both sides have them: {told}."
+    fine, same, nowhere = (", ".join(_short(names[tried], known)) for tried in _Tried)
+    yield (
+        "### Never broken\n\nWherever a rendezvous lets them be tried, and where both sides have them: "
+        f"{fine or 'nothing'}."
+    )
+    if same or nowhere:
+        lines = [f"- **between two releases**, only with the same release on every rank: {same}"] if same else []
+        lines += [f"- **in any pair**, lacking or blocked everywhere: {nowhere}"] if nowhere else []
+        yield "\n".join(["### Never tried", "", *lines])
     if broken:
-        yield "### Broken somewhere\n\nReleases whose rows and columns are the same stand on one line."
+        yield "### Broken somewhere\n\nReleases whose rows and columns are the same share one line."
     yield from broken
+
+
+def _tried(table: CellTable) -> _Tried:
+    """How far the cells of a table without a failure say that the scenario works between releases."""
+    items = (*table.grid.values(), *table.wide)
+    passed = {len(set(item.result.cell.skew)) > 1 for item in items if item.result.verdict is Verdict.PASS}
+    mixes = any(len(set(item.result.cell.skew)) > 1 for item in items)
+    if True in passed or (passed and not mixes):
+        return _Tried.MIXED
+    return _Tried.SAME if passed else _Tried.NOWHERE
 
 
 def _table(table: CellTable, order: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import os
 import pytest
 from rich.console import Console
 from rich.progress import Progress
-from torchskew.engine.progress import Live, Plain, in_words, seconds_left, size, watching
+from torchskew.engine.progress import Live, Plain, in_words, seconds_left, watching
 from torchskew.engine.run import Tally
 
 
@@ -67,11 +67,3 @@ def test_a_command_stays_on_one_line_whatever_the_width_of_the_terminal() -> Non
 def test_a_pipe_gets_plain_lines() -> None:
     with watching(io.StringIO()) as watch:
         assert isinstance(watch, Plain)
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(812, "812 B"), (9_400, "9.4 kB"), (192_000_000, "192 MB"), (3.1e9, "3.1 GB"), (2e13, "20000 GB")],
-)
-def test_sizes_are_read_by_people(count: float, text: str) -> None:
-    assert size(count) == text

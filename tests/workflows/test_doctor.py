@@ -58,7 +58,7 @@ def test_a_disk_with_little_room_is_missing_and_one_that_is_shut_broken(monkeypa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "yet"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**9))
     check = doctor.disk()
-    assert (check.health, check.found) == (Health.MISSING, f"1 GB free at {tmp_path}")
+    assert (check.health, check.found) == (Health.MISSING, f"1.0 GB free at {tmp_path}")
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert doctor.disk().health is Health.BROKEN
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from torchskew.engine.run import Tally
+from torchskew.model.sizes import readable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -32,15 +33,6 @@ class Watch(Protocol):
         """The tally changed."""
 
 
-def size(count: float) -> str:
-    """Bytes as people read them: 812 kB, 2.3 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError
-
-
 class Plain:
     """Lines for a log: each step of a version once, the tally now and then."""
 
@@ -56,7 +48,7 @@ class Plain:
         del done  # a plain log tells steps, not how far each is
         if self._last.get(version) != text:
             self._last[version] = text
-            self.say(f"  {version}: {text}" + (f" ({size(total)})" if total else ""))
+            self.say(f"  {version}: {text}" + (f" ({readable(total)})" if total else ""))
 
     def say(self, text: str) -> None:
         """Write one line now; nobody reading any more is no reason to end a run."""
@@ -89,7 +81,7 @@ class Live:
 
     def step(self, version: str, text: str, done: int = 0, total: int = 0) -> None:
         """Move the version's bar."""
-        amount = f" {size(done)} of {size(total)}" if total else ""
+        amount = f" {readable(done)} of {readable(total)}" if total else ""
         self._bars.update(
             self._task(version), description=f"{version}: {text}{amount}", completed=done, total=total or None
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from torchskew.errors import ConfigError
+from torchskew.model.sizes import readable
 
 
 def blocks(sizes: Mapping[str, int], bound: int) -> tuple[tuple[str, ...], ...]:
@@ -21,7 +22,7 @@ def blocks(sizes: Mapping[str, int], bound: int) -> tuple[tuple[str, ...], ...]:
     need = sum(sizes[name] for name in large)
     if need > bound:
         raise ConfigError(
-            f"{' and '.join(large)} need {need / 1e9:.1f} GB together, {bound / 1e9:.1f} GB are allowed. "
+            f"{' and '.join(large)} need {readable(need)} together, {readable(bound)} are allowed. "
             "Free some disk, raise --disk, or leave one out with --versions."
         )
     groups = _groups(sizes, min(bound // 2, bound - sizes[large[0]]))

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from torchskew.model.runtimes import RUNTIMES, RuntimeRow
+from torchskew.model.sizes import readable
 from torchskew.runtimes.base import Runtime
 from torchskew.runtimes.ownership import cache_folder, dead_folders
 
@@ -99,13 +100,13 @@ def disk() -> Check:
     """Room for environments."""
     folder = next(path for path in (cache_folder(), *cache_folder().parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    found = f"{free / 1e9:.0f} GB free at {folder}"
+    found = f"{readable(free)} free at {folder}"
     if not os.access(folder, os.W_OK):
         mend = f"Make {folder} writable, or set XDG_CACHE_HOME."
         return Check(name="disk", health=Health.BROKEN, found=f"{folder} can't be written", mend=mend)
     if free >= _DISK:
         return Check(name="disk", health=Health.OK, found=found)
-    mend = f"Four versions with CUDA take {_DISK / 1e9:.0f} GB: free some, or set XDG_CACHE_HOME to another disk."
+    mend = f"Four versions with CUDA take {readable(_DISK)}: free some, or set XDG_CACHE_HOME to another disk."
     return Check(name="disk", health=Health.MISSING, found=found, mend=mend)
 
 
@@ -116,7 +117,7 @@ def memory() -> Check:
     except OSError:
         return Check(name="memory", health=Health.OK, found="this system does not tell")
     free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-    found = f"{free / 1e9:.1f} GB available"
+    found = f"{readable(free)} available"
     if free >= _MEMORY:
         return Check(name="memory", health=Health.OK, found=found)
     mend = "Close something, or run fewer cells at once (-j 2) and fewer versions (--versions)."

@@ -11,6 +11,7 @@ from torchskew.errors import ConfigError, InterruptedRunError, RecordError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.outcomes import Verdict
 from torchskew.model.runs import RunInfo, RunKind
+from torchskew.model.sizes import readable
 from torchskew.planning.blocks import blocks
 from torchskew.runtimes.base import Room
 from torchskew.workflows.matrix import (
@@ -78,9 +79,9 @@ def fit_the_disk(work: Measurement) -> None:
     work.bound = bound
     apart = [cell.id for cell in work.every.cells if not any(_within(cell, block) for block in work.blocks)]
     if apart:
-        raise ConfigError(f"{apart[0]} needs more versions at once than {bound / 1e9:.1f} GB hold. Raise --disk.")
+        raise ConfigError(f"{apart[0]} needs more versions at once than {readable(bound)} hold. Raise --disk.")
     count = f"{len(work.blocks)} blocks" if len(work.blocks) > 1 else "one block"
-    work.watch.say(f"disk       {count} of versions within {bound / 1e9:.1f} GB")
+    work.watch.say(f"disk       {count} of versions within {readable(bound)}")
 
 
 def _within(cell: Cell, block: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import re
 import shutil
 import sys
 import threading
@@ -15,6 +16,8 @@ import pytest
 
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind
+from torchskew.runtimes.venv.downloads import measured
+from torchskew.runtimes.venv.reservations import NoSpaceError
 from torchskew.runtimes.venv.resolve import Lock, Resolver, download_size, is_pinned, named
 from torchskew.runtimes.venv.room import UNPACKED
 from torchskew.runtimes.venv.uv import UvError
@@ -203,7 +206,7 @@ def test_a_large_download_is_said_beforehand_and_once(from_site, tmp_path, monke
     runtime.provision(Version(name="new", sources=(from_site,)), progress)
     runtime.close()
     assert len(progress.said) == 1
-    assert progress.said[0].startswith("new: downloading 0 MB once, into ")
+    assert re.match(r"new: downloading \d[\d.]* k?B once, into ", progress.said[0])
 
 
 @pytest.mark.slow
@@ -211,7 +214,7 @@ def test_a_download_that_the_disk_can_not_hold_is_refused_beforehand(from_site, 
     from torchskew.model.versions import Version
 
     monkeypatch.setenv("UV_DEFAULT_INDEX", from_site.index)
-    monkeypatch.setattr("torchskew.runtimes.venv.runtime.UNPACKED", 10**15)
+    monkeypatch.setattr("torchskew.runtimes.venv.downloads.UNPACKED", 10**15)
     runtime = VenvRuntime(tmp_path / "store")
     with pytest.raises(ProvisionError, match="the disk is full: .* are free at .*clean --store"):
         runtime.provision(Version(name="new", sources=(from_site,)), Silent())
@@ -225,10 +228,12 @@ def test_what_the_cache_holds_counts_neither_as_a_download_nor_against_the_disk(
     assert wheel.stat().st_size > 3 * small.stat().st_size
     free = round(3 * UNPACKED * small.stat().st_size)  # enough for the one that is missing, not for both
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    monkeypatch.setattr("torchskew.runtimes.venv.runtime._LARGE", 1)
-    runtime, progress = VenvRuntime(tmp_path / "store"), Silent()
+    downloads = VenvRuntime(tmp_path / "store")._downloads
     lock = Lock(text="", python="", wheels=wheels)
-    assert runtime._announced(lock, 1, "both", progress) == wheel.stat().st_size
-    assert progress.said[0].startswith("both: downloading at most 0 MB once, into ")
-    with pytest.raises(ProvisionError, match="the disk is full"):
-        runtime._announced(lock, 2, "both", progress)
+    one, both = measured(lock, 1, None), measured(lock, 2, None)
+    assert (one.most, one.least) == (wheel.stat().st_size, small.stat().st_size)
+    assert re.fullmatch(r"at most \d[\d.]* k?B", str(one))
+    with downloads.running(lock, one.on_disk):
+        pass
+    with pytest.raises(NoSpaceError), downloads.running(lock, both.on_disk):
+        pass

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from torchskew.model.versions import Source, SourceKind
-from torchskew.runtimes.venv.room import Room, Size, human
+from torchskew.runtimes.venv.room import Room, Size
 from torchskew.runtimes.venv.store import Made
 
 GONE = Made(
@@ -77,7 +77,3 @@ def test_more_to_come_than_the_bound_holds_leaves_nothing_else() -> None:
 
 def test_an_interpreter_takes_no_room() -> None:
     assert room(Store(), Uv()).estimate(Source(kind=SourceKind.INTERPRETER, value="/bin/python")) == Size(0, there=True)
-
-
-def test_bytes_are_said_as_people_read_them() -> None:
-    assert (human(812 * 10**6), human(5_400_000_000)) == ("812 MB", "5.4 GB")

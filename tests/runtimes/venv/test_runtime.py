@@ -255,6 +255,7 @@ def test_an_index_that_is_not_reached_is_said_so(runtime, wheels, progress, monk
 
 def test_a_full_disk_is_said_so(wheels, tmp_path) -> None:
     write_wheel(wheels, **{"torch/big.bin": "x" * 20_000_000})
+    write_wheel(wheels, "1.0", name="beside", **{"beside/large.bin": "x" * 1_000_000})
     store = tmp_path / "small"
     store.mkdir()
     program = f"""
@@ -264,9 +265,11 @@ def test_a_full_disk_is_said_so(wheels, tmp_path) -> None:
         from tests.runtimes.venv.test_runtime import pip
         from torchskew.runtimes.venv.runtime import VenvRuntime
         try:
-            VenvRuntime(Path({str(store)!r})).provision(pip(), Silent())
+            VenvRuntime(Path({str(store)!r})).provision(pip(requires=("beside==1.0",)), Silent())
         except ProvisionError as error:
             print(error)
+        large = [path.name for path in Path({str(store)!r}).rglob("*.bin")]
+        print("left", large)
     """
     mount = f'mount -t tmpfs -o size=4m none {store} && exec {sys.executable} -c "$1"'
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh", textwrap.dedent(program)]
@@ -274,6 +277,7 @@ def test_a_full_disk_is_said_so(wheels, tmp_path) -> None:
     if "unshare" in done.stderr or "mount" in done.stderr:
         pytest.skip(f"no private mounts here: {done.stderr}")
     assert "the disk is full. Free space in" in done.stdout, done.stdout + done.stderr
+    assert "left []" in done.stdout
 
 
 def test_two_runs_at_once_make_an_environment_once(wheels, tmp_path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from torchskew.runtimes import locks
 from torchskew.runtimes.docker.catalogue import images_folder
 from torchskew.runtimes.ownership import cache_folder
 
@@ -67,10 +67,7 @@ def add(path: Path, name: str, entry: Entry) -> None:
 @contextmanager
 def held(name: str) -> Iterator[None]:
     """One process and thread at a time for what `name` names; the others wait for it."""
-    folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.alone(cache_folder() / "locks" / name):
         yield
 
 

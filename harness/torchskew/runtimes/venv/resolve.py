@@ -135,6 +135,11 @@ def named(source: Source) -> str:
     return Requirement(source.value).name
 
 
+def asked_for(source: Source) -> tuple[str, ...]:
+    """The names of the distributions that the source asks for; what those need is known once it is resolved."""
+    return (named(source), *(Requirement(each).name for each in source.requires))
+
+
 def is_pinned(source: Source) -> bool:
     """Whether the source can mean one release only."""
     if source.kind is SourceKind.WHEEL:

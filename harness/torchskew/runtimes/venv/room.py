@@ -9,6 +9,7 @@ from typing import Self
 
 from packaging.requirements import InvalidRequirement
 
+from torchskew.model.sizes import readable
 from torchskew.model.versions import Source, SourceKind
 from torchskew.runtimes.venv.resolve import Resolver, download_size, unpacked_size
 from torchskew.runtimes.venv.store import Store
@@ -61,7 +62,7 @@ class Room:
             # what wheels of an index were unpacked to (12 GB of it once, uv 0.13.9), with nothing that points there.
             self.uv.call("cache", "clean", "--quiet", *names)
             self.uv.call("cache", "prune", "--quiet")
-        return tuple(f"torch {made.reports}, {human(made.size)}" for made in gone)
+        return tuple(f"torch {made.reports}, {readable(made.size)}" for made in gone)
 
     def estimate(self, source: Source) -> Size:
         """What an environment is going to take; nothing where provisioning will say what is wrong."""
@@ -73,8 +74,3 @@ class Room:
             return Size(0, there=False)
         size, _ = download_size(lock, self.uv.environ().get("SSL_CERT_FILE"))
         return Size(round(size * UNPACKED) + unpacked_size(lock), there=False)
-
-
-def human(size: int) -> str:
-    """Bytes as a person reads them: 812 MB, 5.4 GB."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
 import threading
 from collections.abc import Sequence
@@ -16,13 +15,16 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement
 
 from torchskew.errors import AgentError, HarnessError, MachineError, ProvisionError
+from torchskew.model.sizes import readable
 from torchskew.model.versions import Environment, Source, SourceKind, Version
 from torchskew.inside.protocol import agent_command
 from torchskew.runtimes.venv import indexes, launch, process
 from torchskew.runtimes.base import Channel, Progress, Scope
+from torchskew.runtimes.venv.downloads import Downloads, measured
+from torchskew.runtimes.venv.reservations import NoSpaceError
 from torchskew.runtimes.venv.probe import Depth, facts_from, probed
-from torchskew.runtimes.venv.resolve import Lock, Resolver, download_sizes, is_pinned
-from torchskew.runtimes.venv.room import UNPACKED, Room, Size, human
+from torchskew.runtimes.venv.resolve import Lock, Resolver, asked_for, is_pinned
+from torchskew.runtimes.venv.room import UNPACKED, Room, Size
 from torchskew.runtimes.venv.store import Made, Store, digest, size_of
 from torchskew.runtimes.venv.uv import Uv, UvError, binary
 from torchskew.runtimes.ownership import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
@@ -42,6 +44,7 @@ class VenvRuntime:
         self._uv = Uv(self._store.folder / "uv")
         self._resolver = Resolver(self._uv)
         self._room = Room(self._store, self._uv, self._resolver)
+        self._downloads = Downloads(self._store, self._uv)
         self._scope: Scope | None = None
         self._spawner: process.Spawner | None = None
         self._channels: list[process.LocalChannel] = []
@@ -179,7 +182,8 @@ class VenvRuntime:
 
     def _make(self, version: Version, source: Source, what: str, progress: Progress) -> Made:
         progress.step(version.name, "resolving")
-        lock = self._resolver.resolve(source)
+        with self._downloads.tidied(asked_for(source)):  # resolving unpacks the wheels that are files here
+            lock = self._resolver.resolve(source)
         with self._store.making(lock.identity) as place:
             if place is not None:
                 self._fill(place, lock, version, progress)
@@ -200,34 +204,23 @@ class VenvRuntime:
         sync = ("pip", "sync", "--python", python, *indexes.flags(os.environ), str(path))
         _, planned = self._uv.call(*sync, "--dry-run")
         missing = re.search(r"Would download (\d+) package", planned)
-        size = self._announced(lock, int(missing[1]), name, progress) if missing else 0
-        text = "downloading" if size else "unpacking"
+        bundle = self._uv.environ().get("SSL_CERT_FILE")
+        size = measured(lock, int(missing[1]) if missing else 0, bundle)
+        try:
+            with self._downloads.running(lock, size.on_disk) as reservation:
+                if size.most >= _LARGE:
+                    progress.say(f"{name}: downloading {size} once, into {_short(self._store.folder)}")
 
-        def tell(written: int) -> None:
-            # uv unpacks as it downloads and says nothing; what it wrote tells how far it is.
-            progress.step(name, text, min(size, round(written / UNPACKED)) if size else written, size)
+                def tell(written: int) -> None:
+                    # uv unpacks as it downloads and says nothing; what it wrote tells how far it is.
+                    reservation.written(written)
+                    done = min(size.most, round(written / UNPACKED)) if size.most else written
+                    progress.step(name, "downloading" if size.most else "unpacking", done, size.most)
 
-        tell(0)
-        self._uv.call(*sync, "--quiet", limit=3600.0, written=tell)
-
-    def _announced(self, lock: Lock, missing: int, name: str, progress: Progress) -> int:
-        """Bytes to download, said beforehand when they are many; ProvisionError when the disk can't hold them.
-
-        uv says how many packages are missing in its cache, not which: the size is the largest it can be, and only the
-        least it can be is held against the disk.
-        """
-        sizes, exact = download_sizes(lock, self._uv.environ().get("SSL_CERT_FILE"))
-        size, least = (sum(sorted(sizes, reverse=way)[:missing]) for way in (True, False))
-        free = shutil.disk_usage(self._store.folder).free
-        if free < least * UNPACKED:
-            need = f"{human(least)} to download need about {human(round(least * UNPACKED))} on disk"
-            mend = "Free some, or set XDG_CACHE_HOME to another disk; `torchskew clean --store` empties the store."
-            where = f"{human(free)} are free at {self._store.folder}"
-            raise ProvisionError(f'versions."{name}": the disk is full: {need}, {where}. {mend}')
-        if size >= _LARGE:
-            bound = "at most " if least < size else "" if exact else "at least "
-            progress.say(f"{name}: downloading {bound}{human(size)} once, into {_short(self._store.folder)}")
-        return size
+                tell(0)
+                self._uv.call(*sync, "--quiet", limit=3600.0, written=tell)
+        except NoSpaceError as error:
+            raise ProvisionError(f'versions."{name}": {size.refused(self._store.folder, error)}') from error
 
     def _found(self, source: Source, what: str) -> Made:
         """An interpreter that exists already; torch is imported only when it changed."""
@@ -287,7 +280,7 @@ def _check_release(version: Version, made: Made, what: str) -> None:
 
 
 def _environment(version: Version, made: Made) -> Environment:
-    packages = f", {len(made.packages)} packages, {human(made.size)}" if made.packages else ""
+    packages = f", {len(made.packages)} packages, {readable(made.size)}" if made.packages else ""
     return Environment(
         version=version.name,
         runtime="venv",

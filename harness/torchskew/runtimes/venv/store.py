@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
+
+from torchskew.runtimes import locks
 
 _MARKER = "torchskew.json"
 _POLL = 0.1  # seconds between looks at what somebody else makes
@@ -74,8 +75,8 @@ class Store:
         """A whole environment, marked as in use until `release`; None when it is not there."""
         if not self.whole(identity):
             return None
-        lock = self._opened(identity)
-        fcntl.flock(lock, fcntl.LOCK_SH)
+        lock = self._lock(identity)
+        locks.share(lock)
         made = self._read(self.place(identity))
         if made is None or self._held.setdefault(identity, lock) is not lock:
             lock.close()
@@ -90,8 +91,8 @@ class Store:
         What did not get whole is removed at the end.
         """
         place = self.place(identity)
-        with self._opened(identity) as lock:
-            while not _locked(lock):
+        with self._lock(identity) as lock:
+            while not locks.try_alone(lock):
                 if self.whole(identity):  # its maker uses it now, and holds its lock for long
                     yield None
                     return
@@ -135,6 +136,10 @@ class Store:
         """Bytes that all whole environments take; a file that several share by hard link counts once."""
         return _bytes(_files(place) for _, place in self._by_use())
 
+    def packages(self) -> frozenset[str]:
+        """`name==version` of everything that some whole environment holds."""
+        return frozenset(package for made, _ in self._by_use() for package in made.packages)
+
     def release(self) -> None:
         """Nothing is in use by us any more."""
         while self._held:
@@ -150,17 +155,15 @@ class Store:
         return [(made, place) for _, made, place in sorted(found, key=lambda each: each[0])]
 
     def _evicted(self, identity: str, place: Path) -> bool:
-        with self._opened(identity) as lock:
-            if not _locked(lock):
+        with self._lock(identity) as lock:
+            if not locks.try_alone(lock):
                 return False
             (place / _MARKER).unlink()  # first, so that half of it never counts as whole
             _removed(place)
             return True
 
-    def _opened(self, identity: str) -> IO[bytes]:
-        path = self.folder / "locks" / identity[:24]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("ab")
+    def _lock(self, identity: str) -> IO[bytes]:
+        return locks.opened(self.folder / "locks" / identity[:24])
 
     def _read(self, place: Path) -> Made | None:
         try:
@@ -195,15 +198,6 @@ def _bytes(folders: Iterable[Mapping[tuple[int, int], int]]) -> int:
     for files in folders:
         every.update(files)
     return sum(every.values())
-
-
-def _locked(lock: IO[bytes]) -> bool:
-    """Whether we have it alone now; never waits."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _removed(place: Path) -> None:

@@ -18,6 +18,7 @@ from torchskew.runtimes.venv import indexes
 _DROPPED = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT")
 _HOPELESS = re.compile(r",? ?(and you require [^,]+, )?we can conclude that .*$")
 _LONGEST = 400  # characters of uv's words that a person will read
+DISK_FULL = r"No space left on device|os error 28\b|Disk quota"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Meaning:
@@ -30,7 +31,7 @@ class _Meaning:
 
 _MEANINGS = (  # the first that matches
     _Meaning(
-        says=r"No space left on device|os error 28\b|Disk quota",
+        says=DISK_FULL,
         why="the disk is full",
         mend="Free space in {store} or set XDG_CACHE_HOME to another disk; `torchskew clean --store` removes "
         "environments that nothing uses.",

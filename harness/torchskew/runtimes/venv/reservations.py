@@ -1,0 +1,81 @@
+"""Promises the disk's free space to environments under way, over every process and thread that shares a store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchskew.runtimes import locks
+
+_DIGITS = 20
+
+
+class NoSpaceError(Exception):
+    """The disk can't hold what is asked. free: bytes free on the disk; promised: of these, to others."""
+
+    def __init__(self, free: int, promised: int) -> None:
+        super().__init__(f"{free} bytes are free, {promised} of them promised")
+        self.free, self.promised = free, promised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Space that is promised to us. bytes: all of it."""
+
+    bytes: int
+    _file: int
+
+    def written(self, done: int) -> None:
+        """So many of the bytes are on the disk: they are no longer free, so they need no promise."""
+        _write(self._file, max(0, self.bytes - done))
+
+
+class Reservations:
+    """The promises on the disk of one folder. Each is a file that its holder keeps locked."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make nothing yet."""
+        self._folder = folder
+
+    @contextmanager
+    def reserved(self, name: str, wanted: int) -> Iterator[Reservation]:
+        """So many bytes of the free space, until the block ends.
+
+        Raises:
+            NoSpaceError: what is free and not promised to others is less.
+        """
+        path = self._folder / "reserved" / name[:24]
+        with locks.alone(self._folder / "locks" / "reserved"):
+            promised = self._promised()
+            free = shutil.disk_usage(self._folder).free
+            if free - promised < wanted:
+                raise NoSpaceError(free, promised)
+            file = locks.opened(path)
+            alone = locks.try_alone(file)
+            assert alone, f"{path}: an environment is made by one at a time"
+            _write(file.fileno(), wanted)
+        try:
+            yield Reservation(bytes=wanted, _file=file.fileno())
+        finally:
+            path.unlink(missing_ok=True)
+            file.close()
+
+    def _promised(self) -> int:
+        """Bytes promised to those who still run; what others left is removed."""
+        total = 0
+        for path in (self._folder / "reserved").glob("*"):
+            with locks.opened(path) as file:
+                if locks.try_alone(file):
+                    path.unlink(missing_ok=True)
+                else:
+                    total += int(os.pread(file.fileno(), _DIGITS, 0) or 0)
+        return total
+
+
+def _write(file: int, count: int) -> None:
+    """Always as many digits, so that a reader never sees half of a number."""
+    os.pwrite(file, f"{count:0{_DIGITS}}".encode(), 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torchskew
 from torchskew.commands import arguments, boundary
 from torchskew.commands import gate as gate_command
+from torchskew.commands import init as init_command
 from torchskew.commands import rehearse as rehearse_command
 from torchskew.commands import scenarios as catalogue_page
 from torchskew.commands import survey as compatibility
@@ -89,6 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"torchskew {torchskew.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    init_command.add_parser(commands)
     _add_matrix(commands)
     gate_command.add_parsers(commands)
     rehearse_command.add_parser(commands)

@@ -50,6 +50,17 @@ class RecordError(HarnessError):
     exit_code = 1
 
 
+class DamagedRecordError(RecordError):
+    """A record can't be decoded. problem: the path of the field and what is wrong with it."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"{problem}. The record was damaged, or written by something else than torchskew: "
+            "move it away and run again, or take it from a backup."
+        )
+        self.problem = problem
+
+
 class InterruptedRunError(HarnessError):
     """Ctrl-C: what had finished is in the record, `--resume` goes on."""
 

@@ -14,7 +14,7 @@ from torchskew.runtimes.venv.runtime import VenvRuntime
 from torchskew.workflows.doctor import examine, exit_code, text
 from torchskew.workflows.gate.runs import asked_of, decided_again
 from torchskew.workflows.matrix import Options, show
-from torchskew.workflows.rehearsal import keep, tell
+from torchskew.workflows.rehearsal import archive, reports
 
 
 def report(out: Path, run_id: str, *, colour: bool) -> int:
@@ -22,8 +22,8 @@ def report(out: Path, run_id: str, *, colour: bool) -> int:
 
     A rehearsal is named by its folder, and judged again from the facts in there.
     """
-    if run_id.startswith(keep.PREFIX) or any(keep.folders(out, run_id)):
-        return tell.again(out, run_id)
+    if run_id.startswith(archive.PREFIX) or any(archive.folders(out, run_id)):
+        return reports.show_again(out, run_id)
     with Record.open(out / "record.sqlite", create=False) as record:
         run_ = record.load(run_id)
         today = dt.date.fromisoformat(run_.info.started[:10])
@@ -37,7 +37,7 @@ def report(out: Path, run_id: str, *, colour: bool) -> int:
 
 def list_runs(out: Path) -> int:
     """`torchskew report --list`: recorded runs, and rehearsals by their folders."""
-    rehearsals = tell.listed(out)
+    rehearsals = reports.overview(out)
     sys.stdout.writelines(f"{line}\n" for line in rehearsals)
     if rehearsals and not (out / "record.sqlite").exists():
         return 0

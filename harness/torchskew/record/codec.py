@@ -10,7 +10,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from torchskew.errors import RecordError
+from torchskew.errors import DamagedRecordError
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Json
 
@@ -104,7 +104,7 @@ def _cell_id(value: Any, where: str) -> CellId:
     try:
         return CellId.parse(_scalar(str)(value, where))
     except ValueError as error:
-        raise RecordError(f"{where}: {error}") from None
+        raise DamagedRecordError(f"{where}: {error}") from None
 
 
 def _scalar(kind: type) -> _Read:
@@ -205,23 +205,16 @@ def _record(cls: type, newer: bool) -> _Read:
         known = {name: readers[name](item, f"{where}.{name}") for name, item in value.items() if name in readers}
         for name in required:
             if name not in known:
-                raise _damaged(f"{where}.{name} is missing")
+                raise DamagedRecordError(f"{where}.{name} is missing")
         if len(known) < len(value) and not newer:
-            raise _damaged(f"{where}.{min(set(value) - set(readers))} is unknown")
+            raise DamagedRecordError(f"{where}.{min(set(value) - set(readers))} is unknown")
         return cls(**known)
 
     return read
 
 
-def _mismatch(where: str, wanted: str, value: object) -> RecordError:
-    return _damaged(f"{where} must be {wanted}, got {value!r:.80}")
-
-
-def _damaged(what: str) -> RecordError:
-    return RecordError(
-        f"{what}. The record was damaged, or written by something else than torchskew: "
-        "move it away and run again, or take it from a backup."
-    )
+def _mismatch(where: str, wanted: str, value: object) -> DamagedRecordError:
+    return DamagedRecordError(f"{where} must be {wanted}, got {value!r:.80}")
 
 
 def dumps(value: object) -> str:
@@ -234,5 +227,5 @@ def loads(cls: type[T], text: str | bytes, where: str, *, newer: bool = False) -
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise _damaged(f"{where} is no JSON ({error})") from None
+        raise DamagedRecordError(f"{where} is no JSON ({error})") from None
     return decode(cls, value, where, newer=newer)

@@ -7,12 +7,23 @@ from torchskew import faults
 from torchskew.errors import MachineError
 from torchskew.model.outcomes import Outcome
 from torchskew.workflows.rehearsal.conduct import Conductor
-from torchskew.workflows.rehearsal.model import Do, Expect, State, Step
-from torchskew.workflows.rehearsal.plan import make_rehearsal
+from torchskew.workflows.rehearsal.observed import (
+    CollectiveEvidence,
+    End,
+    EndKind,
+    FaultEvidence,
+    Health,
+    StartAttempt,
+    StartResult,
+    State,
+    StepResult,
+)
+from torchskew.workflows.rehearsal.plan import make_plan
+from torchskew.workflows.rehearsal.planned import Action, Collective, Expect, InjectFault, StartJob, Step
 
-from tests.workflows.rehearsal.made import spec
+from tests.workflows.rehearsal.observations import spec
 
-PLAN = make_rehearsal(spec(policy="refuse", faults=("kill", "pause"), steps=60))
+PLAN = make_plan(spec(policy="refuse", faults=("kill", "pause"), training_steps=60))
 
 
 class Job:
@@ -21,26 +32,26 @@ class Job:
     def __init__(self, **script) -> None:
         self.script, self.asked, self.live, self.deadline = script, [], object(), 0.0
 
-    def start(self, step: Step, evidence: dict) -> str:
-        del step, evidence
-        return str(self.script["start"])
+    def starts(self, step: Step, hold: int | None):
+        del step, hold
+        yield StartAttempt(checkpoint=None, formats=(), result=self.script["start"])
 
-    def probe(self, step: Step):
-        ranks = len(step.versions)
-        return (Outcome(self.script["probe"]),) * ranks, {"wrong": []}
+    def collective(self, order, versions) -> CollectiveEvidence:
+        del order
+        return CollectiveEvidence(outcomes=(Outcome(self.script["collective"]),) * len(versions))
 
-    def end(self, why: str, *, kill: bool = False) -> None:
-        self.asked.append((why, kill))
+    def end(self, end: End, *, kill: bool = False) -> None:
+        self.asked.append((end, kill))
 
-    def healthy(self):
-        return {"healthy": True}
+    def healthy(self) -> Health:
+        return Health(healthy=True)
 
     def release(self, until: int | None) -> None:
         self.asked.append(("release", until))
 
 
 class Nodes:
-    """A cluster of which nobody asks anything."""
+    """A cluster that is asked nothing."""
 
     def prefetch(self, *wanted) -> None:
         del wanted
@@ -66,7 +77,7 @@ class Fails:
         self.healed_by += 1
 
 
-def carried_out(step: Step, job: Job):
+def carried_out(step: Step, job: Job) -> StepResult:
     """One step of the plan; its result."""
     conductor = Conductor(PLAN, Nodes(), lambda _: None)
     conductor.training = job
@@ -74,38 +85,39 @@ def carried_out(step: Step, job: Job):
     return conductor.results[-1]
 
 
-def first(kind: Do, **like) -> Step:
-    fits = (one for one in PLAN.steps if one.do is kind)
-    return next(one for one in fits if all(getattr(one, name) == value for name, value in like.items()))
+def first(kind: type[Action], **like) -> Step:
+    fits = (step for step in PLAN.steps if isinstance(step.action, kind))
+    return next(step for step in fits if all(getattr(step.action, name) == value for name, value in like.items()))
 
 
-def test_a_group_that_trains_where_it_was_to_refuse_is_a_failure_and_is_ended() -> None:
-    job = Job(start="trains")
-    result = carried_out(first(Do.START, expect=Expect.REFUSE), job)
+def test_a_group_that_trains_where_it_had_to_refuse_is_a_failure_and_is_ended() -> None:
+    job = Job(start=StartResult.TRAINS)
+    result = carried_out(first(StartJob, expect=Expect.REFUSE), job)
     assert result.state is State.FAILED
-    assert result.why == "mixed silently: the job trains where every rank was to refuse"
-    assert job.asked == [("stopped: it was to refuse", True)]
+    assert result.why == "mixed silently: the job trains where every rank had to refuse"
+    assert job.asked == [(End(kind=EndKind.STOPPED), True)]
 
 
 def test_a_refusal_that_was_planned_is_done() -> None:
-    assert carried_out(first(Do.START, expect=Expect.REFUSE), Job(start="refused")).state is State.DONE
+    assert carried_out(first(StartJob, expect=Expect.REFUSE), Job(start=StartResult.REFUSED)).state is State.DONE
 
 
-def test_a_refusal_where_the_job_was_to_train_is_a_failure() -> None:
-    assert carried_out(first(Do.START, expect=Expect.TRAIN), Job(start="refused")).state is State.FAILED
+def test_a_refusal_where_the_job_had_to_train_is_a_failure() -> None:
+    assert carried_out(first(StartJob, expect=Expect.TRAIN), Job(start=StartResult.REFUSED)).state is State.FAILED
 
 
 @pytest.mark.parametrize("outcome", ["OK", "HANG", "OPAQUE"])
 def test_a_collective_that_was_to_be_refused_and_was_not_is_a_failure(outcome: str) -> None:
-    result = carried_out(first(Do.PROBE, expect=Expect.REFUSE), Job(probe=outcome))
+    result = carried_out(first(Collective, expect=Expect.REFUSE), Job(collective=outcome))
     assert result.state is State.FAILED
-    assert result.why.startswith("was to be refused on every rank")
+    assert result.why.startswith("every rank had to refuse")
 
 
 def test_a_fault_that_came_half_way_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     fails = Fails()
-    step = first(Do.FAULT, fault="pause")
+    step = first(InjectFault, fault="pause")
     monkeypatch.setattr(faults, "fault", lambda _: fails)
     result = carried_out(step, Job())
-    assert (result.state, result.evidence["machine"]) == (State.FAILED, "the second rule was refused")
+    assert (result.state, result.machine) == (State.FAILED, "the second rule was refused")
+    assert result.evidence == FaultEvidence(before=Health(healthy=True))
     assert fails.healed_by == 1

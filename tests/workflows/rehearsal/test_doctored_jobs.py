@@ -7,24 +7,26 @@ from dataclasses import replace
 
 import pytest
 from torchskew.model.outcomes import Verdict
+from torchskew.model.rehearsal import CheckpointFormat, DeclaredRelease, MixedPolicy, Script, Strategy, StrategyKind
 from torchskew.model.versions import Environment
 from torchskew.runtimes import ownership
 from torchskew.runtimes.venv.runtime import VenvRuntime
 from torchskew.workflows.rehearsal.cluster import Cluster
 from torchskew.workflows.rehearsal.conduct import Conductor
+from torchskew.workflows.rehearsal.findings import Answer, Finding, Invariant
 from torchskew.workflows.rehearsal.judge import judge
-from torchskew.workflows.rehearsal.model import Finding, Invariant, Release, Spec
-from torchskew.workflows.rehearsal.plan import make_rehearsal
+from torchskew.workflows.rehearsal.plan import make_plan
 from torchskew.workflows.rehearsal.questions import DEFAULT_SCRIPT
 
 from tests.conftest import ROOT
+from tests.workflows.rehearsal.observations import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 JOB = DEFAULT_SCRIPT.read_text()
 # Two names for one release: what is looked for here is in the job, not in the releases.
-SPEC = Spec(
-    old=Release(name="a", torch="2.13.0"), new=Release(name="b", torch="2.13.0"), nodes=2, steps=12, every=3,
-    formats=("plain",), strategy="stop-the-world", pace=0.0,
+SPEC = spec(
+    old=DeclaredRelease(name="a", torch="2.13.0"), new=DeclaredRelease(name="b", torch="2.13.0"), nodes=2,
+    training_steps=12, checkpoint_every=3, formats=(CheckpointFormat.PLAIN,), strategy="stop-the-world", pace=0.0,
 )  # fmt: skip
 Rehearse = Callable[..., Finding]
 
@@ -42,7 +44,7 @@ def rehearse(torch_environment: Environment) -> Iterator[Rehearse]:
 
     def run(script: str, **more) -> Finding:
         runtime = VenvRuntime()
-        plan = make_rehearsal(replace(SPEC, script=script, script_name="train.py", **more))
+        plan = make_plan(replace(SPEC, script=Script(name="train.py", text=script), **more))
         with ownership.opened(ownership.owner().replace(":", "-")) as owned:
             runtime.open(owned)
             cluster = Cluster(runtime, names)
@@ -56,7 +58,7 @@ def rehearse(torch_environment: Environment) -> Iterator[Rehearse]:
 
 
 def named(finding: Finding, name: str) -> Invariant:
-    return next(one for one in finding.invariants if one.name == name)
+    return next(each for each in finding.invariants if each.name == name)
 
 
 def test_the_job_as_it_is_breaks_nothing_and_its_old_node_is_not_refused_for_lack_of_a_difference(rehearse) -> None:
@@ -112,10 +114,10 @@ def test_a_job_that_does_not_restore_its_optimizer_is_caught_although_its_contro
     assert "a restart alone" in named(found, "R4").evidence
 
 
-def test_a_mixed_group_that_trains_where_it_was_to_refuse_is_caught(rehearse) -> None:
-    found = rehearse(JOB, policy="refuse", strategy="rolling", steps=9)
+def test_a_mixed_group_that_trains_where_it_had_to_refuse_is_caught(rehearse) -> None:
+    found = rehearse(JOB, policy=MixedPolicy.REFUSE, strategy=Strategy(kind=StrategyKind.ROLLING), training_steps=9)
     assert named(found, "R8").verdict is Verdict.FAIL
-    assert (found.answer, found.verdict) == ("not safe", Verdict.FAIL)
+    assert (found.answer, found.verdict) == (Answer.UNSAFE, Verdict.FAIL)
 
 
 def test_an_interrupt_while_the_job_trains_leaves_nothing_behind(torch_environment: Environment) -> None:
@@ -131,7 +133,7 @@ def test_an_interrupt_while_the_job_trains_leaves_nothing_behind(torch_environme
         runtime.open(owned)
         cluster = Cluster(runtime, names)
         with pytest.raises(KeyboardInterrupt):
-            Conductor(make_rehearsal(SPEC), cluster, interrupt).run()
+            Conductor(make_plan(SPEC), cluster, interrupt).run()
         cluster.abandon()
         runtime.close()
 

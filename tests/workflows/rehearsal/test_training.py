@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from torchskew.model.rehearsal import CheckpointFormat
 from torchskew.workflows.rehearsal import training
-from torchskew.workflows.rehearsal.model import Do
-from torchskew.workflows.rehearsal.plan import make_rehearsal
+from torchskew.workflows.rehearsal.plan import make_plan
+from torchskew.workflows.rehearsal.planned import Train
 from torchskew.workflows.rehearsal.training import Live, Training
 
-from tests.workflows.rehearsal.made import spec
+from tests.workflows.rehearsal.observations import spec
 
 
 class Group:
@@ -31,8 +32,8 @@ class Group:
 
 
 def test_a_long_stretch_of_training_gets_all_the_time_that_its_plan_gives_it(monkeypatch) -> None:
-    plan = make_rehearsal(spec(steps=10_000, strategy="stop-the-world"))
-    longest = max((step for step in plan.steps if step.do is Do.TRAIN), key=lambda step: step.deadline)
+    plan = make_plan(spec(training_steps=10_000, strategy="stop-the-world"))
+    longest = max((step for step in plan.steps if isinstance(step.action, Train)), key=lambda step: step.deadline)
     assert longest.deadline > 300
     monkeypatch.setattr(training.time, "monotonic", lambda: 1000.0)
     job = Training(plan.spec, None)
@@ -40,18 +41,18 @@ def test_a_long_stretch_of_training_gets_all_the_time_that_its_plan_gives_it(mon
     job.live = Live(number=1, step=1, group=group, begun=0.0, resumed=None, folder="", node=0)
     monkeypatch.setattr(job, "release", lambda until: None)
     job.deadline = 1000.0 + longest.deadline
-    job.advance(longest.until)
+    job.advance(longest.action.until)
     assert group.waited == longest.deadline
 
 
 def test_a_restart_after_a_fault_takes_the_formats_that_its_start_found_to_work(monkeypatch) -> None:
-    job = Training(spec(formats=("dcp", "plain")), None)
+    job = Training(spec(formats=(CheckpointFormat.DCP, CheckpointFormat.PLAIN)), None)
     group = Group()
     job.live = Live(
-        number=1, step=7, group=group, begun=0.0, resumed=None, folder="", node=0, formats=("plain",)
+        number=1, step=7, group=group, begun=0.0, resumed=None, folder="", node=0, formats=(CheckpointFormat.PLAIN,)
     )  # fmt: skip
     launched = []
-    monkeypatch.setattr(job, "end", lambda why: None)
+    monkeypatch.setattr(job, "end", lambda end: None)
     monkeypatch.setattr(job, "launch", lambda *how: launched.append(how))
     job.restart()
-    assert launched == [((), None, ("plain",), 7)]
+    assert launched == [((), None, (CheckpointFormat.PLAIN,), 7)]

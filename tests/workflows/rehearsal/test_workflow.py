@@ -8,22 +8,22 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from torchskew.cli import main
 from torchskew.workflows.rehearsal import workflow
-from torchskew.workflows.rehearsal.judge import judge
-from torchskew.workflows.rehearsal.keep import Kept
-from torchskew.workflows.rehearsal.model import Do, Observed, Rehearsal
-from torchskew.workflows.rehearsal.plan import make_rehearsal
-from torchskew.workflows.rehearsal.runnable import flaw
-from torchskew.workflows.rehearsal.text import load
-from torchskew.workflows.rehearsal.workflow import Options, Work, shrink_failures
+from torchskew.workflows.rehearsal.archive import ArchivedRehearsal
+from torchskew.workflows.rehearsal.observed import Observation
+from torchskew.workflows.rehearsal.plan import make_plan
+from torchskew.workflows.rehearsal.plan_file import load
+from torchskew.workflows.rehearsal.planned import InjectFault, RehearsalPlan
+from torchskew.workflows.rehearsal.reports import judged
+from torchskew.workflows.rehearsal.validity import first_problem
+from torchskew.workflows.rehearsal.workflow import Nodes, Options, Rehearsals, shrink_failure
 
 from tests.conftest import ROOT
-from tests.workflows.rehearsal.made import World, spec
+from tests.workflows.rehearsal.observations import World, spec
 from tests.workflows.rehearsal.test_judge import edited
 
 ASK = ["rehearse", "--from", "2.6.0", "--to", "2.13.0"]
@@ -36,61 +36,96 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_dry_run_prints_the_plan_saves_it_and_runs_nothing(place: Path, capsys) -> None:
+def test_a_dry_run_prints_the_plan_and_writes_nothing(place: Path, capsys) -> None:
     assert main([*ASK, "--runtime", "venv", "--dry-run", "--faults", "kill,partition"]) == 0
-    said = capsys.readouterr().out
-    assert "2.6.0 to 2.13.0 · rolling · 4 nodes" in said
-    assert "left out: fault partition: nodes of the venv runtime" in said
-    saved = list(place.glob("out/rehearsal-*/rolling/plan.json"))
-    assert len(saved) == 1
-    assert load(saved[0].read_text(), "plan").spec.faults == ("kill", "partition")
+    printed = capsys.readouterr().out
+    assert "2.6.0 to 2.13.0 · rolling · 4 nodes" in printed
+    assert "left out: fault partition: nodes of the venv runtime" in printed
+    assert list(place.iterdir()) == []
 
 
-def test_a_saved_plan_is_printed_again_as_it_was(place: Path, capsys) -> None:
-    assert main([*ASK, "--runtime", "venv", "--dry-run", "--seed", "9", "--rollback"]) == 0
-    first = capsys.readouterr().out.split("plan       ")[0]
-    path = next(place.glob("out/rehearsal-*/rolling/plan.json"))
-    assert main(["rehearse", "--plan", str(path), "--dry-run", "--out", "again"]) == 0
-    assert capsys.readouterr().out.split("plan       ")[0] == first
-
-
-def test_a_saved_plan_is_carried_out_again_byte_for_byte(place: Path) -> None:
-    assert main([*ASK, "--runtime", "venv", "--dry-run", "--seed", "3", "--rollback", "all", "--faults", "kill"]) == 0
-    path = next(place.glob("out/rehearsal-*/rolling/plan.json"))
-    assert main(["rehearse", "--plan", str(path), "--dry-run", "--out", "again"]) == 0
-    assert next(place.glob("again/rehearsal-*/rolling/plan.json")).read_bytes() == path.read_bytes()
-
-
-def test_what_a_plan_holds_can_not_be_asked_for_beside_it(place: Path, capsys) -> None:
-    assert main([*ASK, "--runtime", "venv", "--dry-run"]) == 0
-    path = next(place.glob("out/rehearsal-*/rolling/plan.json"))
-    assert main(["rehearse", "--plan", str(path), "--seed", "4", "--nodes", "2", "--dry-run"]) == 4
-    said = capsys.readouterr().err
-    assert "--nodes, --seed would not be followed" in said or "--seed, --nodes would not be followed" in said
-
-
-def _edited(place: Path, change) -> Path:
-    assert main([*ASK, "--runtime", "venv", "--dry-run", "--out", "first"]) == 0
-    path = next(place.glob("first/rehearsal-*/rolling/plan.json"))
-    told = json.loads(path.read_text())
-    change(told["steps"])
-    path.write_text(json.dumps(told))
+def save(place: Path, *options: str) -> Path:
+    """The plan of a dry run, saved."""
+    path = place / "plan.json"
+    assert main([*ASK, "--runtime", "venv", "--dry-run", "--save-plan", str(path), *options]) == 0
     return path
 
 
-def test_a_plan_that_somebody_edited_says_so_and_has_another_digest(place: Path, capsys) -> None:
-    path = _edited(place, lambda steps: steps[1].update(deadline=99.0))
+def test_a_plan_is_saved_where_a_person_asks(place: Path, capsys) -> None:
+    path = save(place, "--faults", "kill,partition")
+    assert load(path.read_text(), "plan").spec.faults == ("kill", "partition")
+    assert capsys.readouterr().out.splitlines()[-1] == f"plan       {path}"
+    assert list(place.iterdir()) == [path]
+
+
+def test_several_plans_are_not_saved_in_one_file(place: Path, capsys) -> None:
+    path = place / "plan.json"
+    several = ["--strategy", "rolling", "group:2", "--save-plan", str(path)]
+    assert main([*ASK, "--runtime", "venv", "--dry-run", *several]) == 4
+    assert "these strategies make several: rolling, group:2. Name one." in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_a_plan_that_can_not_be_saved_is_refused_with_its_path(place: Path, capsys) -> None:
+    (place / "file").write_text("")
+    assert main([*ASK, "--runtime", "venv", "--dry-run", "--save-plan", "file/plan.json"]) == 4
+    assert "--save-plan file/plan.json: can't be written: " in capsys.readouterr().err
+
+
+def test_a_folder_that_can_not_be_written_is_refused_before_anything_is_made(place: Path, capsys) -> None:
+    (place / "out").write_text("")
+    assert main([*ASK, "--runtime", "venv"]) == 4
+    printed = capsys.readouterr()
+    assert "--out out: " in printed.err
+    assert printed.out == ""
+
+
+def test_a_saved_plan_is_printed_again_as_it_was(place: Path, capsys) -> None:
+    path = save(place, "--seed", "9", "--rollback")
+    first = capsys.readouterr().out.split("plan       ")[0]
+    assert main(["rehearse", "--plan", str(path), "--dry-run"]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_a_saved_plan_is_carried_out_again_byte_for_byte(place: Path) -> None:
+    path = save(place, "--seed", "3", "--rollback", "all", "--faults", "kill")
+    assert main(["rehearse", "--plan", str(path), "--dry-run", "--save-plan", "again.json"]) == 0
+    assert (place / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_what_a_plan_fixes_can_not_be_asked_for_beside_it(place: Path, capsys) -> None:
+    path = save(place)
+    assert main(["rehearse", "--plan", str(path), "--seed", "4", "--nodes", "2", "--dry-run"]) == 4
+    assert "--plan fixes the whole rehearsal, so --nodes, --seed would be ignored" in capsys.readouterr().err
+
+
+def _edited(place: Path, change) -> Path:
+    path = save(place)
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+    return path
+
+
+def test_a_plan_that_someone_edited_says_so_and_has_another_digest(place: Path, capsys) -> None:
+    path = _edited(place, lambda plan: plan["steps"][1].update(deadline=99.0))
     capsys.readouterr()
     assert main(["rehearse", "--plan", str(path), "--dry-run"]) == 0
-    said = capsys.readouterr()
-    assert "plan.json was edited, or made by another torchskew" in said.err
-    assert said.out.splitlines()[0].split("plan ")[-1] not in path.read_text()
+    printed = capsys.readouterr()
+    assert "plan.json was edited, or made by another torchskew" in printed.err
+    assert printed.out.splitlines()[0].split("plan ")[-1] not in path.read_text()
 
 
 def test_an_edited_plan_that_can_not_be_carried_out_is_named_before_anything_runs(place: Path, capsys) -> None:
-    path = _edited(place, lambda steps: steps.pop(0))
+    path = _edited(place, lambda plan: plan["steps"].pop(0))
     assert main(["rehearse", "--plan", str(path)]) == 4
     assert "can't be carried out: step 2 (train): the job does not run then" in capsys.readouterr().err
+
+
+def test_a_plan_for_a_runtime_that_does_not_exist_is_refused(place: Path, capsys) -> None:
+    path = _edited(place, lambda plan: plan["spec"].update(runtime="moon"))
+    assert main(["rehearse", "--plan", str(path)]) == 4
+    assert "spec.runtime must be one of auto, docker, venv, got 'moon'" in capsys.readouterr().err
 
 
 def test_the_declaration_holds_the_defaults(place: Path, capsys) -> None:
@@ -119,38 +154,39 @@ def test_the_declaration_holds_the_defaults(place: Path, capsys) -> None:
         (["--rollback", "5"], "must name replacements from 1 to 4, got 5"),
     ],
 )
-def test_a_mistake_is_said_with_its_mend_and_exit_code_4(more: list[str], text: str, capsys) -> None:
+def test_a_mistake_is_reported_with_its_fix_and_exit_code_4(more: list[str], text: str, capsys) -> None:
     assert main([*ASK, "--runtime", "venv", "--dry-run", *more]) == 4
     assert text in capsys.readouterr().err
 
 
-def _sick(plan: Rehearsal) -> Observed:
+def faults(plan: RehearsalPlan) -> list[str]:
+    return [step.action.fault for step in plan.steps if isinstance(step.action, InjectFault)]
+
+
+def _sick(plan: RehearsalPlan) -> Observation:
     """A cluster on which no pause ever heals."""
-    seen = World(plan).observe()
+    observation = World(plan).observe()
     for step in plan.steps:
-        if step.fault == "pause":
-            seen = edited(seen, step.number, evidence={"healed": None})
-    return seen
+        if isinstance(step.action, InjectFault) and step.action.fault == "pause":
+            observation = edited(observation, step.number, evidence={"healed": None})
+    return observation
 
 
 def test_a_failing_plan_is_shrunk_to_what_fails_and_can_be_carried_out_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progress, capsys
 ) -> None:
-    plan = make_rehearsal(spec(rollback=True, faults=("kill", "pause"), steps=70))
-    monkeypatch.setattr(workflow, "carry_out", lambda _work, each, controlled: _sick(each))
-    with ExitStack() as stack:
-        work = Work(options=Options(shrink=True), watch=progress, stack=stack)
-        kept = Kept(folder=tmp_path, seen=_sick(plan))
-        work.results = [(kept, judge(kept.seen))]
-        shrink_failures(work)
+    plan = make_plan(spec(rollback=True, faults=("kill", "pause"), training_steps=70))
+    monkeypatch.setattr(workflow, "carry_out", lambda _nodes, each, _watch, controlled: _sick(each))
+    archived = ArchivedRehearsal(folder=tmp_path, observation=_sick(plan))
+    nodes = Nodes(runtime=None, environments={})
+    shrink_failure(Options(shrink=True), Rehearsals(judged=(judged(archived),)), nodes, progress)
     smallest = load((tmp_path / "smallest.json").read_text(), "smallest.json")
     assert len(smallest.steps) < len(plan.steps) / 2
-    assert [step.fault for step in smallest.steps if step.fault] == ["pause"]
-    assert flaw(smallest.steps, smallest.spec) is None
-    assert any(step.do is Do.FAULT for step in smallest.steps)
-    said = capsys.readouterr().out
-    assert "smallest plan that still fails R13 (6 runs)" in said
-    assert f"rerun: torchskew rehearse --plan {tmp_path / 'smallest.json'}" in said
+    assert faults(smallest) == ["pause"]
+    assert first_problem(smallest.steps, smallest.spec) is None
+    printed = capsys.readouterr().out
+    assert "smallest plan that still fails R13 (6 runs)" in printed
+    assert f"rerun: torchskew rehearse --plan {tmp_path / 'smallest.json'}" in printed
 
 
 # Ctrl-C to all nodes gone: containers end side by side in less than a second each, on two busy cores.
@@ -211,5 +247,5 @@ def test_two_containers_are_upgraded_and_back_under_faults_of_their_networks(pla
     assert said.splitlines()[-1].startswith("2.6.0 to 2.14.1 in rolling mode: safe, because every invariant holds; ")
     assert code == 0
     told = json.loads(next(place.glob("out/rehearsal-*/rolling/results.json")).read_text())
-    observed = [step["evidence"]["observed"] for step in told["steps"] if "observed" in step["evidence"]]
+    observed = [step["evidence"]["observed"] for step in told["steps"] if step["do"] == "fault"]
     assert len(observed) == 5 - len(told["unsupported"])

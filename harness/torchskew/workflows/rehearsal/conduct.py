@@ -3,29 +3,64 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torchskew import faults
 from torchskew.errors import HarnessError
 from torchskew.guard.table import parse
-from torchskew.model.outcomes import Json, Outcome
-from torchskew.workflows.rehearsal import controls, logs
+from torchskew.model.outcomes import Outcome
+from torchskew.workflows.rehearsal import controls
 from torchskew.workflows.rehearsal.cluster import Cluster
-from torchskew.workflows.rehearsal.model import Control, Do, Expect, Observed, Rehearsal, State, Step, StepResult
-from torchskew.workflows.rehearsal.target import NodeTarget
+from torchskew.workflows.rehearsal.fault_target import NodeTarget
+from torchskew.workflows.rehearsal.observed import (
+    CollectiveEvidence,
+    Control,
+    ControlKind,
+    End,
+    EndKind,
+    Evidence,
+    FaultEvidence,
+    Observation,
+    ReadEvidence,
+    Reading,
+    ReplaceEvidence,
+    StartEvidence,
+    StartResult,
+    State,
+    StepResult,
+    TrainEvidence,
+)
+from torchskew.workflows.rehearsal.planned import (
+    Collective,
+    Drain,
+    Expect,
+    Finalise,
+    Finish,
+    InjectFault,
+    ReadCheckpoint,
+    RehearsalPlan,
+    Rejoin,
+    ReplaceNodes,
+    StartJob,
+    Step,
+    Train,
+    next_stop,
+)
+from torchskew.workflows.rehearsal.step_log import core
 from torchskew.workflows.rehearsal.training import Failed, Skipped, Training
 
 Say = Callable[[str], None]
-# How far ahead of the plan nodes are warmed up.
+# How many steps ahead of the plan nodes are warmed up.
 AHEAD = 12
 
 
 class Conductor:
-    """One rehearsal under way. Failed steps don't end it: what still can be learned is worth the time."""
+    """One rehearsal under way. Failed steps don't end it: what can still be learned is worth the time.
 
-    def __init__(self, plan: Rehearsal, cluster: Cluster, say: Say, *, controlled: bool = True) -> None:
+    A step's method yields its evidence as it gathers it; the last one yielded is recorded, however the step ends.
+    """
+
+    def __init__(self, plan: RehearsalPlan, cluster: Cluster, say: Say, *, controlled: bool = True) -> None:
         """The cluster's runtime is open. controlled: without controls, samples and loss stay UNKNOWN."""
         self.plan, self.cluster, self.say, self.controlled = plan, cluster, say, controlled
         self.training = Training(plan.spec, cluster)
@@ -34,27 +69,27 @@ class Conductor:
         self.reports: dict[str, str] = {}
         self.began = time.monotonic()
 
-    def run(self) -> Observed:
-        """A control, the plan's steps, the controls that restart where the job did; everything that was seen."""
+    def run(self) -> Observation:
+        """A control, the plan's steps, then the controls that restart where the job did."""
         spec = self.plan.spec
         first = [(node, spec.old.name) for node in range(spec.nodes)]
         self.cluster.prefetch([*first, *self._ahead(0)])
         for node, version in first:
             self.reports[version] = self.cluster.replace(node, version)
         try:
-            self._control("old", spec.old.name)
+            self._control(ControlKind.OLD, spec.old.name)
             for step in self.plan.steps:
                 self._step(step)
             points = controls.restarts(self.training.generations)
-            self._control("old restarted", spec.old.name, points)
-            self._control("new restarted", spec.new.name, points)
+            self._control(ControlKind.OLD_RESTARTED, spec.old.name, points)
+            self._control(ControlKind.NEW_RESTARTED, spec.new.name, points)
         finally:
             self.training.close()
-        return self.seen()
+        return self.observation()
 
-    def seen(self) -> Observed:
-        """Everything that was seen until now."""
-        return Observed(
+    def observation(self) -> Observation:
+        """Everything observed so far."""
+        return Observation(
             plan=self.plan,
             results=tuple(self.results),
             generations=tuple(self.training.generations),
@@ -64,7 +99,7 @@ class Conductor:
             memory=dict(self.training.memory),
         )
 
-    def _control(self, name: str, version: str, points: Sequence[int] = ()) -> None:
+    def _control(self, name: ControlKind, version: str, points: Sequence[int] = ()) -> None:
         if not self.controlled:
             return
         try:
@@ -73,160 +108,180 @@ class Conductor:
             self.say(f"control    {name} ({version}) could not run: {error}")
             return
         self.controls.append(Control(name=name, version=version, generation=generation))
-        self.say(f"control    {name} ({version}): {generation.why}")
+        self.say(f"control    {name} ({version}): {generation.end}")
 
     def _ahead(self, at: int) -> list[tuple[int, str]]:
         """The nodes that the next steps need, as they need them."""
         return _needed(self.plan.steps[at : at + AHEAD])
 
     def _step(self, step: Step) -> None:
-        # The old release is wanted once more in the end, for its control.
+        # The old release is needed once more at the end, for its control.
         later = [*_needed(self.plan.steps[step.number :]), (0, self.plan.spec.old.name)]
         self.cluster.prefetch(self._ahead(step.number - 1), later)
         begun, clock, before = time.time(), time.monotonic(), self.cluster.versions()
-        evidence: dict[str, Json] = {}
-        state, why = State.DONE, ""
         self.training.deadline = clock + step.deadline
+        evidence: Evidence | None = None
+        state, why, machine = State.DONE, "", None
         try:
-            HANDLERS[step.do](self, step, evidence)
+            for evidence in self._carry_out(step):  # noqa: B007 - the last one is recorded
+                pass
         except Failed as error:
             state, why = State.FAILED, str(error)
         except Skipped as error:
             state, why = State.SKIPPED, str(error)
         except HarnessError as error:
-            state, why = State.FAILED, f"the machine failed: {error}"
-            evidence["machine"] = str(error)
+            state, machine = State.FAILED, str(error)
+            why = f"the machine failed: {error}"
         seconds = time.monotonic() - clock
         if state is State.DONE and seconds > step.deadline:
             state, why = State.FAILED, f"took {seconds:.0f} s of {step.deadline:.0f} s allowed"
         result = StepResult(
-            number=step.number, state=state, seconds=seconds, begun=begun, why=why, before=before,
+            number=step.number, state=state, seconds=seconds, begun=begun, why=why, machine=machine, before=before,
             after=self.cluster.versions(), evidence=evidence,
         )  # fmt: skip
         self.results.append(result)
-        self.say(f"{step.number:>4}  {state:<7} {seconds:5.1f} s  {step.do} {step.fault or ''} {why[:160]}".rstrip())
+        self.say(_progress(step, result))
+
+    def _carry_out(self, step: Step) -> Iterator[Evidence]:  # noqa: C901 - one case per kind of step
+        match step.action:
+            case StartJob() as start:
+                yield from self.start(step, start)
+            case Train() as train:
+                yield from self.train(train)
+            case InjectFault() as fault:
+                yield from self.fault(step, fault)
+            case Drain():
+                self.drain()
+            case ReplaceNodes() as replacement:
+                yield from self.replace(step, replacement)
+            case ReadCheckpoint() as reading:
+                yield from self.read(step, reading)
+            case Collective() as collective:
+                yield from self.collective(step, collective)
+            case Rejoin() as rejoin:
+                yield from self.collective(step, Collective(order=rejoin.order, expect=Expect.REFUSE))
+            case Finalise():
+                self.training.guard = "exact"
+            case Finish() as finish:
+                yield from self.finish(finish)
 
     # -- what each kind of step does
 
-    def start(self, step: Step, evidence: dict[str, Json]) -> None:
-        """The job comes up, or refuses, as the plan expects."""
-        outcome = self.training.start(step, evidence)
-        if step.expect is Expect.REFUSE and outcome != "refused":
-            self.training.end("stopped: it was to refuse", kill=True)
-            raise Failed("mixed silently: the job trains where every rank was to refuse")
-        if step.expect is Expect.TRAIN and outcome == "refused":
-            raise Failed("every rank refused where the job was to train")
+    def start(self, step: Step, start: StartJob) -> Iterator[StartEvidence]:
+        """The job starts, or refuses, as the plan expects."""
+        refuse = start.expect is Expect.REFUSE
+        evidence = StartEvidence()
+        yield evidence
+        for attempt in self.training.starts(step, None if refuse else next_stop(self.plan.steps[step.number :])):
+            evidence = StartEvidence(attempts=(*evidence.attempts, attempt))
+            yield evidence
+        refused = evidence.attempts[-1].result is StartResult.REFUSED
+        if refuse and not refused:
+            self.training.end(End(kind=EndKind.STOPPED), kill=True)
+            raise Failed("mixed silently: the job trains where every rank had to refuse")
+        if start.expect is Expect.TRAIN and refused:
+            raise Failed("every rank refused where the job had to train")
 
-    def train(self, step: Step, evidence: dict[str, Json]) -> None:
-        """The job reaches a step, and waits there."""
-        self.training.advance(step.until)
-        evidence["reached"] = self.training.least()
+    def train(self, train: Train) -> Iterator[TrainEvidence]:
+        """The job reaches a training step, and waits there."""
+        self.training.advance(train.until)
+        yield TrainEvidence(reached=self.training.least())
 
-    def fault(self, step: Step, evidence: dict[str, Json]) -> None:
+    def fault(self, step: Step, action: InjectFault) -> Iterator[FaultEvidence]:
         """Healthy, inject, observe, heal, observe, healthy."""
         if self.training.live is None:
             raise Skipped("the job does not run")
-        fault = faults.fault(step.fault or "")
-        lasts = step.lasts or 0.0
-        target = NodeTarget(self.training, self.cluster, step.nodes[0], self._next_until(step))
-        evidence["before"] = self.training.healthy()
-        try:  # a fault that came half-way is undone as well
+        fault = faults.fault(action.fault)
+        target = NodeTarget(self.training, self.cluster, action.node, next_stop(self.plan.steps[step.number :]))
+        before, observed = self.training.healthy(), None
+        yield FaultEvidence(before=before)
+        try:  # a fault that was injected half-way is undone as well
             fault.inject(target)
             target.release()
-            evidence["observed"] = fault.observed(target, lasts)
+            observed = fault.observed(target, action.seconds)
+            yield FaultEvidence(before=before, observed=observed)
         finally:
             fault.heal(target)
-        evidence["healed"] = fault.healed(target, self.plan.spec.timeout)
-        evidence["after"] = self.training.healthy()
-        if evidence["observed"] is None:
+        healed = fault.healed(target, self.plan.spec.timeout)
+        yield FaultEvidence(before=before, observed=observed, healed=healed)
+        after = self.training.healthy()
+        yield FaultEvidence(before=before, observed=observed, healed=healed, after=after)
+        if observed is None:
             raise Failed(f"nothing shows that {fault.name} happened")
-        if evidence["healed"] is None:
+        if healed is None:
             raise Failed(f"nothing shows that {fault.name} healed")
 
-    def _next_until(self, step: Step) -> int | None:
-        after = next(one for one in self.plan.steps[step.number :] if one.do in (Do.TRAIN, Do.FINISH))
-        return after.until if after.do is Do.TRAIN else None
-
-    def drain(self, step: Step, evidence: dict[str, Json]) -> None:
+    def drain(self) -> None:
         """Every rank takes its checkpoint and leaves."""
         if self.training.live is None:
             raise Skipped("the job does not run")
-        evidence["nodes"] = list(step.nodes)
         self.training.drain()
 
-    def change(self, step: Step, evidence: dict[str, Json]) -> None:
-        """Other releases on some nodes; each says what it is."""
-        said: dict[str, Json] = {}
-        for node in step.nodes:
+    def replace(self, step: Step, action: ReplaceNodes) -> Iterator[ReplaceEvidence]:
+        """Other releases on some nodes; each reports what it is."""
+        reported: dict[int, str] = {}
+        for node in action.nodes:
             version = step.versions[node]
-            said[str(node)] = self.reports[version] = self.cluster.replace(node, version)
-        evidence["torch"] = said
-        release = {one.name: one.torch for one in (self.plan.spec.old, self.plan.spec.new)}
-        for name, torch in said.items():
-            declared = release[step.versions[int(name)]]
-            if declared and parse(declared) != parse(str(torch)):
-                raise Failed(f"node {name} reports torch {torch}, declared is {declared}")
+            reported[node] = self.reports[version] = self.cluster.replace(node, version)
+            yield ReplaceEvidence(torch=dict(reported))
+        release = {release.name: release.torch for release in (self.plan.spec.old, self.plan.spec.new)}
+        for node, torch in reported.items():
+            declared = release[step.versions[node]]
+            if declared and parse(declared) != parse(torch):
+                raise Failed(f"node {node} reports torch {torch}, declared is {declared}")
 
-    def read(self, step: Step, evidence: dict[str, Json]) -> None:
+    def read(self, step: Step, action: ReadCheckpoint) -> Iterator[ReadEvidence]:
         """A newcomer reads the newest checkpoint, and the newest one that its own release alone wrote."""
-        newest, own = self.training.newest(), self.training.newest_by(step.versions[step.nodes[0]])
-        if newest is None:
+        commit, own = self.training.newest(), self.training.newest_by(step.versions[action.node])
+        if commit is None:
             raise Skipped("no checkpoint is committed yet")
-        bad = []
-        for what, commit in (("newest", newest), ("kept", own)):
-            if commit is not None:
-                told = self.training.read(step.nodes[0], commit)
-                evidence[what] = told
-                errors = {one: got["error"] for one, got in told["formats"].items() if "error" in got}
-                bad += [f"{commit.name} as {one}: {logs.core(error)}" for one, error in errors.items()]
-        if bad:
-            raise Failed("; ".join(bad))
+        newest = self.training.read(action.node, commit)
+        yield ReadEvidence(newest=newest)
+        kept = self.training.read(action.node, own) if own is not None else None
+        yield ReadEvidence(newest=newest, kept=kept)
+        if errors := [text for reading in (newest, kept) if reading for text in _reading_errors(reading)]:
+            raise Failed("; ".join(errors))
 
-    def probe(self, step: Step, evidence: dict[str, Json]) -> None:
+    def collective(self, step: Step, action: Collective) -> Iterator[CollectiveEvidence]:
         """A collective over all nodes in the given order, right or refused as the plan expects."""
-        outcomes, told = self.training.probe(step)
-        evidence.update(told)
-        kinds = set(outcomes)
-        if step.expect is Expect.REFUSE and kinds != {Outcome.CLEAR}:
-            raise Failed(f"was to be refused on every rank: {', '.join(outcomes)}")
-        if step.expect is Expect.TRAIN and (kinds != {Outcome.OK} or told.get("wrong")):
-            raise Failed(f"all_reduce: {', '.join(outcomes)}{_wrong(told)}")
-        if step.expect is Expect.EITHER and kinds not in ({Outcome.OK}, {Outcome.CLEAR}):
-            raise Failed(f"neither right nor refused: {', '.join(outcomes)}{_wrong(told)}")
+        evidence = self.training.collective(action.order, step.versions)
+        yield evidence
+        outcomes = set(evidence.outcomes)
+        if action.expect is Expect.REFUSE and outcomes != {Outcome.CLEAR}:
+            raise Failed(f"every rank had to refuse: {', '.join(evidence.outcomes)}")
+        if action.expect is Expect.TRAIN and (outcomes != {Outcome.OK} or evidence.wrong):
+            raise Failed(f"all_reduce: {_collective_text(evidence)}")
+        if action.expect is Expect.EITHER and outcomes not in ({Outcome.OK}, {Outcome.CLEAR}):
+            raise Failed(f"neither right nor refused: {_collective_text(evidence)}")
 
-    def finalise(self, step: Step, evidence: dict[str, Json]) -> None:
-        """From here on the guard admits exactly one build."""
-        del step
-        self.training.guard = "exact"
-        evidence["guard"] = self.training.guard
-
-    def finish(self, step: Step, evidence: dict[str, Json]) -> None:
+    def finish(self, action: Finish) -> Iterator[TrainEvidence]:
         """The job trains to its last step and ends by itself."""
-        self.training.finish(step.until)
-        evidence["reached"] = step.until
+        self.training.finish(action.until)
+        yield TrainEvidence(reached=action.until)
 
 
 def _needed(steps: Sequence[Step]) -> list[tuple[int, str]]:
-    return [(node, step.versions[node]) for step in steps if step.do in (Do.CHANGE, Do.PROBE) for node in step.nodes]
+    """(node, version) of every node that these steps replace or bring back."""
+    return [
+        (node, step.versions[node])
+        for step in steps
+        if isinstance(step.action, ReplaceNodes | Rejoin)
+        for node in step.nodes
+    ]
 
 
-def _wrong(told: Mapping[str, Any]) -> str:
-    return f"; wrong: {', '.join(told['wrong'])}" if told.get("wrong") else ""
+def _reading_errors(reading: Reading) -> list[str]:
+    errors: Mapping[str, str] = {name: read.error for name, read in reading.formats.items() if read.error is not None}
+    return [f"{reading.checkpoint} as {name}: {core(error)}" for name, error in errors.items()]
 
 
-HANDLERS: dict[Do, Callable[[Conductor, Step, dict[str, Json]], None]] = {
-    Do.START: Conductor.start,
-    Do.TRAIN: Conductor.train,
-    Do.FAULT: Conductor.fault,
-    Do.DRAIN: Conductor.drain,
-    Do.CHANGE: Conductor.change,
-    Do.READ: Conductor.read,
-    Do.PROBE: Conductor.probe,
-    Do.FINALISE: Conductor.finalise,
-    Do.FINISH: Conductor.finish,
-}
+def _collective_text(evidence: CollectiveEvidence) -> str:
+    wrong = f"; wrong: {', '.join(evidence.wrong)}" if evidence.wrong else ""
+    return ", ".join(evidence.outcomes) + wrong
 
 
-def left_over(observed: Observed, lines: tuple[str, ...]) -> Observed:
-    """The same with what the cleanup found."""
-    return replace(observed, left=lines)
+def _progress(step: Step, result: StepResult) -> str:
+    """A line for the person who watches."""
+    fault = f" {step.action.fault}" if isinstance(step.action, InjectFault) else ""
+    line = f"{step.number:>4}  {result.state:<7} {result.seconds:5.1f} s  {step.action.kind}{fault} {result.why[:160]}"
+    return line.rstrip()

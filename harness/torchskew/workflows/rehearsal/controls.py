@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torchskew.workflows.rehearsal import logs
-from torchskew.workflows.rehearsal.lineage import trace
-from torchskew.workflows.rehearsal.model import Commit, Generation, Line
-from torchskew.workflows.rehearsal.training import Training
+from torchskew.workflows.rehearsal import step_log
+from torchskew.workflows.rehearsal.history import training_history
+from torchskew.workflows.rehearsal.observed import Commit, ControlKind, End, EndKind, Generation, Line
+from torchskew.workflows.rehearsal.training import Launch, Training
 
 # A control waits for nobody, so each of its steps takes milliseconds.
 STEP_SECONDS = 0.2
+# Where each control keeps its checkpoints and logs.
+FOLDERS = {
+    ControlKind.OLD: "old",
+    ControlKind.OLD_RESTARTED: "old-restarted",
+    ControlKind.NEW_RESTARTED: "new-restarted",
+}
 
 
 def restarts(generations: Sequence[Generation]) -> tuple[int, ...]:
@@ -20,43 +26,45 @@ def restarts(generations: Sequence[Generation]) -> tuple[int, ...]:
     A restart alone changes the last bits: DistributedDataParallel orders its buckets anew after a first step. So the
     controls that the loss is held against restart where the rehearsal did.
     """
-    rows = trace(generations).rows.values()
-    begun = {row.generation.resumed.step for row in rows if row.generation.resumed is not None}
+    surviving = training_history(generations).steps.values()
+    begun = {step.generation.resumed.step for step in surviving if step.generation.resumed is not None}
     return tuple(sorted(begun))
 
 
-def run(training: Training, version: str, name: str, points: Sequence[int] = ()) -> Generation:
+def run(training: Training, version: str, name: ControlKind, points: Sequence[int] = ()) -> Generation:
     """The control's record. points: training steps after which it takes a checkpoint and starts again.
 
     Raises:
         MachineError: its node can't start.
     """
-    place = f"-control-{name.replace(' ', '-')}"
     lines: list[Line] = []
     commit: Commit | None = None
-    why = "finished"
-    ends: list[int | None] = [*points, None]
-    for part, point in enumerate(ends):
-        generation = _part(training, version, (place, part, commit), point)
+    end = End(kind=EndKind.FINISHED)
+    stops: list[int | None] = [*points, None]
+    for part, point in enumerate(stops):
+        launch = Launch(
+            folder=f"part-{part}", hold=point, formats=training.spec.formats, resume=commit, pace=0.0,
+            place=f"-control-{FOLDERS[name]}",
+        )  # fmt: skip
+        generation = _part(training, version, launch)
         lines += generation.lines
-        commit = logs.newest(generation.commits) or commit
-        if generation.why != "finished" or (point is not None and (commit is None or commit.step != point)):
-            why = f"part {part + 1} of {len(ends)}: {generation.why}"
+        commit = step_log.newest(generation.commits) or commit
+        incomplete = point is not None and (commit is None or commit.step != point)
+        if generation.end.kind is not EndKind.FINISHED or incomplete:
+            end = End(kind=EndKind.UNFINISHED, detail=f"part {part + 1} of {len(stops)}: {generation.end}")
             break
-    return replace(generation, lines=tuple(lines), why=why)
+    return replace(generation, lines=tuple(lines), end=end)
 
 
-def _part(training: Training, version: str, start: tuple[str, int, Commit | None], point: int | None) -> Generation:
-    """From a checkpoint (or nothing) through a step, or to the end."""
-    place, part, commit = start
-    spec, seat = training.spec, training.cluster.seat(0, version)
-    limit = spec.timeout * 3 + STEP_SECONDS * spec.steps
-    how = {"hold": "" if point is None else str(point), "formats": spec.formats, "pace": 0.0, "resume": commit}
-    live = training.begin([seat] * spec.nodes, f"part-{part}", how, place)
+def _part(training: Training, version: str, launch: Launch) -> Generation:
+    """From a checkpoint (or a fresh start) through the step where it holds, or to the end."""
+    spec, seat, point = training.spec, training.cluster.seat(0, version), launch.hold
+    limit = spec.timeout * 3 + STEP_SECONDS * spec.training_steps
+    live = training.begin([seat] * spec.nodes, launch)
     group = live.group
     if point is not None:
         group.wait(limit, lambda: group.least() >= point or len(group.open()) < len(group.members))
         group.signal("TERM")
     group.settle(limit if point is None else training.leave_seconds)
-    finished = all(one.finished for one in group.facts())
-    return training.keep(live, "finished" if finished else "it did not finish", place)
+    finished = all(fact.finished for fact in group.facts())
+    return training.recorded(live, End(kind=EndKind.FINISHED if finished else EndKind.UNFINISHED), launch.place)

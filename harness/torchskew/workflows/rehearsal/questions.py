@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torchskew.engine.ports import Ports
-from torchskew.model.outcomes import Json, Outcome
+from torchskew.model.facts import RankFacts
+from torchskew.model.outcomes import Outcome
+from torchskew.model.rehearsal import MixedPolicy, RehearsalSpec
 from torchskew.workflows.rehearsal.cluster import INSIDE, Cluster, scenario
 from torchskew.workflows.rehearsal.group import Group, Seat
-from torchskew.workflows.rehearsal.model import Commit, Spec, Step
+from torchskew.workflows.rehearsal.observed import CollectiveEvidence, Commit, FormatReading, Health, Reading
 
 # What the code under test may take beyond its own timeout: twice that, once in the rendezvous, once in a collective.
 FACTOR, GRACE = 2.0, 3.0
@@ -25,54 +27,52 @@ _PLACES = itertools.count(1)
 class Questions:
     """Asks the nodes of a cluster. guard: the policy that guards follow; place: the job's folder in the share."""
 
-    def __init__(self, spec: Spec, cluster: Cluster) -> None:
+    def __init__(self, spec: RehearsalSpec, cluster: Cluster) -> None:
         """Ask nothing yet."""
         self.spec, self.cluster = spec, cluster
         self.ports, self.scenario = Ports(), scenario()
-        self.script = spec.script or DEFAULT_SCRIPT.read_text()
-        self.name = spec.script_name or DEFAULT_SCRIPT.name
-        self.guard = "exact" if spec.policy == "refuse" else "era"
+        self.script = spec.script.text if spec.script else DEFAULT_SCRIPT.read_text()
+        self.name = spec.script.name if spec.script else DEFAULT_SCRIPT.name
+        self.guard = "exact" if spec.policy is MixedPolicy.REFUSE else "era"
         # Several rehearsals may follow each other on one cluster, and must not see each other's checkpoints.
         self.place = f"job-{next(_PLACES)}"
 
-    def healthy(self) -> Json:
-        """A trivial all_reduce over all nodes, beside the job: how many cases were right, or what went wrong."""
+    def healthy(self) -> Health:
+        """A small all_reduce over all nodes, beside the job."""
         group = self._group()
         seats = [self.cluster.seat(node) for node in range(self.spec.nodes)]
         try:
             group.start(seats, lambda _: {"do": "all_reduce"}, guard=None)
             group.settle(self._patience())
-            outcomes = group.outcomes()
-            told = [one.payload for one in group.facts()]
+            outcomes, facts = group.outcomes(), group.facts()
         finally:
             group.close()
-        if set(outcomes) != {Outcome.OK} or any(one.get("wrong") for one in told):
-            return {"healthy": False, "outcomes": list(outcomes)}
-        return {"healthy": True, "cases": told[0].get("cases")}
+        if set(outcomes) != {Outcome.OK} or any(fact.payload.get("wrong") for fact in facts):
+            return Health(healthy=False, outcomes=outcomes)
+        return Health(healthy=True, cases=_count(facts[0]))
 
-    def probe(self, step: Step) -> tuple[tuple[Outcome, ...], dict[str, Json]]:
-        """all_reduce over all nodes in the step's order, with the versions of the step, guarded."""
+    def collective(self, order: Sequence[int], versions: Sequence[str]) -> CollectiveEvidence:
+        """all_reduce over all nodes, guarded. order: the nodes by rank; versions: of each node."""
         group = self._group()
         began = time.monotonic()
         try:
-            seats = [self.cluster.seat(node, step.versions[node]) for node in step.order]
+            seats = [self.cluster.seat(node, versions[node]) for node in order]
             group.start(seats, lambda _: {"do": "all_reduce"}, guard=self.guard)
             group.settle(self._patience())
             outcomes, facts = group.outcomes(), group.facts()
         finally:
             group.close()
-        wrong: list[Json] = []
-        for one in facts:
-            found = one.payload.get("wrong")
-            wrong += [f"rank {one.rank}: {each}" for each in found] if isinstance(found, list) else []
-        told: dict[str, Json] = {"outcomes": list(outcomes), "wrong": wrong, "seconds": time.monotonic() - began}
-        told["cases"] = facts[0].payload.get("cases")
-        told["errors"] = [one.error.text if one.error else None for one in facts]
-        told["after"] = [one.error_after for one in facts]
-        return outcomes, told
+        return CollectiveEvidence(
+            outcomes=outcomes,
+            wrong=tuple(text for fact in facts for text in _wrong(fact)),
+            cases=_count(facts[0]),
+            seconds=time.monotonic() - began,
+            errors=tuple(fact.error.text if fact.error else None for fact in facts),
+            error_after=tuple(fact.error_after for fact in facts),
+        )
 
-    def read(self, node: int, commit: Commit) -> dict[str, Any]:
-        """A node's release reads a checkpoint alone; the hash that was written stands beside."""
+    def read(self, node: int, commit: Commit) -> Reading:
+        """A node's release reads a checkpoint alone."""
         seat = self.cluster.seat(node)
         params = {
             "do": "read",
@@ -83,8 +83,17 @@ class Questions:
             "formats": list(self.spec.formats),
             "world": self.spec.nodes,
         }
-        found = self.ask(seat, params)
-        return {"checkpoint": commit.name, "written": commit.hash, "by": seat.version, **found}
+        answer = self.ask(seat, params)
+        formats, unchanged = answer.get("formats"), answer.get("unchanged")
+        return Reading(
+            checkpoint=commit.name,
+            by=seat.version,
+            written=commit.hash,
+            unchanged=unchanged if isinstance(unchanged, bool) else None,
+            formats={str(name): format_reading(got, commit.hash) for name, got in formats.items()}
+            if isinstance(formats, dict)
+            else {},
+        )
 
     def ask(self, seat: Seat, params: Mapping[str, Any]) -> dict[str, Any]:
         """One question to one node; AgentError (of the group) when it can't answer."""
@@ -107,12 +116,12 @@ class Questions:
         while more:
             done = {name: len(data) for name, data in read.items()}
             params = {"do": "collect", "logs": logs, "checkpoints": checkpoints, "most": MOST_LOG, "done": done}
-            found = self.ask(seat, params)
-            for name, data in found["logs"].items():
+            answer = self.ask(seat, params)
+            for name, data in answer["logs"].items():
                 read[name] = read.get(name, b"") + base64.b64decode(data)
-            more = bool(found["more"])
+            more = bool(answer["more"])
         texts = {name: data.decode(errors="replace") for name, data in read.items()}
-        return texts, frozenset(found["checkpoints"])
+        return texts, frozenset(answer["checkpoints"])
 
     def crossing(self, source: int, sink: int, size: int, seconds: float) -> float | None:
         """Seconds that size bytes take from one node to another; None when they don't arrive in time."""
@@ -125,14 +134,48 @@ class Questions:
             params = {"do": "send", "to": host, "bytes": size, "seconds": seconds}
             client.start([self.cluster.seat(source)], lambda _: params, guard=None)
             client.settle(seconds + GRACE)
-            told = client.payload()
+            answer = client.payload()
         finally:
             client.close()
             server.close()
-        return float(told["seconds"]) if told.get("arrived") else None
+        return float(answer["seconds"]) if answer.get("arrived") else None
 
     def _group(self) -> Group:
         return Group(self.scenario, self.ports, self.spec.timeout, self.spec.seed)
 
     def _patience(self) -> float:
         return self.spec.timeout * FACTOR + GRACE
+
+
+# What comes out of a rank is not trusted: these take what they can read, and nothing else.
+
+
+def _count(fact: RankFacts) -> int | None:
+    cases = fact.payload.get("cases")
+    return cases if isinstance(cases, int) and not isinstance(cases, bool) else None
+
+
+def _wrong(fact: RankFacts) -> list[str]:
+    wrong = fact.payload.get("wrong")
+    return [f"rank {fact.rank}: {each}" for each in wrong] if isinstance(wrong, list) else []
+
+
+def format_reading(answer: object, written: str | None) -> FormatReading:
+    """What a rank answered about one format of a checkpoint; an answer of another shape is an error.
+
+    written: the hash that was saved.
+    """
+    if not isinstance(answer, dict):
+        return FormatReading(error="no answer")
+    if answer.get("error") is not None:
+        return FormatReading(error=str(answer["error"]), hash=_hash(answer, written))
+    if answer.get("lacks") is not None:
+        return FormatReading(missing=str(answer["lacks"]))
+    return FormatReading(hash=_hash(answer, written))
+
+
+def _hash(answer: Mapping[str, object], written: str | None) -> str | None:
+    """None where the reader says nothing about a hash; an empty one is not the one that was written."""
+    if "hash" not in answer or answer["hash"] == written:
+        return written if "hash" in answer else None
+    return str(answer["hash"])

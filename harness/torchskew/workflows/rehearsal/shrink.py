@@ -6,12 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torchskew.model.outcomes import Verdict
-from torchskew.workflows.rehearsal.model import Do, Expect, Finding, Rehearsal, Step
-from torchskew.workflows.rehearsal.plan import digested
-from torchskew.workflows.rehearsal.runnable import flaw
+from torchskew.workflows.rehearsal.findings import Finding
+from torchskew.workflows.rehearsal.plan import with_digest
+from torchskew.workflows.rehearsal.planned import (
+    Collective,
+    GroupPrediction,
+    InjectFault,
+    ReadCheckpoint,
+    RehearsalPlan,
+    Rejoin,
+    StageKind,
+)
+from torchskew.workflows.rehearsal.validity import first_problem
 
 # Each run takes as long as a rehearsal; most failures are down to their core by then.
 RUNS = 8
+# Numbers of steps that are left out together.
 Unit = tuple[int, ...]
 
 
@@ -19,55 +29,47 @@ Unit = tuple[int, ...]
 class Shrunk:
     """The smallest failing plan found. runs: rehearsals that were spent; bounded: there was more to try."""
 
-    plan: Rehearsal
+    plan: RehearsalPlan
     runs: int
     bounded: bool
 
 
 def failing(finding: Finding) -> frozenset[str]:
     """The names of what failed: two plans fail the same way where these are the same or more."""
-    return frozenset(one.name for one in finding.invariants if one.verdict is Verdict.FAIL)
+    return frozenset(each.name for each in finding.invariants if each.verdict is Verdict.FAIL)
 
 
-def units(plan: Rehearsal) -> tuple[Unit, ...]:
-    """What can be left out as one, by numbers of steps: a fault, a reading, a probe, a rollback, a stage."""
-    found: list[Unit] = [(step.number,) for step in plan.steps if step.do in (Do.FAULT, Do.READ, Do.PROBE)]
-    stages = list(dict.fromkeys(step.stage for step in plan.steps))
+def units(plan: RehearsalPlan) -> tuple[Unit, ...]:
+    """What can be left out together, by numbers of steps: a fault, a reading, a collective, a rollback, a stage."""
+    alone = InjectFault | ReadCheckpoint | Collective | Rejoin
+    parts: list[Unit] = [(step.number,) for step in plan.steps if isinstance(step.action, alone)]
+    stages = plan.stages
+    numbers = {stage: tuple(step.number for step in plan.steps if step.stage == stage) for stage in stages}
     for at, stage in enumerate(stages):
-        there = tuple(step.number for step in plan.steps if step.stage == stage)
-        if stage.startswith("rollback") and at + 1 < len(stages):
-            found.append((*there, *(step.number for step in plan.steps if step.stage == stages[at + 1])))
+        if stage.kind is StageKind.ROLLBACK and at + 1 < len(stages):
+            parts.append((*numbers[stage], *numbers[stages[at + 1]]))
         elif at:
-            found.append(there)
-    return tuple(found)
+            parts.append(numbers[stage])
+    return tuple(parts)
 
 
-def without(plan: Rehearsal, left_out: Sequence[Unit]) -> Rehearsal | None:
-    """The plan without these units, numbered anew; None where what is left can't be carried out."""
+def without(plan: RehearsalPlan, left_out: Sequence[Unit]) -> RehearsalPlan | None:
+    """The plan without these units, renumbered; None where the rest can't be carried out."""
     gone = {number for unit in left_out for number in unit}
     kept = [step for step in plan.steps if step.number not in gone]
-    if flaw(kept, plan.spec):
+    if first_problem(kept, plan.spec):
         return None
-    steps = tuple(replace(step, number=number) for number, step in enumerate(_held(kept), 1))
+    steps = tuple(replace(step, number=number) for number, step in enumerate(kept, 1))
     lost = {step.stage for step in plan.steps} - {step.stage for step in steps}
-    notes = tuple(note for note in plan.notes if not any(note.startswith(f"{stage} (") for stage in lost))
-    return digested(replace(plan, steps=steps, notes=notes))
+    predictions = tuple(
+        prediction
+        for prediction in plan.predictions
+        if not (isinstance(prediction, GroupPrediction) and prediction.stage in lost)
+    )
+    return with_digest(replace(plan, steps=steps, predictions=predictions))
 
 
-def _held(steps: Sequence[Step]) -> list[Step]:
-    """A start waits at the end of the training that now follows it."""
-    held = []
-    for at, step in enumerate(steps):
-        after = steps[at + 1] if at + 1 < len(steps) else None
-        if step.do is Do.START and step.expect is not Expect.REFUSE:
-            until = after.until if after and after.do in (Do.TRAIN, Do.FAULT) else None
-            held.append(replace(step, hold=until))
-        else:
-            held.append(step)
-    return held
-
-
-def shrink(plan: Rehearsal, fails: Callable[[Rehearsal], bool], runs: int = RUNS) -> Shrunk:
+def shrink(plan: RehearsalPlan, fails: Callable[[RehearsalPlan], bool], runs: int = RUNS) -> Shrunk:
     """Leave out ever smaller parts while the plan still fails. fails: carries out a plan, at most `runs` times."""
     left, spent = list(units(plan)), 0
     out: list[Unit] = []

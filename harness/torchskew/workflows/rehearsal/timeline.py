@@ -6,18 +6,28 @@ import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from torchskew.workflows.rehearsal.lineage import trace
-from torchskew.workflows.rehearsal.model import Do, Generation, Line, Observed, State
+from torchskew.workflows.rehearsal.history import training_history
+from torchskew.workflows.rehearsal.observed import (
+    PLANNED_ENDS,
+    ControlKind,
+    EndKind,
+    FaultEvidence,
+    Generation,
+    Line,
+    Observation,
+    State,
+)
+from torchskew.workflows.rehearsal.planned import InjectFault
 
 OLD, NEW = "#3d6ea5", "#c2681c"
 BAD, REFUSED, FAULT, TICK = "#b3261e", "#7a5195", "#d9a400", "#ffffff"
 WIDTH, LEFT, LANE, GAP = 1100, 70, 30, 8
 
 
-def lanes(seen: Observed) -> str:
+def lanes(observation: Observation) -> str:
     """A lane per node over time."""
-    span = _Span(seen)
-    names = range(seen.plan.spec.nodes)
+    span = _Span(observation)
+    names = range(observation.plan.spec.nodes)
     height = 24 + len(names) * (LANE + GAP) + 26
     parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="timeline of the nodes">']
     parts += _axis(span, height)
@@ -25,18 +35,20 @@ def lanes(seen: Observed) -> str:
         top = 24 + node * (LANE + GAP)
         parts.append(f'<text x="{LEFT - 8}" y="{top + 20}" text-anchor="end">node {node}</text>')
         parts.append(f'<rect class="idle" x="{LEFT}" y="{top}" width="{WIDTH - LEFT}" height="{LANE}"/>')
-        for generation in seen.generations:
-            parts += _bar(generation, node, top, span, seen)
-    parts += _faults(seen, span)
-    parts += _restarts(seen, span, height)
+        for generation in observation.generations:
+            parts += _bar(generation, node, top, span, observation)
+    parts += _faults(observation, span)
+    parts += _restarts(observation, span, height)
     return "\n".join([*parts, "</svg>"])
 
 
 class _Span:
     """Wall clock seconds to pixels."""
 
-    def __init__(self, seen: Observed) -> None:
-        times = [result.begun for result in seen.results] + [one.ended for one in seen.generations]
+    def __init__(self, observation: Observation) -> None:
+        times = [result.begun for result in observation.results] + [
+            generation.ended for generation in observation.generations
+        ]
         self.first = min(times, default=0.0)
         self.last = max(times, default=1.0)
 
@@ -62,18 +74,19 @@ def _axis(span: _Span, height: int) -> list[str]:
 def _round(value: float) -> float:
     """The next of 1, 2, 5, 10, … above a value."""
     base: float = 10 ** math.floor(math.log10(max(value, 0.01)))
-    return next(base * one for one in (1, 2, 5, 10) if base * one >= value)
+    return next(base * factor for factor in (1, 2, 5, 10) if base * factor >= value)
 
 
-def _bar(generation: Generation, node: int, top: int, span: _Span, seen: Observed) -> list[str]:
+def _bar(generation: Generation, node: int, top: int, span: _Span, observation: Observation) -> list[str]:
     """A generation on one node: its version's colour, an outline where it ended badly, a tick a step."""
     version = generation.versions[node]
-    colour = OLD if version == seen.plan.spec.old.name else NEW
+    colour = OLD if version == observation.plan.spec.old.name else NEW
     left, right = span.x(generation.begun), span.x(generation.ended)
-    good = generation.why in ("drained", "finished", "killed by a fault")
-    edge = "" if good else f' stroke="{REFUSED if generation.why == "refused" else BAD}" stroke-width="3"'
+    kind = generation.end.kind
+    colour_of_end = REFUSED if kind is EndKind.REFUSED else BAD
+    edge = "" if kind in PLANNED_ENDS else f' stroke="{colour_of_end}" stroke-width="3"'
     outcome = generation.outcomes[node] if node < len(generation.outcomes) else ""
-    title = _escape(f"generation {generation.number}, node {node}: {version}, {outcome}; {generation.why}")
+    title = _escape(f"generation {generation.number}, node {node}: {version}, {outcome}; {generation.end}")
     box = f'x="{left:.1f}" y="{top}" width="{max(2.0, right - left):.1f}" height="{LANE}"'
     parts = [f'<rect {box} fill="{colour}"{edge}><title>{title}</title></rect>']
     for line in generation.lines:
@@ -83,52 +96,57 @@ def _bar(generation: Generation, node: int, top: int, span: _Span, seen: Observe
     return parts
 
 
-def _faults(seen: Observed, span: _Span) -> list[str]:
+def _faults(observation: Observation, span: _Span) -> list[str]:
     parts = []
-    for step in seen.plan.steps:
-        result = next((one for one in seen.results if one.number == step.number), None)
-        if step.do is not Do.FAULT or result is None or result.state is State.SKIPPED:
+    results = {result.number: result for result in observation.results}
+    for step in observation.plan.steps:
+        result, fault = results.get(step.number), step.action
+        if not isinstance(fault, InjectFault) or result is None or result.state is State.SKIPPED:
             continue
+        observed = result.evidence.observed if isinstance(result.evidence, FaultEvidence) else None
         left, right = span.x(result.begun), span.x(result.begun + result.seconds)
-        top = 24 + step.nodes[0] * (LANE + GAP)
-        title = _escape(f"{step.fault} at step {step.until}: {result.evidence.get('observed')}")
+        top = 24 + fault.node * (LANE + GAP)
+        title = _escape(f"{fault.fault} at step {fault.at}: {observed or 'not observed'}")
         parts.append(
             f'<rect x="{left:.1f}" y="{top - 3}" width="{max(3.0, right - left):.1f}" height="{LANE + 6}" fill="none" '
             f'stroke="{FAULT}" stroke-width="3"><title>{title}</title></rect>'
-            f'<text x="{left:.1f}" y="{top - 5}" class="fault">{_escape(step.fault)}</text>'
+            f'<text x="{left:.1f}" y="{top - 5}" class="fault">{_escape(fault.fault)}</text>'
         )
     return parts
 
 
-def _restarts(seen: Observed, span: _Span, height: int) -> list[str]:
+def _restarts(observation: Observation, span: _Span, height: int) -> list[str]:
     return [
-        f'<line class="restart" x1="{span.x(one.begun):.1f}" x2="{span.x(one.begun):.1f}" y1="20" y2="{height - 20}">'
-        f"<title>start of generation {one.number}</title></line>"
-        for one in seen.generations
+        f'<line class="restart" x1="{x:.1f}" x2="{x:.1f}" y1="20" y2="{height - 20}">'
+        f"<title>start of generation {generation.number}</title></line>"
+        for generation in observation.generations
+        for x in (span.x(generation.begun),)
     ]
 
 
-def curve(seen: Observed) -> str:
+def curve(observation: Observation) -> str:
     """The loss over training steps: the rehearsal's surviving steps and the controls, mean over ranks."""
-    ours = _mean(line for row in trace(seen.generations).rows.values() for line in row.lines.values())
+    ours = _mean(
+        line for step in training_history(observation.generations).steps.values() for line in step.lines.values()
+    )
     series: list[tuple[str, str, Mapping[int, float]]] = []
-    for control in seen.controls:
-        if control.name != "old":
-            colour = OLD if control.version == seen.plan.spec.old.name else NEW
+    for control in observation.controls:
+        if control.name is not ControlKind.OLD:
+            colour = OLD if control.version == observation.plan.spec.old.name else NEW
             series.append((f"control {control.name}", colour, _mean(control.generation.lines)))
     series.append(("rehearsal", "#1b1b1b", ours))
     values = [value for _, _, points in series for value in points.values()]
     if not values:
         return "<p>No training step was logged.</p>"
-    return _plot(series, (min(values), max(values)), seen.plan.spec.steps)
+    return _plot(series, (min(values), max(values)), observation.plan.spec.training_steps)
 
 
 def _mean(lines: Iterable[Line]) -> dict[int, float]:
-    found: dict[int, list[float]] = {}
+    losses: dict[int, list[float]] = {}
     for line in lines:
         if math.isfinite(line.loss):
-            found.setdefault(line.step, []).append(line.loss)
-    return {step: sum(values) / len(values) for step, values in sorted(found.items())}
+            losses.setdefault(line.step, []).append(line.loss)
+    return {step: sum(values) / len(values) for step, values in sorted(losses.items())}
 
 
 def _plot(series: Sequence[tuple[str, str, Mapping[int, float]]], ends: tuple[float, float], steps: int) -> str:

@@ -1,239 +1,311 @@
-"""The visible tuple of steps of `torchskew rehearse`: the only file that knows their order."""
+"""The visible steps of `torchskew rehearse`: each takes what it needs and returns what it made."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torchskew import faults
 from torchskew.declaration.fields import Problems, Table, parse
+from torchskew.declaration.rehearsal import RehearsalRequest, for_rehearsal, requested, versions_of
 from torchskew.engine.progress import Watch
 from torchskew.engine.provision import provision_all
 from torchskew.errors import ConfigError, HarnessError, InterruptedRunError, ProvisionError
 from torchskew.model.outcomes import Verdict
+from torchskew.model.rehearsal import StrategyKind
+from torchskew.model.runtimes import choices
 from torchskew.model.versions import Environment, Version
+from torchskew.record.folder import check_writable
 from torchskew.runtimes import ownership
 from torchskew.runtimes.base import Runtime
 from torchskew.runtimes.choice import choose, for_every
 from torchskew.workflows.inputs import read_declaration, read_document
 from torchskew.workflows.matrix import new_run_id
-from torchskew.workflows.rehearsal import keep, shrink, tell, text
+from torchskew.workflows.rehearsal import archive, plan_file, reports, shrink
+from torchskew.workflows.rehearsal.archive import ArchivedRehearsal
 from torchskew.workflows.rehearsal.cluster import Cluster
-from torchskew.workflows.rehearsal.conduct import Conductor, left_over
+from torchskew.workflows.rehearsal.conduct import Conductor
+from torchskew.workflows.rehearsal.invariants import training
 from torchskew.workflows.rehearsal.judge import judge
-from torchskew.workflows.rehearsal.model import Observed, Rehearsal
-from torchskew.workflows.rehearsal.plan import digested, make_rehearsal
-from torchskew.workflows.rehearsal.runnable import flaw
-from torchskew.workflows.rehearsal.spec import Wanted, as_provisioned, wanted
+from torchskew.workflows.rehearsal.observed import Observation
+from torchskew.workflows.rehearsal.plan import make_plan, with_digest
+from torchskew.workflows.rehearsal.plan_text import tree
+from torchskew.workflows.rehearsal.planned import RehearsalPlan
+from torchskew.workflows.rehearsal.reports import JudgedRehearsal
+from torchskew.workflows.rehearsal.validity import first_problem
 
 # What needs the controls: shrinking runs them only where one of these failed.
-CONTROLLED = frozenset({"R3", "R4"})
+CONTROLLED = frozenset({training.R3.name, training.R4.name})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a person asked for. fields: those of [rehearsal] that the command line gave."""
+    """What a person asked for. fields: those of [rehearsal] that the command line gave.
+
+    plan: a saved plan to carry out again; save_plan: where to save the plan that was made.
+    """
 
     declaration: Path = Path("torchskew.toml")
     out: Path = Path("out")
     fields: Mapping[str, object] = field(default_factory=dict)
     plan: Path | None = None
+    save_plan: Path | None = None
     dry_run: bool = False
     shrink: bool = False
-    command: str = "torchskew rehearse"
 
 
-@dataclass(slots=True, kw_only=True)
-class Work:
-    """What the steps have made so far."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to rehearse: specs that become plans, or a saved plan."""
 
-    options: Options
-    watch: Watch
-    stack: ExitStack
-    wanted: Wanted = field(init=False)
-    runtime: Runtime = field(init=False)
-    versions: Mapping[str, Version] = field(init=False)
-    plans: list[Rehearsal] = field(default_factory=list)
-    environments: dict[str, Environment] = field(default_factory=dict)
-    run_id: str = field(init=False)
-    results: list[tell.Judged] = field(default_factory=list)
-    exit_code: int | None = None
+    asked: RehearsalRequest
+    saved: RehearsalPlan | None = None
 
 
-def read_wishes(work: Work) -> None:
-    """[rehearsal] of the declaration with the command line over it, or a plan's file, which holds everything."""
-    path, options = work.options.declaration, work.options
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The runtime, and each version with the one source that this runtime uses."""
+
+    runtime: Runtime
+    versions: Mapping[str, Version]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plans:
+    """One plan per strategy, in the order they are carried out."""
+
+    plans: tuple[RehearsalPlan, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nodes:
+    """What nodes are started from: the runtime, and each version's environment."""
+
+    runtime: Runtime
+    environments: Mapping[str, Environment]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """The folder of this run; each strategy has a folder in it."""
+
+    path: Path
+
+    def of(self, plan: RehearsalPlan) -> Path:
+        """The folder of one strategy."""
+        strategy = plan.spec.strategy
+        grouped = strategy.kind is StrategyKind.GROUP
+        return self.path / (f"{strategy.kind}-{strategy.size}" if grouped else str(strategy.kind))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsals:
+    """Every rehearsal that was carried out, judged."""
+
+    judged: tuple[JudgedRehearsal, ...]
+
+
+def read_request(options: Options, watch: Watch) -> Request:
+    """[rehearsal] of the declaration overridden by the command line, or a saved plan, which states everything."""
+    path = options.declaration
     declared = read_declaration(path).versions if path.exists() else {}
     if options.plan is not None:
-        work.plans = [saved(options.plan, options.fields, work.watch)]
-        spec = work.plans[0].spec
-        fields = {"from": spec.old.name, "to": spec.new.name, "runtime": spec.runtime}
-        work.wanted = wanted(Table(Problems(str(options.plan)), "spec", {}), fields, declared)
-        return
+        saved = saved_plan(options.plan, options.fields, watch)
+        versions = versions_of(saved.spec, declared)
+        return Request(asked=RehearsalRequest(runtime=saved.spec.runtime, specs=(), versions=versions), saved=saved)
     problems = Problems(path.name)
-    found = parse(read_document(path)) if path.exists() else {}
-    table = Table(problems, "rehearsal", Table(problems, "", found).get("rehearsal", dict, {}))
-    work.wanted = wanted(table, options.fields, declared)
+    document = parse(read_document(path)) if path.exists() else {}
+    table = Table(problems, "rehearsal", Table(problems, "", document).get("rehearsal", dict, {}))
+    return Request(asked=requested(table, options.fields, declared, _read_text))
 
 
-def saved(path: Path, fields: Mapping[str, object], watch: Watch) -> Rehearsal:
-    """A plan out of its file, ready to be carried out again.
+def _read_text(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def saved_plan(path: Path, fields: Mapping[str, object], watch: Watch) -> RehearsalPlan:
+    """A plan from its file, ready to be carried out again.
 
     Raises:
-        ConfigError: it can't be read or carried out, or something else was asked for beside it.
+        ConfigError: it can't be read or carried out, or an option conflicts with it.
     """
     try:
-        plan = text.load(path.read_text(encoding="utf-8"), str(path))
+        plan = plan_file.load(_read_text(str(path)), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {error}.") from None
     if fields:
         named = ", ".join(f"--{name}" for name in fields)
-        raise ConfigError(f"--plan holds all that is rehearsed, {named} would not be followed. Leave one of them out.")
-    if why := flaw(plan.steps, plan.spec):
-        raise ConfigError(f"{path}: can't be carried out: {why}. Mend it, or write another plan with --dry-run.")
-    made = digested(plan)
-    if made.digest != plan.digest:
-        watch.say(f"plan       {path.name} was edited, or made by another torchskew: its digest is {made.digest} now")
-    return made
+        raise ConfigError(f"--plan fixes the whole rehearsal, so {named} would be ignored. Remove one of them.")
+    if plan.spec.runtime not in choices():
+        names = ", ".join(choices())
+        raise ConfigError(f"{path}: spec.runtime must be one of {names}, got {plan.spec.runtime!r}.")
+    if why := first_problem(plan.steps, plan.spec):
+        raise ConfigError(f"{path}: can't be carried out: {why}. Fix it, or write another plan with --save-plan.")
+    current = with_digest(plan)
+    if current.digest != plan.digest:
+        watch.say(
+            f"plan       {path.name} was edited, or made by another torchskew: its digest is now {current.digest}"
+        )
+    return current
 
 
-def choose_runtime(work: Work) -> None:
+def check_folder(options: Options) -> None:
+    """Refuse a folder that can't be written before anything is made; a dry run writes nothing there."""
+    if not options.dry_run:
+        check_writable(options.out)
+
+
+def choose_runtime(options: Options, request: Request, watch: Watch) -> Target:
     """The runtime that was asked for or declared, else one that can provide both releases; say which and why."""
-    chosen = choose(work.wanted.runtime, for_every(list(work.wanted.versions.values())))
-    work.runtime = chosen.runtime
-    specs = [plan.spec for plan in work.plans] or work.wanted.specs
-    work.versions = as_provisioned(work.wanted.versions, work.runtime.name, work.options.declaration.name, specs)
-    work.watch.say(f"torchskew rehearse · {work.runtime.describe()} ({chosen.why})")
+    asked = request.asked
+    chosen = choose(asked.runtime, for_every(list(asked.versions.values())))
+    specs = [request.saved.spec] if request.saved else asked.specs
+    versions = for_rehearsal(asked.versions, chosen.runtime.name, options.declaration.name, specs)
+    watch.say(f"torchskew rehearse · {chosen.runtime.describe()} ({chosen.why})")
+    return Target(runtime=chosen.runtime, versions=versions)
 
 
-def make_the_plans(work: Work) -> None:
-    """One plan a strategy, printed before anything runs; --dry-run ends here, with the first plan as JSON in --out."""
-    lacking = faults.unsupported(work.runtime.name)
-    if not work.plans:
-        for spec in work.wanted.specs:
-            named = replace(spec, runtime=work.runtime.name)
-            old, new = (replace(one, torch=work.versions[one.name].torch) for one in (spec.old, spec.new))
-            work.plans.append(make_rehearsal(replace(named, old=old, new=new), lacking))
-    for plan in work.plans:
-        sys.stdout.write(text.tree(plan) + "\n")
-    work.run_id = new_run_id()
-    for plan in work.plans:
-        tell.write(_folder(work, plan) / keep.PLAN, text.dump(plan))
-    if work.options.dry_run:
-        sys.stdout.writelines(f"plan       {_folder(work, plan) / keep.PLAN}\n" for plan in work.plans)
-        work.exit_code = 0
+def make_plans(request: Request, target: Target) -> Plans:
+    """One plan per strategy, printed before anything runs."""
+    if request.saved is not None:
+        plans = [request.saved]
+    else:
+        lacking = faults.unsupported(target.runtime.name)
+        plans = []
+        for spec in request.asked.specs:
+            old, new = (replace(each, torch=target.versions[each.name].torch) for each in (spec.old, spec.new))
+            plans.append(make_plan(replace(spec, runtime=target.runtime.name, old=old, new=new), lacking))
+    for plan in plans:
+        sys.stdout.write(tree(plan) + "\n")
+    return Plans(plans=tuple(plans))
 
 
-def _folder(work: Work, plan: Rehearsal) -> Path:
-    name = plan.spec.strategy.replace(":", "-")
-    return work.options.out / f"{keep.PREFIX}{work.run_id}" / name
+def save_plan(options: Options, plans: Plans) -> None:
+    """--save-plan: the plan as a file for --plan."""
+    if options.save_plan is None:
+        return
+    if len(plans.plans) > 1:
+        strategies = ", ".join(str(plan.spec.strategy) for plan in plans.plans)
+        raise ConfigError(f"--save-plan saves one plan, and these strategies make several: {strategies}. Name one.")
+    try:
+        reports.write(options.save_plan, plan_file.dump(plans.plans[0]))
+    except OSError as error:
+        raise ConfigError(f"--save-plan {options.save_plan}: can't be written: {error.strerror}.") from None
+    sys.stdout.write(f"plan       {options.save_plan}\n")
 
 
-def sweep(work: Work) -> None:
+def sweep(target: Target, watch: Watch) -> None:
     """Remove what a killed run of this machine left behind, and nothing else."""
-    for line in work.runtime.sweep():
-        work.watch.say(f"swept      {line}")
+    for line in target.runtime.sweep():
+        watch.say(f"swept      {line}")
 
 
-def provision(work: Work) -> None:
+def provision(target: Target, watch: Watch) -> Nodes:
     """Both releases' environments; without them there is nothing to rehearse."""
-    made = provision_all(work.runtime, list(work.versions.values()), work.watch)
-    for name, outcome in made.items():
+    environments: dict[str, Environment] = {}
+    for name, outcome in provision_all(target.runtime, list(target.versions.values()), watch).items():
         if isinstance(outcome, ProvisionError):
             raise outcome
-        work.environments[name] = outcome
-    notes = " · ".join(f"{env.version} {env.note or env.identity[:12]}" for env in work.environments.values())
-    work.watch.say(f"versions   {notes}")
+        environments[name] = outcome
+    notes = " · ".join(f"{env.version} {env.note or env.identity[:12]}" for env in environments.values())
+    watch.say(f"versions   {notes}")
+    return Nodes(runtime=target.runtime, environments=environments)
 
 
-def rehearse(work: Work) -> None:
-    """Carry out each plan on nodes of its own; what was seen is in its folder before the next one begins."""
-    for plan in work.plans:
-        work.watch.say(f"rehearsing {plan.spec.strategy}: {len(plan.steps)} steps, about {plan.estimate:.0f} s")
-        kept = keep.Kept(folder=_folder(work, plan), seen=carry_out(work, plan, _folder(work, plan)))
-        tell.write(kept.folder / keep.FACTS, keep.facts(kept.seen))
-        work.results.append((kept, judge(kept.seen)))
+def begin_folder(options: Options, plans: Plans) -> RunFolder:
+    """A folder for this run, with each plan in it."""
+    folder = RunFolder(path=options.out / f"{archive.PREFIX}{new_run_id()}")
+    for plan in plans.plans:
+        reports.write(folder.of(plan) / archive.PLAN, plan_file.dump(plan))
+    return folder
 
 
-def carry_out(work: Work, plan: Rehearsal, folder: Path | None = None, *, controlled: bool = True) -> Observed:
+def rehearse(plans: Plans, nodes: Nodes, folder: RunFolder, watch: Watch) -> Rehearsals:
+    """Carry out each plan on nodes of its own; its facts are in its folder before the next one begins."""
+    judged = []
+    for plan in plans.plans:
+        watch.say(f"rehearsing {plan.spec.strategy}: {len(plan.steps)} steps, about {plan.estimate:.0f} s")
+        observation = carry_out(nodes, plan, watch, folder=folder.of(plan))
+        archived = ArchivedRehearsal(folder=folder.of(plan), observation=observation)
+        reports.write(archived.folder / archive.FACTS, archive.facts(observation))
+        judged.append(reports.judged(archived))
+    return Rehearsals(judged=tuple(judged))
+
+
+def carry_out(
+    nodes: Nodes, plan: RehearsalPlan, watch: Watch, *, folder: Path | None = None, controlled: bool = True
+) -> Observation:
     """One plan from the first node's start until the last one's end; everything is torn down whatever happens.
 
     Raises:
-        InterruptedRunError: Ctrl-C; what was seen until then lies in the folder, where there is one.
+        InterruptedRunError: Ctrl-C; what was observed so far is in the folder, where there is one.
     """
     with ExitStack() as stack:
         owned = stack.enter_context(ownership.opened(new_run_id()))
-        stack.callback(work.runtime.close)
-        work.runtime.open(owned)
-        cluster = Cluster(work.runtime, work.environments)
-        conductor = Conductor(plan, cluster, work.watch.say, controlled=controlled)
+        stack.callback(nodes.runtime.close)
+        nodes.runtime.open(owned)
+        cluster = Cluster(nodes.runtime, nodes.environments)
+        conductor = Conductor(plan, cluster, watch.say, controlled=controlled)
         try:
-            seen = conductor.run()
+            observation = conductor.run()
         except BaseException as error:
             cluster.abandon()
             if isinstance(error, KeyboardInterrupt) and folder:
-                raise _interrupted(conductor.seen(), folder) from None
+                raise _interrupted(conductor.observation(), folder) from None
             raise
         try:
             cluster.close()
         except HarnessError as error:
-            return left_over(seen, tuple(str(error).splitlines()))
-    return seen
+            return replace(observation, left_behind=tuple(str(error).splitlines()))
+    return observation
 
 
-def _interrupted(seen: Observed, folder: Path) -> InterruptedRunError:
-    tell.write(folder / keep.FACTS, keep.facts(seen))
-    done = f"{len(seen.results)} of {len(seen.plan.steps)} steps were done"
-    return InterruptedRunError(f"interrupted: {done}; `torchskew report {folder}` shows what was seen until then.")
+def _interrupted(observation: Observation, folder: Path) -> InterruptedRunError:
+    reports.write(folder / archive.FACTS, archive.facts(observation))
+    done = f"{len(observation.results)} of {len(observation.plan.steps)} steps were done"
+    return InterruptedRunError(f"interrupted: {done}; `torchskew report {folder}` shows what was observed so far.")
 
 
-def shrink_failures(work: Work) -> None:
+def shrink_failure(options: Options, rehearsals: Rehearsals, nodes: Nodes, watch: Watch) -> None:
     """--shrink: the smallest plan that still fails as the first failing one does."""
-    failed = [(kept, finding) for kept, finding in work.results if finding.verdict is Verdict.FAIL]
-    if not work.options.shrink or not failed:
+    failed = [each for each in rehearsals.judged if each.finding.verdict is Verdict.FAIL]
+    if not options.shrink or not failed:
         return
-    kept, finding = failed[0]
-    names = shrink.failing(finding)
+    archived, names = failed[0].archived, shrink.failing(failed[0].finding)
 
-    def fails(plan: Rehearsal) -> bool:
-        work.watch.say(f"shrinking  {len(plan.steps)} steps")
+    def fails(plan: RehearsalPlan) -> bool:
+        watch.say(f"shrinking  {len(plan.steps)} steps")
         controlled = bool(names & CONTROLLED)
-        return names <= shrink.failing(judge(carry_out(work, plan, controlled=controlled)))
+        return names <= shrink.failing(judge(carry_out(nodes, plan, watch, controlled=controlled)))
 
-    found = shrink.shrink(kept.seen.plan, fails)
-    path = kept.folder / "smallest.json"
-    tell.write(path, text.dump(found.plan))
-    bound = ", the bound" if found.bounded else ""
-    sys.stdout.write(f"smallest plan that still fails {', '.join(sorted(names))} ({found.runs} runs{bound}):\n")
-    sys.stdout.write(text.tree(found.plan) + f"rerun: torchskew rehearse --plan {path}\n\n")
-
-
-def write_the_reports(work: Work) -> None:
-    """Text to the terminal, pages and data into the run's folder; the worst verdict decides the exit code."""
-    work.exit_code = tell.show(work.results)
+    shrunk = shrink.shrink(archived.observation.plan, fails)
+    path = archived.folder / "smallest.json"
+    reports.write(path, plan_file.dump(shrunk.plan))
+    bound = ", the bound" if shrunk.bounded else ""
+    sys.stdout.write(f"smallest plan that still fails {', '.join(sorted(names))} ({shrunk.runs} runs{bound}):\n")
+    sys.stdout.write(tree(shrunk.plan) + f"rerun: torchskew rehearse --plan {path}\n\n")
 
 
-REHEARSE: tuple[Callable[[Work], None], ...] = (
-    read_wishes,
-    choose_runtime,
-    make_the_plans,
-    sweep,
-    provision,
-    rehearse,
-    shrink_failures,
-    write_the_reports,
-)
+def write_reports(rehearsals: Rehearsals) -> int:
+    """Text to the terminal, pages and data into the folders; the exit code is 0 when every rehearsal passed."""
+    return reports.show(rehearsals.judged)
 
 
 def execute(options: Options, watch: Watch) -> int:
-    """Run the steps until one sets the exit code."""
-    with ExitStack() as stack:
-        work = Work(options=options, watch=watch, stack=stack)
-        for step in REHEARSE:
-            step(work)
-            if work.exit_code is not None:
-                return work.exit_code
-    raise AssertionError("the last step sets the exit code")
+    """The steps in their order; --dry-run ends once the plans are printed."""
+    check_folder(options)
+    request = read_request(options, watch)
+    target = choose_runtime(options, request, watch)
+    plans = make_plans(request, target)
+    save_plan(options, plans)
+    if options.dry_run:
+        return 0
+    sweep(target, watch)
+    nodes = provision(target, watch)
+    folder = begin_folder(options, plans)
+    rehearsals = rehearse(plans, nodes, folder, watch)
+    shrink_failure(options, rehearsals, nodes, watch)
+    return write_reports(rehearsals)

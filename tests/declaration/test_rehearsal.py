@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from torchskew.declaration.fields import Problems, Table
+from torchskew.declaration.rehearsal import for_rehearsal, requested
 from torchskew.errors import ConfigError
+from torchskew.model.rehearsal import CheckpointFormat, Rollback, Script
 from torchskew.model.versions import Source, SourceKind, Version
-from torchskew.workflows.rehearsal.spec import as_provisioned, wanted
 
 VERSIONS = {
     name: Version(name=name, sources=(Source(kind=SourceKind.PIP, value=f"torch=={name}"),), torch=name)
@@ -19,15 +20,17 @@ TABLE = {"from": "2.6.0", "to": "2.13.0"}
 
 
 def asked(values: dict, **options: object):
-    return wanted(Table(Problems("torchskew.toml"), "rehearsal", values), options, VERSIONS)
+    table = Table(Problems("torchskew.toml"), "rehearsal", values)
+    return requested(table, options, VERSIONS, lambda path: Path(path).read_text(encoding="utf-8"))
 
 
 def test_the_table_alone_is_enough() -> None:
     found = asked({**TABLE, "faults": ["kill"], "rollback": True, "checkpoint": "plain"})
     assert len(found.specs) == 1
     spec = found.specs[0]
-    assert (spec.old.torch, spec.new.torch, spec.faults, spec.rollback) == ("2.6.0", "2.13.0", ("kill",), True)
-    assert spec.formats == ("plain",)
+    assert (spec.old.torch, spec.new.torch, spec.faults) == ("2.6.0", "2.13.0", ("kill",))
+    assert spec.rollback == Rollback()
+    assert spec.formats == (CheckpointFormat.PLAIN,)
 
 
 def test_the_command_line_wins_over_the_table() -> None:
@@ -35,48 +38,47 @@ def test_the_command_line_wins_over_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "back", "after"),
+    ("value", "rollback"),
     [
-        (True, True, ()),
-        ("true", True, ()),
-        (False, False, ()),
-        ("all", True, (1, 2, 3, 4)),
-        ("last", True, (4,)),
-        (2, True, (2,)),
-        ("3, 1", True, (1, 3)),
-        ([1, 4], True, (1, 4)),
+        (True, Rollback()),
+        ("true", Rollback()),
+        (False, None),
+        ("all", Rollback(after=(1, 2, 3, 4))),
+        ("last", Rollback(after=(4,))),
+        (2, Rollback(after=(2,))),
+        ("3, 1", Rollback(after=(1, 3))),
+        ([1, 4], Rollback(after=(1, 4))),
     ],
 )
-def test_a_rollback_is_asked_for_in_words_or_numbers(value, back: bool, after: tuple[int, ...]) -> None:
-    made = asked({**TABLE, "rollback": value}).specs[0]
-    assert (made.rollback, made.rollback_after) == (back, after)
+def test_a_rollback_is_asked_for_in_words_or_numbers(value, rollback: Rollback | None) -> None:
+    assert asked({**TABLE, "rollback": value}).specs[0].rollback == rollback
 
 
 def test_every_rollback_counts_the_replacements_of_its_own_strategy() -> None:
     found = asked({**TABLE, "rollback": "all", "strategy": ["rolling", "group:3", "stop-the-world"]})
-    assert [spec.rollback_after for spec in found.specs] == [(1, 2, 3, 4), (1, 2), (1,)]
+    assert [spec.rollback.after for spec in found.specs] == [(1, 2, 3, 4), (1, 2), (1,)]
 
 
 def test_several_strategies_give_several_specs() -> None:
     found = asked({**TABLE, "strategy": ["rolling", "stop-the-world"]})
-    assert [spec.strategy for spec in found.specs] == ["rolling", "stop-the-world"]
+    assert [str(spec.strategy) for spec in found.specs] == ["rolling", "stop-the-world"]
 
 
-def test_a_release_that_nobody_declared_comes_from_the_index() -> None:
+def test_a_release_that_is_not_declared_comes_from_the_index() -> None:
     found = asked({"from": "2.6.0", "to": "2.9.1"})
     assert found.versions["2.9.1"].sources[0].value == "torch==2.9.1"
 
 
 def _provisioned(version: Version, runtime: str = "venv", **more: object) -> Source:
     spec = replace(asked(TABLE).specs[0], **more)
-    return as_provisioned({"x": version}, runtime, "torchskew.toml", [spec])["x"].sources[0]
+    return for_rehearsal({"x": version}, runtime, "torchskew.toml", [spec])["x"].sources[0]
 
 
-def test_numpy_stands_beside_torch_where_checkpoints_need_it_and_nobody_asked_for_another() -> None:
+def test_numpy_is_added_where_checkpoints_need_it_and_no_other_is_pinned() -> None:
     plain = Version(name="x", sources=(Source(kind=SourceKind.PIP, value="torch==2.6.0", requires=("pyyaml",)),))
     assert _provisioned(plain).requires == ("pyyaml", "numpy")
-    assert _provisioned(plain, formats=("plain",)).requires == ("pyyaml",)
-    assert _provisioned(plain, script="print()").requires == ("pyyaml",)
+    assert _provisioned(plain, formats=(CheckpointFormat.PLAIN,)).requires == ("pyyaml",)
+    assert _provisioned(plain, script=Script(name="train.py", text="print()")).requires == ("pyyaml",)
     pinned = Version(name="x", sources=(Source(kind=SourceKind.PIP, value="torch==2.1.2", requires=("NumPy<2",)),))
     assert _provisioned(pinned).requires == ("NumPy<2",)
     suite = Version(name="x", sources=(Source(kind=SourceKind.DEBIAN, value="trixie"),))
@@ -89,6 +91,9 @@ def test_numpy_stands_beside_torch_where_checkpoints_need_it_and_nobody_asked_fo
         ({}, "rehearsal.from is missing"),
         ({"from": "2.6.0", "to": "2.6.0"}, "must be another version"),
         ({"from": "2.6.0", "to": "mine"}, "'mine' is not a declared version"),
+        ({**TABLE, "strategy": "sideways"}, "rehearsal.strategy must be one of rolling"),
+        ({**TABLE, "strategy": "group:0"}, "strategy must be one of"),
+        ({**TABLE, "policy": "hope"}, "policy must be one of"),
         ({**TABLE, "node": 3}, "did you mean 'nodes'"),
         ({**TABLE, "nodes": "three"}, "rehearsal.nodes must be a number"),
         ({**TABLE, "checkpoint": ["zip"]}, "must hold dcp and plain only"),
@@ -99,7 +104,7 @@ def test_numpy_stands_beside_torch_where_checkpoints_need_it_and_nobody_asked_fo
         ({**TABLE, "runtime": "moon"}, "must be one of auto, docker, venv"),
     ],
 )
-def test_what_is_wrong_is_said_with_the_path_of_its_field(values: dict, text: str) -> None:
+def test_what_is_wrong_is_reported_with_the_path_of_its_field(values: dict, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         asked(values)
     assert text in str(caught.value)
@@ -109,10 +114,10 @@ def test_the_script_travels_as_text(tmp_path: Path) -> None:
     path = tmp_path / "train.py"
     path.write_text("print('hello')\n")
     spec = asked({**TABLE, "script": str(path)}).specs[0]
-    assert (spec.script_name, spec.script) == ("train.py", "print('hello')\n")
+    assert spec.script == Script(name="train.py", text="print('hello')\n")
 
 
 def test_a_version_that_the_runtime_can_not_provide_is_said() -> None:
     here = Version(name="here", sources=(Source(kind=SourceKind.INTERPRETER, value="/bin/python"),))
     with pytest.raises(ConfigError, match="docker runtime can't use"):
-        as_provisioned({"here": here}, "docker", "torchskew.toml", ())
+        for_rehearsal({"here": here}, "docker", "torchskew.toml", ())

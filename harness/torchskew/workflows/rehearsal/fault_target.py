@@ -32,11 +32,11 @@ class NodeTarget:
     def ended(self, seconds: float) -> str | None:
         """How the node's rank ended."""
         group = self._group()
-        one = group.members[self.node]
-        group.wait(seconds, lambda: one.final is not None)
-        if one.final is None:
+        member = group.members[self.node]
+        group.wait(seconds, lambda: member.final is not None)
+        if member.final is None:
             return None
-        return str(one.final.fields.get("signal") or f"exit {one.final.fields.get('exit')}")
+        return str(member.final.fields.get("signal") or f"exit {member.final.fields.get('exit')}")
 
     def stands(self, seconds: float) -> str | None:
         """No step is completed for so long, although the job may go on."""
@@ -52,7 +52,7 @@ class NodeTarget:
             return None
         group, began = self._group(), time.monotonic()
         before = group.least()
-        limit = self.until if self.until is not None else self.training.spec.steps
+        limit = self.until if self.until is not None else self.training.spec.training_steps
         moved = group.wait(seconds, lambda: group.least() > before or group.least() >= limit)
         took = time.monotonic() - began
         return f"step {group.least()} was completed {took:.1f} s later" if moved else None

@@ -1,4 +1,4 @@
-"""Step logs out of a rank are read with distrust; errors are cut to the line that says what went wrong."""
+"""Step logs out of a rank are decoded without trusting them; errors are cut to the line that says what went wrong."""
 
 from __future__ import annotations
 
@@ -7,39 +7,43 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from torchskew.workflows.rehearsal.logs import core, newest, number, read
-from torchskew.workflows.rehearsal.model import Commit
+from torchskew.workflows.rehearsal.observed import Commit, MissingDcp
+from torchskew.workflows.rehearsal.step_log import core, newest, number, read
 
 STEP = {"event": "step", "step": 3, "samples": [1, 2], "loss": (0.1).hex(), "hash": "h", "norm": (2.5).hex(), "at": 9.0}
 
 
 def test_lines_keep_the_bits_of_the_loss() -> None:
-    told = read({"rank-2.jsonl": json.dumps(STEP)}, {})
-    assert told.lines[0].loss == 0.1
-    assert (told.lines[0].rank, told.lines[0].step, told.lines[0].samples) == (2, 3, (1, 2))
-    assert told.junk == ()
+    logs = read({"rank-2.jsonl": json.dumps(STEP)}, {})
+    assert logs.lines[0].loss == 0.1
+    assert (logs.lines[0].rank, logs.lines[0].step, logs.lines[0].samples) == (2, 3, (1, 2))
+    assert logs.junk == ()
 
 
 def test_a_checkpoint_counts_only_where_it_is_on_the_disk() -> None:
-    said = json.dumps({"event": "committed", "step": 5, "checkpoint": "step-5", "hash": "h"})
-    assert read({"rank-0.jsonl": said}, {}).commits == ()
-    assert [one.name for one in read({"rank-0.jsonl": said}, {"step-5": {}}).commits] == ["step-5"]
+    row = json.dumps({"event": "committed", "step": 5, "checkpoint": "step-5", "hash": "h"})
+    assert read({"rank-0.jsonl": row}, {}).commits == ()
+    assert [commit.name for commit in read({"rank-0.jsonl": row}, {"step-5": {}}).commits] == ["step-5"]
 
 
 def test_a_script_that_logs_plain_numbers_and_no_hash_is_understood() -> None:
-    told = read({"rank-0.jsonl": json.dumps({"event": "step", "step": 1, "samples": [], "loss": 1.5})}, {})
-    assert (told.lines[0].loss, told.lines[0].hash) == (1.5, None)
+    logs = read({"rank-0.jsonl": json.dumps({"event": "step", "step": 1, "samples": [], "loss": 1.5})}, {})
+    assert (logs.lines[0].loss, logs.lines[0].hash) == (1.5, None)
 
 
-def test_a_rank_that_lacks_dcp_is_told_with_its_reason() -> None:
-    rows = {f"rank-{rank}.jsonl": json.dumps({"event": "formats", "lacks": why}) for rank, why in enumerate(["", "x"])}
-    assert read(rows, {}).lacks == {1: "x"}
+def test_a_rank_that_lacks_dcp_is_recorded_with_its_reason() -> None:
+    whys = ["", "x", "no NumPy"]
+    rows = {f"rank-{rank}.jsonl": json.dumps({"event": "formats", "lacks": why}) for rank, why in enumerate(whys)}
+    assert read(rows, {}).missing_dcp == (
+        MissingDcp(rank=1, why="x", no_numpy=False),
+        MissingDcp(rank=2, why="no NumPy", no_numpy=True),
+    )
 
 
 @given(some.text())
-def test_junk_is_told_apart_and_breaks_nothing(text: str) -> None:
-    told = read({"rank-0.jsonl": text}, {})
-    assert not told.lines or told.junk == () or told.junk
+def test_junk_is_kept_apart_and_breaks_nothing(text: str) -> None:
+    logs = read({"rank-0.jsonl": text}, {})
+    assert not logs.lines or logs.junk == () or logs.junk
 
 
 @pytest.mark.parametrize(

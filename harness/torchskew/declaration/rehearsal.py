@@ -1,0 +1,227 @@
+"""What to rehearse: [rehearsal] of the declaration with the command line over it, checked field by field; pure."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torchskew.declaration.declare import for_runtime
+from torchskew.declaration.fields import Problems, Table
+from torchskew.errors import ConfigError
+from torchskew.guard.table import parse
+from torchskew.model.rehearsal import (
+    CheckpointFormat,
+    DeclaredRelease,
+    MixedPolicy,
+    RehearsalSpec,
+    Rollback,
+    Script,
+    Strategy,
+    StrategyKind,
+)
+from torchskew.model.runtimes import AUTO, choices
+from torchskew.model.versions import Source, SourceKind, Version
+
+FIELDS = (
+    "from", "to", "runtime", "nodes", "strategy", "policy", "faults", "steps", "every", "seed", "rollback", "timeout",
+    "pace", "checkpoint", "script",
+)  # fmt: skip
+STRATEGIES = ("rolling", "stop-the-world", "host-first", "host-last", "group:N")
+ROLLBACK_GRAMMAR = 'true, "all", "last", the number of a replacement, or several like "1,3"'
+DEFAULTS = RehearsalSpec(
+    old=DeclaredRelease(name=""), new=DeclaredRelease(name=""), nodes=4,
+    strategy=Strategy(kind=StrategyKind.ROLLING), policy=MixedPolicy.AUTO, faults=(), training_steps=60,
+    checkpoint_every=5, seed=0, rollback=None, runtime="venv", timeout=10.0, pace=0.03,
+    formats=(CheckpointFormat.DCP, CheckpointFormat.PLAIN), script=None,
+)  # fmt: skip
+# Reads a file as text; raises OSError or UnicodeDecodeError.
+ReadText = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RehearsalRequest:
+    """What a person asked for, before a runtime is chosen: one spec per strategy, and the versions they name."""
+
+    runtime: str
+    specs: tuple[RehearsalSpec, ...]
+    versions: Mapping[str, Version]
+
+
+def requested(
+    table: Table, options: Mapping[str, object], declared: Mapping[str, Version], read_text: ReadText
+) -> RehearsalRequest:
+    """The request. options: fields given on the command line; they override the table's.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    merged = Table(table.problems, table.path, {**table.values, **options})
+    merged.unknown(FIELDS)
+    versions = _both_versions(merged, declared)
+    runtime = merged.choice("runtime", str, choices(), AUTO)
+    specs: tuple[RehearsalSpec, ...] = ()
+    if not merged.problems.found:
+        specs = tuple(_spec(merged, versions, strategy, read_text) for strategy in _strategies(merged))
+    if merged.problems.found:
+        raise ConfigError(*dict.fromkeys(merged.problems.found))
+    return RehearsalRequest(runtime=runtime, specs=specs, versions=versions)
+
+
+def versions_of(spec: RehearsalSpec, declared: Mapping[str, Version]) -> Mapping[str, Version]:
+    """The two versions that a saved plan names."""
+    return {release.name: _version(release.name, declared) for release in (spec.old, spec.new)}
+
+
+def _both_versions(table: Table, declared: Mapping[str, Version]) -> Mapping[str, Version]:
+    old, new = table.get("from", str, ""), table.get("to", str, "")
+    for key, name in (("from", old), ("to", new)):
+        if not name:
+            table.problems.add(f"{table.path}.{key}", f"is missing. Set it, or pass --{key}.")
+    if old and old == new:
+        table.problems.add(f"{table.path}.to", f"must be another version than from, got {new!r} for both.")
+    return {name: _version(name, declared) for name in dict.fromkeys((old, new)) if name}
+
+
+def _version(name: str, declared: Mapping[str, Version]) -> Version:
+    """A declared version; a plain release number that is not declared comes from the package index."""
+    if name in declared:
+        return declared[name]
+    if parse(name) is None:
+        known = ", ".join(declared) or "none"
+        raise ConfigError(f"{name!r} is not a declared version, and no release. Declared: {known}.")
+    source = Source(kind=SourceKind.PIP, value=f"torch=={name}")
+    return Version(name=name, sources=(source,), torch=name, reports=name)
+
+
+def parse_strategy(text: str) -> Strategy | None:
+    """The strategy of this name; None where there is no such strategy."""
+    kind, _, size = text.partition(":")
+    if kind == StrategyKind.GROUP:
+        return Strategy(kind=StrategyKind.GROUP, size=int(size)) if size.isdecimal() and int(size) > 0 else None
+    return Strategy(kind=StrategyKind(text)) if text in STRATEGIES[:-1] else None
+
+
+def _strategies(table: Table) -> list[Strategy]:
+    parsed = []
+    for text in table.texts("strategy", (str(DEFAULTS.strategy),)):
+        strategy = parse_strategy(text)
+        if strategy is None:
+            problem = f"must be one of {', '.join(STRATEGIES)}, got {text!r}."
+            table.problems.add(f"{table.path}.strategy", problem)
+        else:
+            parsed.append(strategy)
+    return parsed
+
+
+def _spec(table: Table, versions: Mapping[str, Version], strategy: Strategy, read_text: ReadText) -> RehearsalSpec:
+    old, new = table.get("from", str, ""), table.get("to", str, "")
+    nodes = table.get("nodes", int, DEFAULTS.nodes)
+    return RehearsalSpec(
+        old=DeclaredRelease(name=old, torch=versions[old].torch),
+        new=DeclaredRelease(name=new, torch=versions[new].torch),
+        nodes=nodes,
+        strategy=strategy,
+        policy=table.choice("policy", MixedPolicy, list(MixedPolicy), DEFAULTS.policy),
+        faults=tuple(dict.fromkeys(table.texts("faults", DEFAULTS.faults))),
+        training_steps=table.get("steps", int, DEFAULTS.training_steps),
+        checkpoint_every=table.get("every", int, DEFAULTS.checkpoint_every),
+        seed=table.get("seed", int, DEFAULTS.seed),
+        rollback=_rollback(table, strategy, nodes),
+        runtime=DEFAULTS.runtime,
+        timeout=table.get("timeout", float, DEFAULTS.timeout),
+        pace=table.get("pace", float, DEFAULTS.pace),
+        formats=_formats(table),
+        script=_script(table, read_text),
+    )
+
+
+def _formats(table: Table) -> tuple[CheckpointFormat, ...]:
+    known = list(CheckpointFormat)
+    names = table.texts("checkpoint", tuple(str(name) for name in DEFAULTS.formats))
+    for name in names:
+        if name not in known:
+            table.problems.add(f"{table.path}.checkpoint", f"must hold dcp and plain only, got {name!r}.")
+    return tuple(dict.fromkeys(CheckpointFormat(name) for name in names if name in known))
+
+
+def _script(table: Table, read_text: ReadText) -> Script | None:
+    path = table.get("script", str, "")
+    if not path:
+        return None
+    try:
+        return Script(name=posixpath.basename(path), text=read_text(path))
+    except (OSError, UnicodeDecodeError) as error:
+        table.problems.add(f"{table.path}.script", f"can't be read: {error}.")
+        return None
+
+
+def _rollback(table: Table, strategy: Strategy, nodes: int) -> Rollback | None:
+    value = table.values.get("rollback")
+    if not value:
+        return None
+    try:
+        return parse_rollback(value, strategy.replacements(nodes))
+    except ValueError as error:
+        table.problems.add(f"{table.path}.rollback", f"{error} (strategy {strategy})")
+        return None
+
+
+def parse_rollback(value: object, replacements: int) -> Rollback | None:
+    """When to roll back, of a plan with so many replacements; None: never.
+
+    Raises:
+        ValueError: what the value must be instead.
+    """
+    if isinstance(value, bool) or value in ("true", "false"):
+        return Rollback() if value in (True, "true") else None
+    words = {"all": tuple(range(1, replacements + 1)), "last": (replacements,)}
+    if isinstance(value, str) and value in words:
+        return Rollback(after=words[value])
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    after = tuple(sorted({_number(part, value) for part in parts}))
+    check_rollback(after, replacements)
+    return Rollback(after=after) if after else None
+
+
+def check_rollback(after: Sequence[int], replacements: int) -> None:
+    """ValueError for a replacement that the plan does not have."""
+    if beyond := [number for number in after if not 1 <= number <= replacements]:
+        raise ValueError(f"must name replacements from 1 to {replacements}, got {', '.join(map(str, beyond))}.")
+
+
+def _number(part: object, whole: object) -> int:
+    if isinstance(part, int) and not isinstance(part, bool):
+        return part
+    if isinstance(part, str) and part.strip().isdecimal():
+        return int(part)
+    raise ValueError(f"must be {ROLLBACK_GRAMMAR}, got {whole!r}.")
+
+
+def for_rehearsal(
+    versions: Mapping[str, Version], runtime: str, file: str, specs: Sequence[RehearsalSpec]
+) -> Mapping[str, Version]:
+    """Each version with the one source that this runtime uses, and with NumPy where the training job needs it.
+
+    Raises:
+        ConfigError: a version that the runtime can't use.
+    """
+    problems = Problems(file)
+    chosen = {name: for_runtime(version, runtime, problems) for name, version in versions.items()}
+    if problems.found:
+        raise ConfigError(*problems.found)
+    if any(CheckpointFormat.DCP in spec.formats and spec.script is None for spec in specs):
+        return {name: _with_numpy(version) for name, version in chosen.items()}
+    return chosen
+
+
+def _with_numpy(version: Version) -> Version:
+    """torch.distributed.checkpoint needs NumPy for its object collectives; wheels come without it."""
+    sources = tuple(
+        replace(source, requires=(*source.requires, "numpy"))
+        if source.kind in (SourceKind.PIP, SourceKind.WHEEL)
+        and not any(each.lower().startswith("numpy") for each in source.requires)
+        else source
+        for source in version.sources
+    )
+    return replace(version, sources=sources)

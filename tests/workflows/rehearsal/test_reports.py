@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torchskew.model.outcomes import Verdict
 from torchskew.workflows.rehearsal.judge import judge
 from torchskew.workflows.rehearsal.observed import State
 from torchskew.workflows.rehearsal.page import html
@@ -78,14 +80,70 @@ def test_a_rehearsal_without_a_step_still_has_a_page() -> None:
     assert "No training step was logged" in html(empty, judge(empty), COMMAND)
 
 
+def test_failures_are_listed_first_in_plain_html_and_the_rest_is_folded() -> None:
+    observation, number = broken()
+    finding = judge(observation)
+    made = html(observation, finding, COMMAND)
+    head, _, rest = made.partition("<h2>Timeline</h2>")
+    for invariant in finding.invariants:
+        assert (f">{invariant.name} FAIL<" in head) is (invariant.verdict is Verdict.FAIL)
+    assert f">step {number}</span> train through step" in head
+    assert "<script" not in made
+    unfolded = re.findall(r"<details open>\s*<summary[^>]*>([^<]*)", rest)
+    failed = observation.plan.steps[number - 1].stage
+    assert [text.split(" · ")[0] for text in unfolded] == [str(failed)]
+    assert (
+        rest.count("<details>") == len(observation.plan.stages) + 1
+    )  # predictions and invariants, less the failed one
+
+
+def test_a_rehearsal_that_passed_lists_no_failure_and_unfolds_nothing() -> None:
+    observation = healthy()
+    made = html(observation, judge(observation), COMMAND)
+    assert "What failed" not in made
+    assert "<details open" not in made
+
+
+def _browse(page: Path, *options: str) -> str:
+    """The page as a real browser has it after loading."""
+    common = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom"]
+    command = [str(browser()), *common, *options, f"--user-data-dir={page.parent / 'profile'}", page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 @pytest.mark.slow
 @pytest.mark.browser
 def test_a_real_browser_draws_the_page(tmp_path: Path) -> None:
     observation, _ = broken()
     path = tmp_path / "report.html"
     path.write_text(html(observation, judge(observation), COMMAND), encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom"]
-    command = [str(browser()), *options, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert "<svg" in done.stdout
-    assert "needs stop-the-world" in done.stdout
+    shown = _browse(path)
+    assert "<svg" in shown
+    assert "needs stop-the-world" in shown
+
+
+# What the page measures of itself once it is drawn.
+MEASURE = """<script>
+const page = document.documentElement;
+document.title = [window.innerWidth, page.scrollWidth, page.scrollHeight].join(" ");
+</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [500, 1280])
+def test_a_long_plan_with_long_paths_fits_the_window_and_is_short(tmp_path: Path, width: int) -> None:
+    """500 is the narrowest window that a headless Chromium makes; the page has one layout for all below 640."""
+    long = "/home/" + "folder_without_a_break" * 20 + "/train.py"
+    observation = healthy(nodes=16, rollback=tuple(range(1, 17)), training_steps=300, faults=("kill", "pause"))
+    number = first(observation, Train, mixed=True)
+    observation = edited(observation, number, state=State.FAILED, why=f"rank 0 OPAQUE: {long} " * 50)
+    path = tmp_path / "report.html"
+    made = html(observation, judge(observation), f"torchskew rehearse --plan {long}")
+    path.write_text(made.replace("</body>", f"{MEASURE}</body>"), encoding="utf-8")
+    title = re.search(r"<title>(\d+) (\d+) (\d+)</title>", _browse(path, f"--window-size={width},900"))
+    assert title is not None
+    inner, scroll, height = map(int, title.groups())
+    assert inner == width
+    assert scroll <= inner
+    assert height < 9000

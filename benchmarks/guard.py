@@ -80,7 +80,7 @@ def exchange(clients: int) -> tuple[float, float, float]:
     children = [fork(range(1 + one, world, WORKERS), world, port) for one in range(WORKERS)]
     table = host.gather(pace(60.0))
     memory = (resident() - before) / clients
-    host.tell(table, admitted=True)
+    host.send(table, admitted=True)
     busy = (time.process_time() - busy) / clients
     codes = [os.waitpid(child, 0)[1] for child in children]
     assert codes == [0] * WORKERS, codes

@@ -192,7 +192,7 @@ def test_a_guard_shows_its_table_of_ranks_and_is_not_disturbed() -> None:
     text, code = probe(f"127.0.0.1:{port}")
     as_json = json.loads(probe(f"127.0.0.1:{port}", as_json=True)[0])
     gathering.join()
-    host.tell(host.roster(), admitted=False)
+    host.send(host.roster(), admitted=False)
     assert code == 0
     assert "a guard collects a group of 3" in text
     assert "ranks 0: torch 2.1.2 on nodea" in text

@@ -36,7 +36,7 @@ def exchange(place: Place, mine: Hello, seconds: float) -> Roster:
         else:
             host = Host(server, place, mine, secret, policy)
             roster = host.gather(until)
-            host.tell(roster, not decide(roster))
+            host.send(roster, not decide(roster))
     objections = decide(roster)
     if objections:
         raise refusal(roster, objections, place.rank)

@@ -74,7 +74,7 @@ class Folder:
         roster["where"] = str(self.place)
         self._put("table", frame(self.secret, session, pack_roster(dict(roster, heard=sorted(heard)))))
         if door:
-            door.tell(roster, admitted=False)
+            door.send(roster, admitted=False)
         self._clear(set(heard))
         return roster
 

@@ -172,7 +172,7 @@ class Host:
         roster["world"] = self.place.world
         peer.conn.send(frame(b"", peer.nonces, pack_roster(roster)))
 
-    def tell(self, roster: Roster, admitted: bool) -> None:
+    def send(self, roster: Roster, admitted: bool) -> None:
         """Free the port first, so that no store's client lands on it; then send everyone the roster.
 
         Joiners that are admitted start once rank 0's store listens: a thread tells them, this rank goes on.

@@ -9,28 +9,28 @@ from typing import NamedTuple
 class Pace(NamedTuple):
     """Instants on the monotonic clock: the deadline for late ranks, and proof, before which no sign is proof.
 
-    stands: the seconds for which a sign must have stood.
+    settle: the seconds for which a sign must hold.
     """
 
     deadline: float
     proof: float
-    stands: float
+    settle: float
 
     @property
     def greeting(self) -> float:
         """Seconds in which a guard that isn't busy greets."""
-        return min(0.5, max(0.1, self.stands))
+        return min(0.5, max(0.1, self.settle))
 
     def proven(self, seen: float) -> float:
         """When a sign that was seen at an instant counts."""
-        return max(self.proof, seen + self.stands)
+        return max(self.proof, seen + self.settle)
 
     def strays(self, asked: float) -> bool:
         """Whether to look elsewhere too: some are late, and the last look there was a while ago.
 
         What listens there may be a stranger, so looks are rare.
         """
-        return time.monotonic() >= max(self.proof, asked + 5 * self.stands)
+        return time.monotonic() >= max(self.proof, asked + 5 * self.settle)
 
 
 def pace(seconds: float) -> Pace:

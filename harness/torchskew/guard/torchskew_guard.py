@@ -642,28 +642,28 @@ def unframe(secret: bytes, nonces: bytes, data: bytes, most: int) -> bytes | Non
 class Pace(NamedTuple):
     """Instants on the monotonic clock: the deadline for late ranks, and proof, before which no sign is proof.
 
-    stands: the seconds for which a sign must have stood.
+    settle: the seconds for which a sign must hold.
     """
 
     deadline: float
     proof: float
-    stands: float
+    settle: float
 
     @property
     def greeting(self) -> float:
         """Seconds in which a guard that isn't busy greets."""
-        return min(0.5, max(0.1, self.stands))
+        return min(0.5, max(0.1, self.settle))
 
     def proven(self, seen: float) -> float:
         """When a sign that was seen at an instant counts."""
-        return max(self.proof, seen + self.stands)
+        return max(self.proof, seen + self.settle)
 
     def strays(self, asked: float) -> bool:
         """Whether to look elsewhere too: some are late, and the last look there was a while ago.
 
         What listens there may be a stranger, so looks are rare.
         """
-        return time.monotonic() >= max(self.proof, asked + 5 * self.stands)
+        return time.monotonic() >= max(self.proof, asked + 5 * self.settle)
 
 
 def pace(seconds: float) -> Pace:
@@ -1092,7 +1092,7 @@ class Host:
         roster["world"] = self.place.world
         peer.conn.send(frame(b"", peer.nonces, pack_roster(roster)))
 
-    def tell(self, roster: Roster, admitted: bool) -> None:
+    def send(self, roster: Roster, admitted: bool) -> None:
         """Free the port first, so that no store's client lands on it; then send everyone the roster.
 
         Joiners that are admitted start once rank 0's store listens: a thread tells them, this rank goes on.
@@ -1360,7 +1360,7 @@ class Folder:
         roster["where"] = str(self.place)
         self._put("table", frame(self.secret, session, pack_roster(dict(roster, heard=sorted(heard)))))
         if door:
-            door.tell(roster, admitted=False)
+            door.send(roster, admitted=False)
         self._clear(set(heard))
         return roster
 
@@ -1502,7 +1502,7 @@ def exchange(place: Place, mine: Hello, seconds: float) -> Roster:
         else:
             host = Host(server, place, mine, secret, policy)
             roster = host.gather(until)
-            host.tell(roster, not decide(roster))
+            host.send(roster, not decide(roster))
     objections = decide(roster)
     if objections:
         raise refusal(roster, objections, place.rank)

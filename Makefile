@@ -11,7 +11,7 @@ LOCKED := --constraint $(VENV)/constraints.txt
 BASE := $(VENV)/.torchskew
 TESTS := $(VENV)/.torchskew-test
 
-.PHONY: help matrix gate rehearse rehearsal compatibility probe guard guard-file doctor report clean test lint bench lock
+.PHONY: help matrix gate rehearse rehearsal survey compatibility probe guard guard-file doctor report clean test lint bench lock
 
 help: ## show this list
 	@echo "torchskew: process groups whose ranks run different PyTorch releases"
@@ -31,8 +31,10 @@ rehearse: $(BASE) ## upgrade a small training cluster node by node, and roll bac
 
 rehearsal: rehearse ## the same as rehearse
 
-compatibility: $(BASE) ## run every scenario between the releases of docs/compatibility.toml, and write the page
-	@$(BIN)/torchskew compatibility --measure --write docs/compatibility.md $(OPTIONS)
+survey: $(BASE) ## run every scenario between the releases of docs/compatibility.toml, and write the page
+	@$(BIN)/torchskew survey --measure --write docs/compatibility.md $(OPTIONS)
+
+compatibility: survey ## the same as survey
 
 probe: $(BASE) ## say what listens on a port (OPTIONS="HOST:PORT")
 	@$(BIN)/torchskew probe $(OPTIONS)

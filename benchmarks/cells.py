@@ -127,7 +127,8 @@ def main() -> None:
     environment = runtime.provision(version, Plain(sys.stderr))
     with ownership.opened(f"bench-{uuid.uuid4().hex[:8]}") as opened:
         runtime.open(opened)
-        agents = Agents(runtime, {name: environment})
+        agents = Agents(runtime)
+        agents.provide({name: environment})
         try:
             report(agents, version, environment, args)
         finally:

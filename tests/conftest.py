@@ -9,17 +9,19 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Environment, Source, SourceKind, Version
+from torchskew.planning.scenario import Scenario
 from torchskew.runtimes import ownership
 from torchskew.runtimes.base import Runtime
 from torchskew.runtimes.choice import Chosen, Wanted
-from torchskew.workflows import matrix as workflow
+from torchskew.workflows import cell_steps, matrix
+from torchskew.workflows.gate import request as gate_request
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
@@ -140,8 +142,14 @@ def faked(monkeypatch: pytest.MonkeyPatch, runtime: AnyRuntime) -> AnyRuntime:
         del asked, versions
         return Chosen(runtime=runtime, why=decided_by)
 
-    monkeypatch.setattr(workflow, "choose", chosen)
+    monkeypatch.setattr(cell_steps, "choose", chosen)
     return runtime
+
+
+def only_scenarios(monkeypatch: pytest.MonkeyPatch, scenarios: Mapping[str, Scenario]) -> None:
+    """Every workflow knows these scenarios and no others."""
+    for workflow in (matrix, gate_request):
+        monkeypatch.setattr(workflow, "read_scenarios", lambda: scenarios)
 
 
 def pytest_configure() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torchskew.model.outcomes import Verdict
 from torchskew.record.record import Record
 from torchskew.runtimes.choice import Chosen
 from torchskew.runtimes.fake import FakeRuntime, ended, right
-from torchskew.workflows import matrix as workflow
+from torchskew.workflows import cell_steps
 
 from tests.conftest import faked
 
@@ -86,7 +87,7 @@ def test_a_bug_of_ours_is_exit_three_with_how_to_report_it(
     def broken(*asked: object) -> Chosen:
         raise ZeroDivisionError(asked)
 
-    monkeypatch.setattr(workflow, "choose", broken)
+    monkeypatch.setattr(cell_steps, "choose", broken)
     assert main(["matrix"]) == 3
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said
@@ -101,6 +102,32 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
     assert "rendezvous_tcp/a,b/guard-off/venv   predicted OK,OK" in capsys.readouterr().out
     assert runtime.started == 0
     assert not (project / "out").exists()
+
+
+UNKNOWN_RELEASES = """
+[versions]
+a = { interpreter = "/opt/a/bin/python" }
+b = { interpreter = "/opt/b/bin/python" }
+[matrix]
+runtime = "venv"
+scenarios = ["rendezvous_tcp"]
+timeout = 1
+"""
+
+
+def test_a_release_that_only_provisioning_tells_is_predicted_before_the_run(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "torchskew.toml").write_text(UNKNOWN_RELEASES)
+    faked(monkeypatch, FakeRuntime(honest, reports={"a": "2.1.2", "b": "2.13.0+cpu"}))  # type: ignore[arg-type]
+    assert main(["matrix", "--dry-run"]) == 0
+    line = "rendezvous_tcp/a,b/guard-off/venv   predicted once its versions are provisioned"
+    assert line in capsys.readouterr().out
+    main(["matrix"])
+    [results] = (project / "out").glob("*/results.json")
+    cells = {cell["id"]: cell["predicted"] for cell in json.loads(results.read_text())["cells"]}
+    assert cells["rendezvous_tcp/a,a/guard-off/venv"] == ["OK", "OK"]
+    assert cells["rendezvous_tcp/a,b/guard-off/venv"] == ["TIMEOUT", "TIMEOUT"]
 
 
 def test_a_broken_version_leaves_its_cells_unknown_and_the_others_run(

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from torchskew.engine.progress import Plain
-from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.outcomes import Outcome, Tier, Verdict
 from torchskew.model.results import CellResult
+from torchskew.model.runs import RunKind
 from torchskew.model.versions import Environment
 from torchskew.record.record import Record
-from torchskew.workflows.gate.steps import Request
-from torchskew.workflows.gate.workflow import execute
-from torchskew.workflows.matrix import Options
+from torchskew.workflows.gate.request import Request
+from torchskew.workflows.gate.workflow import run_gate
+from torchskew.workflows.options import Options
 
 from tests.doctored import Change, added, doctored, replaced
 
@@ -84,8 +85,10 @@ class Gate:
         """Exit code for a candidate that was changed like that; the smoke tier unless scenarios are named."""
         candidate = doctored(self.python, self.folder / name, changes)
         out = self.folder / "out"
-        options = Options(declaration=self.declaration, out=out, command="torchskew gate", scenarios=scenarios)
-        return execute(Request(candidate=f"interpreter:{candidate}", tier="smoke"), options, Plain(io.StringIO()))
+        options = Options(
+            kind=RunKind.GATE, declaration=self.declaration, out=out, command="torchskew gate", scenarios=scenarios
+        )
+        return run_gate(Request(candidate=f"interpreter:{candidate}", tier=Tier.SMOKE), options, Plain(io.StringIO()))
 
     def results(self) -> dict[str, CellResult]:
         """Of the latest run, by scenario and skew."""

@@ -24,6 +24,25 @@ def test_an_interrupt_in_a_destructor_reaches_the_program() -> None:
         threading.Event().wait(10)
 
 
+def test_a_request_to_terminate_interrupts_as_control_c_does() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interrupts.kept():  # noqa: PT012 - it may come at any of these lines
+        signal.raise_signal(signal.SIGTERM)
+        threading.Event().wait(10)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_handler_of_somebody_else_stays_theirs() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with interrupts.kept():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
 def test_what_else_a_destructor_raises_is_told_as_ever() -> None:
     told: list[object] = []
     before, sys.unraisablehook = sys.unraisablehook, lambda args: told.append(args.exc_type)

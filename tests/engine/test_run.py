@@ -46,7 +46,8 @@ def cell(name: str, skew: tuple[str, ...] = NAMES, **fields: Any) -> Cell:
 def engine(runtime: FakeRuntime, *cells: Cell, jobs: int = 4) -> Iterator[tuple[Engine, list[Tally]]]:
     seen: list[Tally] = []
     planned = Plan(cells=cells, runtime="venv", seed=0, digest="")
-    agents = Agents(runtime, ENVIRONMENTS)
+    agents = Agents(runtime)
+    agents.provide(ENVIRONMENTS)
     scenarios = {"meet": MEET, "work": WORK}
     yield (
         Engine(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 
-from torchskew.engine.run import unknown
+from torchskew.engine.run import unprovisioned
 from torchskew.judging.blame import fair
 from torchskew.judging.decide import decide
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult, Decision, Status
+from torchskew.model.versions import EnvironmentFailure
 
 TODAY = dt.date(2026, 11, 21)
 OK, WRONG, CRASH = Outcome.OK, Outcome.WRONG, Outcome.CRASH
@@ -79,12 +80,12 @@ def test_a_control_that_is_known_to_fail_does_not_hide_the_candidate() -> None:
 
 
 def test_a_release_without_an_environment_is_told_in_the_last_line_and_blames_nobody() -> None:
-    why = "no environment for r: the disk is full\nmore"
-    gone = [unknown(cell(*skew), why) for skew in (("r", "r"), ("candidate", "r"))]
+    failure = EnvironmentFailure(version="r", reason="the disk is full\nmore")
+    gone = [unprovisioned(cell(*skew), failure) for skew in (("r", "r"), ("candidate", "r"))]
     decision = decided(*gone, passed("s", "s"), failed("candidate", "s"))
     told = "1 regression, 2 unknown (meet with s); r has no environment: the disk is full"
     assert decision.sentence == f"gate shut: {NAME}: {told}"
-    assert decision.checked[1].result.reason == why
+    assert decision.checked[1].result.reason == "no environment for r: the disk is full\nmore"
 
 
 def test_a_red_control_of_another_promise_hides_nothing() -> None:

@@ -11,7 +11,7 @@ from torchskew.declaration.fields import Problems
 from torchskew.errors import NothingSelectedError
 from torchskew.judging.decide import stale
 from torchskew.model.cells import Plan
-from torchskew.model.outcomes import Guard, Kind
+from torchskew.model.outcomes import Guard, Kind, Tier
 from torchskew.model.runtimes import RUNTIMES, provides
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.gate import GateSpec, bases, controls, gate_plan, is_control, of_tier
@@ -59,19 +59,19 @@ def test_a_handover_goes_both_ways() -> None:
 
 
 def test_a_tier_holds_its_scenarios_and_what_they_need() -> None:
-    assert set(of_tier(SCENARIOS, "smoke")) == {"keys", "meet", "reduce"}
-    assert set(of_tier(SCENARIOS, "critical")) == {"files", "keys", "meet", "reduce"}
-    assert of_tier(SCENARIOS, "full") is SCENARIOS
+    assert set(of_tier(SCENARIOS, Tier.SMOKE)) == {"keys", "meet", "reduce"}
+    assert set(of_tier(SCENARIOS, Tier.CRITICAL)) == {"files", "keys", "meet", "reduce"}
+    assert of_tier(SCENARIOS, Tier.FULL) is SCENARIOS
 
 
 def test_the_smoke_tier_has_no_worlds_of_three() -> None:
-    smoke = planned(replace(SPEC, tier="smoke"))
+    smoke = planned(replace(SPEC, tier=Tier.SMOKE))
     assert max(cell.world_size for cell in smoke.cells) == 2
 
 
 def test_a_tier_without_scenarios_is_nothing_selected() -> None:
     with pytest.raises(NothingSelectedError, match="no scenario is in tier smoke"):
-        gate_plan(replace(SPEC, tier="smoke"), VERSIONS, {"meet": MEET}, "venv", 0)
+        gate_plan(replace(SPEC, tier=Tier.SMOKE), VERSIONS, {"meet": MEET}, "venv", 0)
 
 
 def test_every_mixed_cell_leans_on_the_control_of_its_release_and_size() -> None:

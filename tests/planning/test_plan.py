@@ -12,7 +12,7 @@ from torchskew.model.cells import Cell
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.outcomes import Guard, Outcome
 from torchskew.model.versions import Source, SourceKind, Version
-from torchskew.planning.plan import deadline, in_order, make_plan, narrow, skews
+from torchskew.planning.plan import deadline, make_plan, narrow, oldest_first, skews
 from torchskew.workflows.inputs import read_scenarios
 
 from tests.conftest import ROOT
@@ -69,10 +69,10 @@ def test_boundary_plans_every_pair_because_only_running_tells_which_follow() -> 
 
 
 def test_the_order_for_a_bisection_is_by_release_and_a_version_without_one_is_refused_by_name() -> None:
-    assert in_order(versions("2.13.0", "2.2.2", "1.13.1")) == ("1.13.1", "2.2.2", "2.13.0")
+    assert oldest_first(versions("2.13.0", "2.2.2", "1.13.1")) == ("1.13.1", "2.2.2", "2.13.0")
     unknown = {**versions("2.6.0"), "site": Version(name="site", sources=PIP)}
     with pytest.raises(ConfigError, match=r"release of site.*torch = "):
-        in_order(unknown)
+        oldest_first(unknown)
 
 
 def test_every_cell_of_a_known_release_is_predicted_for_every_rank() -> None:

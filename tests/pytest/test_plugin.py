@@ -15,7 +15,7 @@ pytest_plugins = ("pytester",)
 # Scripted versions: 2.0.0 fails as rank 1 beside another release, and hangs when a test asks for it.
 SCRIPTED = """
 from dataclasses import replace
-from torchskew.engine import lab
+from torchskew.runtimes import choice
 from torchskew.planning import plan
 from torchskew.pytest import cells as pytest_cells
 from torchskew.model.outcomes import Kind
@@ -35,7 +35,7 @@ def script(version, job):
     return ended(version, finished=True, payload={"rank": job["rank"], "env": job["env"]}, phase="done")
 
 RUNTIME = FakeRuntime(script)
-lab.runtime_named = lambda name: RUNTIME
+choice.choose = lambda asked, versions, decided_by: choice.Chosen(runtime=RUNTIME, why=decided_by)
 pytest_cells.read_scenarios = lambda: SCENARIOS
 plan.HANG_GRACE = 0.3
 """

@@ -11,9 +11,8 @@ from torchskew.model.results import Decision
 from torchskew.model.runs import Run
 from torchskew.report import REPORTS, Report
 from torchskew.report.logs import Written
-from torchskew.workflows import inputs
 
-from tests.workflows.gate.test_workflow import SCENARIOS, Desk
+from tests.workflows.gate.test_workflow import Desk
 
 
 def write_count(run: Run, decision: Decision, written: Written, path: Path) -> None:
@@ -25,7 +24,6 @@ def write_count(run: Run, decision: Decision, written: Written, path: Path) -> N
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     row = Report(name="count", file="count.txt", write=write_count, content="the number of cells", readers="tests")
     monkeypatch.setattr(torchskew.report, "REPORTS", (*REPORTS, row))
-    monkeypatch.setattr(inputs, "read_scenarios", lambda: SCENARIOS)
     return Desk(tmp_path, monkeypatch)
 
 

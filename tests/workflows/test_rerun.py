@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from torchskew.workflows.gate import steps
-from torchskew.workflows.matrix import Options, rerun
+from torchskew.workflows.gate import request as gate_request
+from torchskew.workflows.matrix import rerun
+from torchskew.workflows.options import Options
 
 
 @pytest.mark.parametrize(
@@ -33,10 +34,10 @@ def test_the_matrix_is_rerun_without_what_only_narrowed_or_hurried_it(options: O
 
 
 def test_the_gate_is_rerun_with_its_candidate_and_what_it_is_held_against() -> None:
-    request = steps.Request(
+    request = gate_request.Request(
         candidate="wheel:my torch.whl", tier="smoke", against=("2.6.0", "2.14.1"), requires=("numpy<2", "six"), repeat=5
     )
-    again = steps.rerun(request, Options(runtime="venv", guard=("off", "on"), jobs=2, resume=True))
+    again = gate_request.rerun(request, Options(runtime="venv", guard=("off", "on"), jobs=2, resume=True))
     assert str(again) == (
         "torchskew gate --tier smoke --candidate 'wheel:my torch.whl' --against 2.6.0,2.14.1 "
         "--requires 'numpy<2' --requires six --runtime venv --guard off on"

@@ -1,1 +1,22 @@
 """One file per command: from arguments to a workflow to the exit code."""
+
+from __future__ import annotations
+
+from torchskew.commands import (
+    boundary,
+    clean,
+    doctor,
+    gate,
+    guard,
+    init,
+    matrix,
+    probe,
+    rehearse,
+    report,
+    runs,
+    scenarios,
+    survey,
+)
+
+# In the order in which `torchskew --help` lists them.
+COMMANDS = (init, matrix, gate, runs, rehearse, scenarios, report, survey, boundary, probe, guard, doctor, clean)

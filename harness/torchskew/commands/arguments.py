@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torchskew.model.runtimes import choices, listed
 
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    Commands: TypeAlias = _SubParsersAction[argparse.ArgumentParser]
+
 
 def command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_: str, text: str = ""
+    commands: Commands, name: str, help_: str, text: str = "", *, aliases: Sequence[str] = ()
 ) -> argparse.ArgumentParser:
     """A command whose help keeps its own line breaks."""
     return commands.add_parser(
-        name, help=help_, description=text or help_, formatter_class=argparse.RawDescriptionHelpFormatter
+        name,
+        aliases=aliases,
+        help=help_,
+        description=text or help_,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 

@@ -15,7 +15,7 @@ how many cells that takes and whether every inferred one is what the run saw. No
   torchskew boundary 20261121-16       a run by its id, or the beginning of it"""
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     """The command's own arguments."""
     text = "whether bisection gives the same answer as a recorded run of all pairs, and with how many cells"
     parser = arguments.command(commands, "boundary", text, HELP)

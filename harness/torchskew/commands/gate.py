@@ -1,22 +1,14 @@
-"""The command line of the gate and of what works on its runs: gate, diff, merge, flakes."""
+"""`torchskew gate`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
 from torchskew.commands import arguments
+from torchskew.model.outcomes import Tier
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-    Commands: TypeAlias = _SubParsersAction[argparse.ArgumentParser]
-
-# As torchskew.planning.scenario.TIERS, which is not imported for the sake of a quick --help; a test compares them.
-TIERS = ("smoke", "critical", "full")
-
-GATE_HELP = """\
+HELP = """\
 Decide whether a candidate still works with the releases people run: alone, with each of them in both orders, in
 worlds of three; each release also runs with itself, so that its own faults never blame the candidate.
 
@@ -30,38 +22,12 @@ worlds of three; each release also runs with itself, so that its own faults neve
   torchskew gate --candidate … --shard 2/5 --out part2                one of five machines; then: torchskew merge
 
 exit codes: 0 the gate is open · 1 it is shut · 2 interrupted · 4 usage or declaration · 5 nothing was selected"""
-MERGE_HELP = """\
-Put the shards of one gate together and decide: all must come from one plan, and all must have arrived.
-
-  torchskew merge part1 part2 part3 --out out"""
-DIFF_HELP = """\
-Tell only what changed between two recorded runs, worse first; exit 1 when the later one is worse.
-
-  torchskew diff RUN latest"""
 
 
-def add_parsers(commands: Commands) -> None:
-    """Add gate, diff, merge and flakes to the command line."""
-    _add_gate(commands)
-    parser = arguments.command(commands, "diff", "what changed between two recorded runs", DIFF_HELP)
-    parser.add_argument("before", metavar="RUN", help="the earlier run: an id, its unique beginning, or latest")
-    parser.add_argument("after", metavar="RUN", nargs="?", default="latest", help="the later run (latest)")
-    _add_out(parser, run_diff)
-    parser = arguments.command(commands, "merge", "put the shards of a gate together and decide", MERGE_HELP)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="the --out of each shard")
-    _add_out(parser, run_merge)
-    parser = arguments.command(commands, "flakes", "how often cells fail that also passed, from every recorded run")
-    _add_out(parser, run_flakes)
-
-
-def _add_out(parser: argparse.ArgumentParser, command: object) -> None:
-    arguments.add_out(parser)
-    parser.set_defaults(command=command)
-
-
-def _add_gate(commands: Commands) -> None:
+def add_parser(commands: arguments.Commands) -> None:
+    """The command's own arguments."""
     parser = arguments.command(
-        commands, "gate", "decide whether a candidate still works with the releases people run", GATE_HELP
+        commands, "gate", "decide whether a candidate still works with the releases people run", HELP
     )
     what = parser.add_argument_group("what to hold against what")
     what.add_argument("--candidate", default="", metavar="KIND:VALUE", help="pip:, wheel:, image: or interpreter:")
@@ -75,7 +41,7 @@ def _add_gate(commands: Commands) -> None:
     what.add_argument("--requires", action="append", default=[], metavar="REQ", help="also in each environment")
     what.add_argument("--baseline", type=Path, metavar="FILE", help="known failures (baseline.toml by the declaration)")
     what.add_argument("--update-baseline", action="store_true", help="append what differs to it, without reasons")
-    what.add_argument("--tier", choices=TIERS, help="how much to run ([gate] tier, else full)")
+    what.add_argument("--tier", type=Tier, choices=list(Tier), help="how much to run ([gate] tier, else full)")
     what.add_argument("--declaration", "-f", type=Path, default=Path("torchskew.toml"), metavar="FILE")
     _add_selection(parser.add_argument_group("which part of it"))
     how = parser.add_argument_group("how to run it")
@@ -93,7 +59,8 @@ def _add_gate(commands: Commands) -> None:
     how.add_argument("--resume", action="store_true", help="take up the newest interrupted run of the same plan")
     how.add_argument("--no-cache", action="store_true", help="run cells again although nothing changed")
     how.add_argument("-j", "--jobs", type=arguments.between(1, 1000), metavar="N", help="cells that work at once")
-    _add_out(parser, run_gate)
+    arguments.add_out(parser)
+    parser.set_defaults(command=run)
 
 
 def _add_selection(what: argparse._ArgumentGroup) -> None:
@@ -108,12 +75,13 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def run_gate(args: argparse.Namespace) -> int:
-    """`torchskew gate`."""
+def run(args: argparse.Namespace) -> int:
+    """Decide on the candidate; exit code 0 where the gate is open."""
     from torchskew.engine.progress import watching
-    from torchskew.workflows.gate.steps import Request
-    from torchskew.workflows.gate.workflow import execute
-    from torchskew.workflows.matrix import Options
+    from torchskew.model.runs import RunKind
+    from torchskew.workflows.gate.request import Request
+    from torchskew.workflows.gate.workflow import run_gate
+    from torchskew.workflows.options import Options
 
     request = Request(
         candidate=args.candidate,
@@ -131,26 +99,4 @@ def run_gate(args: argparse.Namespace) -> int:
         index=args.index,
     )
     with watching() as watch:
-        return execute(request, Options(**arguments.options(args)), watch)
-
-
-def run_diff(args: argparse.Namespace) -> int:
-    """`torchskew diff`."""
-    from torchskew.workflows.gate.runs import compare
-
-    return compare(args.out, args.before, args.after)
-
-
-def run_merge(args: argparse.Namespace) -> int:
-    """`torchskew merge`."""
-    from torchskew.workflows.gate.runs import merge
-    from torchskew.workflows.matrix import Options
-
-    return merge(args.folders, Options(out=args.out, colour=args.colour, command=args.line))
-
-
-def run_flakes(args: argparse.Namespace) -> int:
-    """`torchskew flakes`."""
-    from torchskew.workflows.gate.runs import count_flakes
-
-    return count_flakes(args.out)
+        return run_gate(request, Options(kind=RunKind.GATE, **arguments.options(args)), watch)

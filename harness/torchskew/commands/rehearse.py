@@ -20,7 +20,7 @@ rollback, and report what works. [rehearsal] in the declaration holds the defaul
   torchskew report rehearsal-…                                   judge and show a finished one again"""
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "rehearse", help="rehearse a rolling upgrade of a training cluster", description=HELP,

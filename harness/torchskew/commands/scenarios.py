@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchskew.commands import arguments
 from torchskew.model.outcomes import Kind
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _section(scenario: Scenario) -> str:
     return f"\n### {scenario.name}\n\n{scenario.doc}{of}{after}\n"
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     """`torchskew scenarios`."""
     parser = commands.add_parser(
         "scenarios",

@@ -52,8 +52,11 @@ def declare(
     return Declaration(path=document.path, versions=versions, matrix=matrix, expectations=expectations)
 
 
-def for_runtime(version: Version, runtime: str, problems: Problems) -> Version:
-    """The version as this runtime gets it: one source, and the facts that come with that source."""
+def for_runtime(version: Version, runtime: str, problems: Problems, *, at: str | None = None) -> Version:
+    """The version as this runtime gets it: one source, and the facts that come with that source.
+
+    at: where a problem is reported, unless that is the declaration.
+    """
     row = RUNTIMES[runtime]
     usable = [source for source in version.sources if source.kind in row.sources]
     if not usable:
@@ -61,7 +64,7 @@ def for_runtime(version: Version, runtime: str, problems: Problems) -> Version:
         need = ", ".join(kind.value for kind in row.sources)
         others = "".join(f', set runtime = "{name}"' for name in providers(version))
         text = f"comes from {have}, which the {runtime} runtime can't use. Add one of {need}{others}, or leave it out."
-        problems.add(join("versions", version.name), text)
+        problems.add(at or join("versions", version.name), text)
         return version
     source = usable[0]
     if source.suite is not None:

@@ -205,16 +205,20 @@ class Agent:
 class Agents:
     """The warm agents of a run: started at first need, replaced when they die, closed together."""
 
-    def __init__(self, runtime: Runtime, environments: Mapping[str, Environment]) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         """Start nothing yet."""
         self._runtime = runtime
-        self._environments = environments
+        self._environments: Mapping[str, Environment] = {}
         self._agents: dict[tuple[str, int], Agent] = {}
         self._locks: dict[tuple[str, int], threading.Lock] = {}
         self._lock = threading.Lock()
         self._ids = itertools.count()
         self._imports: tuple[str, ...] = ()
         self.replaced = 0
+
+    def provide(self, environments: Mapping[str, Environment]) -> None:
+        """Set the environment of each version; agents that run already keep theirs."""
+        self._environments = environments
 
     def get(self, version: str, replica: int) -> Agent:
         """The live agent of a version; replica counts its ranks in a cell where each needs an address of its own."""

@@ -33,6 +33,19 @@ class Watch(Protocol):
         """The tally changed."""
 
 
+class Silent:
+    """Says nothing."""
+
+    def step(self, version: str, text: str, done: int = 0, total: int = 0) -> None:
+        """Say nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def cells(self, tally: Tally) -> None:
+        """Say nothing."""
+
+
 class Plain:
     """Lines for a log: each step of a version once, the tally now and then."""
 

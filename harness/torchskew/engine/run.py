@@ -21,7 +21,7 @@ from torchskew.model.facts import Attempt, RankFacts
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult
-from torchskew.model.versions import Version
+from torchskew.model.versions import EnvironmentFailure, Version
 from torchskew.planning.plan import lacking
 from torchskew.planning.scenario import Scenario
 from torchskew.planning.schedule import Schedule, chain_seconds
@@ -219,12 +219,15 @@ def _unsupported(cell: Cell, why: str) -> CellResult:
     return CellResult(cell=cell, verdict=Verdict.UNSUPPORTED, outcomes=ranks, reason=why)
 
 
-def unknown(cell: Cell, why: str) -> CellResult:
+def unprovisioned(cell: Cell, failure: EnvironmentFailure) -> CellResult:
     """The result of a cell whose environment could not be made."""
+    why = str(failure)
     facts = tuple(RankFacts(rank=rank, declared=name, machine=why) for rank, name in enumerate(cell.skew))
     outcomes = tuple(Outcome.NOT_RUN for _ in cell.skew)
     attempt = Attempt(number=1, ranks=facts, seconds=0.0, fault=why)
-    return CellResult(cell=cell, verdict=Verdict.UNKNOWN, outcomes=outcomes, reason=why, attempts=(attempt,))
+    return CellResult(
+        cell=cell, verdict=Verdict.UNKNOWN, outcomes=outcomes, reason=why, attempts=(attempt,), unprovisioned=failure
+    )
 
 
 def available_bytes() -> int:

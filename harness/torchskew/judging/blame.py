@@ -199,15 +199,8 @@ def _besides(decision: Decision) -> str:
 
 def _lost(shut: Sequence[Checked]) -> Mapping[str, str]:
     """The versions that have no environment, each with the first line of why."""
-    names = dict.fromkeys(name for item in shut for name in item.result.cell.skew)
-    found = {}
-    for name in names:
-        beginning = f"no environment for {name}: "
-        reasons = (facts.machine or "" for item in shut for facts in item.result.ranks)
-        why = next((reason for reason in reasons if reason.startswith(beginning)), None)
-        if why is not None:
-            found[name] = why.removeprefix(beginning).splitlines()[0]
-    return found
+    failures = (item.result.unprovisioned for item in shut)
+    return {failure.version: failure.reason.splitlines()[0] for failure in failures if failure}
 
 
 def _where(shut: list[Checked]) -> str:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from torchskew.model.results import Checked, Decision, Status
 
+# A cell with one of these gets an entry, the others a comment.
+_ENTRIES = frozenset({Status.REGRESSION, Status.FLAKY, Status.FAILS_DIFFERENTLY})
 HEAD = """
 # Written by `torchskew gate --update-baseline` in run {run}: review every line.
 # An entry without a reason is refused, so nothing below counts before somebody says why.
 """
 
 
-def difference(decision: Decision, run_id: str) -> str:
-    """A block of TOML: an entry with an empty reason per new failure, a comment per entry that no longer holds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What a baseline would have to say. text: a block of TOML, empty when nothing differs; entries: how many."""
 
-    Each new entry names one cell: patterns are never made and never widened here. Empty when nothing differs.
+    text: str
+    entries: int
+
+
+def difference(decision: Decision, run_id: str) -> Update:
+    """An entry with an empty reason per new failure, a comment per entry that no longer holds.
+
+    Each new entry names one cell: patterns are never made and never widened here.
     """
     parts = [part for item in decision.checked if (part := _part(item))]
     parts += [f"# {problem}\n" for problem in decision.problems]
-    return "\n".join([HEAD.format(run=run_id), *_unique(parts)]) if parts else ""
+    text = "\n".join([HEAD.format(run=run_id), *_unique(parts)]) if parts else ""
+    return Update(text=text, entries=sum(item.status in _ENTRIES for item in decision.checked))
 
 
 def _part(item: Checked) -> str:

@@ -40,6 +40,14 @@ class Kind(StrEnum):
     SOLO = "solo"
 
 
+class Tier(StrEnum):
+    """How much a gate runs: under a minute, under ten, everything."""
+
+    SMOKE = "smoke"
+    CRITICAL = "critical"
+    FULL = "full"
+
+
 class Guard(StrEnum):
     """Which ranks install the guard before init_process_group; host is rank 0."""
 

@@ -11,6 +11,7 @@ from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt, RankFacts
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.versions import EnvironmentFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class CellResult:
     reason: one line in words. key: content key for the cache. phases: seconds by phase, slowest rank.
     seen, seen_outcomes: of a repeated cell, the verdict and the outcomes of each repetition, in their order.
     inferred_from: of a cell that was not run because others tell what it comes to, their ids.
+    unprovisioned: of an UNKNOWN cell, the version without an environment.
     """
 
     cell: Cell
@@ -36,11 +38,17 @@ class CellResult:
     seen: tuple[Verdict, ...] = ()
     seen_outcomes: tuple[tuple[Outcome, ...], ...] = ()
     inferred_from: tuple[CellId, ...] = ()
+    unprovisioned: EnvironmentFailure | None = None
 
     @property
     def flaky(self) -> bool:
         """Its repetitions showed more than one verdict."""
         return len(set(self.seen)) > 1
+
+    @property
+    def reusable(self) -> bool:
+        """It really ran, and says something about the versions: equal cells need not run again."""
+        return self.verdict not in (Verdict.BLOCKED, Verdict.UNKNOWN) and not self.inferred_from
 
     @property
     def ranks(self) -> tuple[RankFacts, ...]:

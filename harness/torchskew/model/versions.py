@@ -81,6 +81,17 @@ class Environment:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentFailure:
+    """A version that has no environment. reason: what, why and the fix, as the runtime said it."""
+
+    version: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"no environment for {self.version}: {self.reason}"
+
+
 def span(versions: Sequence[str]) -> str:
     """Releases in a row by the first and the last of them."""
     return versions[0] if len(versions) == 1 else f"{versions[0]}-{versions[-1]}"

@@ -10,13 +10,13 @@ from torchskew.errors import NothingSelectedError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard
+from torchskew.model.outcomes import Guard, Tier
 from torchskew.model.versions import Version
 from torchskew.planning.plan import Skew, make_plan
 from torchskew.planning.scenario import Scenario
 
 # A tier of a minute has no room for the same promise in a larger world.
-THREE_FROM = ("critical", "full")
+THREE_FROM = frozenset({Tier.CRITICAL, Tier.FULL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class GateSpec:
     """What a gate combines. against: declared releases; base: a second subject runs beside the candidate."""
 
     against: tuple[str, ...]
-    tier: str = "full"
+    tier: Tier = Tier.FULL
     base: bool = False
     scenarios: tuple[str, ...] = ("*",)
     guard: tuple[Guard, ...] = (Guard.OFF,)
@@ -57,9 +57,9 @@ def gate_plan(
     return make_plan(matrix, versions, chosen, runtime, seed)
 
 
-def of_tier(scenarios: Mapping[str, Scenario], tier: str) -> Mapping[str, Scenario]:
+def of_tier(scenarios: Mapping[str, Scenario], tier: Tier) -> Mapping[str, Scenario]:
     """The scenarios of a tier with everything they need to have passed before; full holds every one."""
-    if tier == "full":
+    if tier is Tier.FULL:
         return scenarios
     names = {name for name, scenario in scenarios.items() if tier in scenario.tiers}
     while more := {after for name in names for after in scenarios[name].after if after in scenarios} - names:

@@ -56,6 +56,17 @@ def make_plan(
     return plan_of(_ordered(cells, scenarios), runtime, seed)
 
 
+def predicted(plan: Plan, scenarios: Mapping[str, Scenario], versions: Mapping[str, Version]) -> Plan:
+    """The plan with what is predicted of every cell, once each version's release is known."""
+    cells = tuple(
+        replace(cell, predicted=_predict(scenarios[cell.scenario], cell.skew, cell.variant, cell.guard, versions))
+        if all(name in versions for name in cell.skew)
+        else cell
+        for cell in plan.cells
+    )
+    return replace(plan, cells=cells)
+
+
 def narrow(plan: Plan, only: Iterable[str]) -> Plan:
     """The cells that any pattern matches; a pattern that matches none is an error with the nearest ids."""
     patterns = list(only)
@@ -72,7 +83,7 @@ def plan_of(cells: Sequence[Cell], runtime: str, seed: int) -> Plan:
     """A plan whose cells need only cells of the same plan: what isn't selected can't block."""
     ids = {cell.id for cell in cells}
     kept = tuple(replace(cell, needs=tuple(need for need in cell.needs if need in ids)) for cell in cells)
-    lines = [json.dumps([c.id, c.timeout, c.policy, list(c.predicted), c.fault]) for c in kept]
+    lines = [json.dumps([c.id, c.timeout, c.policy, c.fault]) for c in kept]
     digest = hashlib.sha256("\n".join([str(seed), *lines]).encode()).hexdigest()[:16]
     return Plan(cells=kept, runtime=runtime, seed=seed, digest=digest)
 
@@ -109,7 +120,7 @@ def _pairs(spec: MatrixSpec) -> list[tuple[str, str]]:
     return [(first, second) for first in names for second in names]
 
 
-def in_order(versions: Mapping[str, Version]) -> tuple[str, ...]:
+def oldest_first(versions: Mapping[str, Version]) -> tuple[str, ...]:
     """The versions by release, oldest first; ConfigError names those whose release nobody knows."""
     unknown = ", ".join(name for name, version in versions.items() if version.torch is None)
     if unknown:
@@ -158,15 +169,15 @@ def _cell(scenario: Scenario, skew: Skew, variant: Variant | None, guard: Guard,
         guard=guard,
         policy=scenario.policy,
         timeout=max(context.spec.timeout, scenario.patience),
-        predicted=_predict(scenario, skew, variant, guard, context),
+        predicted=_predict(scenario, skew, variant, guard, context.versions),
         needs=tuple(CellId.of(after, skew, context.runtime, guard=guard) for after in scenario.after),
     )
 
 
 def _predict(
-    scenario: Scenario, skew: Skew, variant: Variant | None, guard: Guard, context: _Context
+    scenario: Scenario, skew: Skew, variant: Variant | None, guard: Guard, versions: Mapping[str, Version]
 ) -> tuple[Outcome, ...]:
-    declared = [context.versions[name] for name in skew]
+    declared = [versions[name] for name in skew]
     if lacking(scenario, declared):
         return (Outcome.UNSUPPORTED,) * len(skew)
     if variant and variant.predicted is not None:
@@ -178,7 +189,6 @@ def _predict(
         rendezvous=scenario.rendezvous,
         guard=guard,
         kind=scenario.kind,
-        timeout=context.spec.timeout,
         scenario=f"{scenario.name}.{variant.name}" if variant else scenario.name,
     )
     return eras.predict(situation)

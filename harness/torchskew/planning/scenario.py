@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from packaging.specifiers import SpecifierSet
 
 from torchskew.model.cells import Variant
-from torchskew.model.outcomes import Guard, Json, Kind, Policy
+from torchskew.model.outcomes import Guard, Json, Kind, Policy, Tier
 
 Report = Mapping[str, Json] | None
 # What a scenario does that does not say otherwise.
 GUARDS = {Kind.GROUP: (Guard.OFF, Guard.ON), Kind.HANDOVER: (Guard.OFF,), Kind.SOLO: (Guard.OFF,)}
 WORLDS: Mapping[Kind, tuple[int, int | None]] = {Kind.GROUP: (2, None), Kind.HANDOVER: (2, None), Kind.SOLO: (1, 1)}
 RENDEZVOUS = ("tcp", "file", "store", "none")
-TIERS = ("smoke", "critical", "full")
+TIERS = tuple(tier.value for tier in Tier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import pytest
 
-from torchskew.engine.lab import Lab
 from torchskew.errors import HarnessError
 from torchskew.judging.decide import decide, stale
 from torchskew.model.cells import Cell, Plan
@@ -19,6 +18,7 @@ from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult, Checked, Status
 from torchskew.planning.plan import plan_of
 from torchskew.pytest.group import table
+from torchskew.pytest.project import Project
 from torchskew.workflows.inputs import read_scenarios
 
 BAD = {
@@ -50,9 +50,9 @@ class Source(Protocol):
 class AllAtOnce:
     """Runs every selected cell concurrently in a thread of its own; items wait for theirs."""
 
-    def __init__(self, lab: Lab, cells: Sequence[Cell]) -> None:
+    def __init__(self, project: Project, cells: Sequence[Cell]) -> None:
         """Begin with the first question."""
-        self._lab, self._cells = lab, cells
+        self._project, self._cells = project, cells
         self._results: dict[CellId, CellResult] = {}
         self._news = threading.Condition()
         self._error: BaseException | None = None
@@ -73,13 +73,13 @@ class AllAtOnce:
         raise UnknownError(f"the run ended before this cell: {self._error}") from self._error
 
     def stop(self) -> None:
-        """Take no more results; closing the lab ends the ranks."""
+        """Take no more results; closing the project ends the ranks."""
         self._stopped = True
 
     def _run(self) -> None:
         error: BaseException = HarnessError("the run gave no result for it")
         try:
-            for result in self._lab.run(self._cells, read_scenarios()):
+            for result in self._project.run(self._cells, read_scenarios()):
                 with self._news:
                     self._results[result.cell.id] = result
                     self._news.notify_all()
@@ -95,15 +95,15 @@ class AllAtOnce:
 class OneByOne:
     """Runs a cell when its item runs, and first what it needs: for a worker that gets only some of the items."""
 
-    def __init__(self, lab: Lab, cells: Sequence[Cell]) -> None:
+    def __init__(self, project: Project, cells: Sequence[Cell]) -> None:
         """Run nothing yet."""
-        self._lab, self._cells = lab, {cell.id: cell for cell in cells}
+        self._project, self._cells = project, {cell.id: cell for cell in cells}
         self._results: dict[CellId, CellResult] = {}
 
     def result(self, cell: Cell) -> CellResult:
         """The cell's result, run now unless another cell needed it before."""
         wanted = [self._cells[need] for need in cell.needs if need in self._cells]
-        for found in self._lab.run([*wanted, cell], read_scenarios(), dict(self._results)):
+        for found in self._project.run([*wanted, cell], read_scenarios(), dict(self._results)):
             self._results[found.cell.id] = found
         return self._results[cell.id]
 
@@ -114,18 +114,18 @@ class OneByOne:
 class CellFile(pytest.File):
     """A torchskew.toml: its cells are the tests in it."""
 
-    opened: Callable[[], Lab]
-    lab: Lab
+    opened: Callable[[], Project]
+    project: Project
     source: Source | None = None
 
     def collect(self) -> Iterator[CellItem]:
         """Every cell of the plan for this machine's runtime; a stale expectation is an error of the collection."""
         try:
-            self.lab = self.opened()
-            plan = self.lab.plan(read_scenarios())
+            self.project = self.opened()
+            plan = self.project.plan(read_scenarios())
         except HarnessError as error:
             raise self.CollectError(str(error)) from None
-        if problems := stale(self.lab.declaration.expectations, plan.cells, plan.runtime):
+        if problems := stale(self.project.declaration.expectations, plan.cells, plan.runtime):
             raise self.CollectError("\n".join(problems))
         for cell in plan.cells:
             yield CellItem.from_parent(self, name=str(cell.id), cell=cell, plan=plan)
@@ -150,7 +150,7 @@ class CellItem(pytest.Item):
         """Wait for the result and hold it against its expectation."""
         assert self.file.source is not None
         result = self.file.source.result(self.cell)
-        checked = _checked(self.file.lab, self.plan, result)
+        checked = _checked(self.file.project, self.plan, result)
         self.user_properties += [("verdict", str(result.verdict)), ("outcomes", ",".join(result.outcomes))]
         self.user_properties += [("seconds", f"{result.seconds:.3f}"), ("status", str(checked.status))]
         _conclude(checked)
@@ -166,10 +166,10 @@ class CellItem(pytest.Item):
         return self.path, None, f"cell {self.cell.id}"  # as a suffix of the id pytest would rewrite its dots
 
 
-def _checked(lab: Lab, plan: Plan, result: CellResult) -> Checked:
+def _checked(project: Project, plan: Plan, result: CellResult) -> Checked:
     today = dt.datetime.now(dt.UTC).date()
     alone = plan_of([result.cell], plan.runtime, plan.seed)
-    expectations = lab.declaration.expectations
+    expectations = project.declaration.expectations
     return decide(alone, [result], expectations, today=today, whole=plan.cells).checked[0]
 
 
@@ -196,5 +196,5 @@ def sources(items: Sequence[pytest.Item], *, worker: bool) -> Mapping[CellFile, 
     kind = OneByOne if worker else AllAtOnce
     found: dict[CellFile, Source] = {}
     for file, chosen in cells.items():
-        file.source = found[file] = kind(file.lab, chosen)
+        file.source = found[file] = kind(file.project, chosen)
     return found

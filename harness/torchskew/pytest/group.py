@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torchskew.engine.lab import Lab
 from torchskew.errors import ConfigError
 from torchskew.judging.stacks import rank_first
 from torchskew.model.cells import Cell, Variant
@@ -19,7 +18,10 @@ from torchskew.model.facts import ErrorFacts, RankFacts
 from torchskew.model.outcomes import Guard, Json, Kind, Outcome, Verdict
 from torchskew.model.results import CellResult
 from torchskew.planning.scenario import Report, Scenario, World
+from torchskew.pytest.project import Project
 
+# What a rank runs: a function of the test, or the path of a script.
+Work = Callable[[Any], Any] | str | Path
 Oracle = Callable[[Sequence[Report], World], Mapping[int, str]]
 LOG_LINES = 12
 # The environment that a launcher would give, then the script as the main module; it makes its own process group.
@@ -161,7 +163,11 @@ def _log(facts: RankFacts) -> str:
 
 
 def run_group(
-    lab: Lab, versions: Sequence[str], work: Callable[[Any], Any] | str | Path, how: Conditions, judge: Oracle | None
+    project: Project,
+    versions: Sequence[str],
+    work: Callable[[Any], Any] | str | Path,
+    how: Conditions,
+    judge: Oracle | None,
 ) -> Group:
     """Run a function of the test, or a script, on ranks of these versions, rank 0 first, and say what happened.
 
@@ -170,19 +176,19 @@ def run_group(
     """
     names = tuple(versions)
     for name in names:
-        lab.version(name)
+        project.version(name)
     scenario, params = _from_function(work, judge) if callable(work) else _from_script(Path(work), judge)
     variant = Variant(name="", params={**params, **how.params}, env=how.env, rank_env=how.rank_env)
     cell = Cell(
         scenario=scenario.name,
         skew=names,
-        runtime=lab.runtime.name,
+        runtime=project.runtime,
         kind=Kind.GROUP if len(names) > 1 else Kind.SOLO,
         variant=variant,
         guard=how.guard,
         timeout=how.timeout,
     )
-    (result,) = lab.run([cell], {scenario.name: scenario})
+    (result,) = project.run([cell], {scenario.name: scenario})
     return Group(result)
 
 

@@ -12,11 +12,11 @@ import pytest
 from torchskew.model.runtimes import choices, listed
 
 if TYPE_CHECKING:
-    from torchskew.engine.lab import Lab
     from torchskew.model.declared import Declaration
     from torchskew.pytest.group import Group
+    from torchskew.pytest.project import Project
 
-_LAB = pytest.StashKey["Lab"]()
+_PROJECT = pytest.StashKey["Project"]()
 _GROUPS = pytest.StashKey["list[Group]"]()
 _SOURCES = pytest.StashKey[Any]()
 DEFAULT = "torchskew.toml"
@@ -52,7 +52,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     from torchskew.pytest.cells import CellFile
 
     made = CellFile.from_parent(parent, path=file_path)
-    made.opened = lambda: _lab(parent.config, file_path)
+    made.opened = lambda: _project(parent.config, file_path)
     return made
 
 
@@ -69,9 +69,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """End every agent and rank, also after -x and Ctrl-C."""
     for source in session.config.stash.get(_SOURCES, {}).values():
         source.stop()
-    lab = session.config.stash.get(_LAB, None)
-    if lab is not None:
-        lab.close()
+    project = session.config.stash.get(_PROJECT, None)
+    if project is not None:
+        project.close()
 
 
 @pytest.fixture
@@ -96,8 +96,8 @@ def torchskew_group(request: pytest.FixtureRequest) -> Callable[..., Group]:
         work = rank if rank is not None else request.path.parent / str(script)
         names = [versions] if isinstance(versions, str) else list(versions)
         skew = [names[number % len(names)] for number in range(world_size or len(names))]
-        lab = _lab(request.config, _declared(request.config))
-        groups.append(run_group(lab, skew, work, conditions(how), judge))
+        project = _project(request.config, _declared(request.config))
+        groups.append(run_group(project, skew, work, conditions(how), judge))
         return groups[-1]
 
     return run
@@ -141,16 +141,23 @@ def _declared(config: pytest.Config) -> Path | None:
     return path if setting or path.is_file() else None
 
 
-def _lab(config: pytest.Config, path: Path | None) -> Lab:
-    """One lab per session: agents stay warm from test to test."""
-    if _LAB not in config.stash:
-        from torchskew.engine.lab import Lab, pick_runtime
+def _project(config: pytest.Config, path: Path | None) -> Project:
+    """One project per pytest run: agents stay warm from test to test."""
+    if _PROJECT not in config.stash:
+        from torchskew.engine.progress import Silent
+        from torchskew.engine.session import Session
+        from torchskew.model.runtimes import AUTO
+        from torchskew.pytest.project import Project
+        from torchskew.runtimes.choice import choose
 
         declaration = _declaration(path)
-        declared = next(iter(declaration.matrix.values())).runtime if declaration.matrix else "auto"
-        runtime = pick_runtime(config.getoption("--torchskew-runtime") or declared, declaration)
-        config.stash[_LAB] = Lab(declaration, runtime, f"pytest-{secrets.token_hex(4)}", _Quiet())
-    return config.stash[_LAB]
+        asked = config.getoption("--torchskew-runtime")
+        declared = next((spec.runtime for spec in declaration.matrix.values()), AUTO)
+        chosen = choose(asked or declared, declaration.by_runtime, "asked for" if asked else "declared")
+        # Progress between tests would only disturb what pytest prints.
+        session = Session(chosen, Silent())
+        config.stash[_PROJECT] = Project(declaration, session, f"pytest-{secrets.token_hex(4)}")
+    return config.stash[_PROJECT]
 
 
 def _declaration(path: Path | None) -> Declaration:
@@ -158,13 +165,3 @@ def _declaration(path: Path | None) -> Declaration:
     from torchskew.workflows.inputs import read_declaration
 
     return read_declaration(path) if path else Declaration(path=DEFAULT, versions={}, matrix={})
-
-
-class _Quiet:
-    """Progress between tests would only disturb what pytest prints."""
-
-    def step(self, version: str, text: str, done: int = 0, total: int = 0) -> None:
-        """Say nothing."""
-
-    def say(self, text: str) -> None:
-        """Say nothing."""

@@ -73,8 +73,8 @@ class Release:
 class Situation:
     """What a prediction needs: torch release and settings of each rank, rank 0 (the host) first.
 
-    torch: None for an unknown release. rendezvous: "tcp", "file", "none", or "store" (no process group). timeout:
-    the group's, in seconds. scenario: its name with the variant, for facts about that scenario.
+    torch: None for an unknown release. rendezvous: "tcp", "file", "none", or "store" (no process group).
+    scenario: its name with the variant, for facts about that scenario.
     """
 
     torch: tuple[str | None, ...]
@@ -82,7 +82,6 @@ class Situation:
     rendezvous: str = "tcp"
     guard: Guard = Guard.OFF
     kind: Kind = Kind.GROUP
-    timeout: float = 10.0
     scenario: str = ""
 
 

@@ -119,10 +119,15 @@ class FakeRuntime:
     replicas = False
 
     def __init__(
-        self, script: Script = right, lacks: Mapping[str, str] | None = None, broken: tuple[str, ...] = ()
+        self,
+        script: Script = right,
+        lacks: Mapping[str, str] | None = None,
+        *,
+        broken: tuple[str, ...] = (),
+        reports: Mapping[str, str] | None = None,
     ) -> None:
-        """Nothing is contacted, here or later."""
-        self.script, self.lacks, self.broken = script, lacks or {}, broken
+        """Nothing is contacted, here or later. reports: what torch says of itself, by declared name."""
+        self.script, self.lacks, self.broken, self.reports = script, lacks or {}, broken, reports or {}
         self.started = 0
         self.open_channels: list[FakeChannel] = []
         self._lock = threading.Lock()
@@ -140,7 +145,8 @@ class FakeRuntime:
         progress.step(version.name, "made of words")
         if version.name in self.broken:
             raise ProvisionError(f"{version.name} is broken by the test")
-        return Environment(version=version.name, runtime=self.name, identity=f"fake-{version.name}", handle="")
+        identity, reports = f"fake-{version.name}", self.reports.get(version.name)
+        return Environment(version=version.name, runtime=self.name, identity=identity, handle="", reports=reports)
 
     def open(self, scope: Scope) -> None:
         """Nothing is shared."""

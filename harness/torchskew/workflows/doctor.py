@@ -17,8 +17,10 @@ from pathlib import Path
 
 from torchskew.model.runtimes import RUNTIMES, RuntimeRow
 from torchskew.model.sizes import readable
+from torchskew.runtimes import runtime
 from torchskew.runtimes.base import Runtime
 from torchskew.runtimes.ownership import cache_folder, dead_folders
+from torchskew.runtimes.venv.runtime import VenvRuntime
 
 _DISK = 12 * 10**9  # bytes: the default versions as wheels with CUDA, unpacked
 _MEMORY = 2 * 10**9  # bytes: four warm versions and a few dozen ranks
@@ -41,6 +43,14 @@ class Check:
     health: Health
     found: str
     mend: str = ""
+
+
+def doctor() -> int:
+    """`torchskew doctor`: what this machine has, with the fix for what it lacks."""
+    venv = VenvRuntime()
+    checks = examine({name: runtime(name) for name in RUNTIMES}, venv.index_answers)
+    sys.stdout.write(text(checks) + "\n")
+    return exit_code(checks)
 
 
 def examine(runtimes: Mapping[str, Runtime], index: Callable[[], str | None]) -> tuple[Check, ...]:

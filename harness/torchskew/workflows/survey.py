@@ -1,163 +1,184 @@
-"""The wide measurement: every cell of a declaration in one run, as many versions at a time as the disk holds."""
+"""The survey: every cell of a declaration in one run, as many versions at a time as the disk holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
-from torchskew.errors import ConfigError, InterruptedRunError, RecordError
-from torchskew.model.cells import Cell, Plan
+from torchskew.engine.ledger import Ledger
+from torchskew.engine.progress import Watch
+from torchskew.engine.session import ProvisionedVersions, Session
+from torchskew.errors import ConfigError, RecordError
+from torchskew.model.cells import Cell
 from torchskew.model.outcomes import Verdict
 from torchskew.model.runs import RunInfo, RunKind
 from torchskew.model.sizes import readable
+from torchskew.model.versions import Version
 from torchskew.planning.blocks import blocks
+from torchskew.record.record import Record
 from torchskew.runtimes.base import Room
-from torchskew.workflows.matrix import (
-    Work,
-    begin_run,
-    choose_runtime,
+from torchskew.workflows.cell_steps import (
+    Planned,
+    Ready,
+    Results,
+    Scenarios,
+    changed_environments,
+    check_output,
+    choose_the_runtime,
     finish_record,
-    make_the_plan,
+    in_order,
+    interruptible,
+    new_run,
     open_record,
-    provision,
-    read_declaration,
+    provisioned,
     recall,
-    run,
+    run_cells,
     sweep,
 )
+from torchskew.workflows.matrix import make_the_plan, read_the_declaration
+from torchskew.workflows.options import Options
+from torchskew.workflows.steps import Exit, execute
 
 RESERVE = 10 * 10**9  # bytes of the disk that are left to others where nobody gave a bound
 
 
-@dataclass(slots=True, kw_only=True)
-class Measurement(Work):
-    """What the steps have made so far. bound: bytes that all environments may take, None for what the disk holds."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskBound:
+    """The most bytes that all environments may take; None: what the disk holds."""
 
-    # No cell of such a run is held against a baseline: it is a measurement, and what came out is its result.
-    kind: ClassVar[RunKind] = RunKind.SURVEY
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """Versions that fit on the disk together, block by block. bound: in bytes; None: no environment is evicted."""
+
+    of_versions: tuple[tuple[str, ...], ...]
     bound: int | None = None
-    room: Room | None = None
-    blocks: tuple[tuple[str, ...], ...] = ()
-    every: Plan = field(init=False)
 
 
-def take_up(work: Measurement) -> None:
-    """Go on with an interrupted measurement of the same plan, else begin one; only what never ran is left."""
-    work.every = work.plan
-    open_record(work)
-    earlier = _interrupted(work)
+def begin_or_continue(
+    options: Options, planned: Planned, record: Record, scenarios: Scenarios, session: Session
+) -> Ledger:
+    """Continue an interrupted survey of the same plan, else begin one; only what never ran is left."""
+    earlier = _interrupted(record, planned)
     if earlier is None:
-        begin_run(work)
-        return
-    work.info = earlier
-    found = work.record.results(earlier.run_id)
-    # What could not be made then may be made now.
-    work.results.update({one.cell.id: one for one in found if one.verdict is not Verdict.UNKNOWN})
-    done, planned = len(work.results), len(work.every.cells)
-    work.watch.say(f"resumed    {earlier.run_id}: {done} of {planned} cells were done")
+        ready = Ready(planned=planned, plan=planned.plan, made=ProvisionedVersions())
+        info = new_run(options, ready, session)
+        record.begin(info, planned.plan)
+        return Ledger(record, info, scenarios.by_name)
+    # What could not be provisioned then may be provisioned now.
+    results = (result for result in record.results(earlier.run_id) if result.verdict is not Verdict.UNKNOWN)
+    ledger = Ledger(record, earlier, scenarios.by_name, results=results)
+    done, count = len(ledger.results), len(planned.plan.cells)
+    session.watch.say(f"resumed    {earlier.run_id}: {done} of {count} cells were done")
+    return ledger
 
 
-def _interrupted(work: Measurement) -> RunInfo | None:
-    """The newest run of this very plan, when it did not come to its end."""
-    for info in work.record.runs():
-        if info.plan_digest == work.every.digest and info.kind is RunKind.SURVEY:
-            return None if info.finished else work.record.resume(info.run_id, work.every)
+def _interrupted(record: Record, planned: Planned) -> RunInfo | None:
+    """The newest survey of this very plan, if it did not reach its end."""
+    for info in record.runs():
+        if info.plan_digest == planned.plan.digest and info.kind is RunKind.SURVEY:
+            return None if info.finished else record.resume(info.run_id, planned.plan)
     return None
 
 
-def fit_the_disk(work: Measurement) -> None:
+def fit_the_disk(planned: Planned, session: Session, disk: DiskBound) -> Blocks:
     """Cut the versions into blocks whose environments fit the bound; one block where all do."""
-    names = list(dict.fromkeys(name for cell in work.every.cells for name in cell.skew))
-    work.room = work.runtime.room([work.versions[name] for name in names])
-    if work.room is None:
-        work.blocks = (tuple(names),)
-        return
-    bound = work.bound if work.bound is not None else work.room.most(RESERVE)
-    work.blocks = blocks(work.room.wanted(), bound)
-    work.bound = bound
-    apart = [cell.id for cell in work.every.cells if not any(_within(cell, block) for block in work.blocks)]
+    names = tuple(dict.fromkeys(name for cell in planned.plan.cells for name in cell.skew))
+    room = _room(session, planned.versions, names)
+    if room is None:
+        return Blocks(of_versions=(names,))
+    bound = disk.bytes if disk.bytes is not None else room.most(RESERVE)
+    cut = blocks(room.wanted(), bound)
+    apart = [cell.id for cell in planned.plan.cells if not any(_within(cell, block) for block in cut)]
     if apart:
         raise ConfigError(f"{apart[0]} needs more versions at once than {readable(bound)} hold. Raise --disk.")
-    count = f"{len(work.blocks)} blocks" if len(work.blocks) > 1 else "one block"
-    work.watch.say(f"disk       {count} of versions within {readable(bound)}")
+    count = f"{len(cut)} blocks" if len(cut) > 1 else "one block"
+    session.watch.say(f"disk       {count} of versions within {readable(bound)}")
+    return Blocks(of_versions=cut, bound=bound)
+
+
+def _room(session: Session, versions: Mapping[str, Version], names: Sequence[str]) -> Room | None:
+    return session.runtime.room([versions[name] for name in names])
 
 
 def _within(cell: Cell, block: Sequence[str]) -> bool:
     return set(cell.skew) <= set(block)
 
 
-def measure(work: Measurement) -> None:
+def survey_the_blocks(
+    options: Options, planned: Planned, session: Session, ledger: Ledger, disk_blocks: Blocks
+) -> Results:
     """Block by block: make room, provision, run what is left of the cells whose versions are there."""
-    for number, block in enumerate(work.blocks, 1):
-        cells = tuple(cell for cell in work.every.cells if _within(cell, block) and cell.id not in work.results)
-        if not cells:
-            continue
-        if len(work.blocks) > 1:
-            work.watch.say(f"block      {number} of {len(work.blocks)}: {', '.join(block)} · {len(cells)} cells")
-        # With their needs as they are: what an earlier block or run found unlocks or blocks them.
-        work.plan = replace(work.every, cells=cells)
-        outer = work.stack
-        with ExitStack() as work.stack:
-            _make_room(work, block)
-            provision(work)
-            _note(work)
-            recall(work)
-            _run(work)
-        work.stack = outer
-    work.plan = work.every
+    with interruptible(ledger, planned.plan, "the same command again runs the rest."):
+        for number, block in enumerate(disk_blocks.of_versions, 1):
+            cells = tuple(cell for cell in planned.plan.cells if _within(cell, block) and cell.id not in ledger.results)
+            if not cells:
+                continue
+            if len(disk_blocks.of_versions) > 1:
+                place = f"{number} of {len(disk_blocks.of_versions)}"
+                session.watch.say(f"block      {place}: {', '.join(block)} · {len(cells)} cells")
+                session.release()  # what the block before used may be evicted now
+            _make_room(session, planned.versions, block, disk_blocks.bound)
+            _survey(options, replace(planned, plan=replace(planned.plan, cells=cells)), session, ledger)
+    return in_order(planned.plan, ledger.results)
 
 
-def _run(work: Measurement) -> None:
-    try:
-        run(work)
-    except InterruptedRunError:
-        done = f"{len(work.results)} of {len(work.every.cells)} cells are in the record"
-        raise InterruptedRunError(f"interrupted: {done}; the same command again runs the rest.") from None
+def _survey(options: Options, block: Planned, session: Session, ledger: Ledger) -> None:
+    """One block. Its cells keep their needs: what an earlier block or run found unlocks or blocks them."""
+    plan = provisioned(block.plan, block.versions, session, Scenarios(by_name=ledger.scenarios))
+    _note_environments(session.made, ledger)
+    recall(ledger, Ready(planned=block, plan=plan, made=session.made), lambda _: options.cache, session.watch)
+    run_cells(session, ledger, plan)
 
 
-def _make_room(work: Measurement, block: Sequence[str]) -> None:
-    if len(work.blocks) > 1:
-        work.runtime.close()  # what the block before used may go now
-    room = work.runtime.room([work.versions[name] for name in block])
-    if room is not None and work.bound is not None:
-        for line in room.make(work.bound):
-            work.watch.say(f"evicted    {line}")
+def _make_room(session: Session, versions: Mapping[str, Version], block: Sequence[str], bound: int | None) -> None:
+    room = _room(session, versions, block)
+    if room is not None and bound is not None:
+        for line in room.make(bound):
+            session.watch.say(f"evicted    {line}")
 
 
-def _note(work: Measurement) -> None:
-    """Keep which environment each version was; a run never goes on with another one."""
-    made = {name: environment.identity for name, environment in work.environments.items()}
-    changed = [name for name, identity in made.items() if work.info.environments.get(name, identity) != identity]
-    if changed:
+def _note_environments(made: ProvisionedVersions, ledger: Ledger) -> None:
+    """The record notes which environment each version had; a run never continues with another one."""
+    info = ledger.info
+    if changed := changed_environments(info, made):
         raise RecordError(
-            f"run {work.info.run_id} can't go on: the environment of {', '.join(changed)} is another one now. "
+            f"Cannot continue run {info.run_id}: the environment of {changed} has changed since the run started. "
             "Give another --out DIR; cells that did not change would come from the cache of this one."
         )
-    fresh = {name: identity for name, identity in made.items() if name not in work.info.environments}
-    work.record.provisioned(work.info.run_id, fresh)
-    work.info = replace(work.info, environments={**work.info.environments, **fresh})
+    ledger.note({name: environment.identity for name, environment in made.environments.items()})
 
 
-def account(work: Measurement) -> None:
-    """Say what it came to; exit 1 when a cell could not be measured."""
-    results = [work.results[cell.id] for cell in work.every.cells]
-    counts = [f"{sum(one.verdict is verdict for one in results)} {verdict.value.lower()}" for verdict in Verdict]
-    surprises = sum(one.surprising for one in results)
-    work.watch.say(f"measured   {work.info.run_id}: {len(results)} cells = {' + '.join(counts)}")
-    work.watch.say(f"surprises  {surprises}")
-    work.exit_code = int(any(one.verdict is Verdict.UNKNOWN for one in results))
+def sum_up(planned: Planned, session: Session, ledger: Ledger, results: Results) -> Exit:
+    """Say what the cells came to; exit 1 when one could not be measured."""
+    verdicts = [result.verdict for result in results.of_cells]
+    counts = [f"{verdicts.count(verdict)} {verdict.lower()}" for verdict in Verdict]
+    surprises = sum(result.surprising for result in results.of_cells)
+    session.watch.say(f"measured   {ledger.info.run_id}: {len(planned.plan.cells)} cells = {' + '.join(counts)}")
+    session.watch.say(f"surprises  {surprises}")
+    return Exit(code=int(Verdict.UNKNOWN in verdicts))
 
 
-MEASURE: tuple[Callable[[Measurement], None], ...] = (
-    read_declaration,
-    choose_runtime,
+SURVEY = (
+    read_the_declaration,
+    check_output,
+    choose_the_runtime,
     sweep,
     make_the_plan,
-    take_up,
+    open_record,
+    begin_or_continue,
     fit_the_disk,
-    measure,
+    survey_the_blocks,
     finish_record,
-    account,
+    sum_up,
 )
+
+
+def run_survey(options: Options, bound: int | None, watch: Watch) -> int:
+    """`torchskew survey --measure`; its exit code. bound: bytes that all environments may take together."""
+    given = {Options: options, DiskBound: DiskBound(bytes=bound), Watch: watch}
+    with ExitStack() as resources:
+        return execute(SURVEY, {**given, ExitStack: resources})

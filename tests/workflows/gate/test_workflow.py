@@ -13,26 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torchskew.cli import main
-from torchskew.commands import gate as command
-from torchskew.commands.housekeeping import report
+from torchskew.cli import main, make_parser
+from torchskew.engine import session
 from torchskew.engine.progress import Plain
 from torchskew.errors import ConfigError, InterruptedRunError, RecordError
-from torchskew.model.outcomes import Kind
+from torchskew.model.outcomes import Kind, Tier
 from torchskew.model.runs import Accepted, RunKind
 from torchskew.model.versions import Environment, Version
 from torchskew.planning import plan
-from torchskew.planning.scenario import TIERS, Scenario
+from torchskew.planning.scenario import Scenario
 from torchskew.record.record import Record
 from torchskew.runtimes.fake import FakeRuntime, ended
-from torchskew.workflows import matrix as workflow
-from torchskew.workflows.gate import steps
-from torchskew.workflows.gate.runs import merge
-from torchskew.workflows.gate.steps import Request
-from torchskew.workflows.gate.workflow import execute
-from torchskew.workflows.matrix import Options
+from torchskew.workflows.gate.recorded import merge
+from torchskew.workflows.gate.request import Request
+from torchskew.workflows.gate.workflow import run_gate
+from torchskew.workflows.options import Options
+from torchskew.workflows.recorded import report_again
 
-from tests.conftest import faked
+from tests.conftest import faked, only_scenarios
 
 DECLARED = """
 [versions]
@@ -77,7 +75,7 @@ class Desk:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.monkeypatch = folder, monkeypatch
         (folder / "torchskew.toml").write_text(DECLARED)
-        monkeypatch.setattr(steps, "read_scenarios", lambda: SCENARIOS)
+        only_scenarios(monkeypatch, SCENARIOS)
         monkeypatch.setattr(plan, "HANG_GRACE", 0.4)
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         self.said = io.StringIO()
@@ -87,12 +85,12 @@ class Desk:
 
     def options(self, **more: Any) -> Options:
         given = {"declaration": self.folder / "torchskew.toml", "out": self.folder / "out", "runtime": "venv"}
-        return Options(**{**given, "command": "torchskew gate", **more})
+        return Options(**{**given, "kind": RunKind.GATE, "command": "torchskew gate", **more})
 
     def gate(self, script: Any = right, *, options: Mapping[str, Any] | None = None, **asked: Any) -> int:
         self.runtime(script)
         request = Request(**{"candidate": "pip:torch==2.15.0", **asked})
-        return execute(request, self.options(**(options or {})), Plain(self.said))
+        return run_gate(request, self.options(**(options or {})), Plain(self.said))
 
     def results(self, out: str = "out") -> dict[str, Any]:
         with Record.open(self.folder / out / "record.sqlite") as record:
@@ -139,7 +137,7 @@ def test_a_candidate_that_cannot_be_made_shuts_the_gate_with_the_reason(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     desk.runtime(right, broken=("candidate",))
-    assert execute(Request(candidate="pip:torch==2.15.0"), desk.options(), Plain(desk.said)) == 1
+    assert run_gate(Request(candidate="pip:torch==2.15.0"), desk.options(), Plain(desk.said)) == 1
     assert last(capsys).endswith("has no environment: candidate is broken by the test")
 
 
@@ -207,7 +205,7 @@ def test_a_run_of_other_releases_is_compared_cell_by_cell_and_one_of_the_same_wi
         r"is the same as the accepted run \S+ in the 16 cells that both have; 13 gone cells were not compared\n",
         capsys.readouterr().out,
     )
-    desk.monkeypatch.setattr(steps, "read_scenarios", lambda: {"keys": SCENARIOS["keys"], "meet": MEET})
+    only_scenarios(desk.monkeypatch, {"keys": SCENARIOS["keys"], "meet": MEET})
     desk.gate()
     told = desk.results()["difference"]
     assert told.splitlines()[0].endswith(": 13 removed cells; 16 cells compared")
@@ -264,8 +262,11 @@ def test_repetitions_that_differ_are_flaky_and_kept(desk: Desk, capsys: pytest.C
     assert keys["seen"] == ["PASS", "FAIL", "PASS"]
     assert main(["flakes", "--out", str(desk.folder / "out")]) == 0
     assert "1 of   3   33.3%" in capsys.readouterr().out
-    assert report(desk.folder / "out", "latest", colour=False) == 1
-    assert "1 flaky cell (keys alone)" in last(capsys)
+    assert report_again(desk.folder / "out", "latest", colour=False) == 1
+    out = capsys.readouterr().out
+    assert "1 flaky cell (keys alone)" in out.splitlines()[-1]
+    assert "\n29 planned, each 3 times (87 runs) = " in out
+    assert "29 cells, each 3 times: 87 runs · digest" in desk.said.getvalue()
 
 
 def test_repetitions_and_resume_exclude_each_other(desk: Desk) -> None:
@@ -314,7 +315,7 @@ def test_two_runs_can_be_compared(desk: Desk, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_dry_run_prints_the_plan_and_makes_nothing(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    assert desk.gate(options={"dry_run": True}, tier="smoke") == 0
+    assert desk.gate(options={"dry_run": True}, tier=Tier.SMOKE) == 0
     assert len(capsys.readouterr().out.splitlines()) == 17
     assert not (desk.folder / "out").exists()
 
@@ -363,8 +364,12 @@ def test_a_baseline_that_is_not_there_is_an_error(desk: Desk) -> None:
         desk.gate(baseline=desk.folder / "none.toml")
 
 
-def test_the_command_line_knows_the_tiers() -> None:
-    assert command.TIERS == TIERS
+@pytest.mark.parametrize("tier", Tier)
+def test_the_command_line_knows_the_tiers(tier: Tier, capsys: pytest.CaptureFixture[str]) -> None:
+    assert make_parser().parse_args(["gate", "--tier", tier.value]).tier is tier
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["gate", "--tier", "small"])
+    assert "'small'" in capsys.readouterr().err
 
 
 def test_a_gate_without_a_candidate_says_how_to_name_one(desk: Desk) -> None:
@@ -412,7 +417,7 @@ def test_the_command_line_reaches_the_gate_with_every_option(desk: Desk, capsys:
 
 def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C after some cells of the next run that starts from nothing."""
-    real = workflow.Engine.run
+    real = session.Engine.run
 
     def interrupted(self: Any, known: Any) -> Any:
         for number, result in enumerate(real(self, known)):
@@ -420,7 +425,7 @@ def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
                 raise KeyboardInterrupt
             yield result
 
-    monkeypatch.setattr(workflow.Engine, "run", interrupted)
+    monkeypatch.setattr(session.Engine, "run", interrupted)
 
 
 def test_an_interrupted_gate_goes_on_where_it_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

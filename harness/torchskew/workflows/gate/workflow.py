@@ -1,88 +1,89 @@
-"""The visible tuple of the gate's steps: the matrix's own, with the candidate, its baseline and its comparison."""
+"""The gate: the matrix's steps with the candidate, its baseline and its comparison; the tuple is at the end."""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
+from torchskew.engine.session import Session
 from torchskew.judging import diff, update
 from torchskew.judging.blame import Asked, judged, not_worse
 from torchskew.judging.decide import stale
 from torchskew.judging.flakes import fold
+from torchskew.model.cells import Cell
 from torchskew.model.results import Decision
-from torchskew.model.runs import Accepted, RunInfo, Selection
+from torchskew.model.runs import Accepted, Run, RunInfo
 from torchskew.record.record import Record
-from torchskew.workflows.gate.steps import (
-    GateWork,
-    Request,
-    plan_the_gate,
-    provision_the_subjects,
-    read_the_gate,
-)
-from torchskew.workflows.inputs import append_to_baseline
-from torchskew.workflows.matrix import (
-    Options,
-    begin_record,
-    choose_runtime,
+from torchskew.workflows.cell_steps import (
+    Ready,
+    Results,
+    begin_or_resume,
+    check_output,
+    choose_the_runtime,
     finish_record,
+    finished_run,
+    in_order,
+    interruptible,
+    open_record,
     provision,
     recall,
-    run,
+    run_cells,
     show,
+    stop_at_a_dry_run,
     sweep,
+    today,
 )
+from torchskew.workflows.gate.plan import GatePlan, plan_the_gate
+from torchskew.workflows.gate.request import GateInputs, Request, read_the_request
+from torchskew.workflows.inputs import append_to_baseline
+from torchskew.workflows.options import Options
+from torchskew.workflows.steps import Exit, execute
 
 
-def mark_the_run(work: GateWork) -> None:
+def mark_the_run(options: Options, inputs: GateInputs, gate: GatePlan, ready: Ready, ledger: Ledger) -> Asked:
     """The record notes what was asked, so that a report or a merge can decide again."""
-    if not work.options.resume:
-        work.record.mark(work.info.run_id, asked(work))
-        if work.shard is not None:
-            work.record.mark(work.info.run_id, work.shard)
-
-
-def asked(work: GateWork) -> Asked:
-    """What decides a recorded run again."""
-    return Asked(
-        subject=work.request.subject,
-        repeat=work.request.repeat,
-        problems=tuple(stale(work.declaration.expectations, (*work.whole.cells, *work.plan.cells), work.plan.runtime)),
-        selection=_selection(work),
+    planned = ready.planned
+    asked = Asked(
+        subject=inputs.request.subject,
+        repeat=inputs.request.repeat,
+        problems=tuple(stale(planned.expectations, planned.whole, ready.plan.runtime)),
+        selection=gate.selection,
     )
-
-
-def _selection(work: GateWork) -> Selection | None:
-    """What a green run is the measure for: the same releases, tier and conditions."""
-    if work.options.only or work.options.scenarios:
-        return None
-    spec = work.spec
-    return Selection(runtime=work.plan.runtime, against=spec.against, tier=spec.tier, guard=spec.guard, base=spec.base)
-
-
-def run_every_repetition(work: GateWork) -> None:
-    """Run what nothing is known of, as often as asked; a repetition never reuses another's result."""
-    for number in range(work.request.repeat):
-        work.repetition = number
-        work.results = work.results if number == 0 else {}
-        outer = work.stack
-        with ExitStack() as work.stack:
-            recall(work)
-            run(work)
-        work.stack = outer
-        work.repetitions.append(work.results)
-
-
-def decide_the_gate(work: GateWork) -> None:
-    """Baseline, controls and base: what the candidate is to blame for; then what changed since the accepted run."""
-    today = dt.datetime.now(dt.UTC).date()
-    work.results = fold(work.repetitions)
-    found = judged(work.plan, list(work.results.values()), work.declaration.expectations, asked(work), today)
+    if not options.resume:
+        ledger.record.mark(ledger.info.run_id, asked)
+        if gate.shard is not None:
+            ledger.record.mark(ledger.info.run_id, gate.shard)
     # A part of a plan has only some cells of the run that is the measure.
-    part = replace(asked(work), selection=None) if work.shard else asked(work)
-    work.decision = compared(work.record, work.info, found, part)
+    return replace(asked, selection=None) if gate.shard else asked
+
+
+def run_every_repetition(
+    options: Options, inputs: GateInputs, ready: Ready, session: Session, ledger: Ledger
+) -> Results:
+    """Run what nothing is known of, as often as asked, and fold the repetitions of a cell into one result.
+
+    A repetition never reuses another's result, and none is reused of a version whose packages may be changing.
+    """
+    repetitions = [ledger]
+    with interruptible(ledger, ready.plan, f"`{options.name} --resume` runs the rest."):
+        for _ in range(inputs.request.repeat):
+            current = repetitions[-1]
+            recall(current, ready, lambda cell: _reusable(cell, options, inputs), session.watch)
+            run_cells(session, current, ready.plan)
+            repetitions.append(current.next_repetition())
+    return in_order(ready.plan, fold([each.results for each in repetitions[:-1]]))
+
+
+def _reusable(cell: Cell, options: Options, inputs: GateInputs) -> bool:
+    return options.cache and inputs.request.repeat == 1 and not inputs.fresh.intersection(cell.skew)
+
+
+def decide_the_gate(ready: Ready, asked: Asked, ledger: Ledger, results: Results) -> Decision:
+    """Baseline, controls and base: what the candidate is to blame for; then what changed since the accepted run."""
+    found = judged(ready.plan, results.of_cells, ready.planned.expectations, asked, today())
+    return compared(ledger.record, ledger.info, found, asked)
 
 
 def compared(record: Record, info: RunInfo, decision: Decision, asked: Asked) -> Decision:
@@ -106,53 +107,54 @@ def compared(record: Record, info: RunInfo, decision: Decision, asked: Asked) ->
     return decision
 
 
-def update_the_baseline(work: GateWork) -> None:
-    """With --update-baseline, what the baseline would have to say goes to its end, for somebody to finish."""
-    if not work.request.update_baseline:
+def update_the_baseline(inputs: GateInputs, ledger: Ledger, decision: Decision, watch: Watch) -> None:
+    """With --update-baseline, what the baseline would have to say is appended to it, for a person to finish."""
+    if not inputs.request.update_baseline:
         return
-    block = update.difference(work.decision, work.info.run_id)
-    if block:
-        append_to_baseline(work.baseline, block)
-        entries = sum(line.startswith("[[") for line in block.splitlines())
-        words = "entry" if entries == 1 else "entries"
-        work.watch.say(f"baseline   {work.baseline}: appended {entries} {words}; write the reasons")
+    difference = update.difference(decision, ledger.info.run_id)
+    if difference.text:
+        append_to_baseline(inputs.baseline, difference.text)
+        count = f"{difference.entries} {'entry' if difference.entries == 1 else 'entries'}"
+        watch.say(f"baseline   {inputs.baseline}: appended {count}; write the reasons")
     else:
-        work.watch.say(f"baseline   {work.baseline}: nothing to change")
+        watch.say(f"baseline   {inputs.baseline}: nothing to change")
 
 
-def tell(work: GateWork) -> None:
-    """Reports into the run's folder, the summary to the terminal; a green whole run is accepted from now on."""
-    show(work.record, work.info.run_id, work.decision, work.options)
-    selection = _selection(work)
-    if work.decision.exit_code == 0 and selection and not work.shard:
-        work.record.mark(work.info.run_id, Accepted(selection=selection))
-    work.exit_code = work.decision.exit_code
+def report_the_gate(options: Options, ready: Ready, ledger: Ledger, results: Results, decision: Decision) -> Run:
+    """Reports into the run's folder, the summary to the terminal."""
+    run = finished_run(ledger, ready, results)
+    show(ledger.record, run, decision, options)
+    return run
 
 
-Step = Callable[[GateWork], None]
-STEPS: tuple[Step, ...] = (
-    read_the_gate,
-    choose_runtime,
+def accept_a_green_run(run: Run, gate: GatePlan, ledger: Ledger, decision: Decision) -> Exit:
+    """A green run of the whole plan is what later ones are compared with."""
+    if decision.exit_code == 0 and gate.selection and not gate.shard:
+        ledger.record.mark(run.info.run_id, Accepted(selection=gate.selection))
+    return Exit(code=decision.exit_code)
+
+
+GATE = (
+    read_the_request,
+    check_output,
+    choose_the_runtime,
     sweep,
-    provision_the_subjects,
     plan_the_gate,
+    stop_at_a_dry_run,
     provision,
-    begin_record,
+    open_record,
+    begin_or_resume,
     mark_the_run,
     run_every_repetition,
     finish_record,
     decide_the_gate,
     update_the_baseline,
-    tell,
+    report_the_gate,
+    accept_a_green_run,
 )
 
 
-def execute(request: Request, options: Options, watch: Watch, steps: Sequence[Step] = STEPS) -> int:
-    """Run the steps until one sets the exit code."""
-    with ExitStack() as stack:
-        work = GateWork(request=request, options=options, watch=watch, stack=stack)
-        for step in steps:
-            step(work)
-            if work.exit_code is not None:
-                return work.exit_code
-    raise AssertionError("the last step sets the exit code")
+def run_gate(request: Request, options: Options, watch: Watch) -> int:
+    """`torchskew gate`; its exit code."""
+    with ExitStack() as resources:
+        return execute(GATE, {Request: request, Options: options, Watch: watch, ExitStack: resources})

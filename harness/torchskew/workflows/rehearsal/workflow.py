@@ -22,8 +22,8 @@ from torchskew.record.folder import check_writable
 from torchskew.runtimes import ownership
 from torchskew.runtimes.base import Runtime
 from torchskew.runtimes.choice import choose, for_every
+from torchskew.workflows.cell_steps import new_run_id
 from torchskew.workflows.inputs import read_declaration, read_document
-from torchskew.workflows.matrix import new_run_id
 from torchskew.workflows.rehearsal import archive, plan_file, reports, shrink
 from torchskew.workflows.rehearsal.archive import ArchivedRehearsal
 from torchskew.workflows.rehearsal.cluster import Cluster

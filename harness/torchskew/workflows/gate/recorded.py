@@ -1,9 +1,8 @@
-"""Commands over recorded runs: two of them compared, shards put together, flakes counted, a gate decided again."""
+"""Recorded gates: decided again out of the record, and shards put together into one run and one decision."""
 
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,17 +10,17 @@ from pathlib import Path
 
 import torchskew
 from torchskew.errors import RecordError
-from torchskew.judging import diff, flakes
+from torchskew.judging import flakes
 from torchskew.judging.blame import Asked, judged
 from torchskew.model.cells import Plan
 from torchskew.model.results import CellResult, Decision
 from torchskew.model.runs import Accepted, Run, RunInfo, RunKind
 from torchskew.planning.shard import Shard, join
+from torchskew.record.folder import DATABASE
 from torchskew.record.record import Record
+from torchskew.workflows.cell_steps import new_run_id, now, show, today
 from torchskew.workflows.gate.workflow import compared
-from torchskew.workflows.matrix import Options, new_run_id, now, show
-
-RECORD = "record.sqlite"
+from torchskew.workflows.options import Options
 
 
 def asked_of(record: Record, run_id: str) -> Asked | None:
@@ -42,25 +41,6 @@ def _repetitions(record: Record, run: Run, count: int) -> Iterator[Sequence[Cell
         yield [result for result in found if result is not None]
 
 
-def compare(out: Path, before: str, after: str) -> int:
-    """`torchskew diff`: only what changed; exit 1 when the later run is worse."""
-    with Record.open(out / RECORD, create=False) as record:
-        first, second = record.load(before), record.load(after)
-    found = diff.difference(first.results, second.results)
-    lines = [diff.render(found.changes, second.info.rerun, most=1000)] if found.changes else []
-    lines.append(diff.sentence(found, first.info.run_id, second.info.run_id))
-    sys.stdout.write("\n".join(lines) + "\n")
-    return int(found.worse)
-
-
-def count_flakes(out: Path) -> int:
-    """`torchskew flakes`: cells that showed a pass and a failure of the same content, with their rates."""
-    with Record.open(out / RECORD, create=False) as record:
-        found = flakes.rates(record.history(cell_id) for cell_id in sorted(record.durations()))
-    sys.stdout.write(flakes.render(found) + "\n")
-    return 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
     """One shard's run, still in its own record."""
@@ -75,10 +55,10 @@ class _Part:
 def merge(folders: Sequence[Path], options: Options) -> int:
     """`torchskew merge`: shards of one plan become one run in --out, and one decision."""
     with ExitStack() as stack:
-        parts = [_part(folder, stack.enter_context(Record.open(folder / RECORD, create=False))) for folder in folders]
+        parts = [_part(folder, stack.enter_context(Record.open(folder / DATABASE, create=False))) for folder in folders]
         plan = join([(str(part.folder), part.run.plan, part.shard) for part in parts])
         _check_same(parts)
-        record = stack.enter_context(Record.open(options.out / RECORD))
+        record = stack.enter_context(Record.open(options.out / DATABASE))
         info = _begin(record, plan, parts, options.command)
         for part in parts:
             _copy(part, record, info.run_id)
@@ -139,9 +119,8 @@ def _copy(part: _Part, record: Record, run_id: str) -> None:
 
 def _decide(record: Record, run_id: str, asked: Asked, options: Options) -> int:
     run = record.load(run_id)
-    decision = decided_again(record, run, asked, dt.datetime.now(dt.UTC).date())
-    decision = compared(record, run.info, decision, asked)
-    show(record, run_id, decision, options)
+    decision = compared(record, run.info, decided_again(record, run, asked, today()), asked)
+    show(record, run, decision, options)
     if decision.exit_code == 0 and asked.selection:
         record.mark(run_id, Accepted(selection=asked.selection))
     return decision.exit_code

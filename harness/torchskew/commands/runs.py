@@ -1,0 +1,58 @@
+"""`torchskew diff`, `merge` and `flakes`: what works on recorded runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from torchskew.commands import arguments
+
+MERGE_HELP = """\
+Put the shards of one gate together and decide: all must come from one plan, and all must have arrived.
+
+  torchskew merge part1 part2 part3 --out out"""
+DIFF_HELP = """\
+Tell only what changed between two recorded runs, worse first; exit 1 when the later one is worse.
+
+  torchskew diff RUN latest"""
+
+
+def add_parser(commands: arguments.Commands) -> None:
+    """Add all three."""
+    parser = arguments.command(commands, "diff", "what changed between two recorded runs", DIFF_HELP)
+    parser.add_argument("before", metavar="RUN", help="the earlier run: an id, its unique beginning, or latest")
+    parser.add_argument("after", metavar="RUN", nargs="?", default="latest", help="the later run (latest)")
+    _add_out(parser, run_diff)
+    parser = arguments.command(commands, "merge", "put the shards of a gate together and decide", MERGE_HELP)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="the --out of each shard")
+    _add_out(parser, run_merge)
+    parser = arguments.command(commands, "flakes", "how often cells fail that also passed, from every recorded run")
+    _add_out(parser, run_flakes)
+
+
+def _add_out(parser: argparse.ArgumentParser, command: object) -> None:
+    arguments.add_out(parser)
+    parser.set_defaults(command=command)
+
+
+def run_diff(args: argparse.Namespace) -> int:
+    """`torchskew diff`."""
+    from torchskew.workflows.recorded import compare
+
+    return compare(args.out, args.before, args.after)
+
+
+def run_merge(args: argparse.Namespace) -> int:
+    """`torchskew merge`."""
+    from torchskew.model.runs import RunKind
+    from torchskew.workflows.gate.recorded import merge
+    from torchskew.workflows.options import Options
+
+    return merge(args.folders, Options(kind=RunKind.MERGE, out=args.out, colour=args.colour, command=args.line))
+
+
+def run_flakes(args: argparse.Namespace) -> int:
+    """`torchskew flakes`."""
+    from torchskew.workflows.recorded import count_flakes
+
+    return count_flakes(args.out)

@@ -1,0 +1,47 @@
+"""[gate] of the declaration: what the command line of `torchskew gate` may leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torchskew.declaration.declare import check_requirement
+from torchskew.declaration.fields import Document, Problems, Table, parse
+from torchskew.errors import ConfigError
+from torchskew.model.outcomes import Tier
+
+_FIELDS = ("candidate", "against", "baseline", "tier", "runtime", "requires")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateTable:
+    """What [gate] says; None or empty where it says nothing. baseline: a path relative to the declaration."""
+
+    candidate: str = ""
+    against: tuple[str, ...] = ()
+    baseline: str = ""
+    tier: Tier | None = None
+    runtime: str | None = None
+    requires: tuple[str, ...] = ()
+
+
+def read_gate(document: Document, runtimes: Iterable[str]) -> GateTable:
+    """The table out of a declaration; ConfigError with every problem of it. runtimes: those that it may name."""
+    problems = Problems(document.name)
+    table = Table(problems, "gate", Table(problems, "", parse(document)).get("gate", dict, {}))
+    table.unknown(_FIELDS)
+    requires = table.texts("requires", ())
+    for problem in filter(None, (check_requirement(text, torch=False) for text in requires)):
+        problems.add("gate.requires", problem)
+    tier = table.choice("tier", str, [tier.value for tier in Tier], "")
+    read = GateTable(
+        candidate=table.get("candidate", str, ""),
+        against=table.texts("against", ()),
+        baseline=table.get("baseline", str, ""),
+        tier=Tier(tier) if tier else None,
+        runtime=table.choice("runtime", str, runtimes, "") or None,
+        requires=requires,
+    )
+    if problems.found:
+        raise ConfigError(*problems.found)
+    return read

@@ -1,0 +1,172 @@
+"""One session: a runtime, the environments it made, warm agents; runs cells for whoever holds it open."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from torchskew.engine.agents import Agents
+from torchskew.engine.ports import Ports
+from torchskew.engine.progress import Watch
+from torchskew.engine.provision import provision_all
+from torchskew.engine.run import Engine, default_jobs, unprovisioned
+from torchskew.errors import MachineError, ProvisionError
+from torchskew.judging.judge import public
+from torchskew.model.cells import Cell, Plan
+from torchskew.model.ids import CellId
+from torchskew.model.results import CellResult
+from torchskew.model.versions import Environment, EnvironmentFailure, Version
+from torchskew.planning.scenario import Scenario
+from torchskew.runtimes import ownership
+from torchskew.runtimes.choice import Chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionedVersions:
+    """What provisioning made, by declared name.
+
+    versions: as the runtime got them, with the release that an environment reported where none was declared.
+    failures: of the versions that have no environment.
+    """
+
+    versions: Mapping[str, Version] = field(default_factory=dict)
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    failures: Mapping[str, EnvironmentFailure] = field(default_factory=dict)
+
+    def failure_of(self, skew: Sequence[str]) -> EnvironmentFailure | None:
+        """Why a skew can't run here: the first of its versions without an environment."""
+        return next((self.failures[name] for name in skew if name in self.failures), None)
+
+
+class Session:
+    """Environments are made and agents started when first needed; they stay until the block ends.
+
+    Every method may be called from any thread.
+    """
+
+    def __init__(self, chosen: Chosen, watch: Watch, *, jobs: int | None = None) -> None:
+        """Contact nothing yet.
+
+        chosen: the runtime, and why it is that one. jobs: cells that work at once; None: what suits the machine.
+        """
+        self.runtime, self.why, self.watch = chosen.runtime, chosen.why, watch
+        self._jobs = jobs or default_jobs()
+        self._provisioned = ProvisionedVersions()
+        self._agents: Agents | None = None
+        self._ports = Ports()
+        self._opened = ExitStack()
+        self._lock = threading.Lock()
+        self._swept = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @property
+    def made(self) -> ProvisionedVersions:
+        """Everything that was provisioned so far."""
+        return self._provisioned
+
+    def sweep(self) -> None:
+        """Remove what killed runs of this machine left behind, and nothing else; says each thing removed."""
+        for line in self.runtime.sweep():
+            self.watch.say(f"swept      {line}")
+        self._swept = True
+
+    def provision(self, versions: Iterable[Version]) -> ProvisionedVersions:
+        """Make or reuse each version's environment, once a session; a version that can't be made is in `failures`.
+
+        versions: as the runtime gets them (declaration.for_runtime). Returns everything the session has made so far.
+        """
+        with self._lock:
+            known = {*self._provisioned.environments, *self._provisioned.failures}
+            wanted = [version for version in versions if version.name not in known]
+            outcomes = provision_all(self.runtime, wanted, self.watch)
+            self._provisioned = _with(self._provisioned, wanted, outcomes)
+            return self._provisioned
+
+    def run(
+        self, run_id: str, plan: Plan, scenarios: Mapping[str, Scenario], known: Mapping[CellId, CellResult]
+    ) -> Iterator[CellResult]:
+        """Each new result as it comes; cells of a version without an environment are UNKNOWN with the reason.
+
+        run_id: names the folder that the ranks share, from the first call until `release`. known: results that
+        only unlock what needs them.
+
+        Raises:
+            MachineError: the machine can't go on (no port, no daemon); what was yielded is valid.
+        """
+        made, found = self._provisioned, dict(known)
+        for cell in plan.cells:
+            if cell.id not in found and (failure := made.failure_of(cell.skew)):
+                found[cell.id] = unprovisioned(cell, failure)
+                yield found[cell.id]
+        if all(cell.id in found for cell in plan.cells):
+            return
+        engine = Engine(
+            plan=plan,
+            scenarios=scenarios,
+            versions=made.versions,
+            agents=self._open(run_id, made.environments),
+            jobs=self._jobs,
+            observe=self.watch.cells,
+            ports=self._ports,
+        )
+        yield from engine.run(found)
+
+    def release(self) -> None:
+        """End every agent and rank and remove what the run shared; the next `run` starts anew."""
+        with self._lock:
+            self._agents = None
+            self._opened.close()
+
+    def _open(self, run_id: str, environments: Mapping[str, Environment]) -> Agents:
+        """The agents of this session; the runtime is opened when they are first asked for."""
+        with self._lock:
+            if self._agents is None:
+                if problem := self.runtime.answers():
+                    raise MachineError(f"{self.runtime.name}: {problem}")
+                if not self._swept:
+                    self.sweep()
+                with ExitStack() as opening:
+                    shared = opening.enter_context(ownership.opened(run_id))
+                    opening.callback(self.runtime.close)
+                    self.runtime.open(shared)
+                    self._agents = Agents(self.runtime)
+                    opening.callback(self._agents.close)
+                    self._opened = opening.pop_all()
+            self._agents.provide(environments)
+            return self._agents
+
+
+def runnable(cells: Iterable[Cell], made: ProvisionedVersions) -> tuple[Cell, ...]:
+    """The cells whose versions all have an environment."""
+    return tuple(cell for cell in cells if made.failure_of(cell.skew) is None)
+
+
+def _with(
+    before: ProvisionedVersions, versions: Sequence[Version], outcomes: Mapping[str, Environment | ProvisionError]
+) -> ProvisionedVersions:
+    """What was made before and now. A release that nobody declared is known from now on."""
+    environments = {name: made for name, made in outcomes.items() if isinstance(made, Environment)}
+    failures = {
+        name: EnvironmentFailure(version=name, reason=str(error))
+        for name, error in outcomes.items()
+        if isinstance(error, ProvisionError)
+    }
+    known = {version.name: _known(version, environments.get(version.name)) for version in versions}
+    return ProvisionedVersions(
+        versions={**before.versions, **known},
+        environments={**before.environments, **environments},
+        failures={**before.failures, **failures},
+    )
+
+
+def _known(version: Version, environment: Environment | None) -> Version:
+    reports = environment.reports if environment else None
+    return replace(version, torch=version.torch or (public(reports) if reports else None))

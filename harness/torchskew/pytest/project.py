@@ -1,0 +1,80 @@
+"""A project under pytest: its declaration, and one session that stays warm from test to test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from torchskew.declaration.candidate import read_candidate
+from torchskew.declaration.declare import for_runtime
+from torchskew.declaration.fields import Problems
+from torchskew.engine.session import Session
+from torchskew.errors import ConfigError
+from torchskew.model.cells import Cell, Plan
+from torchskew.model.declared import Declaration
+from torchskew.model.ids import CellId
+from torchskew.model.results import CellResult
+from torchskew.model.versions import Version
+from torchskew.planning.plan import make_plan, plan_of, predicted
+from torchskew.planning.scenario import Scenario
+
+RELEASE = re.compile(r"\d+\.\d+\.\d+")
+
+
+class Project:
+    """Runs cells of any scenario; a version is provisioned and its agents are started when a cell first needs it."""
+
+    def __init__(self, declaration: Declaration, session: Session, run_id: str) -> None:
+        """Contact nothing yet."""
+        self.declaration, self.session, self._run_id = declaration, session, run_id
+        self._versions: dict[str, Version] = {}
+
+    @property
+    def runtime(self) -> str:
+        """The name of the runtime that versions come from."""
+        return self.session.runtime.name
+
+    def plan(self, scenarios: Mapping[str, Scenario], seed: int = 0) -> Plan:
+        """The declared matrix for this runtime.
+
+        Raises:
+            ConfigError: a version that this runtime can't use, a pattern without a match.
+        """
+        spec = self.declaration.matrix[self.runtime]
+        versions = {name: self.version(name) for name in spec.used}
+        return make_plan(spec, versions, scenarios, self.runtime, seed)
+
+    def version(self, name: str) -> Version:
+        """A declared version, a release by its number, or one like `interpreter:PATH`, as this runtime gets it."""
+        if name not in self._versions:
+            problems = Problems(self.declaration.path)
+            declared = self.declaration.versions.get(name) or _undeclared(name)
+            version = for_runtime(declared, self.runtime, problems)
+            if problems.found:
+                raise ConfigError(*problems.found)
+            self._versions[name] = replace(version, name=name)
+        return self._versions[name]
+
+    def run(
+        self, cells: Sequence[Cell], scenarios: Mapping[str, Scenario], known: Mapping[CellId, CellResult] | None = None
+    ) -> Iterator[CellResult]:
+        """Each new result as it comes; cells of a version without an environment are UNKNOWN with the reason."""
+        names = dict.fromkeys(name for cell in cells for name in cell.skew)
+        made = self.session.provision(self.version(name) for name in names)
+        plan = predicted(plan_of(cells, self.runtime, 0), scenarios, made.versions)
+        yield from self.session.run(self._run_id, plan, scenarios, known or {})
+
+    def close(self) -> None:
+        """End every agent and rank, and remove what the run shared; cells that still run are lost."""
+        self.session.release()
+
+
+def _undeclared(name: str) -> Version:
+    """A version that is named without a declaration: `2.13.0`, `pip:torch==2.13.0`, `interpreter:/opt/t/bin/python`."""
+    try:
+        return read_candidate(f"pip:torch=={name}" if RELEASE.fullmatch(name) else name)
+    except ConfigError as error:
+        raise ConfigError(
+            f"version {name!r} is neither declared nor a release nor like interpreter:PATH. {error}"
+        ) from None

@@ -1,0 +1,126 @@
+"""The gate's plan: the candidate against its releases, or the shard of it that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torchskew.declaration.candidate import BASE, releases_against
+from torchskew.declaration.declare import for_runtime
+from torchskew.declaration.fields import Problems
+from torchskew.engine.session import Session
+from torchskew.errors import ConfigError
+from torchskew.model.cells import Plan
+from torchskew.model.ids import CellId
+from torchskew.model.outcomes import Guard, Tier
+from torchskew.model.runs import Selection
+from torchskew.model.runtimes import RUNTIMES, provides
+from torchskew.model.versions import Version
+from torchskew.planning.gate import GateSpec, gate_plan
+from torchskew.planning.plan import narrow
+from torchskew.planning.shard import Shard, parse_shard, split
+from torchskew.record.folder import DATABASE
+from torchskew.record.record import Record
+from torchskew.workflows.cell_steps import Planned, Scenarios
+from torchskew.workflows.gate.request import GateInputs, Request, rerun
+from torchskew.workflows.options import Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatePlan:
+    """What the plan is about. shard: which part of it this run is, where one was asked for.
+
+    selection: what a green run is the measure for; None where only some cells were asked for.
+    """
+
+    spec: GateSpec
+    selection: Selection | None
+    shard: Shard | None = None
+
+
+def plan_the_gate(
+    options: Options, inputs: GateInputs, scenarios: Scenarios, session: Session
+) -> tuple[GatePlan, Planned]:
+    """Candidate, releases and scenarios become cells."""
+    request, runtime = inputs.request, session.runtime.name
+    usable, against = _releases(inputs, runtime)
+    versions = {**usable, **_subjects(inputs, runtime)}
+    spec = _spec(options, inputs, against, runtime)
+    every = narrow(gate_plan(spec, versions, scenarios.by_name, runtime, options.seed), options.only)
+    plan, shard = _part(request, every)
+    widest = replace(spec, against=tuple(usable), tier=Tier.FULL, scenarios=("*",), guard=(Guard.OFF, Guard.ON))
+    whole = gate_plan(widest, versions, scenarios.by_name, runtime, options.seed)
+    of = f"shard {request.shard} of {len(every.cells)} cells, " if shard else ""
+    about = f"{request.subject} against {', '.join(against)} · tier {spec.tier}"
+    repeat, cells = request.repeat, len(plan.cells)
+    times = f", each {repeat} times: {cells * repeat} runs" if repeat > 1 else ""
+    session.watch.say(f"plan       {about} · {of}{cells} cells{times} · digest {plan.digest}")
+    return (
+        GatePlan(spec=spec, selection=_selection(options, spec, runtime), shard=shard),
+        Planned(
+            plan=plan,
+            versions=versions,
+            rerun=rerun(request, options),
+            whole=(*whole.cells, *plan.cells),
+            expectations=inputs.expectations,
+        ),
+    )
+
+
+def _spec(options: Options, inputs: GateInputs, against: tuple[str, ...], runtime: str) -> GateSpec:
+    return GateSpec(
+        against=against,
+        tier=inputs.request.tier or Tier.FULL,
+        base=BASE in inputs.versions,
+        scenarios=options.scenarios or ("*",),
+        guard=tuple(Guard(guard) for guard in options.guard) or (Guard.OFF,),
+        timeout=options.timeout or inputs.declaration.matrix[runtime].timeout,
+    )
+
+
+def _subjects(inputs: GateInputs, runtime: str) -> Mapping[str, Version]:
+    """Candidate and base as this runtime gets them."""
+    problems = Problems(Path(inputs.declaration.path).name)
+    found = {name: for_runtime(version, runtime, problems, at=f"--{name}") for name, version in inputs.subjects.items()}
+    if problems.found:
+        raise ConfigError(*problems.found)
+    return found
+
+
+def _releases(inputs: GateInputs, runtime: str) -> tuple[Mapping[str, Version], tuple[str, ...]]:
+    """The declared versions as this runtime gets them, and the names of those that the candidate is held against."""
+    request, declared = inputs.request, inputs.releases
+    problems = Problems(Path(inputs.declaration.path).name)
+    can = {name: version for name, version in declared.items() if provides(RUNTIMES[runtime], version)}
+    usable = {name: for_runtime(version, runtime, problems) for name, version in can.items()}
+    for name in request.against:
+        if name in declared and name not in usable:
+            for_runtime(declared[name], runtime, problems)
+    if problems.found:
+        raise ConfigError(*problems.found)
+    listed = {name: usable[name] for name in inputs.declaration.matrix[runtime].versions if name in usable}
+    named = request.against or request.last is not None
+    return usable, releases_against(usable if named else listed, request.against, request.last)
+
+
+def _selection(options: Options, spec: GateSpec, runtime: str) -> Selection | None:
+    """What a green run is the measure for: the same releases, tier and conditions."""
+    if options.only or options.scenarios:
+        return None
+    return Selection(runtime=runtime, against=spec.against, tier=spec.tier, guard=spec.guard, base=spec.base)
+
+
+def _part(request: Request, plan: Plan) -> tuple[Plan, Shard | None]:
+    """The shard that was asked for. Its balance comes from a record that every shard is given alike.
+
+    Never from the record in --out: that differs from machine to machine, and grows while a shard is resumed.
+    """
+    if request.shard is None:
+        return plan, None
+    index, count = parse_shard(request.shard)
+    durations: Mapping[CellId, float] = {}
+    if request.balance is not None:
+        with Record.open(request.balance / DATABASE, create=False) as record:
+            durations = record.durations()
+    return split(plan, durations, index, count)

@@ -1,0 +1,156 @@
+"""What a person asks the gate: candidate, releases and baseline; [gate] fills in what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torchskew.declaration.candidate import BASE, CANDIDATE, read_candidate, with_packages
+from torchskew.declaration.declare import check_requirement
+from torchskew.declaration.gate import GateTable, read_gate
+from torchskew.errors import ConfigError
+from torchskew.model.declared import Declaration, Expectation
+from torchskew.model.outcomes import Tier
+from torchskew.model.reruns import Rerun
+from torchskew.model.runtimes import choices, sole_provider
+from torchskew.model.versions import SourceKind, Version
+from torchskew.workflows.cell_steps import RuntimeWish, Scenarios
+from torchskew.workflows.inputs import read_declaration, read_document, read_expectations, read_scenarios
+from torchskew.workflows.options import Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked on the command line; None or empty means: as [gate] says, else the default."""
+
+    candidate: str = ""
+    torch: str | None = None
+    base: str | None = None
+    against: tuple[str, ...] = ()
+    last: int | None = None
+    baseline: Path | None = None
+    tier: Tier | None = None
+    repeat: int = 1
+    shard: str | None = None
+    balance: Path | None = None
+    update_baseline: bool = False
+    requires: tuple[str, ...] = ()
+    index: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """The candidate as the last line names it."""
+        return f"candidate {self.candidate}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateInputs:
+    """Everything that the gate is about. request: with what [gate] says.
+
+    versions: the declared ones, the candidate and the base, by name. fresh: those of which no earlier result counts.
+    """
+
+    request: Request
+    declaration: Declaration
+    versions: Mapping[str, Version]
+    baseline: Path
+    expectations: tuple[Expectation, ...]
+    fresh: frozenset[str]
+
+    @property
+    def subjects(self) -> Mapping[str, Version]:
+        """What is held against the releases: the candidate and, where one was asked for, the base."""
+        return {name: self.versions[name] for name in (CANDIDATE, BASE) if name in self.versions}
+
+    @property
+    def releases(self) -> Mapping[str, Version]:
+        """The declared versions."""
+        return {name: self.versions[name] for name in self.declaration.versions}
+
+
+def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Scenarios, RuntimeWish]:
+    """The declaration with its [gate], the candidate, the baseline and every scenario."""
+    path = options.declaration
+    declaration, table = read_declaration(path), read_gate(read_document(path), choices())
+    if request.repeat > 1 and options.resume:
+        raise ConfigError("--repeat runs every cell anew, so it excludes --resume. Remove one of them.")
+    known = _completed(request, table, path)
+    subjects = _subjects(known)
+    versions = {**declaration.versions, **subjects}
+    baseline = known.baseline or path.with_name("baseline.toml")
+    if known.baseline and not baseline.exists() and not known.update_baseline:
+        raise ConfigError(f"--baseline {baseline}: there is no such file. --update-baseline writes a new one.")
+    inputs = GateInputs(
+        request=known,
+        declaration=replace(declaration, expectations=()),
+        versions={name: with_packages(version, _packages(request, table)) for name, version in versions.items()},
+        baseline=baseline,
+        expectations=read_expectations(baseline),
+        # Somebody may be changing an interpreter's packages: its libraries are not part of its identity.
+        fresh=frozenset(n for n, one in subjects.items() if one.sources[0].kind is SourceKind.INTERPRETER),
+    )
+    return inputs, Scenarios(by_name=read_scenarios()), _runtime(options, inputs, table)
+
+
+def _completed(request: Request, table: GateTable, path: Path) -> Request:
+    """The request with what the command line left open."""
+    problems = [
+        f"--requires {problem}" for text in request.requires if (problem := check_requirement(text, torch=False))
+    ]
+    candidate = request.candidate or table.candidate
+    if not candidate:
+        names = 'Give one: --candidate pip:torch==2.15.0, or candidate = "…" there.'
+        problems.append(f"{path.name}: gate names no candidate. {names}")
+    if problems:
+        raise ConfigError(*problems)
+    return replace(
+        request,
+        candidate=candidate,
+        tier=request.tier or table.tier or Tier.FULL,
+        against=request.against or (table.against if request.last is None else ()),
+        baseline=request.baseline or (path.with_name(table.baseline) if table.baseline else None),
+    )
+
+
+def _packages(request: Request, table: GateTable) -> tuple[str, ...]:
+    return request.requires or table.requires
+
+
+def _subjects(request: Request) -> Mapping[str, Version]:
+    found = {CANDIDATE: read_candidate(request.candidate, torch=request.torch, index=request.index)}
+    return {**found, BASE: read_candidate(request.base, BASE)} if request.base else found
+
+
+def _runtime(options: Options, inputs: GateInputs, table: GateTable) -> RuntimeWish:
+    """The one that was asked for; the only one that can provide the candidate and the base; the declared one."""
+    subjects = tuple(inputs.subjects.values())
+    declared = table.runtime or next(iter(inputs.declaration.matrix.values())).runtime
+    decided = sole_provider(subjects)
+    return RuntimeWish(
+        name=options.runtime or decided or declared,
+        by="asked for" if options.runtime else "the candidate needs it" if decided else "declared",
+        versions=dict.fromkeys(inputs.declaration.matrix, subjects),
+    )
+
+
+def rerun(request: Request, options: Options) -> Rerun:
+    """The command that plans the same cells again, without what only narrowed or hurried it."""
+    command = (
+        Rerun(words=("torchskew", "gate"))
+        .given("--declaration", [options.declaration] if options.declaration != Options().declaration else [])
+        .given("--tier", [request.tier])
+        .given("--baseline", [request.baseline])
+        .given("--candidate", [request.candidate])
+        .given("--torch", [request.torch])
+        .given("--index", [request.index])
+        .given("--base", [request.base])
+        .given("--against", [",".join(request.against)])
+    )
+    for package in request.requires:
+        command = command.with_option("--requires", package)
+    return (
+        command.given("--runtime", [options.runtime])
+        .given("--guard", options.guard)
+        .given("--timeout", [f"{options.timeout:g}"] if options.timeout else [])
+    )

@@ -1,0 +1,40 @@
+"""What a person asked of a run of cells, whatever the command was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchskew.model.runs import RunKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line's wishes; None or empty means: as declared.
+
+    command: the whole line as it was typed, for the record.
+    """
+
+    kind: RunKind = RunKind.MATRIX
+    declaration: Path = Path("torchskew.toml")
+    out: Path = Path("out")
+    runtime: str | None = None
+    versions: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    guard: tuple[str, ...] = ()
+    pairs: str | None = None
+    world_sizes: tuple[int, ...] = ()
+    timeout: float | None = None
+    seed: int = 0
+    jobs: int | None = None
+    dry_run: bool = False
+    resume: bool = False
+    cache: bool = True
+    colour: bool = False
+    command: str = "torchskew matrix"
+
+    @property
+    def name(self) -> str:
+        """The command without its options."""
+        return f"torchskew {self.kind}"

@@ -1,0 +1,65 @@
+"""Recorded runs again: shown, listed, compared with each other, and searched for flakes. Nothing is run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from pathlib import Path
+
+from torchskew.judging import diff, flakes
+from torchskew.judging.decide import decide
+from torchskew.record.folder import DATABASE
+from torchskew.record.record import Record
+from torchskew.workflows.cell_steps import show
+from torchskew.workflows.gate.recorded import asked_of, decided_again
+from torchskew.workflows.options import Options
+from torchskew.workflows.rehearsal import archive, reports
+
+
+def report_again(out: Path, run_id: str, *, colour: bool) -> int:
+    """`torchskew report`: every report out of the record, judged against the run's own expectations.
+
+    A rehearsal is named by its folder, and judged again from the facts in there.
+    """
+    if run_id.startswith(archive.PREFIX) or any(archive.folders(out, run_id)):
+        return reports.show_again(out, run_id)
+    with Record.open(out / DATABASE, create=False) as record:
+        run = record.load(run_id)
+        day = dt.date.fromisoformat(run.info.started[:10])
+        if asked := asked_of(record, run.info.run_id):
+            decision = decided_again(record, run, asked, day)
+        else:
+            decision = decide(run.plan, run.results, run.expectations, today=day)
+        show(record, run, decision, Options(out=out, colour=colour))
+    return decision.exit_code
+
+
+def list_runs(out: Path) -> int:
+    """`torchskew report --list`: recorded runs, and rehearsals by their folders."""
+    rehearsals = reports.overview(out)
+    sys.stdout.writelines(f"{line}\n" for line in rehearsals)
+    if rehearsals and not (out / DATABASE).exists():
+        return 0
+    with Record.open(out / DATABASE, create=False) as record:
+        for info in record.runs():
+            sys.stdout.write(f"{info.run_id}  {info.started}  {info.finished or 'unfinished'}  {info.command}\n")
+    return 0
+
+
+def compare(out: Path, before: str, after: str) -> int:
+    """`torchskew diff`: only what changed; exit 1 when the later run is worse."""
+    with Record.open(out / DATABASE, create=False) as record:
+        first, second = record.load(before), record.load(after)
+    found = diff.difference(first.results, second.results)
+    lines = [diff.render(found.changes, second.info.rerun, most=1000)] if found.changes else []
+    lines.append(diff.sentence(found, first.info.run_id, second.info.run_id))
+    sys.stdout.write("\n".join(lines) + "\n")
+    return int(found.worse)
+
+
+def count_flakes(out: Path) -> int:
+    """`torchskew flakes`: cells that showed a pass and a failure of the same content, with their rates."""
+    with Record.open(out / DATABASE, create=False) as record:
+        found = flakes.rates(record.history(cell_id) for cell_id in sorted(record.durations()))
+    sys.stdout.write(flakes.render(found) + "\n")
+    return 0

@@ -20,19 +20,20 @@ NEED_DOCKER = frozenset({"cells-docker"})
 
 
 def main(names: list[str]) -> int:
-    """Run them; the exit code is 1 when one of them broke."""
+    """Run them, and say at the end which gave no figures or only some; the exit code is 1 then."""
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         sys.stderr.write(f"no such benchmark: {', '.join(unknown)}. There are: {', '.join(BENCHMARKS)}.\n")
         return 4
-    codes = []
+    failed = []
     for name in names or BENCHMARKS:
         print(f"== {name}", flush=True)
         if name in NEED_DOCKER and (problem := runtime("docker").answers()):
-            print(f"left out: {problem}", flush=True)
-            continue
-        codes.append(subprocess.run([sys.executable, "-m", *BENCHMARKS[name]], check=False).returncode)
-    return int(any(codes))
+            failed.append(f"{name} was left out: {problem}")
+        elif code := subprocess.run([sys.executable, "-m", *BENCHMARKS[name]], check=False).returncode:
+            failed.append(f"{name} lacks a part or missed an aim (exit code {code}, see above)")
+    print("\n".join(["== INCOMPLETE", *failed] if failed else ["== complete"]), flush=True)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

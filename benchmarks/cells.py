@@ -1,6 +1,6 @@
 """Cells per second: warm agents against a process (or container) per rank, and against a bare fork of torch.
 
-    python benchmarks/cells.py [--runtime venv|docker] [--version 2.13.0] [--cells 200]
+    python -m benchmarks.cells [--runtime venv|docker] [--version 2.13.0] [--cells 200]
 
 Everything is measured in one run on one machine, in turn, so the ratios hold where absolute times drift.
 Prints: cells/s and seconds per cell of each way, then the ratios with what issue and README state of them.
@@ -25,6 +25,7 @@ from torchskew.engine.agents import Agents
 from torchskew.engine.ports import Ports
 from torchskew.engine.progress import Plain
 from torchskew.engine.run import Engine, default_jobs
+from torchskew.errors import HarnessError
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.outcomes import Verdict
 from torchskew.model.versions import Environment, Version
@@ -124,7 +125,10 @@ def main() -> None:
     name = args.version or {"venv": "2.13.0", "docker": "2.6.0"}[args.runtime]
     version = for_runtime(read_declaration(HERE.parent / "torchskew.toml").versions[name], args.runtime, Problems(""))
     runtime = runtime_named(args.runtime)
-    environment = runtime.provision(version, Plain(sys.stderr))
+    try:
+        environment = runtime.provision(version, Plain(sys.stderr))
+    except HarnessError as error:
+        sys.exit(f"INCOMPLETE: nothing was measured: {error}")
     with ownership.opened(f"bench-{uuid.uuid4().hex[:8]}") as opened:
         runtime.open(opened)
         agents = Agents(runtime)

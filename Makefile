@@ -11,12 +11,13 @@ LOCKED := --constraint $(VENV)/constraints.txt
 BASE := $(VENV)/.torchskew
 TESTS := $(VENV)/.torchskew-test
 
-.PHONY: help matrix gate rehearse rehearsal survey compatibility probe guard guard-file doctor report clean test lint bench lock
+.PHONY: help matrix gate rehearse rehearsal survey compatibility probe guard guard-file doctor lock-images report clean
+.PHONY: test lint bench lock
 
 help: ## show this list
 	@echo "torchskew: process groups whose ranks run different PyTorch releases"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 	@echo
 	@echo "Pass options of a command in OPTIONS: make matrix OPTIONS=\"--only 'all_reduce/*' --no-cache\""
 
@@ -47,6 +48,9 @@ guard: $(BASE) ## print the one file that makes a mixed job fail clearly
 
 doctor: $(BASE) ## say what this machine has for torchskew, and how to fix what it lacks
 	@$(BIN)/torchskew doctor $(OPTIONS)
+
+lock-images: $(BASE) ## write images/lock.toml from the images built here
+	@$(BIN)/torchskew images --lock $(OPTIONS)
 
 report: $(BASE) ## show a recorded run again (RUN=id; the latest by default)
 	@$(BIN)/torchskew report $(RUN) $(OPTIONS)

@@ -8,6 +8,7 @@ from torchskew.commands import (
     doctor,
     gate,
     guard,
+    images,
     init,
     matrix,
     probe,
@@ -19,4 +20,19 @@ from torchskew.commands import (
 )
 
 # In the order in which `torchskew --help` lists them.
-COMMANDS = (init, matrix, gate, runs, rehearse, scenarios, report, survey, boundary, probe, guard, doctor, clean)
+COMMANDS = (
+    init,
+    matrix,
+    gate,
+    runs,
+    rehearse,
+    scenarios,
+    report,
+    survey,
+    boundary,
+    probe,
+    guard,
+    images,
+    doctor,
+    clean,
+)

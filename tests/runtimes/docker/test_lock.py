@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
+from torchskew.cli import main
 from torchskew.runtimes.docker import catalogue, lock
+from torchskew.runtimes.docker.images import Images
 
 
 @pytest.fixture(autouse=True)
@@ -48,13 +50,62 @@ def test_a_damaged_file_counts_as_empty(tmp_path, text):
     assert lock.read(tmp_path / "lock.toml") == {}
 
 
-def test_a_checkout_keeps_its_lock_beside_the_templates():
-    assert lock.lock_path() == catalogue.images_folder() / "lock.toml"
+def test_what_is_built_is_noted_in_the_cache_and_never_in_the_checkout(tmp_path):
+    assert lock.built_path() == tmp_path / "cache/torchskew/images.lock.toml"
+    assert Images(None)._lock == lock.built_path()  # type: ignore[arg-type]
+    assert lock.committed_path() == catalogue.images_folder() / "lock.toml"
 
 
-def test_an_installed_package_keeps_its_lock_in_the_cache(tmp_path, monkeypatch):
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout that commits two images; one of them was built here with other packages, and one more."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    monkeypatch.setattr(lock, "images_folder", lambda: folder)
+    lock.add(folder / "lock.toml", "debian-trixie", entry(digest="old"))
+    lock.add(folder / "lock.toml", "debian-forky", entry(digest="unbuilt"))
+    lock.add(lock.built_path(), "debian-trixie", entry(digest="new"))
+    lock.add(lock.built_path(), "pip-torch", entry())
+    return folder / "lock.toml"
+
+
+def test_the_committed_lock_changes_by_its_own_command(checkout, capsys):
+    assert main(["images", "--lock"]) == 0
+    assert capsys.readouterr().out == f"wrote debian-trixie into {checkout}\n"
+    locked = {name: each.digest for name, each in lock.read(checkout).items()}
+    assert locked == {"debian-trixie": "new", "debian-forky": "unbuilt"}
+    assert main(["images", "--lock", "pip-torch"]) == 0
+    assert "pip-torch" in lock.read(checkout)
+
+
+def test_images_are_listed_with_how_they_compare(checkout, capsys):
+    assert main(["images"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == ["debian-trixie", "pip-torch"]
+    assert said[0].endswith("other packages than committed")
+    assert said[1].endswith("not committed")
+    main(["images", "--lock"])
+    capsys.readouterr()
+    main(["images"])
+    assert capsys.readouterr().out.splitlines()[0].endswith("the same packages as committed")
+
+
+def test_without_an_image_the_list_says_how_to_get_one(capsys):
+    assert main(["images"]) == 0
+    assert capsys.readouterr().out == "no image was built here; torchskew matrix --runtime docker builds them\n"
+
+
+def test_an_image_that_was_not_built_here_can_t_be_locked(checkout, capsys):
+    before = checkout.read_text()
+    assert main(["images", "--lock", "debian-bullseye"]) == 4
+    assert "not built here: debian-bullseye. Built here: debian-trixie, pip-torch." in capsys.readouterr().err
+    assert checkout.read_text() == before
+
+
+def test_an_installed_package_has_no_lock_to_change(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(lock, "images_folder", lambda: tmp_path / "_images")
-    assert lock.lock_path() == tmp_path / "cache/torchskew/images.lock.toml"
+    assert main(["images", "--lock"]) == 4
+    assert "Lock images in a checkout of torchskew." in capsys.readouterr().err
 
 
 def test_the_committed_lock_names_every_suite():

@@ -42,7 +42,7 @@ class Images:
 
     def __init__(self, daemon: ImageDaemon, lock_file: Path | None = None) -> None:
         self._daemon = daemon
-        self._lock = lock_file or lock.lock_path()
+        self._lock = lock_file or lock.built_path()
 
     def provide(self, version: Version, progress: Progress) -> Environment:
         """The environment of a version from its first source that images can serve.

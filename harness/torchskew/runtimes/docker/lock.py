@@ -1,4 +1,4 @@
-"""The lock file of images: what was built from what, with digests, so that two sites can compare."""
+"""The lock files of images: what was built here from what, and what a checkout commits, so that sites can compare."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
+from torchskew.errors import ConfigError
 from torchskew.runtimes import locks
 from torchskew.runtimes.docker.catalogue import images_folder
 from torchskew.runtimes.ownership import cache_folder
 
-_HEAD = "# What each image was made from. Written by provisioning; do not edit.\n"
+_HEAD = "# What each image was made from. Written by torchskew images --lock; do not edit.\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +38,50 @@ class Entry:
     packages: Mapping[str, str] = field(default_factory=dict)
 
 
-def lock_path() -> Path:
-    """In a checkout that can be written `images/lock.toml`, else a file in the user's cache."""
-    folder = images_folder()
-    if folder.name == "images" and os.access(folder, os.W_OK):
-        return folder / "lock.toml"
+class Standing(StrEnum):
+    """How an image that was built here compares with the committed lock."""
+
+    SAME = "the same packages as committed"
+    OTHER = "other packages than committed"
+    NEW = "not committed"
+
+
+def built_path() -> Path:
+    """What was built here, in the user's cache."""
     return cache_folder() / "images.lock.toml"
+
+
+def committed_path() -> Path:
+    """What a checkout commits; an installed package brings a copy."""
+    return images_folder() / "lock.toml"
+
+
+def standing(name: str, entry: Entry, committed: Mapping[str, Entry]) -> Standing:
+    """Compares the packages: the id of an image differs at every site."""
+    if name not in committed:
+        return Standing.NEW
+    return Standing.SAME if committed[name].digest == entry.digest else Standing.OTHER
+
+
+def commit(names: Sequence[str] = ()) -> tuple[str, ...]:
+    """Write what was built here into the checkout's lock: these images, or those that it has already.
+
+    Returns:
+        The names whose entries were written.
+
+    Raises:
+        ConfigError: an image that was not built here, or no checkout.
+    """
+    path, built = committed_path(), read(built_path())
+    if path.parent.name != "images" or not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path} can't be written. Lock images in a checkout of torchskew.")
+    if unknown := [name for name in names if name not in built]:
+        known = ", ".join(built) or "none"
+        raise ConfigError(f"not built here: {', '.join(unknown)}. Built here: {known}. Run them with --runtime docker.")
+    chosen = tuple(names or (name for name in read(path) if name in built))
+    for name in chosen:
+        add(path, name, built[name])
+    return chosen
 
 
 def read(path: Path) -> dict[str, Entry]:

@@ -15,13 +15,14 @@ from torchskew.engine import attempt
 from torchskew.engine.agents import Agents
 from torchskew.engine.attempt import guarded
 from torchskew.engine.run import ATTEMPTS, Engine, Tally
+from torchskew.errors import AgentError
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.outcomes import Guard, Kind, Outcome, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Environment, Source, SourceKind, Version
 from torchskew.planning import plan
 from torchskew.planning.scenario import Report, Scenario, World
-from torchskew.runtimes.fake import DIE, HANG, REFUSE, FakeRuntime, ended, right
+from torchskew.runtimes.fake import DIE, HANG, REFUSE, FakeChannel, FakeRuntime, ended, right
 
 PIP = (Source(kind=SourceKind.PIP, value="torch"),)
 NAMES = ("1.0.0", "2.0.0")
@@ -202,6 +203,27 @@ def test_an_agent_that_dies_is_replaced_and_the_attempt_recorded() -> None:
     assert result.verdict is Verdict.PASS
     assert "agent of 2.0.0: the agent is gone" in (result.attempts[0].fault or "")
     assert runtime.started == len(NAMES) + 1
+
+
+def test_a_version_whose_agent_can_not_start_is_named_and_every_rank_has_its_facts() -> None:
+    class HalfDead(FakeRuntime):
+        def start(self, environment: Environment, replica: int) -> FakeChannel:
+            if environment.version == "2.0.0":
+                raise AgentError("2.0.0 does not start")
+            return super().start(environment, replica)
+
+    (result,) = results(HalfDead(), cell("meet")).values()
+    assert (result.verdict, result.reason) == (Verdict.UNKNOWN, "not run: 2.0.0 does not start")
+    assert [facts.declared for facts in result.ranks] == list(NAMES)
+
+
+def test_a_report_of_other_types_than_the_protocols_is_the_machines_fault() -> None:
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        return ended(version, finished=True, phase="lunch") if job["rank"] else right(version, job)
+
+    (result,) = results(FakeRuntime(script), cell("meet")).values()
+    assert result.verdict is Verdict.UNKNOWN
+    assert "the rank's report can't be read: 'lunch' is not a valid Phase" in result.reason
 
 
 def test_a_cell_that_became_urgent_starts_before_those_that_were_ready_earlier() -> None:

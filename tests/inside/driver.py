@@ -8,9 +8,11 @@ import queue
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from torchskew.inside import protocol
+from torchskew.inside.job import alone, encode
 from torchskew.runtimes.venv import launch
 
 PATIENCE = 30.0  # seconds; a busy machine forks slowly
@@ -104,7 +106,11 @@ class Driver:
     def run(self, source: str, rank_id: str = "r0", **job) -> None:
         """Load a scenario and start one rank of it; returns when the agent has it."""
         self.load(source)
-        self.send("run", id=rank_id, scenario="it", job={"rank": 0, "world_size": 1, **job})
+        self.start(rank_id, "it", **job)
+
+    def start(self, rank_id: str, scenario: str, **job) -> None:
+        """Start a rank of a loaded scenario. job: what differs from a world of one."""
+        self.send("run", id=rank_id, scenario=scenario, job=encode(replace(alone(10.0), **job)))
 
     def exited(self, rank_id: str = "r0") -> dict:
         return self.until("exited", id=rank_id)

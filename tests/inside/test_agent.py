@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from torchskew.inside import protocol
+from torchskew.inside.job import alone, encode
 
 from tests.inside.driver import Driver
 
@@ -220,7 +222,8 @@ def test_a_line_that_is_no_request_is_rejected_and_forgotten(agent: Driver, what
 
 def test_requests_may_arrive_in_pieces(agent: Driver) -> None:
     agent.load(OK)
-    for piece in (b'{"op": "run", "id": "r0", "sce', b'nario": "it", "job": {}}', b"\n"):
+    job = json.dumps(encode(alone(10.0))).encode()
+    for piece in (b'{"op": "run", "id": "r0", "sce', b'nario": "it", "job": ' + job + b"}", b"\n"):
         agent.raw(piece)
         time.sleep(0.01)
     assert agent.exited()["exit"] == 0
@@ -234,12 +237,37 @@ def test_a_port_in_use_refuses_the_rank(agent: Driver) -> None:
         assert agent.exited()["exit"] == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"chek_port": True}, "unknown key 'chek_port'"),
+        ({"seed": ...}, "missing key 'seed'"),
+        ({"port": "1"}, "'port' must be int, got str"),
+    ],
+)
+def test_a_job_that_is_not_as_agreed_refuses_the_rank_and_harms_nobody(agent: Driver, change: dict, why: str) -> None:
+    agent.load(OK)
+    job = {name: value for name, value in {**encode(alone(10.0)), **change}.items() if value is not ...}
+    agent.send("run", id="r0", scenario="it", job=job)
+    assert agent.until("refused", id="r0")["why"] == f"the job can't be read: {why}"
+    agent.start("r0", "it")
+    assert agent.exited()["exit"] == 0
+
+
+def test_progress_of_a_rank_reaches_the_harness_while_it_runs(agent: Driver) -> None:
+    agent.run("def rank(job):\n    job.report_progress('step', 3)\n")
+    assert agent.until("progress", id="r0")["name"] == "step"
+    assert agent.said[-1]["step"] == 3
+    assert agent.said[-1]["at"] >= 0
+    agent.exited()
+
+
 def test_a_scenario_that_was_never_loaded_and_an_id_in_use_are_refused(agent: Driver) -> None:
-    agent.send("run", id="r0", scenario="unknown", job={})
+    agent.start("r0", "unknown")
     assert "never loaded" in agent.until("refused", id="r0")["why"]
     agent.run(HANGS)
     agent.until("started", id="r0")
-    agent.send("run", id="r0", scenario="it", job={})
+    agent.start("r0", "it")
     assert "of this id" in agent.until("refused", id="r0")["why"]
 
 
@@ -323,7 +351,7 @@ def test_two_hundred_quick_ranks_leave_no_zombie_and_no_descriptor(agent: Driver
     pid = agent.process.pid
     before = descriptors(pid)
     for number in range(200):
-        agent.send("run", id=f"r{number}", scenario="it", job={"rank": 0})
+        agent.start(f"r{number}", "it")
     ends = []
     while len(ends) < 200:
         event = agent.get()
@@ -350,7 +378,7 @@ def test_two_ranks_of_a_real_torch_agree(tmp_path: Path, torch_environment) -> N
         agent.load(SUMS)
         for rank in range(2):
             job = {"rank": rank, "world_size": 2, "port": port, "timeout": 20, "check_port": rank == 0}
-            agent.send("run", id=f"r{rank}", scenario="it", job=job)
+            agent.start(f"r{rank}", "it", **job)
         ends = {event["id"]: event for event in (agent.until("exited"), agent.until("exited"))}
         assert {name: end["report"]["payload"] for name, end in ends.items()} == {
             name: {"it": [2.0, 2.0, 2.0], "threads": 1} for name in ("r0", "r1")

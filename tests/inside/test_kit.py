@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torchskew.inside.job import alone
 from torchskew.inside.kit import Job, Unsupported, fill, raw, refusal
 
 
@@ -30,11 +32,11 @@ class Tensor:
 
 
 def job(**fields) -> tuple[Job, list[str]]:
-    told: list[str] = []
-    return Job(fields, "provision", told.append), told
+    sent: list[str] = []
+    return Job(replace(alone(10.0), **fields), "provision", lambda **event: sent.append(event["phase"])), sent
 
 
-def test_a_job_that_was_told_nothing_is_a_world_of_one() -> None:
+def test_a_job_of_its_own_is_a_world_of_one() -> None:
     one, _ = job()
     assert (one.rank, one.world_size, one.host, one.guard, one.params, one.skip) == (0, 1, "127.0.0.1", False, {}, {})
 

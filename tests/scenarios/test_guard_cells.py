@@ -33,7 +33,7 @@ def run(driver: Driver, name: str, jobs: list[dict]) -> list[str]:
     cell = next(NUMBERS)
     for rank, job in enumerate(jobs):
         fields = {"rank": rank, "world_size": len(jobs), "port": port, "timeout": 6.0, "guard": True, **job}
-        driver.send("run", id=f"{cell}:{rank}", scenario=name, job=fields)
+        driver.start(f"{cell}:{rank}", name, **fields)
     return [f"{cell}:{rank}" for rank in range(len(jobs))]
 
 

@@ -31,7 +31,7 @@ def start(agent: Driver, scenario: Scenario, size: int, variant, **more) -> None
             "env": {**variant.env, **variant.rank_env.get(rank, {})} if variant else {},
         }
         name = f"{variant.name if variant else ''}:{rank}"
-        agent.send("run", id=name, scenario=scenario.name, job=job)
+        agent.start(name, scenario.name, **job)
 
 
 def prepared(agent: Driver, name: str) -> tuple[Scenario, dict[str, str]]:

@@ -44,7 +44,7 @@ def ends(agent: Driver, scenario: Scenario, variant, share: Path, skip: dict[str
     job |= {"variant": variant.name, "params": dict(variant.params), "env": dict(variant.env)} if variant else {}
     found: dict[str, dict] = {}
     for rank in range(size):
-        agent.send("run", id=str(rank), scenario=scenario.name, job={**job, "rank": rank})
+        agent.start(str(rank), scenario.name, **job, rank=rank)
         if scenario.kind is Kind.HANDOVER:
             found[str(rank)] = agent.until("exited", id=str(rank))
     while len(found) < size:

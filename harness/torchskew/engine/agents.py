@@ -10,10 +10,22 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
+from torchskew.engine.events import (
+    AgentEvent,
+    AgentLine,
+    Gone,
+    ImportFailed,
+    Line,
+    Loaded,
+    RankEvent,
+    Ready,
+    read_line,
+)
 from torchskew.errors import AgentError, MachineError
+from torchskew.inside import job as jobs
 from torchskew.inside.protocol import PROTOCOL, boot_line
 from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
@@ -27,37 +39,18 @@ WARM_AT_ONCE = 4
 LOAD_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One line from an agent: its kind, its fields, when it came (monotonic); `gone` is ours, when it ended."""
-
-    kind: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    at: float = field(default_factory=time.monotonic)
+Answer = TypeVar("Answer", Ready, Loaded)
 
 
 class Sink(Protocol):
     """Where a rank's events go."""
 
-    def put(self, item: tuple[str, Event]) -> None:
+    def put(self, item: tuple[str, RankEvent]) -> None:
         """Take the event of the rank with that id."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """What an agent said of its version. resolver_seconds: a reverse look-up of its own address."""
-
-    torch: str
-    git_version: str
-    python: str
-    host: str
-    pid: int
-    import_seconds: float
-    resolver_seconds: float
-
-
 class Agent:
-    """One started version."""
+    """One started version. dead: how it ended, once it has."""
 
     def __init__(self, channel: Channel, name: str, boot: bytes | None = None) -> None:
         """Take over a started channel; `wait_ready` before anything else. boot: a boot line with more in it."""
@@ -68,7 +61,7 @@ class Agent:
         self._lock = threading.Lock()
         self._loads: dict[str, Mapping[str, str]] = {}
         self._load_lock = threading.Lock()
-        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[AgentEvent] = queue.SimpleQueue()
         self._ready: Ready | None = None
         self._thread = threading.Thread(target=self._read, name=f"agent {name}", daemon=True)
         channel.send(boot or boot_line())
@@ -82,37 +75,38 @@ class Agent:
         """
         with self._load_lock:
             if self._ready is None:
-                event = self._expect({"ready", "failed"}, seconds, "importing torch")
-                if event.kind == "failed":
-                    raise AgentError(
-                        f"{self.name}: torch can't be imported: {event.fields.get('type')}: {event.fields.get('text')} "
-                        f"at {event.fields.get('where')}"
-                    )
-                self._ready = self._parse_ready(event.fields)
+                ready = self._expect(Ready, seconds, "importing torch")
+                if ready.protocol != PROTOCOL:
+                    spoken = f"speaks protocol {ready.protocol}, this torchskew speaks {PROTOCOL}"
+                    raise AgentError(f"{self.name}: {spoken}")
+                self._ready = ready
             return self._ready
 
     def load(self, scenario: Scenario) -> Mapping[str, str]:
         """Give the agent a scenario, once; returns what this version lacks: case pattern -> why."""
         with self._load_lock:
             if scenario.name not in self._loads:
-                self._send(
-                    op="load", scenario=scenario.name, source=scenario.source, file=scenario.path, env=self._env()
-                )
-                event = self._expect({"loaded"}, LOAD_SECONDS, f"loading scenario {scenario.name}")
-                if error := event.fields.get("error"):
-                    raise AgentError(f"{self.name}: scenario {scenario.name} can't be loaded: {error}")
-                lacks = event.fields.get("lacks") or {}
-                self._loads[scenario.name] = {str(case): str(why) for case, why in lacks.items()}
+                env = dict(self.channel.rank_env)
+                self._send(op="load", scenario=scenario.name, source=scenario.source, file=scenario.path, env=env)
+                loaded = self._expect(Loaded, LOAD_SECONDS, f"loading scenario {scenario.name}")
+                if loaded.error is not None:
+                    raise AgentError(f"{self.name}: scenario {scenario.name} can't be loaded: {loaded.error}")
+                self._loads[scenario.name] = loaded.lacks
             return self._loads[scenario.name]
 
-    def run(self, rank_id: str, scenario: str, job: Mapping[str, Any], sink: Sink) -> None:
-        """Fork a rank; its events come to the sink as (rank_id, Event)."""
+    def run(self, rank_id: str, scenario: str, job: jobs.JobRecord, sink: Sink) -> None:
+        """Fork a rank; its events come to the sink as (rank_id, event). The job's settings win over the channel's.
+
+        Raises:
+            AgentError: the agent is gone.
+        """
         with self._lock:
             if self.dead is None:
                 self._sinks[rank_id] = sink
         if self.dead is not None:
             raise AgentError(self.dead)
-        self._send(op="run", id=rank_id, scenario=scenario, job={**job, "env": {**self._env(), **job["env"]}})
+        job = replace(job, env={**self.channel.rank_env, **job.env})
+        self._send(op="run", id=rank_id, scenario=scenario, job=jobs.encode(job))
 
     def stacks(self, rank_id: str) -> None:
         """Ask a rank to write the stacks of all its threads."""
@@ -132,16 +126,13 @@ class Agent:
         self.channel.close()
         self._thread.join(timeout=5.0)
 
-    def _env(self) -> dict[str, str]:
-        return dict(self.channel.rank_env)
-
     def _send(self, **message: object) -> None:
         try:
             self.channel.send(json.dumps(message).encode() + b"\n")
         except MachineError as error:
             raise AgentError(self.dead or f"{self.name}: {error}") from error
 
-    def _expect(self, kinds: set[str], seconds: float, doing: str) -> Event:
+    def _expect(self, wanted: type[Answer], seconds: float, doing: str) -> Answer:
         until = time.monotonic() + seconds
         while True:
             try:
@@ -149,53 +140,41 @@ class Agent:
             except queue.Empty:
                 text = f"{self.name}: no answer in {seconds:.0f} s while {doing}. {self._tail()}"
                 raise AgentError(text) from None
-            if event.kind == "gone":
+            if isinstance(event, Gone):
                 self._inbox.put(event)
                 raise AgentError(f"{self.dead} (while {doing})")
-            if event.kind in kinds:
+            if isinstance(event, ImportFailed):
+                cause = f"{event.type}: {event.text} at {event.where}"
+                raise AgentError(f"{self.name}: torch can't be imported: {cause}")
+            if isinstance(event, wanted):
                 return event
-
-    def _parse_ready(self, fields: Mapping[str, Any]) -> Ready:
-        if fields.get("protocol") != PROTOCOL:
-            raise AgentError(f"{self.name}: speaks protocol {fields.get('protocol')}, this torchskew speaks {PROTOCOL}")
-        return Ready(
-            torch=str(fields.get("torch")),
-            git_version=str(fields.get("git_version")),
-            python=str(fields.get("python")),
-            host=str(fields.get("host")),
-            pid=int(fields.get("pid", 0)),
-            import_seconds=float(fields.get("import_seconds", 0.0)),
-            resolver_seconds=float(fields.get("resolver_seconds", 0.0)),
-        )
 
     def _read(self) -> None:
         why = "it closed its output"
         try:
-            for line in self.channel.lines():
-                self._dispatch(json.loads(line))
-        except (ValueError, TypeError, AttributeError) as error:
+            for text in self.channel.lines():
+                if line := read_line(json.loads(text)):
+                    self._dispatch(line)
+        except ValueError as error:
             why = f"it broke the protocol ({error})"
         except MachineError as error:
             why = str(error)
         with self._lock:
             self.dead = f"{self.name}: the agent is gone: {why}. {self._tail()}"
             orphans, self._sinks = self._sinks, {}
-        gone = Event(kind="gone", fields={"why": self.dead})
+        gone = Gone(why=self.dead)
         self._inbox.put(gone)
         for rank_id, sink in orphans.items():
             sink.put((rank_id, gone))
 
-    def _dispatch(self, message: dict[str, Any]) -> None:
-        event = Event(kind=str(message.pop("event")), fields=message)
-        rank_id = message.get("id")
-        if rank_id is None:
-            self._inbox.put(event)
+    def _dispatch(self, line: Line) -> None:
+        if isinstance(line, AgentLine):
+            self._inbox.put(line.event)
             return
-        final = event.kind in ("exited", "refused")
         with self._lock:
-            sink = self._sinks.pop(rank_id, None) if final else self._sinks.get(rank_id)
+            sink = self._sinks.pop(line.rank_id, None) if line.last else self._sinks.get(line.rank_id)
         if sink is not None:
-            sink.put((rank_id, event))
+            sink.put((line.rank_id, line.event))
 
     def _tail(self) -> str:
         tail = self.channel.errors().strip()

@@ -13,7 +13,7 @@ from pathlib import Path
 from tenacity import Retrying, retry_if_result, stop_after_attempt
 
 from torchskew.engine.agents import Agents
-from torchskew.engine.attempt import Trial
+from torchskew.engine.attempt import CellAttempt
 from torchskew.engine.ports import Ports
 from torchskew.judging.judge import SharedInputs, judge
 from torchskew.model.cells import Cell, Plan
@@ -155,7 +155,7 @@ class Engine:
         skip: dict[str, str] = {}
 
         def attempt() -> Attempt:
-            trial = Trial(
+            running = CellAttempt(
                 cell=cell,
                 scenario=scenario,
                 agents=self.agents,
@@ -164,8 +164,8 @@ class Engine:
                 number=len(attempts) + 1,
                 waits=slot.wait,
             )
-            attempts.append(trial.run())
-            skip.update(trial.skip)
+            attempts.append(running.run())
+            skip.update(running.skip)
             return attempts[-1]
 
         # Only what the machine did is tried again; a result of the code under test stands as it came.

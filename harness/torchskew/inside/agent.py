@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 import torchskew_child as child  # type: ignore[import-not-found,unused-ignore]
 import torchskew_handle as handle  # type: ignore[import-not-found,unused-ignore]
+import torchskew_job as jobs  # type: ignore[import-not-found,unused-ignore]
 import torchskew_place as place  # type: ignore[import-not-found,unused-ignore]
 
 PROTOCOL = 1
@@ -104,23 +105,26 @@ class Agent:
         except (SyntaxError, ValueError) as error:
             self.say("loaded", scenario=name, error="{}: {}".format(type(error).__name__, error))
             return
-        fields = {"id": "load " + name, "env": message.get("env"), "timeout": LACKS_SECONDS}
-        why = self._fork(child.Birth("lacks", fields, self.scenarios[name]))
+        job, rank_id = jobs.alone(LACKS_SECONDS, message.get("env")), "load " + name
+        why = self._fork(child.Birth("lacks", rank_id, job, self.scenarios[name]))
         if why:
             self.say("loaded", scenario=name, error=why)
         else:
-            self.ranks[fields["id"]].kill_at = time.monotonic() + LACKS_SECONDS
+            self.ranks[rank_id].kill_at = time.monotonic() + LACKS_SECONDS
 
     def _op_run(self, message: dict[str, Any]) -> None:
-        job, scenario = message["job"], self.scenarios.get(message["scenario"])
-        fields = dict(job, id=message["id"])
-        if scenario is None:
-            why: str | None = "the scenario {!r} was never loaded".format(message["scenario"])
-        else:
-            why = handle.port_in_use(job["port"]) if job.get("check_port") else None
-            why = why or self._fork(child.Birth("rank", fields, scenario))
+        rank_id, fields, scenario = message["id"], message["job"], self.scenarios.get(message["scenario"])
+        try:
+            job = jobs.decode(fields)
+            if scenario is None:
+                why: str | None = "the scenario {!r} was never loaded".format(message["scenario"])
+            else:
+                why = handle.port_in_use(job.port) if job.check_port else None
+                why = why or self._fork(child.Birth("rank", rank_id, job, scenario))
+        except jobs.JobError as error:
+            why = str(error)
         if why:
-            self.say("refused", id=fields["id"], why=why)
+            self.say("refused", id=rank_id, why=why)
 
     def _op_stacks(self, message: dict[str, Any]) -> None:
         rank = self.ranks.get(message["id"])
@@ -145,7 +149,7 @@ class Agent:
 
     def _fork(self, birth: Any) -> str | None:
         """Start a rank; returns why the machine refused."""
-        if birth.fields["id"] in self.ranks:
+        if birth.id in self.ranks:
             return "a rank of this id is running"
         pipe = -1
         try:
@@ -188,11 +192,13 @@ class Agent:
 
     def _note(self, rank: Any, line: bytes) -> None:
         try:
-            told = json.loads(line.decode())
-            if "report" in told:
-                rank.report = told["report"]
+            message = json.loads(line.decode())
+            if "report" in message:
+                rank.report = message["report"]
+            elif rank.function == "rank" and "progress" in message:
+                self.say("progress", id=rank.id, name=message["progress"], step=message["step"], at=message["at"])
             elif rank.function == "rank":
-                self.say("phase", id=rank.id, phase=told["phase"], at=told["at"])
+                self.say("phase", id=rank.id, phase=message["phase"], at=message["at"])
         except (ValueError, KeyError, TypeError) as error:
             print("rank {}: junk on its pipe: {!r}".format(rank.id, error), file=sys.stderr)
 

@@ -43,20 +43,21 @@ class Scenario:
 
 
 class Birth:
-    """What a rank gets from its agent: the request, the scenario, and where to write.
+    """What a rank gets from its agent: its job (a JobRecord), the scenario, and where to write.
 
     function: "rank" or "lacks". pipe, log, stacks: descriptors. close: the agent's own descriptors.
     """
 
-    def __init__(self, function: str, fields: dict[str, Any], scenario: Scenario) -> None:
+    def __init__(self, function: str, rank_id: str, job: Any, scenario: Scenario) -> None:
         """Note the agent and the instant of birth; the agent fills in the descriptors."""
-        self.function, self.fields, self.scenario = function, fields, scenario
+        self.function, self.id, self.job, self.scenario = function, rank_id, job, scenario
         self.agent, self.began = os.getpid(), time.monotonic()
         self.pipe = self.log = self.stacks = -1
         self.close: list[int] = []
 
-    def tell(self, **event: Any) -> None:
-        """Write one line to the agent."""
+    def send(self, **event: Any) -> None:
+        """Write one line to the agent, with the seconds since the fork."""
+        event["at"] = time.monotonic() - self.began
         data = json.dumps(event, allow_nan=False).encode() + b"\n"
         while data:
             data = data[os.write(self.pipe, data) :]
@@ -70,10 +71,10 @@ def live(birth: Birth) -> NoReturn:
     is left out where no thread is alive that could crash (the store refused, and nothing else was made).
     """
     _leave_agent(birth)
-    _settle(birth.fields.get("env") or {})
+    _settle(birth.job.env)
     report = _perform(birth)
-    birth.tell(report=report)
-    birth.tell(phase="exit", at=time.monotonic() - birth.began)
+    birth.send(report=report)
+    birth.send(phase="exit")
     if report["error"] is None:
         leave()
     gc.collect()
@@ -116,10 +117,7 @@ def _perform(birth: Birth) -> dict[str, Any]:
     report: dict[str, Any] = {"finished": False, "payload": {}, "error": None, "error_after": None}
     report["unsupported"] = None
 
-    def entered(phase: str) -> None:
-        birth.tell(phase=phase, at=time.monotonic() - birth.began)
-
-    job = kit.Job(birth.fields, "provision", entered)
+    job = kit.Job(birth.job, "provision", birth.send)
     try:
         report["payload"] = _work(birth, job)
         report["finished"] = True

@@ -46,7 +46,7 @@ class Rank:
 
     def __init__(self, birth: Any, pipe: int) -> None:
         """Keep the descriptors to read from; the pid is known after the fork."""
-        self.id, self.function, self.began = birth.fields["id"], birth.function, birth.began
+        self.id, self.function, self.began = birth.id, birth.function, birth.began
         self.pipe, self.log, self.stacks = pipe, birth.log, birth.stacks
         self.pid = -1
         self.lines = Lines()

@@ -28,35 +28,35 @@ class Job:
     phases: seconds by name, of the phases that ended; entered: when the present one began (monotonic).
     """
 
-    def __init__(self, fields: dict[str, Any], phase: str, tell: Callable[..., None]) -> None:
-        """Tell is called with a phase's name when the rank enters it."""
-        self.rank: int = fields.get("rank", 0)
-        self.world_size: int = fields.get("world_size", 1)
-        self.host: str = fields.get("host", "127.0.0.1")
-        self.port: int = fields.get("port", 0)
-        self.timeout: float = fields.get("timeout", 10.0)
-        self.guard: bool = fields.get("guard", False)
-        self.variant: str | None = fields.get("variant")
-        self.params: dict[str, Any] = fields.get("params") or {}
-        self.skip: dict[str, str] = fields.get("skip") or {}
-        self.share: str = fields.get("share", "")
-        self.skew: list[str] = fields.get("skew") or []
-        self.seed: int = fields.get("seed", 0)
+    def __init__(self, record: Any, phase: str, send: Callable[..., None]) -> None:
+        """Record: the JobRecord that the harness wrote. send: writes an event's fields to the harness."""
+        self.rank: int = record.rank
+        self.world_size: int = record.world_size
+        self.host: str = record.host
+        self.port: int = record.port
+        self.timeout: float = record.timeout
+        self.guard: bool = record.guard
+        self.variant: str | None = record.variant
+        self.params: dict[str, Any] = record.params
+        self.skip: dict[str, str] = record.skip
+        self.share: str = record.share
+        self.skew: list[str] = record.skew
+        self.seed: int = record.seed
         self.current = phase
         self.phases: dict[str, float] = {}
         self.entered = time.monotonic()
-        self._tell = tell
+        self._send = send
 
     def phase(self, name: str) -> None:
         """Enter a phase: rendezvous, run, teardown or done."""
         now = time.monotonic()
         self.phases[self.current] = self.phases.get(self.current, 0.0) + now - self.entered
         self.current, self.entered = name, now
-        self._tell(name)
+        self._send(phase=name)
 
-    def tell(self, text: str) -> None:
-        """Say something to the harness between two phases; it arrives as a `phase` event with this text."""
-        self._tell(text)
+    def report_progress(self, name: str, step: int = 0) -> None:
+        """Report a step of the work while it goes on; it reaches the harness as a `progress` event."""
+        self._send(progress=name, step=step)
 
     def rendezvous(self, init_method: str | None = None) -> None:
         """Join the process group (gloo), under the guard where this rank has it, and enter phase run."""

@@ -24,6 +24,7 @@ _HERE = Path(__file__).resolve().parent
 # In the order in which they are executed: a later module may import an earlier one.
 FILES = {
     "torchskew_guard": _HERE.parent / "guard" / "torchskew_guard.py",
+    "torchskew_job": _HERE / "job.py",
     "torchskew_kit": _HERE / "kit.py",
     "torchskew_child": _HERE / "child.py",
     "torchskew_handle": _HERE / "handle.py",

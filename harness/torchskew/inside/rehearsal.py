@@ -86,7 +86,7 @@ def run_script(source, name):
 
 
 class Relay:
-    """Tells the harness each new line of the step log, so that it knows how far the training is."""
+    """Reports each new line of the step log to the harness, so that it knows how far the training is."""
 
     def __init__(self, path, job):
         """Begin to watch; the file need not exist yet."""
@@ -102,7 +102,7 @@ class Relay:
         self.look()
 
     def look(self):
-        """Tell what was added since."""
+        """Report what was added since."""
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.done)
@@ -112,7 +112,7 @@ class Relay:
         self.done += len(data)
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
-            self.job.tell(brief(line))
+            self.job.report_progress(*progress_of(line))
 
     def end(self):
         """Stop watching."""
@@ -120,13 +120,13 @@ class Relay:
         self.thread.join()
 
 
-def brief(line):
+def progress_of(line):
     """Return what the harness needs while the training goes on: the event and the step."""
     try:
-        told = json.loads(line.decode())
-        return json.dumps({"event": str(told["event"])[:40], "step": int(told.get("step", 0))})
-    except (ValueError, KeyError, TypeError):
-        return json.dumps({"event": "junk", "step": 0})
+        event = json.loads(line.decode())
+        return str(event["event"])[:40], int(event.get("step", 0))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "junk", 0
 
 
 def collect(job):
@@ -199,7 +199,7 @@ def serve(job):
         server.bind(("", job.port))
         server.listen(4)
         server.settimeout(params["seconds"])
-        job.tell(json.dumps({"event": "listening", "step": 0}))
+        job.report_progress("listening")
         try:
             conn, _ = server.accept()
         except OSError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torchskew.errors import AgentError, ProvisionError
+from torchskew.inside.job import decode
 from torchskew.inside.protocol import PROTOCOL
 from torchskew.model.versions import Environment, Version
 from torchskew.runtimes.base import Progress, Scope
@@ -86,6 +87,7 @@ class FakeChannel:
         self._say("loaded", scenario=message["scenario"], lacks=dict(self.lacks))
 
     def _op_run(self, message: Mapping[str, Any]) -> None:
+        decode(message["job"])
         answer = dict(self.script(self.version, message["job"]))
         if DIE in answer:
             self.close()

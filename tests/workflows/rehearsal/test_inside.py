@@ -33,12 +33,12 @@ def test_a_kernel_that_does_not_tell_leaves_the_ranks_peak(monkeypatch: pytest.M
 
 def test_a_line_of_a_script_reaches_the_harness_as_event_and_step_only() -> None:
     line = json.dumps({"event": "step", "step": 3, "loss": "0x1p0", "samples": list(range(1000))}).encode()
-    assert json.loads(rank.brief(line)) == {"event": "step", "step": 3}
+    assert rank.progress_of(line) == ("step", 3)
 
 
 @pytest.mark.parametrize("line", [b"", b"no json", b"[]", b'{"step": 1}', b'{"event": "step", "step": "x"}', b"\xff"])
 def test_junk_in_a_step_log_is_called_so(line: bytes) -> None:
-    assert json.loads(rank.brief(line)) == {"event": "junk", "step": 0}
+    assert rank.progress_of(line) == ("junk", 0)
 
 
 def test_ranks_of_one_process_id_in_several_containers_write_a_shared_file_side_by_side(

@@ -15,16 +15,16 @@ class Group:
     """Ranks that are at a step as soon as somebody waits for it, and how long that was."""
 
     def __init__(self) -> None:
-        self.waited, self.members, self.step = 0.0, [], 0
+        self.waited, self.ranks, self.versions, self.step = 0.0, [], (), 0
 
-    def wait(self, seconds: float, done) -> bool:
+    def wait_until(self, seconds: float, done) -> bool:
         self.waited, self.step = seconds, 10_000
         return done()
 
-    def least(self) -> int:
+    def common_step(self) -> int:
         return self.step
 
-    def settle(self, seconds: float) -> None:
+    def end_within(self, seconds: float) -> None:
         self.waited = seconds
 
     def facts(self) -> tuple:

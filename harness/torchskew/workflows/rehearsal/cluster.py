@@ -14,7 +14,7 @@ from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
 from torchskew.runtimes.base import Channel, Runtime
 from torchskew.workflows.inputs import read_scenario
-from torchskew.workflows.rehearsal.group import Seat
+from torchskew.workflows.rehearsal.group import NodeSeat
 
 INSIDE = Path(__file__).resolve().parents[2] / "inside"
 # Imported in the agent, so that no forked rank has to: together 2 s a rank and start on 2.13. A first optimizer wants
@@ -64,10 +64,10 @@ class Cluster:
         agent.wait_ready()
         return agent
 
-    def seat(self, node: int, version: str | None = None) -> Seat:
+    def seat(self, node: int, version: str | None = None) -> NodeSeat:
         """A place for a rank on a node, as the version it runs or another one."""
         name = version or self.nodes[node]
-        return Seat(node=node, version=name, agent=self.agent(node, name))
+        return NodeSeat(node=node, version=name, agent=self.agent(node, name))
 
     def replace(self, node: int, version: str) -> str:
         """The node runs this version from now on; the old agent is closed. Returns what torch says of itself."""

@@ -63,8 +63,8 @@ def _part(training: Training, version: str, launch: Launch) -> Generation:
     live = training.begin([seat] * spec.nodes, launch)
     group = live.group
     if point is not None:
-        group.wait(limit, lambda: group.least() >= point or len(group.open()) < len(group.members))
+        group.wait_until(limit, lambda: group.common_step() >= point or group.any_ended)
         group.signal("TERM")
-    group.settle(limit if point is None else training.leave_seconds)
+    group.end_within(limit if point is None else training.leave_seconds)
     finished = all(fact.finished for fact in group.facts())
     return training.recorded(live, End(kind=EndKind.FINISHED if finished else EndKind.UNFINISHED), launch.place)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from torchskew.engine.events import Exited
 from torchskew.runtimes.docker import netns
 from torchskew.workflows.rehearsal.cluster import Cluster
-from torchskew.workflows.rehearsal.group import Group
+from torchskew.workflows.rehearsal.group import NodeGroup
 from torchskew.workflows.rehearsal.training import Training
 
 # What is in flight when a rank stops may still complete a step.
@@ -32,18 +33,22 @@ class NodeTarget:
     def ended(self, seconds: float) -> str | None:
         """How the node's rank ended."""
         group = self._group()
-        member = group.members[self.node]
-        group.wait(seconds, lambda: member.final is not None)
-        if member.final is None:
-            return None
-        return str(member.final.fields.get("signal") or f"exit {member.final.fields.get('exit')}")
+        rank = group.ranks[self.node]
+        group.wait_until(seconds, lambda: rank.end is not None)
+        match rank.end:
+            case None:
+                return None
+            case Exited(signal=signal, exit=code):
+                return signal or f"exit {code}"
+            case lost:
+                return lost.why
 
     def stands(self, seconds: float) -> str | None:
         """No step is completed for so long, although the job may go on."""
         group = self._group()
-        group.wait(SETTLE, lambda: False)
-        before = group.least()
-        moved = group.wait(max(0.2, seconds - SETTLE), lambda: group.least() > before)
+        group.wait_until(SETTLE, lambda: False)
+        before = group.common_step()
+        moved = group.wait_until(max(0.2, seconds - SETTLE), lambda: group.common_step() > before)
         return None if moved else f"no step after {before} for {max(0.2, seconds - SETTLE):.1f} s"
 
     def advances(self, seconds: float) -> str | None:
@@ -51,11 +56,11 @@ class NodeTarget:
         if self.training.live is None:
             return None
         group, began = self._group(), time.monotonic()
-        before = group.least()
+        before = group.common_step()
         limit = self.until if self.until is not None else self.training.spec.training_steps
-        moved = group.wait(seconds, lambda: group.least() > before or group.least() >= limit)
+        moved = group.wait_until(seconds, lambda: group.common_step() > before or group.common_step() >= limit)
         took = time.monotonic() - began
-        return f"step {group.least()} was completed {took:.1f} s later" if moved else None
+        return f"step {group.common_step()} was completed {took:.1f} s later" if moved else None
 
     def restart(self) -> None:
         """A new generation from the last checkpoint."""
@@ -71,6 +76,6 @@ class NodeTarget:
         source, sink = (self.node, other) if outward else (other, self.node)
         return self.training.crossing(source, sink, size, seconds)
 
-    def _group(self) -> Group:
+    def _group(self) -> NodeGroup:
         assert self.training.live is not None
         return self.training.live.group

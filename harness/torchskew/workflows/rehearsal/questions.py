@@ -8,12 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torchskew.engine.events import Milestone
 from torchskew.engine.ports import Ports
 from torchskew.model.facts import RankFacts
 from torchskew.model.outcomes import Outcome
 from torchskew.model.rehearsal import MixedPolicy, RehearsalSpec
 from torchskew.workflows.rehearsal.cluster import INSIDE, Cluster, scenario
-from torchskew.workflows.rehearsal.group import Group, Seat
+from torchskew.workflows.rehearsal.group import NodeGroup, NodeSeat
 from torchskew.workflows.rehearsal.observed import CollectiveEvidence, Commit, FormatReading, Health, Reading
 
 # What the code under test may take beyond its own timeout: twice that, once in the rendezvous, once in a collective.
@@ -42,8 +43,8 @@ class Questions:
         group = self._group()
         seats = [self.cluster.seat(node) for node in range(self.spec.nodes)]
         try:
-            group.start(seats, lambda _: {"do": "all_reduce"}, guard=None)
-            group.settle(self._patience())
+            group.start_all(seats, lambda _: {"do": "all_reduce"}, guard=None)
+            group.end_within(self._patience())
             outcomes, facts = group.outcomes(), group.facts()
         finally:
             group.close()
@@ -57,8 +58,8 @@ class Questions:
         began = time.monotonic()
         try:
             seats = [self.cluster.seat(node, versions[node]) for node in order]
-            group.start(seats, lambda _: {"do": "all_reduce"}, guard=self.guard)
-            group.settle(self._patience())
+            group.start_all(seats, lambda _: {"do": "all_reduce"}, guard=self.guard)
+            group.end_within(self._patience())
             outcomes, facts = group.outcomes(), group.facts()
         finally:
             group.close()
@@ -95,17 +96,17 @@ class Questions:
             else {},
         )
 
-    def ask(self, seat: Seat, params: Mapping[str, Any]) -> dict[str, Any]:
+    def ask(self, seat: NodeSeat, params: Mapping[str, Any]) -> dict[str, Any]:
         """One question to one node; AgentError (of the group) when it can't answer."""
         group = self._group()
         try:
-            group.start([seat], lambda _: params, guard=None)
-            group.settle(self._patience())
+            group.start_all([seat], lambda _: params, guard=None)
+            group.end_within(self._patience())
             return dict(group.payload())
         finally:
             group.close()
 
-    def collect(self, seat: Seat, logs: str, checkpoints: str) -> tuple[dict[str, str], frozenset[str]]:
+    def collect(self, seat: NodeSeat, logs: str, checkpoints: str) -> tuple[dict[str, str], frozenset[str]]:
         """The step logs in a folder by file name, and the names of committed checkpoints.
 
         Raises:
@@ -128,20 +129,20 @@ class Questions:
         server, client = self._group(), self._group()
         client.port = server.port
         try:
-            server.start([self.cluster.seat(sink)], lambda _: {"do": "serve", "seconds": seconds}, guard=None)
-            server.wait(GRACE, lambda: server.told("listening"))
+            server.start_all([self.cluster.seat(sink)], lambda _: {"do": "serve", "seconds": seconds}, guard=None)
+            server.wait_until(GRACE, lambda: server.all_reached(Milestone.LISTENING))
             host = self.cluster.seat(sink).agent.channel.host
             params = {"do": "send", "to": host, "bytes": size, "seconds": seconds}
-            client.start([self.cluster.seat(source)], lambda _: params, guard=None)
-            client.settle(seconds + GRACE)
+            client.start_all([self.cluster.seat(source)], lambda _: params, guard=None)
+            client.end_within(seconds + GRACE)
             answer = client.payload()
         finally:
             client.close()
             server.close()
         return float(answer["seconds"]) if answer.get("arrived") else None
 
-    def _group(self) -> Group:
-        return Group(self.scenario, self.ports, self.spec.timeout, self.spec.seed)
+    def _group(self) -> NodeGroup:
+        return NodeGroup(self.scenario, self.ports, self.spec.timeout, self.spec.seed)
 
     def _patience(self) -> float:
         return self.spec.timeout * FACTOR + GRACE

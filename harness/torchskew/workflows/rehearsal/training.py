@@ -6,11 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from torchskew.engine.events import Milestone
+from torchskew.errors import AgentError
+from torchskew.judging.stacks import waiting_in
 from torchskew.model.outcomes import Outcome
 from torchskew.model.rehearsal import CheckpointFormat, RehearsalSpec
 from torchskew.workflows.rehearsal import step_log
 from torchskew.workflows.rehearsal.cluster import Cluster
-from torchskew.workflows.rehearsal.group import Group, Seat
+from torchskew.workflows.rehearsal.group import NodeGroup, NodeSeat
 from torchskew.workflows.rehearsal.observed import Commit, End, EndKind, Generation, StartAttempt, StartResult
 from torchskew.workflows.rehearsal.planned import Step
 from torchskew.workflows.rehearsal.questions import Questions
@@ -35,7 +38,7 @@ class Live:
 
     number: int
     step: int
-    group: Group
+    group: NodeGroup
     begun: float
     resumed: Commit | None
     folder: str
@@ -118,10 +121,10 @@ class Training(Questions):
         self.launch(step.versions, commit, formats, step.number)
         assert self.live is not None
         group, checkpoint = self.live.group, commit.name if commit else None
-        group.wait(self._patience(), lambda: _stepped(group) or len(group.open()) < len(group.members))
+        group.wait_until(self._patience(), lambda: _stepped(group) or group.any_ended)
         if _stepped(group):
             return StartAttempt(checkpoint=checkpoint, formats=formats, result=StartResult.TRAINS)
-        group.settle(self._patience())
+        group.end_within(self._patience())
         outcomes = group.outcomes()
         # Ranks of one release have nobody to refuse: their error merely happens to hold the release's number.
         refused = step.mixed and set(outcomes) == {Outcome.CLEAR}
@@ -139,12 +142,12 @@ class Training(Questions):
         self.live = self.begin(seats, launch)
         self.live.step = step
 
-    def begin(self, seats: Sequence[Seat], launch: Launch) -> Live:
+    def begin(self, seats: Sequence[NodeSeat], launch: Launch) -> Live:
         """Start the script in these seats."""
         self._numbers += 1
         number, folder = self._numbers, launch.folder
         share = f"{seats[0].agent.channel.share}/rehearsal/{self.place}{launch.place}"
-        group = Group(self.scenario, self.ports, self.spec.timeout, self.spec.seed)
+        group = NodeGroup(self.scenario, self.ports, self.spec.timeout, self.spec.seed)
         common = {
             "do": "train",
             "script": self.script,
@@ -156,7 +159,12 @@ class Training(Questions):
             number=number, step=0, group=group, begun=time.time(), resumed=launch.resume, folder=f"{share}/{folder}",
             node=seats[0].node, formats=launch.formats,
         )  # fmt: skip
-        group.start(seats, lambda rank: {**common, "log": f"{share}/{folder}/rank-{rank}.jsonl"}, guard=self.guard)
+        logs = f"{share}/{folder}"
+        try:
+            group.start_all(seats, lambda rank: {**common, "log": f"{logs}/rank-{rank}.jsonl"}, guard=self.guard)
+        except AgentError:
+            group.close()
+            raise
         return live
 
     def _settings(self, launch: Launch, share: str) -> dict[str, str]:
@@ -182,7 +190,7 @@ class Training(Questions):
             return
         if kill:
             live.group.signal("KILL")
-        live.group.settle(LEAVE_SECONDS)
+        live.group.end_within(LEAVE_SECONDS)
         generation = self.recorded(live, end)
         self.commits += generation.commits
         self.generations.append(generation)
@@ -190,7 +198,8 @@ class Training(Questions):
     def recorded(self, live: Live, end: End, place: str = "") -> Generation:
         """A generation's record: facts of its ranks, their step logs, the checkpoints that are on the disk."""
         group = live.group
-        seat = Seat(node=live.node, version=group.members[0].version, agent=group.members[0].agent)
+        first = group.ranks[0].seat
+        seat = NodeSeat(node=live.node, version=first.version, agent=first.agent)
         if seat.agent.dead is not None:
             seat = self.cluster.seat(live.node)
         checkpoints = f"{seat.agent.channel.share}/rehearsal/{self.place}{place}/checkpoints"
@@ -201,7 +210,7 @@ class Training(Questions):
             if isinstance(size, int):
                 self.memory[fact.declared] = max(size, self.memory.get(fact.declared, 0))
         generation = Generation(
-            number=live.number, step=live.step, versions=tuple(member.version for member in group.members),
+            number=live.number, step=live.step, versions=group.versions,
             begun=live.begun, ended=time.time(), end=end, resumed=live.resumed, facts=facts,
             outcomes=group.outcomes(), lines=logs.lines, commits=logs.commits, loaded=logs.loaded,
             missing_dcp=logs.missing_dcp,
@@ -213,13 +222,16 @@ class Training(Questions):
 
     def least(self) -> int:
         """The last training step that every rank has done."""
-        return self.live.group.least() if self.live else 0
+        return self.live.group.common_step() if self.live else 0
 
     def advance(self, until: int | None) -> None:
         """Let the job go on through a step and wait until all ranks are there."""
         group = self._running()
         self.release(until)
-        if group.wait(self._left(), lambda: group.least() >= (until or 0) or self._broken()) and not self._broken():
+        if (
+            group.wait_until(self._left(), lambda: group.common_step() >= (until or 0) or self._broken())
+            and not self._broken()
+        ):
             return
         self._died(f"the job did not reach step {until}")
 
@@ -237,8 +249,8 @@ class Training(Questions):
         group = self._running()
         group.signal("TERM")
         seconds = self.leave_seconds
-        stayed = () if group.ended(seconds) else tuple(member.rank for member in group.open())
-        group.settle(0.1)
+        stayed = () if group.wait_for_ends(seconds) else tuple(rank.number for rank in group.running())
+        group.end_within(0.1)
         failed = [fact for fact in group.facts() if not fact.finished and fact.rank not in stayed]
         self.end(End(kind=EndKind.IGNORED_SIGTERM, ranks=stayed) if stayed else End(kind=EndKind.DRAINED))
         if stayed:
@@ -256,8 +268,8 @@ class Training(Questions):
         """Let the job train to its end."""
         group = self._running()
         self.release(None)
-        group.ended(self._left())
-        if group.open():
+        group.wait_for_ends(self._left())
+        if group.running():
             self._died(f"the job did not end after step {until}")
         if {fact.finished for fact in group.facts()} != {True}:
             self._died("the job died before its last step")
@@ -265,8 +277,8 @@ class Training(Questions):
 
     def restart(self) -> None:
         """A new generation from the last checkpoint, on the same nodes, waiting where the old one would have."""
-        live, versions = self._live(), tuple(member.version for member in self._running().members)
-        live.group.settle(self._patience())
+        live, versions = self._live(), self._running().versions
+        live.group.end_within(self._patience())
         self.end(End(kind=EndKind.KILLED))
         # Other formats may be those that its start found not to work.
         self.launch(versions, self.newest(), live.formats, live.step)
@@ -296,18 +308,17 @@ class Training(Questions):
             raise Skipped("the job does not run")
         return self.live
 
-    def _running(self) -> Group:
+    def _running(self) -> NodeGroup:
         return self._live().group
 
     def _broken(self) -> bool:
-        group = self._running()
-        return any(not fact.finished for fact in group.facts() if group.members[fact.rank].final is not None)
+        return any(not rank.finished for rank in self._running().ranks if rank.end is not None)
 
     def _died(self, what: str) -> None:
         group = self._running()
-        group.settle(self._patience())
+        group.end_within(self._patience())
         end = _failure(group)
-        mixed = len({member.version for member in group.members}) > 1
+        mixed = len(set(group.versions)) > 1
         if mixed and CheckpointFormat.PLAIN in self.spec.formats:
             self._mixed_formats = (CheckpointFormat.PLAIN,)
         self.end(end)
@@ -321,17 +332,18 @@ def _hold_text(hold: int | None) -> str:
     return "" if hold is None else str(hold)
 
 
-def _stepped(group: Group) -> bool:
-    return group.least() > 0 and group.told("step")
+def _stepped(group: NodeGroup) -> bool:
+    return group.common_step() > 0 and group.all_reached(Milestone.STEP)
 
 
-def _failure(group: Group) -> End:
+def _failure(group: NodeGroup) -> End:
     """The end of a group whose ranks did not end well: what happened on each, in a line."""
     parts = []
     for facts, outcome in zip(group.facts(), group.outcomes(), strict=True):
         if outcome is not Outcome.OK:
-            error = step_log.core(facts.error.text) if facts.error else ""
-            parts.append(f"rank {facts.rank} ({facts.declared}) {outcome}{': ' if error else ''}{error}")
+            place = waiting_in(facts.stacks)
+            cause = f": {step_log.core(facts.error.text)}" if facts.error else f" at {place}" if place else ""
+            parts.append(f"rank {facts.rank} ({facts.declared}) {outcome}{cause}")
     return End(kind=EndKind.FAILED, detail="; ".join(parts) or "every rank left before the plan asked for it")
 
 

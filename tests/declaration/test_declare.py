@@ -75,9 +75,9 @@ def test_all_problems_of_both_files_come_at_once() -> None:
         "matrix.pairs names 'nine'",
         "matrix.runtime must be one of auto, docker, venv",
         "matrix.matrx is not a field",
-        "expect[1].reason must say why",
+        "expect[1].reason is required: say why",
         "expect[1].verdict must be one of",
-        "expect[1].outcomes must hold classes",
+        "expect[1].outcomes must list outcomes",
     ):
         assert fragment in found
     assert found.count("\n") == 14

@@ -103,7 +103,7 @@ def test_the_first_matching_entry_counts() -> None:
 def test_a_pattern_that_matches_no_cell_is_a_problem_unless_another_runtime_is_named() -> None:
     stale, other = replace(KNOWN, cells="gone/*"), replace(KNOWN, cells="s/c,d/*/docker")
     decision = decided(result(Verdict.PASS), stale, other)
-    assert decision.problems == ("expectation 'gone/*' matches no planned cell: mend the pattern or remove the entry",)
+    assert decision.problems == ("expectation 'gone/*' matches no planned cell: fix the pattern or remove the entry",)
     assert decision.exit_code == 1
 
 

@@ -258,10 +258,10 @@ def test_group(torchskew_group):
     [
         ("torchskew_group(['9.x'], work)", "*version '9.x' is neither declared nor a release*"),
         ("torchskew_group(['1.0.0'])", "*needs either a rank function or script=PATH*"),
-        ("torchskew_group(['1.0.0'], lambda job: {})", "*must be a plain function with a name*"),
+        ("torchskew_group(['1.0.0'], lambda job: {})", "*must be a plain function (def)*"),
         ("torchskew_group(['1.0.0'], script='gone.py')", "*the script*gone.py can't be read*"),
         ("torchskew_group(['1.0.0'], work, timout=3)", "*has no argument 'timout'*"),
-        ("torchskew_group(['1.0.0'], closing(7))", "*uses number of the function around it*"),
+        ("torchskew_group(['1.0.0'], closing(7))", "*uses number of the enclosing function*"),
     ],
 )
 def test_what_cannot_run_is_refused_in_words(desk: Desk, call: str, told: str) -> None:

@@ -45,7 +45,7 @@ def test_a_baseline_that_nobody_wrote_yet_expects_nothing(tmp_path: Path) -> Non
 
 def test_a_baseline_with_a_problem_is_refused(tmp_path: Path) -> None:
     append_to_baseline(tmp_path / "baseline.toml", '[[expect]]\ncells = "*"\nreason = ""\n')
-    with pytest.raises(ConfigError, match=r"baseline\.toml: expect\[1\]\.reason must say why"):
+    with pytest.raises(ConfigError, match=r"baseline\.toml: expect\[1\]\.reason is required: say why"):
         read_expectations(tmp_path / "baseline.toml")
 
 

@@ -37,7 +37,7 @@ def _flaky(table: Table) -> Iterator[Expectation]:
     """An entry for cells that are known to flake; it always ends some day."""
     table.unknown(FLAKY_FIELDS)
     if "until" not in table.values:
-        table.problems.add(join(table.path, "until"), "must say when it ends, a release or a date: a flake is a debt.")
+        table.problems.add(join(table.path, "until"), "is required: a release or a date. A flake is a debt.")
     known = {key: value for key, value in table.values.items() if key in FLAKY_FIELDS}
     for entry in _expectations(Table(table.problems, table.path, known)):
         yield replace(entry, verdict=Verdict.PASS, flaky=True)
@@ -50,11 +50,13 @@ def _expectations(table: Table) -> Iterator[Expectation]:
     if not cells or not all(cells):
         table.problems.add(join(table.path, "cells"), "must be a pattern over cell ids, or a list of them.")
     if not reason.strip():
-        table.problems.add(join(table.path, "reason"), "must say why; an expectation without a reason is refused.")
+        table.problems.add(join(table.path, "reason"), "is required: say why these cells are expected to fail.")
     names = table.texts("outcomes", ())
     for name in names:
         if name not in list(Outcome):
-            table.problems.add(join(table.path, "outcomes"), f"must hold classes ({', '.join(Outcome)}), got {name!r}.")
+            table.problems.add(
+                join(table.path, "outcomes"), f"must list outcomes ({', '.join(Outcome)}), got {name!r}."
+            )
     entry = Expectation(
         cells="",
         verdict=table.choice("verdict", Verdict, [v.value for v in Verdict if v is not Verdict.UNKNOWN], Verdict.FAIL),

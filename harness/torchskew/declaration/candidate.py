@@ -34,7 +34,7 @@ def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None
         known = ", ".join(f"{each.value}:…" for each in KINDS)
         raise ConfigError(f"{option} {text!r} must be one of {known}. Write {option} pip:torch==2.15.0.")
     if index and kind not in INSTALLED:
-        raise ConfigError(f"--index {index}: {option} {text!r} is not installed from wheels. Drop one of the two.")
+        raise ConfigError(f"--index {index}: {option} {text!r} is not installed from wheels. Remove one of the two.")
     problems = Problems(option)
     version = read_version(name, Table(problems, "", {kind: value, **({"index": index} if index else {})}))
     if problems.found:
@@ -75,7 +75,7 @@ def releases_against(
         dated = sorted((name for name in names if versions[name].torch), key=lambda name: _release(versions[name]))
         names = [name for name in names if name in dated[-last:]]
     if not names:
-        raise ConfigError("the declaration holds no release that a candidate could be held against. Add one.")
+        raise ConfigError("the declaration has no release to compare the candidate with. Add one to [versions].")
     return tuple(names)
 
 

@@ -89,7 +89,7 @@ class Table:
             return (value,)
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
-        self.problems.add(join(self.path, key), f"must be a list of texts, got {value!r}.")
+        self.problems.add(join(self.path, key), f"must be a list of strings, got {value!r}.")
         return default
 
     def tables(self, key: str) -> list[tuple[str, Table]]:

@@ -108,7 +108,7 @@ def _red_controls(held: Mapping[CellId, Checked]) -> frozenset[str]:
 
 def _red(item: Checked) -> Checked:
     result = item.result
-    reason = f"control is red: {result.reason}. Nothing is known about the candidate where it leans on this"
+    reason = f"control is red: {result.reason}. Cells that depend on it say nothing about the candidate"
     return replace(item, status=Status.UNKNOWN, result=replace(result, verdict=Verdict.UNKNOWN, reason=reason))
 
 

@@ -152,7 +152,7 @@ def stale(expectations: Sequence[Expectation], cells: Sequence[Cell], runtime: s
     """Patterns that match no cell; a pattern that names another runtime is that runtime's business."""
     others = RUNTIMES.keys() - {runtime}
     return [
-        f"expectation {entry.cells!r} matches no planned cell: mend the pattern or remove the entry"
+        f"expectation {entry.cells!r} matches no planned cell: fix the pattern or remove the entry"
         for entry in expectations
         if entry.cells.rpartition("/")[2] not in others and not any(fnmatchcase(c.id, entry.cells) for c in cells)
     ]

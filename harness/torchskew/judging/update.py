@@ -64,7 +64,7 @@ def _flaky(item: Checked) -> str:
 
 def _otherwise(item: Checked) -> str:
     mend = "entries are read from the top, so narrow that one"
-    return f"# {item.result.cell.id} fails in another way than {_pattern(item)} says; {mend}\n"
+    return f"# {item.result.cell.id} fails differently than {_pattern(item)} lists; {mend}\n"
 
 
 def _passes(item: Checked) -> str:
@@ -73,7 +73,7 @@ def _passes(item: Checked) -> str:
 
 def _ended(item: Checked) -> str:
     until = item.expectation.until if item.expectation else ""
-    return f"# {_pattern(item)} ended (until {until}): remove it, or say anew why and until when\n"
+    return f"# {_pattern(item)} ended (until {until}): remove it, or give a new reason and a new until\n"
 
 
 def _pattern(item: Checked) -> str:

@@ -23,7 +23,7 @@ from torchskew.workflows.inputs import read_scenarios
 
 BAD = {
     Status.REGRESSION: "regression",
-    Status.UNEXPECTED_PASS: "unexpected pass: take the entry out of the expectations",
+    Status.UNEXPECTED_PASS: "unexpected pass: remove its entry from the expectations",
     Status.FAILS_DIFFERENTLY: "a known failure fails differently",
     Status.EXPIRED: "its expectation has expired",
 }

@@ -203,12 +203,12 @@ def _from_function(function: Callable[[Any], Any], judge: Oracle | None) -> tupl
     code = getattr(function, "__code__", None)
     name = getattr(function, "__name__", "")
     if code is None or not name.isidentifier():
-        raise ConfigError(
-            "the rank's function must be a plain function with a name (def), so that its text can travel."
-        )
+        raise ConfigError("the rank function must be a plain function (def), because its source is sent to the rank.")
     if code.co_freevars:
         told = ", ".join(code.co_freevars)
-        raise ConfigError(f"{name} uses {told} of the function around it, which can't travel. Pass them as params.")
+        raise ConfigError(
+            f"{name} uses {told} of the enclosing function, which is not sent to the rank. Pass values in params."
+        )
     text = textwrap.dedent(inspect.getsource(function))
     start = next(index for index, line in enumerate(text.splitlines()) if line.startswith("def "))
     source = "\n".join([*text.splitlines()[start:], "", f"rank = {name}", ""])

@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("torchskew", "process groups over several PyTorch releases")
     group.addoption("--torchskew", metavar="FILE", help="collect the cells of this declaration as tests")
     group.addoption("--torchskew-runtime", choices=choices(), help=f"what ranks run in (as declared): {listed()}")
-    parser.addini("torchskew_declaration", f"the declaration that torchskew_group knows versions from ({DEFAULT})")
+    parser.addini("torchskew_declaration", f"the declaration that names the versions of torchskew_group ({DEFAULT})")
 
 
 def pytest_configure(config: pytest.Config) -> None:

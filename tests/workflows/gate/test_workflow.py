@@ -175,7 +175,7 @@ def test_an_update_of_the_baseline_keeps_the_gate_shut_until_reasons_are_written
     path = desk.folder / "baseline.toml"
     (entry,) = tomllib.loads(path.read_text())["expect"]
     assert entry["cells"] == "meet/candidate,2.13.0/guard-off/venv"
-    with pytest.raises(ConfigError, match="reason must say why"):
+    with pytest.raises(ConfigError, match="reason is required: say why"):
         desk.gate(bad)
     path.write_text(path.read_text().replace('reason = ""', 'reason = "#7"'))
     assert desk.gate(bad) == 0

@@ -69,7 +69,7 @@ def test_an_entry_that_is_no_table_is_a_problem_not_a_crash() -> None:
 
 def test_an_update_names_the_one_cell_and_is_refused_until_a_reason_is_written(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
-    append_to_baseline(path, update.difference(decided(FAIL), "r1"))
+    append_to_baseline(path, update.difference(decided(FAIL), "r1").text)
     text = path.read_text()
     assert tomllib.loads(text)["expect"] == [
         {"cells": CELL.id, "verdict": "FAIL", "outcomes": ["OK", "WRONG"], "reason": ""}
@@ -84,34 +84,34 @@ def test_an_update_names_the_one_cell_and_is_refused_until_a_reason_is_written(t
 def test_an_update_keeps_what_stood_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     path.write_text('# ours\n[[expect]]\ncells = "t/*"\nreason = "r"\n')
-    append_to_baseline(path, update.difference(decided(FAIL), "r1"))
+    append_to_baseline(path, update.difference(decided(FAIL), "r1").text)
     assert path.read_text().startswith("# ours\n")
     assert len(tomllib.loads(path.read_text())["expect"]) == 2
 
 
 def test_an_update_never_touches_or_widens_an_entry_but_says_what_to_do() -> None:
-    passes = update.difference(decided(PASS, KNOWN), "r1")
+    passes = update.difference(decided(PASS, KNOWN), "r1").text
     assert "'s/*' matches s/candidate,2.13.0/guard-off/venv, which passes now" in passes
     assert tomllib.loads(passes) == {}
-    otherwise = update.difference(decided(FAIL, KNOWN), "r1")
+    otherwise = update.difference(decided(FAIL, KNOWN), "r1").text
     assert "fails differently than 's/*' lists" in otherwise
     assert tomllib.loads(otherwise)["expect"][0]["cells"] == CELL.id
-    ended = update.difference(decided(FAIL, replace(KNOWN, outcomes=None, until="2026-01-01")), "r1")
+    ended = update.difference(decided(FAIL, replace(KNOWN, outcomes=None, until="2026-01-01")), "r1").text
     assert "'s/*' ended (until 2026-01-01)" in ended
-    stale = update.difference(decided(PASS, replace(KNOWN, cells="gone/*")), "r1")
+    stale = update.difference(decided(PASS, replace(KNOWN, cells="gone/*")), "r1").text
     assert "'gone/*' matches no planned cell" in stale
 
 
 def test_a_flake_goes_where_it_must_end_some_day() -> None:
     flaky = replace(FAIL, seen=(Verdict.PASS, Verdict.FAIL), seen_outcomes=(PASS.outcomes, FAIL.outcomes))
-    text = update.difference(decided(flaky), "r1")
+    text = update.difference(decided(flaky), "r1").text
     _, found = read(text)
     assert {line.split()[1] for line in found} == {"flaky[1].reason", "flaky[1].until"}
 
 
 def test_what_the_machine_did_never_enters_a_baseline() -> None:
-    assert update.difference(decided(replace(FAIL, verdict=Verdict.UNKNOWN)), "r1") == ""
-    assert update.difference(decided(PASS), "r1") == ""
+    assert update.difference(decided(replace(FAIL, verdict=Verdict.UNKNOWN)), "r1").text == ""
+    assert update.difference(decided(PASS), "r1").text == ""
 
 
 def test_the_examples_of_the_documentation_are_baselines() -> None:

@@ -54,7 +54,7 @@ ALLOWED = {"torchskew.planning.scenario_file: calls exec": "a scenario's judge i
 # module -> who alone may import it
 OWNERS = {
     "docker": {"torchskew.runtimes.docker.runtime", "torchskew.runtimes.docker.link"},
-    "sqlite3": {"torchskew.record.record"},
+    "sqlite3": {"torchskew.record.database"},
     "torchskew.cli": {"torchskew.__main__"},
 }
 

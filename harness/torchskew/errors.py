@@ -55,8 +55,8 @@ class DamagedRecordError(RecordError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(
-            f"{problem}. The record was damaged, or written by something else than torchskew: "
-            "move it away and run again, or take it from a backup."
+            f"{problem}. The record is damaged, or was not written by torchskew. "
+            "Move it away and run again, or restore a backup."
         )
         self.problem = problem
 

@@ -135,6 +135,7 @@ def imported(sources: Iterable[str]) -> set[str]:
 HARMLESS = {
     "torchskew.errors": "types of errors; their texts are about the machine",
     "torchskew.declaration": "what it declares is in the cell, or in the identity of an environment",
+    "torchskew.record": "stores results and gives them back as they were",
     "torchskew.releases": "predictions, which are compared with a result and never stored in it",
 }
 

@@ -120,7 +120,7 @@ def test_a_damaged_field_is_named_with_its_path(value, says):
     with pytest.raises(RecordError) as caught:
         decode(Cell, value, "cell")
     assert says in str(caught.value)
-    assert "move it away" in str(caught.value)
+    assert "Move it away" in str(caught.value)
 
 
 def test_fields_of_a_newer_writer_are_passed_over_when_the_caller_says_so():
@@ -128,7 +128,7 @@ def test_fields_of_a_newer_writer_are_passed_over_when_the_caller_says_so():
 
 
 def test_text_that_is_no_json_is_a_damaged_record():
-    with pytest.raises(RecordError, match="cell is no JSON"):
+    with pytest.raises(RecordError, match="cell is not JSON"):
         loads(Cell, "{", "cell")
 
 

@@ -19,7 +19,7 @@ from torchskew.errors import RecordError
 from torchskew.model.facts import Attempt
 from torchskew.model.outcomes import Guard, Outcome, Verdict
 from torchskew.model.runs import Accepted, Finished, Selection
-from torchskew.record import record as module
+from torchskew.record import database
 from torchskew.record.marks import Mark
 from torchskew.record.record import Record
 from torchskew.record.rows import light
@@ -127,7 +127,7 @@ def test_a_run_id_can_not_be_used_twice(record, run):
 def test_equal_plans_are_stored_once(record, run):
     keep(record, run, ())
     keep(record, factories.run(run.results, run_id="20261122-0000-zzzz"), ())
-    assert record._read("SELECT count(*) FROM plan") == [(1,)]
+    assert record._database.rows("SELECT count(*) FROM plan") == [(1,)]
     assert [info.run_id for info in record.runs()] == ["20261122-0000-zzzz", run.info.run_id]
 
 
@@ -150,24 +150,24 @@ def test_an_empty_record_says_so(record):
 def test_a_pass_a_failure_and_an_unsupported_cell_are_reused_by_content(record, run):
     keep(record, run)
     known = next(item for item in run.results if item.verdict is Verdict.FAIL)
-    assert record.cached(known.key) == replace(light(known), cached=True)
-    assert record.cached("another key") is None
-    assert record.cached("") is None
+    assert record.cached(known.key, known.cell) == replace(light(known), cached=True)
+    assert record.cached("another key", known.cell) is None
+    assert record.cached("", known.cell) is None
 
 
 @pytest.mark.parametrize("verdict", [Verdict.UNKNOWN, Verdict.BLOCKED])
 def test_a_cell_that_was_not_judged_is_never_reused(record, run, verdict):
     keep(record, run, (replace(run.results[0], verdict=verdict),))
-    assert record.cached(run.results[0].key) is None
+    assert record.cached(run.results[0].key, run.results[0].cell) is None
 
 
 def test_a_reused_cell_shares_the_facts_of_the_run_that_ran_it(record, run):
     keep(record, run)
-    before = record._read("SELECT count(*) FROM facts")
+    before = record._database.rows("SELECT count(*) FROM facts")
     again = factories.run(run.results, run_id="20261122-0000-zzzz")
     known = next(item for item in run.results if item.verdict is Verdict.FAIL)
-    keep(record, again, (record.cached(known.key),))
-    assert record._read("SELECT count(*) FROM facts") == before
+    keep(record, again, (record.cached(known.key, known.cell),))
+    assert record._database.rows("SELECT count(*) FROM facts") == before
     assert record.result("latest", known.cell.id).ranks == known.ranks
 
 
@@ -251,7 +251,7 @@ def test_kill_9_of_the_writer_loses_no_finished_cell(path, after):
 def test_another_major_is_refused_before_anything_is_touched(path, run, schema):
     with Record.open(path) as record:
         keep(record, run, ())
-        record._connection.execute("UPDATE schema SET version = ?, torchskew = '3.4.5'", (schema,))
+        record._database.connection.execute("UPDATE schema SET version = ?, torchskew = '3.4.5'", (schema,))
     with pytest.raises(RecordError, match=rf"by torchskew 3\.4\.5 in schema {schema}; .*reads 2\.x\..*--out DIR"):
         Record.open(path)
 
@@ -275,8 +275,8 @@ def test_a_record_of_the_first_release_is_refused_in_one_line_and_left_as_it_is(
 def test_a_higher_minor_is_read_with_a_note(path, run):
     with Record.open(path) as record:
         keep(record, run)
-        record._connection.execute("INSERT INTO schema VALUES ('2.7', '0.9.0', 'then')")
-        record._connection.execute("UPDATE run SET info = json_set(info, '$.colour', 'red')")
+        record._database.connection.execute("INSERT INTO schema VALUES ('2.7', '0.9.0', 'then')")
+        record._database.connection.execute("UPDATE run SET info = json_set(info, '$.colour', 'red')")
     with Record.open(path) as record:
         assert "newer torchskew 0.9.0" in record.notes[0]
         assert len(record.load().results) == len(run.results)
@@ -285,25 +285,25 @@ def test_a_higher_minor_is_read_with_a_note(path, run):
 def test_an_unknown_field_without_a_newer_writer_is_damage(path, run):
     with Record.open(path) as record:
         keep(record, run)
-        record._connection.execute("UPDATE run SET info = json_set(info, '$.colour', 'red')")
+        record._database.connection.execute("UPDATE run SET info = json_set(info, '$.colour', 'red')")
         with pytest.raises(RecordError, match=rf"run {run.info.run_id}\.colour is unknown"):
             record.load()
 
 
 def test_damaged_rows_name_the_cell(record, run):
     keep(record, run)
-    record._connection.execute("UPDATE facts SET printed = x'00' WHERE printed IS NOT NULL")
+    record._database.connection.execute("UPDATE facts SET printed = x'00' WHERE printed IS NOT NULL")
     with pytest.raises(RecordError, match=r"docker: its log can't be unpacked"):
         record.load(bulk=True)
-    record._connection.execute("UPDATE result SET body = '[]'")
-    with pytest.raises(RecordError, match=r"docker must be a mapping"):
+    record._database.connection.execute("UPDATE result SET body = '[]'")
+    with pytest.raises(RecordError, match=r"docker must be Judgement, got"):
         record.load()
 
 
 def test_a_file_that_is_no_record_is_named_with_the_mend(path):
     path.parent.mkdir()
     path.write_text("this is a text, and long enough to be no empty database " * 20)
-    with pytest.raises(RecordError, match=r"not a database .*It is no record of torchskew"):
+    with pytest.raises(RecordError, match=r"not a database .*not a torchskew record"):
         Record.open(path)
 
 
@@ -321,20 +321,20 @@ def test_a_folder_that_can_not_be_made_is_named_with_the_mend(tmp_path):
 
 def test_a_full_disk_keeps_what_had_finished(record, run):
     keep(record, run, run.results[:3])
-    [(pages,)] = record._read("PRAGMA page_count")
-    record._connection.execute(f"PRAGMA max_page_count = {pages}")
+    [(pages,)] = record._database.rows("PRAGMA page_count")
+    record._database.connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(RecordError, match=r"full \(SQLITE_FULL\)\. The disk is full: make room, .* --resume"):
         [record.write(run.info.run_id, result) for result in run.results]
     assert len(record.load().results) >= 3
 
 
 def test_a_locked_record_says_who_to_wait_for(path, run, monkeypatch):
-    monkeypatch.setattr(module, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
     with Record.open(path) as record:
         record.begin(run.info, run.plan)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(RecordError, match=r"locked \(SQLITE_BUSY\)\. A process held it"):
+        with pytest.raises(RecordError, match=r"locked \(SQLITE_BUSY\)\. Another process held it"):
             record.write(run.info.run_id, run.results[0])
         other.execute("ROLLBACK")
         other.close()
@@ -380,7 +380,7 @@ def test_a_read_only_folder_with_cells_that_only_stand_in_the_log_is_refused(sea
     sealed.with_name("record.sqlite-wal").write_bytes(b"cells that SQLite has not moved yet")
     sealed.parent.chmod(0o555)
     os.seteuid(65534 if os.getuid() == 0 else os.getuid())
-    with pytest.raises(RecordError, match=r"newest cells stand in record\.sqlite-wal.* Copy both files"):
+    with pytest.raises(RecordError, match=r"newest cells are still in record\.sqlite-wal.* Copy both files"):
         Record.open(sealed)
 
 

@@ -66,9 +66,9 @@ class Ledger:
         for cell in cells:
             if cell.id in self._results or made.failure_of(cell.skew) or not reuse(cell):
                 continue
-            found = self.record.cached(self.key(cell, made))
+            found = self.record.cached(self.key(cell, made), cell)
             if found is not None:
-                self.keep(replace(found, cell=cell, cached=True))
+                self.keep(found)
                 count += 1
         return count
 

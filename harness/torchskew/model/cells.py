@@ -60,10 +60,16 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The ordered cells of a run. digest names the plan: same declaration and seed, same digest."""
+class PlanHead:
+    """What a plan is besides its cells. digest names the plan: same declaration and seed, same digest."""
 
-    cells: tuple[Cell, ...]
     runtime: str
     seed: int
     digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(PlanHead):
+    """The ordered cells of a run."""
+
+    cells: tuple[Cell, ...]

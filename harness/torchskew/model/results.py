@@ -15,8 +15,8 @@ from torchskew.model.versions import EnvironmentFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellResult:
-    """A judged cell. outcomes: one per rank of the last attempt. skipped: case -> why (a version lacks it).
+class Judgement:
+    """How a cell was judged. outcomes: one per rank of the last attempt. skipped: case -> why (a version lacks it).
 
     reason: one line in words. key: content key for the cache. phases: seconds by phase, slowest rank.
     seen, seen_outcomes: of a repeated cell, the verdict and the outcomes of each repetition, in their order.
@@ -24,11 +24,9 @@ class CellResult:
     unprovisioned: of an UNKNOWN cell, the version without an environment.
     """
 
-    cell: Cell
     verdict: Verdict
     outcomes: tuple[Outcome, ...]
     reason: str
-    attempts: tuple[Attempt, ...] = ()
     blocked_by: CellId | None = None
     cached: bool = False
     seconds: float = 0.0
@@ -39,6 +37,14 @@ class CellResult:
     seen_outcomes: tuple[tuple[Outcome, ...], ...] = ()
     inferred_from: tuple[CellId, ...] = ()
     unprovisioned: EnvironmentFailure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult(Judgement):
+    """A judged cell: its judgement with the cell and every attempt at it."""
+
+    cell: Cell
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def flaky(self) -> bool:

@@ -1,4 +1,4 @@
-"""Turns the frozen records of model.py into plain JSON values and back, strictly."""
+"""Turns frozen dataclasses into plain JSON values and back, strictly: the one codec of records, plans and facts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ T = TypeVar("T")
 # The field that tells the records of a union apart. A record of a union names its own kind once, for its class:
 # `kind: ClassVar[SomeEnum] = SomeEnum.MEMBER`.
 KIND = "kind"
-# A reader takes a plain value and the path it stands at.
+# A reader takes a plain value and the path of its field.
 _Read = Callable[[Any, str], Any]
-_Write = Callable[[Any], Json]
 
 
 def encode(value: object) -> Json:
@@ -45,9 +44,9 @@ def encode(value: object) -> Json:
 
 
 def decode(cls: type[T], value: Json, where: str, *, newer: bool = False) -> T:
-    """Build a `cls` from JSON values; RecordError names the path of what is missing, unknown or mistyped.
+    """Build a `cls` from JSON values; DamagedRecordError names the path of what is missing, unknown or mistyped.
 
-    newer: the writer's schema was newer than ours, so fields that we don't know are passed over.
+    newer: the writer's schema was newer than ours, so fields unknown here are passed over.
     A field that is absent takes its default: fields may be added, and old records stay readable.
     """
     return cast("T", _reader(cast("Hashable", cls), newer)(value, where))
@@ -223,9 +222,9 @@ def dumps(value: object) -> str:
 
 
 def loads(cls: type[T], text: str | bytes, where: str, *, newer: bool = False) -> T:
-    """`decode` from text; RecordError as well where that is no JSON."""
+    """`decode` from text; DamagedRecordError as well where that is not JSON."""
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise DamagedRecordError(f"{where} is no JSON ({error})") from None
+        raise DamagedRecordError(f"{where} is not JSON ({error})") from None
     return decode(cls, value, where, newer=newer)

@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS schema (          -- every schema version that wrote 
 CREATE TABLE IF NOT EXISTS plan (            -- stored once, however many runs follow it
     id INTEGER PRIMARY KEY,
     content TEXT NOT NULL UNIQUE,            -- digest of everything below it
-    head TEXT NOT NULL,                      -- Plan as JSON, without its cells
+    head TEXT NOT NULL,                      -- PlanHead as JSON
     cells INTEGER NOT NULL
 );
 
@@ -27,14 +27,14 @@ CREATE TABLE IF NOT EXISTS run (
     started TEXT NOT NULL,
     schema TEXT NOT NULL,
     info TEXT NOT NULL,                      -- RunInfo as JSON
-    expectations TEXT NOT NULL               -- as they stood when the run began
+    expectations TEXT NOT NULL               -- as they were when the run began
 );
 
 CREATE TABLE IF NOT EXISTS mark (            -- what happened to a run later: finished, accepted, shard …
     id INTEGER PRIMARY KEY,
     run_id TEXT NOT NULL REFERENCES run (run_id),
-    name TEXT NOT NULL,
-    value TEXT NOT NULL,
+    name TEXT NOT NULL,                      -- MarkKind
+    value TEXT NOT NULL,                     -- its payload as JSON
     at TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS mark_of_run ON mark (run_id, name);
@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS attempt (
     cell_id TEXT NOT NULL,
     number INTEGER NOT NULL,
     seconds REAL NOT NULL,
-    fault TEXT,                              -- what the machine did wrong
+    fault TEXT,                              -- the machine's fault
     at TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS attempt_of_cell ON attempt (run_id, cell_id);
@@ -53,7 +53,7 @@ CREATE INDEX IF NOT EXISTS attempt_of_cell ON attempt (run_id, cell_id);
 CREATE TABLE IF NOT EXISTS facts (
     attempt INTEGER NOT NULL REFERENCES attempt (id),
     rank INTEGER NOT NULL,
-    body TEXT NOT NULL,                      -- RankFacts as JSON, without what stands in the next two
+    body TEXT NOT NULL,                      -- RankFacts as JSON, without what the next two hold
     printed BLOB,                            -- log and stacks: JSON, zlib; only read when asked for
     payload BLOB,                            -- what the scenario reported: JSON, zlib
     PRIMARY KEY (attempt, rank)
@@ -65,14 +65,14 @@ CREATE TABLE IF NOT EXISTS result (
     cell_id TEXT NOT NULL,
     repeat INTEGER NOT NULL,                 -- 0, or which repetition of the cell
     verdict TEXT NOT NULL,
-    outcomes TEXT NOT NULL,                  -- comma separated, rank 0 first
+    outcomes TEXT NOT NULL,                  -- JSON array, rank 0 first
     seconds REAL NOT NULL,
     cached INTEGER NOT NULL,
     key TEXT NOT NULL,                       -- content key; a cached result shares its origin's attempts
-    attempts TEXT NOT NULL,                  -- ids, comma separated
+    attempts TEXT NOT NULL,                  -- JSON array of ids
     judged INTEGER REFERENCES attempt (id),  -- the last of them
     at TEXT NOT NULL,
-    body TEXT NOT NULL                       -- CellResult as JSON, without cell and attempts
+    body TEXT NOT NULL                       -- Judgement as JSON
 );
 CREATE INDEX IF NOT EXISTS result_of_run ON result (run_id, cell_id, repeat);
 CREATE INDEX IF NOT EXISTS result_of_cell ON result (cell_id);

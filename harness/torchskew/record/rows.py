@@ -1,20 +1,20 @@
-"""What stands in the record's rows: records as compact text, a plan's digest, logs compressed; pure."""
+"""What the record's rows hold: records as compact text, a plan's digest, logs compressed; pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final, cast
 
 from torchskew.errors import RecordError
-from torchskew.model.cells import Cell, Plan
+from torchskew.model.cells import Cell, Plan, PlanHead
 from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt, RankFacts
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Json
-from torchskew.model.results import CellResult
+from torchskew.model.results import CellResult, Judgement
 from torchskew.model.runs import Past, Printed
 from torchskew.record.codec import decode, dumps, encode, loads
 
@@ -30,14 +30,14 @@ class PlanRows:
     content: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Expectations:
-    items: tuple[Expectation, ...]
+# A plan's cells, and a result's cell and attempts, have rows of their own.
+_HEAD_FIELDS: Final = tuple(each.name for each in fields(PlanHead))
+_JUDGEMENT_FIELDS: Final = tuple(each.name for each in fields(Judgement))
 
 
 def of_plan(plan: Plan) -> PlanRows:
     """Rows of a plan; equal plans, equal content."""
-    head = dumps(replace(plan, cells=()))
+    head = dumps(PlanHead(**{name: getattr(plan, name) for name in _HEAD_FIELDS}))
     cells = tuple((cell.id, dumps(cell)) for cell in plan.cells)
     text = "\n".join((head, *(body for _, body in cells)))
     return PlanRows(head=head, cells=cells, content=hashlib.sha256(text.encode()).hexdigest())
@@ -45,7 +45,8 @@ def of_plan(plan: Plan) -> PlanRows:
 
 def to_plan(head: str, cells: tuple[Cell, ...], where: str, *, newer: bool) -> Plan:
     """The plan that `of_plan` took apart."""
-    return replace(loads(Plan, head, where, newer=newer), cells=cells)
+    read = loads(PlanHead, head, where, newer=newer)
+    return Plan(cells=cells, **{name: getattr(read, name) for name in _HEAD_FIELDS})
 
 
 def of_facts(facts: RankFacts) -> tuple[str, bytes | None, bytes | None]:
@@ -70,42 +71,35 @@ def to_printed(cell_id: CellId, rank: int, printed: bytes) -> Printed:
 
 def light(result: CellResult) -> CellResult:
     """The result without logs, stacks and payloads: what stays in memory while thousands of cells run."""
-    tried = (
-        replace(one, ranks=tuple(replace(facts, log="", stacks="", payload={}) for facts in one.ranks))
-        for one in result.attempts
+    attempts = (
+        replace(attempt, ranks=tuple(replace(facts, log="", stacks="", payload={}) for facts in attempt.ranks))
+        for attempt in result.attempts
     )
-    return replace(result, attempts=tuple(tried))
+    return replace(result, attempts=tuple(attempts))
 
 
 def of_result(result: CellResult) -> str:
-    """A result's body, without its cell and attempts: those have rows of their own."""
-    value = cast("dict[str, Json]", encode(replace(result, attempts=())))
-    del value["cell"]
-    return json.dumps(value, separators=(",", ":"))
+    """A result's body."""
+    return dumps(Judgement(**{name: getattr(result, name) for name in _JUDGEMENT_FIELDS}))
 
 
 def to_result(body: str, cell: Cell, attempts: tuple[Attempt, ...], *, newer: bool) -> CellResult:
     """The result that `of_result` took apart."""
-    value = {**_mapping(body, cell.id), "cell": _BARE}
-    return replace(decode(CellResult, value, cell.id, newer=newer), cell=cell, attempts=attempts)
+    read = loads(Judgement, body, cell.id, newer=newer)
+    return CellResult(cell=cell, attempts=attempts, **{name: getattr(read, name) for name in _JUDGEMENT_FIELDS})
 
 
 def to_expectations(text: str, where: str, *, newer: bool) -> tuple[Expectation, ...]:
-    """A run's expectations as they stood when it began."""
-    return loads(_Expectations, f'{{"items":{text}}}', where, newer=newer).items
+    """A run's expectations as they were when it began."""
+    return loads(tuple[Expectation, ...], text, where, newer=newer)
 
 
 def to_past(row: tuple[str, str, int, str, str, float, int, str, str]) -> Past:
     """One line of a cell's history, from its columns."""
     run_id, cell_id, repeat, verdict, outcomes, seconds, cached, key, at = row
     value: dict[str, Json] = {"run_id": run_id, "cell_id": cell_id, "repeat": repeat, "verdict": verdict}
-    value |= {"outcomes": [*outcomes.split(",")] if outcomes else [], "seconds": seconds}
-    value |= {"cached": bool(cached), "key": key, "at": at}
+    value |= {"outcomes": json.loads(outcomes), "seconds": seconds, "cached": bool(cached), "key": key, "at": at}
     return decode(Past, value, f"history of {cell_id}")
-
-
-# Stands in for a cell that was read already, so that a result's body is checked like every other record.
-_BARE: Final[Json] = {"scenario": "", "skew": [], "runtime": ""}
 
 
 def _packed(value: dict[str, Json]) -> bytes | None:
@@ -116,14 +110,14 @@ def _unpacked(data: bytes, where: str) -> dict[str, Json]:
     try:
         return _mapping(zlib.decompress(data), where)
     except zlib.error as error:
-        raise RecordError(f"{where}: its log can't be unpacked ({error}). The record was damaged.") from None
+        raise RecordError(f"{where}: its log can't be unpacked ({error}). The record is damaged.") from None
 
 
 def _mapping(text: str | bytes, where: str) -> dict[str, Json]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise RecordError(f"{where} is no JSON ({error}). The record was damaged.") from None
+        raise RecordError(f"{where} is not JSON ({error}). The record is damaged.") from None
     if not isinstance(value, dict):
-        raise RecordError(f"{where} must be a mapping. The record was damaged.")
+        raise RecordError(f"{where} must be a mapping. The record is damaged.")
     return value

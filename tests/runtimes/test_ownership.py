@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -71,11 +72,16 @@ def test_a_folder_of_a_dead_owner_is_found_and_no_other(cache: Path) -> None:
     program += "run = opened('dead'); run.__enter__(); os._exit(9)"
     subprocess.run([sys.executable, "-c", program], check=False, timeout=30)
     (cache / "runs" / "of somebody else").mkdir()
-    half = cache / "runs" / ".new-4194999-12-x"
+    half = cache / "runs" / f"torchskew-work+{socket.gethostname()}+4194999+12+x"
     half.mkdir()
-    assert ownership.dead_folders() == (half, cache / "runs" / "dead")
+    (cache / "runs" / "torchskew-work+another-host+4194999+12+x").mkdir()
+    assert ownership.dead_folders() == (cache / "runs" / "dead", half)
     with ownership.opened("dead") as resumed:
-        assert sorted(path.name for path in (cache / "runs").iterdir()) == ["dead", "of somebody else"]
+        assert sorted(path.name for path in (cache / "runs").iterdir()) == [
+            "dead",
+            "of somebody else",
+            "torchskew-work+another-host+4194999+12+x",
+        ]
         assert ownership.dead_folders() == ()
         assert resumed.run_id == "dead"
 

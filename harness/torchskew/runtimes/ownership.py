@@ -1,4 +1,4 @@
-"""Says who owns a run: its temporary folder, its process, and whether that process still lives."""
+"""Says who owns a run or work under way: its folder, its process, and whether that process still lives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from torchskew.runtimes.base import Scope
 RUN_VARIABLE = "TORCHSKEW_RUN"
 OWNER_VARIABLE = "TORCHSKEW_OWNER"
 _OWNER_FILE = "owner"
-_NEW = ".new-"
+_WORK = "torchskew-work"
+_PARTS = 5  # of the name of a work folder: prefix, host, pid, start, random
+_MOUNTS = Path("/proc/self/mountinfo")
 
 
 def cache_folder() -> Path:
@@ -45,62 +47,6 @@ def alive(owner: str) -> bool:
     return process is not None and process.start == start
 
 
-@contextmanager
-def opened(run_id: str) -> Iterator[Scope]:
-    """A scope with a folder of its own, removed at the end; MachineError when the disk refuses.
-
-    What dead owners left goes first: a resumed run has the id of the one that was killed.
-    """
-    for dead in dead_folders():
-        remove(dead)
-    folder = _made(cache_folder() / "runs", run_id)
-    try:
-        yield Scope(run_id=run_id, owner_pid=os.getpid(), host=socket.gethostname(), folder=str(folder))
-    finally:
-        remove(folder)
-
-
-def remove(folder: Path) -> None:
-    """Remove a run's folder; MachineError names what stays and why."""
-    problems: list[str] = []
-
-    def keep(_: object, path: str, error: BaseException) -> None:
-        if not isinstance(error, FileNotFoundError):
-            problems.append(f"{path}: {error}")
-
-    shutil.rmtree(folder, onerror=lambda function, path, info: keep(function, path, info[1]))
-    if problems:
-        raise MachineError(f"the run's folder can't be removed: {problems[0]}. Remove {folder} by hand.")
-
-
-def dead_folders() -> tuple[Path, ...]:
-    """Folders of runs of this host whose owner is gone."""
-    place = _place()
-    try:
-        folders = sorted((cache_folder() / "runs").iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    return tuple(folder for folder in folders if _is_dead(folder, place))
-
-
-def _made(runs: Path, run_id: str) -> Path:
-    fresh = None
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-        # Made aside and renamed, so that a sweep never meets a folder that does not say whose it is.
-        fresh = Path(tempfile.mkdtemp(prefix=f"{_NEW}{owner().replace(':', '-')}-", dir=runs))
-        (fresh / _OWNER_FILE).write_text(f"{owner()} {_place()}\n")
-        fresh.chmod(0o755)
-        return fresh.rename(runs / run_id)
-    except OSError as error:
-        if fresh is not None:
-            shutil.rmtree(fresh, ignore_errors=True)  # the error below tells more
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise MachineError(f"run {run_id} is going on already. Wait for it, or end it.") from error
-        mend = "Free space there, or set XDG_CACHE_HOME to another folder."
-        raise MachineError(f"the run's folder can't be made in {runs}: {error.strerror}. {mend}") from error
-
-
 def pid_namespace() -> str:
     """Which numbering of processes this one lives in; a container has its own."""
     try:
@@ -109,17 +55,127 @@ def pid_namespace() -> str:
         return "-"
 
 
+@contextmanager
+def opened(run_id: str) -> Iterator[Scope]:
+    """A scope with a folder of its own, removed at the end; MachineError when the disk refuses.
+
+    Folders of dead owners are removed first: a resumed run has the id of the one that was killed.
+    """
+    for dead in dead_folders():
+        remove(dead)
+    folder = _run_folder(cache_folder() / "runs", run_id)
+    try:
+        yield Scope(run_id=run_id, owner_pid=os.getpid(), host=socket.gethostname(), folder=str(folder))
+    finally:
+        remove(folder)
+
+
+def dead_folders() -> tuple[Path, ...]:
+    """Folders of runs of this host whose owner is gone."""
+    try:
+        folders = sorted((cache_folder() / "runs").iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    return tuple(folder for folder in folders if _is_dead_run(folder) or _is_dead_work(folder))
+
+
+@contextmanager
+def working(parent: Path | None = None) -> Iterator[Path]:
+    """An empty folder that everybody may enter, removed at the end; by default where temporary files are."""
+    folder = _work_folder(parent or Path(tempfile.gettempdir()))
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+def sweep(*parents: Path) -> tuple[str, ...]:
+    """Remove work folders of dead owners of this host and user; a line for each.
+
+    Raises:
+        MachineError: what can't be removed, and why.
+    """
+    removed, problems = [], []
+    temporary = Path(tempfile.gettempdir())
+    for folder in sorted(each for parent in (temporary, *parents) for each in parent.glob(f"{_WORK}+*")):
+        if not _is_dead_work(folder):
+            continue
+        try:
+            remove(folder)
+            removed.append(f"folder {folder}")
+        except MachineError as error:
+            problems.append(str(error))
+    if problems:
+        raise MachineError("\n".join(problems))
+    return tuple(removed)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder of ours; MachineError names what stays and why."""
+    # What is mounted in there is not ours to delete.
+    if any(str(folder) in line for line in _mounts()):
+        raise MachineError(f"{folder} can't be removed: something is mounted in it. Unmount that, then remove it.")
+    problems: list[str] = []
+
+    def note(path: str, error: BaseException) -> None:
+        if not isinstance(error, FileNotFoundError):
+            problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+
+    shutil.rmtree(folder, onerror=lambda _, path, info: note(path, info[1]))
+    if problems:
+        raise MachineError(f"{folder} can't be removed: {problems[0]}. Remove it by hand.")
+
+
+def _run_folder(runs: Path, run_id: str) -> Path:
+    fresh = None
+    try:
+        # Made aside and renamed, so that a sweep never meets a folder that does not say whose it is.
+        fresh = _work_folder(runs)
+        (fresh / _OWNER_FILE).write_text(f"{owner()} {_place()}\n")
+        return fresh.rename(runs / run_id)
+    except OSError as error:
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)  # the error below says more
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise MachineError(f"run {run_id} is going on already. Wait for it, or end it.") from error
+        fix = "Free space there, or set XDG_CACHE_HOME to another folder."
+        raise MachineError(f"the run's folder can't be made in {runs}: {error.strerror}. {fix}") from error
+
+
+def _work_folder(parent: Path) -> Path:
+    """A folder whose name says who owns it, because what lies in it may be packed as a whole."""
+    parent.mkdir(parents=True, exist_ok=True)
+    name = "+".join([_WORK, socket.gethostname(), owner().replace(":", "+"), ""])
+    folder = Path(tempfile.mkdtemp(prefix=name, dir=parent))
+    folder.chmod(0o755)  # bootstrapping, and ranks in containers, go on as other users
+    return folder
+
+
 def _place() -> str:
     """Where a process id means something: this host, this numbering."""
     return f"{socket.gethostname()}/{pid_namespace()}"
 
 
-def _is_dead(folder: Path, place: str) -> bool:
-    if folder.name.startswith(_NEW):
-        pid, _, rest = folder.name.removeprefix(_NEW).partition("-")
-        return not alive(f"{pid}:{rest.partition('-')[0]}")
+def _is_dead_run(folder: Path) -> bool:
     try:
-        name, of_place = (folder / _OWNER_FILE).read_text().split()
+        name, place = (folder / _OWNER_FILE).read_text().split()
     except (OSError, ValueError):
         return False
-    return of_place == place and not alive(name)
+    return place == _place() and not alive(name)
+
+
+def _is_dead_work(folder: Path) -> bool:
+    parts = folder.name.split("+")
+    if len(parts) != _PARTS or parts[:2] != [_WORK, socket.gethostname()] or alive(f"{parts[2]}:{parts[3]}"):
+        return False
+    try:
+        return folder.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _mounts() -> list[str]:
+    try:
+        return _MOUNTS.read_text().splitlines()
+    except OSError:
+        return []

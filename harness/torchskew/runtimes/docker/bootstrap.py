@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Suite
-from torchskew.runtimes import workplace
+from torchskew.runtimes import ownership
 from torchskew.runtimes.docker import tarring
 from torchskew.runtimes.docker.mirror import Mirror, apt_environ, certificates
 
@@ -49,7 +49,7 @@ def root_tar(suite: Suite, packages: Sequence[str], mirror: Mirror, say: Say) ->
     bundle = certificates(os.environ)
     if bundle and mirror.uri.startswith("https:"):
         command.append(f'--aptopt=Acquire::https::CaInfo "{bundle}"')
-    with workplace.opened() as folder:
+    with ownership.working() as folder:
         yield from _streamed([*command, suite.name, "-", mirror.line(suite.name)], say, folder)
 
 
@@ -61,7 +61,7 @@ def debootstrap_tar(suite: Suite, mirror: Mirror, say: Say) -> Iterator[bytes]:
     """
     if os.geteuid() != 0:
         raise ProvisionError("debootstrap needs root. Install mmdebstrap, which does not.")
-    with workplace.opened() as place:
+    with ownership.working() as place:
         folder = place / "root"
         command = [*_guarded("debootstrap"), "--variant=minbase"]
         command += [f"--keyring={mirror.signed_by}"] if mirror.signed_by else []

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torchskew.errors import HarnessError, MachineError
 from torchskew.inside.protocol import agent_command
 from torchskew.model.versions import Environment, Version
-from torchskew.runtimes import ownership, workplace
+from torchskew.runtimes import ownership
 from torchskew.runtimes.base import Channel, Progress, Scope
 from torchskew.runtimes.docker import wheels
 from torchskew.runtimes.docker.container import Container
@@ -157,7 +157,7 @@ class DockerRuntime:
             else:
                 removed.append(f"{what} {name} of {labels.get(_RUN, 'a build')}")
         try:
-            removed += workplace.sweep(wheels.sites())
+            removed += ownership.sweep(wheels.sites())
         except MachineError as error:
             problems.append(str(error))
         if problems:

@@ -11,7 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind, Suite
-from torchskew.runtimes import workplace
+from torchskew.runtimes import ownership
 from torchskew.runtimes.docker.pulling import Say
 from torchskew.runtimes.ownership import cache_folder
 from torchskew.runtimes.venv.uv import Uv, UvError
@@ -44,7 +44,7 @@ def unpacked(source: Source, suite: Suite, machine: str, say: Say) -> Iterator[P
         ProvisionError: uv's reason and the mend.
     """
     uv = Uv(cache_folder() / "uv")
-    with workplace.opened(sites()) as site:
+    with ownership.working(sites()) as site:
         command = ["pip", "install", "--quiet", "--target", str(site), "--python-version", suite.python]
         command += ["--python-platform", f"{machine}-{_GLIBC}", "--only-binary", ":all:"]
         if source.index:

@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-from torchskew.declaration.baseline import read_baseline
+from torchskew.declaration.baseline import parse_baseline
 from torchskew.declaration.fields import Document, Problems
 from torchskew.judging import update
 from torchskew.judging.decide import decide
@@ -31,7 +31,7 @@ KNOWN = Expectation(cells="s/*", verdict=Verdict.FAIL, reason="r", outcomes=(Out
 def read(text: str) -> tuple[tuple[Expectation, ...], list[str]]:
     document = Document(path="here/baseline.toml", text=text)
     problems = Problems(document.name)
-    return read_baseline(document, problems), problems.found
+    return parse_baseline(document, problems), problems.found
 
 
 def decided(result: CellResult, *expectations: Expectation) -> Decision:

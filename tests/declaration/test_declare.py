@@ -70,14 +70,14 @@ def test_all_problems_of_both_files_come_at_once() -> None:
         "versions.three.debian must be one of the suites",
         "versions.four.wheel must be the path of a wheel",
         "matrix.timeout must be over 0",
-        "matrix.guard must hold 'off' and 'on' only",
+        "matrix.guard must hold only 'off' and 'on'",
         "matrix.world_sizes must be a list of numbers from 2 to 64",
         "matrix.pairs names 'nine'",
         "matrix.runtime must be one of auto, docker, venv",
         "matrix.matrx is not a field",
         "expect[1].reason is required: say why",
         "expect[1].verdict must be one of",
-        "expect[1].outcomes must list outcomes",
+        "expect[1].outcomes must hold only OK, WRONG",
     ):
         assert fragment in found
     assert found.count("\n") == 14
@@ -85,7 +85,7 @@ def test_all_problems_of_both_files_come_at_once() -> None:
 
 def test_two_versions_of_one_name_are_refused() -> None:
     assert "Cannot overwrite" in problems('[versions]\na = {pip="torch"}\na = {pip="torch"}')[0]
-    assert "same name" in problems('[versions]\nA = {pip="torch"}\na = {pip="torch"}')[0]
+    assert "only in upper and lower case" in problems('[versions]\nA = {pip="torch"}\na = {pip="torch"}')[0]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import pytest
-from torchskew.declaration.baseline import read_baseline
+from torchskew.declaration.baseline import parse_baseline
 from torchskew.declaration.declare import declare
 from torchskew.declaration.fields import Document, Problems
 from torchskew.declaration.starter import SCENARIOS, starter
@@ -46,7 +46,7 @@ def test_its_scenarios_exist_and_its_comments_are_true() -> None:
     text = starter(["2.1.2", "2.2.2"])
     quoted = "\n".join(line[4:] for line in text.splitlines() if line.startswith("#   ") and "=" in line)
     problems = Problems("expectations.toml")
-    (entry,) = read_baseline(Document(path="expectations.toml", text=f"[[expect]]\n{quoted}"), problems)
+    (entry,) = parse_baseline(Document(path="expectations.toml", text=f"[[expect]]\n{quoted}"), problems)
     assert (problems.found, entry.cells) == ([], "rendezvous_tcp/2.1.2,2.2.2/*")
     gate = re.findall(r"^# (.*=.*)$", text.partition("# [gate]")[2], re.MULTILINE)
     assert tomllib.loads("\n".join(gate)) == {"candidate": "pip:torch==2.2.2", "tier": "smoke"}

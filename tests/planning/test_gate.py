@@ -16,7 +16,7 @@ from torchskew.model.runtimes import RUNTIMES, provides
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.gate import GateSpec, bases, controls, gate_plan, is_control, of_tier
 from torchskew.planning.scenario import Scenario
-from torchskew.workflows.inputs import read_declaration, read_expectations, read_scenarios
+from torchskew.workflows.inputs import read_baseline, read_declaration, read_scenarios
 
 from tests.conftest import ROOT
 
@@ -98,7 +98,7 @@ def test_the_base_runs_beside_the_candidate_cell_by_cell() -> None:
 def test_the_committed_baseline_speaks_of_cells_that_there_are_and_gives_each_entry_a_link() -> None:
     declaration = read_declaration(ROOT / "torchskew.toml")
     problems = Problems("baseline.toml")
-    entries = read_expectations(ROOT / "baseline.toml")
+    entries = read_baseline(ROOT / "baseline.toml")
     usable = {name: v for name, v in declaration.versions.items() if provides(RUNTIMES["venv"], v)}
     versions = {name: for_runtime(version, "venv", problems) for name, version in usable.items()}
     spec = GateSpec(against=tuple(versions), guard=(Guard.OFF, Guard.ON))

@@ -8,9 +8,9 @@ import pytest
 from torchskew.errors import ConfigError
 from torchskew.workflows.inputs import (
     append_to_baseline,
+    read_baseline,
     read_declaration,
     read_document,
-    read_expectations,
     read_scenarios,
 )
 
@@ -40,13 +40,13 @@ def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_baseline_that_nobody_wrote_yet_expects_nothing(tmp_path: Path) -> None:
-    assert read_expectations(tmp_path / "baseline.toml") == ()
+    assert read_baseline(tmp_path / "baseline.toml") == ()
 
 
 def test_a_baseline_with_a_problem_is_refused(tmp_path: Path) -> None:
     append_to_baseline(tmp_path / "baseline.toml", '[[expect]]\ncells = "*"\nreason = ""\n')
     with pytest.raises(ConfigError, match=r"baseline\.toml: expect\[1\]\.reason is required: say why"):
-        read_expectations(tmp_path / "baseline.toml")
+        read_baseline(tmp_path / "baseline.toml")
 
 
 def test_every_scenario_of_the_project_is_one() -> None:

@@ -1,4 +1,4 @@
-"""The baseline: verdicts declared in advance, each with its reason, read from expectations.toml."""
+"""Parses a baseline: a file of expectations, which are verdicts declared in advance, each with its reason."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ EXPECT_FIELDS = ["cells", "verdict", "outcomes", "reason", "link", "until"]
 FLAKY_FIELDS = ["cells", "outcomes", "reason", "link", "until"]
 
 
-def read_baseline(document: Document, problems: Problems) -> tuple[Expectation, ...]:
+def parse_baseline(document: Document, problems: Problems) -> tuple[Expectation, ...]:
     """The expectations of a baseline file, in its order; problems are collected."""
     top = Table(problems, "", parse(document))
     top.unknown(["expect", "flaky"])
     return (
-        *(one for table in _entries(top, "expect") for one in _expectations(table)),
-        *(one for table in _entries(top, "flaky") for one in _flaky(table)),
+        *(expectation for table in _entries(top, "expect") for expectation in _expectations(table)),
+        *(expectation for table in _entries(top, "flaky") for expectation in _flaky(table)),
     )
 
 
@@ -34,38 +34,32 @@ def _entries(top: Table, name: str) -> Iterator[Table]:
 
 
 def _flaky(table: Table) -> Iterator[Expectation]:
-    """An entry for cells that are known to flake; it always ends some day."""
+    """The expectations of an entry about flaky cells, which must have an end."""
     table.unknown(FLAKY_FIELDS)
     if "until" not in table.values:
         table.problems.add(join(table.path, "until"), "is required: a release or a date. A flake is a debt.")
     known = {key: value for key, value in table.values.items() if key in FLAKY_FIELDS}
-    for entry in _expectations(Table(table.problems, table.path, known)):
-        yield replace(entry, verdict=Verdict.PASS, flaky=True)
+    for expectation in _expectations(Table(table.problems, table.path, known)):
+        yield replace(expectation, verdict=Verdict.PASS, flaky=True)
 
 
 def _expectations(table: Table) -> Iterator[Expectation]:
-    """One for each pattern of the entry, so that each must match something."""
+    """One expectation for each pattern of the entry, so that each pattern must match something."""
     table.unknown(EXPECT_FIELDS)
     cells, reason = table.texts("cells", ()), table.get("reason", str, "")
     if not cells or not all(cells):
         table.problems.add(join(table.path, "cells"), "must be a pattern over cell ids, or a list of them.")
     if not reason.strip():
         table.problems.add(join(table.path, "reason"), "is required: say why these cells are expected to fail.")
-    names = table.texts("outcomes", ())
-    for name in names:
-        if name not in list(Outcome):
-            table.problems.add(
-                join(table.path, "outcomes"), f"must list outcomes ({', '.join(Outcome)}), got {name!r}."
-            )
-    entry = Expectation(
+    expectation = Expectation(
         cells="",
         verdict=table.choice("verdict", Verdict, [v.value for v in Verdict if v is not Verdict.UNKNOWN], Verdict.FAIL),
         reason=reason,
-        outcomes=tuple(Outcome(name) for name in names if name in list(Outcome)) or None,
+        outcomes=table.choices("outcomes", Outcome, Outcome, ()) or None,
         link=table.get("link", str, "") or None,
         until=_until(table),
     )
-    yield from (replace(entry, cells=pattern) for pattern in cells)
+    yield from (replace(expectation, cells=pattern) for pattern in cells)
 
 
 def _until(table: Table) -> str | None:

@@ -1,4 +1,4 @@
-"""Reads `--candidate KIND:VALUE` into a version, and picks the declared releases that it is held against."""
+"""Parses `--candidate KIND:VALUE` into a version, and selects the declared releases to compare it with."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ KINDS = (SourceKind.PIP, SourceKind.WHEEL, SourceKind.IMAGE, SourceKind.INTERPRE
 def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None, index: str | None = None) -> Version:
     """`pip:torch==2.15.0`, `wheel:PATH`, `image:REF` or `interpreter:PATH` as a version of that name.
 
-    torch: the release it is built from, for predictions, where the value does not tell. index: where wheels come
-    from besides the usual index.
+    torch: the release it is built from, for predictions, where the value does not say. index: a package index to
+    install from, besides the usual one.
 
     Raises:
-        ConfigError: another kind, a value that its kind can't be, or an index for what is not installed.
+        ConfigError: an unknown kind, a value that its kind can't have, or an index for a kind that is not installed.
     """
     option = f"--{name}"
     kind, colon, value = text.partition(":")
@@ -43,7 +43,7 @@ def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None
 
 
 def with_packages(version: Version, packages: Sequence[str]) -> Version:
-    """The version with these packages beside torch as well, unless it names its own; what is not installed stays."""
+    """The version with these packages beside torch, except those that it pins itself; unchanged if not installed."""
 
     def extended(source: Source) -> Source:
         named = {canonicalize_name(Requirement(text).name) for text in source.requires}
@@ -56,12 +56,12 @@ def with_packages(version: Version, packages: Sequence[str]) -> Version:
 def releases_against(
     versions: Mapping[str, Version], against: Sequence[str], last: int | None = None
 ) -> tuple[str, ...]:
-    """Names of the declared versions that a candidate must work with, oldest first as declared.
+    """Names of the declared versions that a candidate must work with, in the order of the declaration.
 
-    against: names; empty: every declared one, or the newest `last` of those whose release is known.
+    against: names; if empty, every declared version, or the newest `last` of those whose release is known.
 
     Raises:
-        ConfigError: a name that nobody declared, or none is left.
+        ConfigError: a name that is not declared, or no version is left.
     """
     reserved = [name for name in (CANDIDATE, BASE) if name in against]
     unknown = [name for name in against if name not in versions and name not in reserved]

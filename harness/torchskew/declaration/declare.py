@@ -10,7 +10,7 @@ from types import MappingProxyType
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from torchskew.declaration.baseline import read_baseline
+from torchskew.declaration.baseline import parse_baseline
 from torchskew.declaration.fields import Document, Problems, Table, join, last_part, parse
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, MatrixSpec
@@ -46,16 +46,16 @@ def declare(
     _same_name(versions, problems)
     matrix = _matrix(Table(problems, "matrix", top.get("matrix", dict, {})), versions)
     wrong = Problems(baseline.name if baseline else "")
-    expectations = read_baseline(baseline, wrong) if baseline else ()
+    expectations = parse_baseline(baseline, wrong) if baseline else ()
     if problems.found or wrong.found:
         raise ConfigError(*problems.found, *wrong.found)
     return Declaration(path=document.path, versions=versions, matrix=matrix, expectations=expectations)
 
 
 def for_runtime(version: Version, runtime: str, problems: Problems, *, at: str | None = None) -> Version:
-    """The version as this runtime gets it: one source, and the facts that come with that source.
+    """The version as this runtime gets it: one source, with the facts of that source.
 
-    at: where a problem is reported, unless that is the declaration.
+    at: the path to report a problem at, unless that is the declaration's.
     """
     row = RUNTIMES[runtime]
     usable = [source for source in version.sources if source.kind in row.sources]
@@ -79,12 +79,12 @@ def _same_name(versions: Mapping[str, Version], problems: Problems) -> None:
     for name in versions:
         twin = folded.setdefault(name.casefold(), name)
         if twin != name:
-            text = f"has the same name as {join('versions', twin)} where case doesn't count. Rename one."
+            text = f"differs from {join('versions', twin)} only in upper and lower case. Rename one of them."
             problems.add(join("versions", name), text)
 
 
 def read_version(name: str, table: Table, suites: Mapping[str, Suite] = NO_SUITES) -> Version:
-    """A version from its table of the declaration; problems are collected."""
+    """The version that a table declares; problems are collected."""
     if not NAME.fullmatch(name):
         table.problems.add(table.path, "is not a name: use letters, digits, '.', '_' and '-' only.")
     table.unknown(VERSION_FIELDS)
@@ -129,7 +129,7 @@ def _check_source(source: Source, table: Table, suites: Mapping[str, Suite]) -> 
 
 
 def check_requirement(text: str, *, torch: bool = True) -> str | None:
-    """What is wrong with a requirement, in words; None: nothing. torch: it must be one of torch."""
+    """What is wrong with a requirement, or None. torch: it must require torch."""
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
@@ -140,7 +140,7 @@ def check_requirement(text: str, *, torch: bool = True) -> str | None:
             else (f"must be a requirement, got {text!r}. Write one like 'torch==2.6.0'.")
         )
     if torch and requirement.name != "torch":
-        return f"must require torch, got {text!r}. Put other packages into 'requires'."
+        return f"must require torch, got {text!r}. List other packages in 'requires'."
     return None
 
 
@@ -201,7 +201,7 @@ def _spec(table: Table, versions: Mapping[str, Version]) -> MatrixSpec:
     guards = table.texts("guard", ("off",))
     for guard in guards:
         if guard not in ("off", "on"):
-            table.problems.add(join(table.path, "guard"), f"must hold 'off' and 'on' only, got {guard!r}.")
+            table.problems.add(join(table.path, "guard"), f"must hold only 'off' and 'on', got {guard!r}.")
     return MatrixSpec(
         versions=names,
         runtime=table.choice("runtime", str, choices(), AUTO),
@@ -216,7 +216,7 @@ def _spec(table: Table, versions: Mapping[str, Version]) -> MatrixSpec:
 
 def _known(name: str, versions: Mapping[str, Version], path: str, problems: Problems) -> None:
     if name not in versions:
-        problems.add(path, f"names {name!r}, which [versions] doesn't declare. Declared: {', '.join(versions)}.")
+        problems.add(path, f"names {name!r}, which is not declared in [versions]. Declared: {', '.join(versions)}.")
 
 
 def _pairs(table: Table, versions: Mapping[str, Version]) -> str | tuple[tuple[str, ...], ...]:
@@ -229,8 +229,8 @@ def _skews(table: Table, key: str, versions: Mapping[str, Version]) -> tuple[tup
     value, path = table.values.get(key, []), join(table.path, key)
     if not isinstance(value, list) or not all(isinstance(skew, list) and len(skew) > 1 for skew in value):
         words = f"one of {', '.join(PAIRS)}, or " if key == "pairs" else ""
-        mend = 'a list of skews like [["2.1.2", "2.2.2"]], rank 0 first'
-        table.problems.add(path, f"must be {words}{mend}, got {value!r}.")
+        form = 'a list of skews like [["2.1.2", "2.2.2"]], rank 0 first'
+        table.problems.add(path, f"must be {words}{form}, got {value!r}.")
         return ()
     for name in (name for skew in value for name in skew):
         _known(str(name), versions, path, table.problems)

@@ -47,20 +47,20 @@ class Problems:
     found: list[str] = field(default_factory=list)
 
     def add(self, path: str, text: str) -> None:
-        """One more problem, at a field."""
+        """Add a problem of one field."""
         self.found.append(f"{self.file}: {path} {text}" if path else f"{self.file}: {text}")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of the file at its path."""
+    """One table of a file, with its path there."""
 
     problems: Problems
     path: str
     values: Mapping[str, object]
 
     def unknown(self, known: Iterable[str]) -> None:
-        """Report every key that nobody knows, with the nearest known one."""
+        """Report every unknown key, with the nearest known one."""
         names = list(known)
         for key in self.values:
             if key not in names:
@@ -69,7 +69,7 @@ class Table:
                 self.problems.add(join(self.path, key), f"is not a field; {fix}")
 
     def get(self, key: str, kind: type[T], default: T) -> T:
-        """The field's value, or default when absent or of another type (a problem then)."""
+        """The field's value; default when it is absent, or of another type, which is a problem."""
         if key not in self.values:
             return default
         value = self.values[key]

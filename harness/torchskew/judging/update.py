@@ -1,4 +1,4 @@
-"""Update: what a gate's baseline would have to say differently, as TOML that a person must finish and review."""
+"""What a gate's baseline would have to change, as TOML that a person must complete and review."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torchskew.model.results import Checked, Decision, Status
 _ENTRIES = frozenset({Status.REGRESSION, Status.FLAKY, Status.FAILS_DIFFERENTLY})
 HEAD = """
 # Written by `torchskew gate --update-baseline` in run {run}: review every line.
-# An entry without a reason is refused, so nothing below counts before somebody says why.
+# An entry without a reason is refused, so write the reason of each one.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """What a baseline would have to say. text: a block of TOML, empty when nothing differs; entries: how many."""
+    """What a baseline must change. text: a block of TOML, empty when nothing differs; entries: how many it has."""
 
     text: str
     entries: int
 
 
 def difference(decision: Decision, run_id: str) -> Update:
-    """An entry with an empty reason per new failure, a comment per entry that no longer holds.
+    """One entry with an empty reason per new failure, and one comment per entry that no longer holds.
 
-    Each new entry names one cell: patterns are never made and never widened here.
+    Each new entry names exactly one cell; patterns are neither written nor widened.
     """
     parts = [part for item in decision.checked if (part := _part(item))]
     parts += [f"# {problem}\n" for problem in decision.problems]
@@ -36,23 +36,23 @@ def difference(decision: Decision, run_id: str) -> Update:
 
 
 def _part(item: Checked) -> str:
-    """What one cell asks of the baseline; nothing for what only the machine or nobody can answer for."""
-    makers = {
+    """What one cell changes in the baseline; nothing where the machine failed, because no entry may hide that."""
+    writers = {
         Status.REGRESSION: _new,
         Status.FLAKY: _flaky,
-        Status.FAILS_DIFFERENTLY: lambda one: _otherwise(one) + _new(one),
+        Status.FAILS_DIFFERENTLY: lambda differing: _otherwise(differing) + _new(differing),
         Status.UNEXPECTED_PASS: _passes,
         Status.EXPIRED: _ended,
     }
-    return makers[item.status](item) if item.status in makers else ""
+    return writers[item.status](item) if item.status in writers else ""
 
 
 def _new(item: Checked) -> str:
     result = item.result
     outcomes = json.dumps([str(outcome) for outcome in result.outcomes])
-    said = f"# {_line(result.reason)}\n"
+    comment = f"# {_line(result.reason)}\n"
     return (
-        f'{said}[[expect]]\ncells = {json.dumps(result.cell.id)}\nverdict = "{result.verdict}"\n'
+        f'{comment}[[expect]]\ncells = {json.dumps(result.cell.id)}\nverdict = "{result.verdict}"\n'
         f'outcomes = {outcomes}\nreason = ""\n'
     )
 
@@ -63,8 +63,8 @@ def _flaky(item: Checked) -> str:
 
 
 def _otherwise(item: Checked) -> str:
-    mend = "entries are read from the top, so narrow that one"
-    return f"# {item.result.cell.id} fails differently than {_pattern(item)} lists; {mend}\n"
+    fix = "entries are read from the top, so narrow that one"
+    return f"# {item.result.cell.id} fails differently than {_pattern(item)} lists; {fix}\n"
 
 
 def _passes(item: Checked) -> str:

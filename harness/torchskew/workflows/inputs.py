@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from torchskew.declaration.baseline import read_baseline
+from torchskew.declaration.baseline import parse_baseline
 from torchskew.declaration.declare import declare
 from torchskew.declaration.fields import Document, Problems
 from torchskew.errors import ConfigError
@@ -17,7 +17,7 @@ from torchskew.planning.scenario_file import parse_scenario
 from torchskew.runtimes.docker.catalogue import load_suites
 from torchskew.runtimes.package_data import SCENARIOS, data_folder
 
-EXPECTATIONS = "expectations.toml"
+MATRIX_BASELINE, GATE_BASELINE = "expectations.toml", "baseline.toml"
 
 
 def read_document(path: Path) -> Document:
@@ -35,17 +35,17 @@ def read_document(path: Path) -> Document:
 
 
 def read_declaration(path: Path) -> Declaration:
-    """The declaration, with the baseline `expectations.toml` beside it.
+    """The declaration, with the matrix's baseline beside it.
 
     Raises:
         ConfigError: with every problem of both files.
     """
-    beside = path.with_name(EXPECTATIONS)
+    beside = path.with_name(MATRIX_BASELINE)
     document = read_document(path)
     return declare(document, load_suites(), read_document(beside) if beside.exists() else None)
 
 
-def read_expectations(path: Path) -> tuple[Expectation, ...]:
+def read_baseline(path: Path) -> tuple[Expectation, ...]:
     """The expectations of a baseline; none where there is no such file yet.
 
     Raises:
@@ -54,7 +54,7 @@ def read_expectations(path: Path) -> tuple[Expectation, ...]:
     if not path.exists():
         return ()
     problems = Problems(path.name)
-    expectations = read_baseline(read_document(path), problems)
+    expectations = parse_baseline(read_document(path), problems)
     if problems.found:
         raise ConfigError(*problems.found)
     return expectations

@@ -16,7 +16,7 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.runtimes import choices, sole_provider
 from torchskew.model.versions import SourceKind, Version
 from torchskew.workflows.cell_steps import RuntimeWish, Scenarios
-from torchskew.workflows.inputs import read_declaration, read_document, read_expectations, read_scenarios
+from torchskew.workflows.inputs import GATE_BASELINE, read_baseline, read_declaration, read_document, read_scenarios
 from torchskew.workflows.options import Options
 
 
@@ -78,7 +78,7 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
     known = _completed(request, table, path)
     subjects = _subjects(known)
     versions = {**declaration.versions, **subjects}
-    baseline = known.baseline or path.with_name("baseline.toml")
+    baseline = known.baseline or path.with_name(GATE_BASELINE)
     if known.baseline and not baseline.exists() and not known.update_baseline:
         raise ConfigError(f"--baseline {baseline}: there is no such file. --update-baseline writes a new one.")
     inputs = GateInputs(
@@ -86,7 +86,7 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
         declaration=replace(declaration, expectations=()),
         versions={name: with_packages(version, _packages(request, table)) for name, version in versions.items()},
         baseline=baseline,
-        expectations=read_expectations(baseline),
+        expectations=read_baseline(baseline),
         # Somebody may be changing an interpreter's packages: its libraries are not part of its identity.
         fresh=frozenset(n for n, one in subjects.items() if one.sources[0].kind is SourceKind.INTERPRETER),
     )

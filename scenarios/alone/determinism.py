@@ -1,9 +1,9 @@
-"""With deterministic algorithms asked for, an operator gives the same bits twice.
+"""Under deterministic algorithms, an operator produces the same bits twice.
 
-Under torch.use_deterministic_algorithms(True) each operator runs twice on the same input with the same seed, forward
-and backward. The promise holds within a release; across releases PyTorch promises nothing, so nothing is compared
-there. An operator that says it has no deterministic form is UNSUPPORTED with its text. The oracle: both digests are
-equal, and the digests of different operators differ, so that none was computed by mistake on nothing.
+Under torch.use_deterministic_algorithms(True), each operator runs twice on the same input with the same seed, forward
+and backward. PyTorch promises this within a release only, so releases are not compared with each other. An operator
+that says it has no deterministic form is UNSUPPORTED, with its own text. Oracle: both digests are equal, and
+different operators have different digests, which shows that each one computed something.
 """
 
 KIND = "solo"

@@ -1,10 +1,10 @@
-"""torch and every public part of torch.distributed import, and the version says what it is.
+"""torch and every public part of torch.distributed can be imported, and the version is reported.
 
-One rank alone. `core` is torch, nn, optim and distributed, in milliseconds; `parts` is everything public below
-torch.distributed, one or two seconds of imports. A part that fails is reported with the failing import and its line,
-not with a traceback. A part that needs a package from elsewhere (numpy, tensorboard) is no failure of torch: it is
-listed with what it needs. Oracle: no part of torch is missing, version and git_version are there. Where torch itself
-does not import, no rank can start: the agent then tells the same facts (docs/protocol.md, `failed`).
+One rank runs alone. `core` imports torch, nn, optim and distributed, in milliseconds; `parts` imports every public
+module below torch.distributed, in one or two seconds. A part that fails is reported with the failing import and its
+line instead of a traceback. A part that needs another package (numpy, tensorboard) is not a failure of torch: it is
+listed with what it needs. Oracle: no part of torch is missing, and version and git_version exist. Where torch itself
+can't be imported, no rank can start, and the agent reports the same facts (docs/protocol.md, `failed`).
 """
 
 KIND = "solo"

@@ -1,9 +1,10 @@
-"""A dynamically quantized linear layer stays within the error that eight bits allow.
+"""A dynamically quantized linear layer stays within the error of eight bits.
 
-torch.ao.quantization has said since 2.8 that it will be removed; whether it is there is asked, never assumed. One
-layer of 16 x 4 is quantized and applied to 8 rows. The oracle is the product in Python's floats; each output may differ
-by the sum, over its 16 products, of half a step of the weight times the input, half a step of the input times the
-weight, and both; x86 uses 127 steps of the input, so its step is twice as large. A warning is reported, not judged.
+Since 2.8, torch.ao.quantization announces its removal, so each version is asked whether it still has it. One layer of
+16 x 4 is quantized and applied to 8 rows. The oracle is the product in Python's floats. Each output may differ by the
+sum, over its 16 products, of half a step of the weight times the input, half a step of the input times the weight,
+and the product of both half steps. x86 uses 127 steps for the input, so its step is twice as large. Warnings are
+reported and not judged.
 """
 
 KIND = "solo"

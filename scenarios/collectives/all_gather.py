@@ -1,8 +1,8 @@
-"""all_gather gives every rank everybody's tensor, in the order of the ranks.
+"""all_gather gives every rank the tensors of all ranks, in rank order.
 
 Each rank contributes a tensor that names it, for several dtypes and for sizes 1 and 1025. Oracle: sha256 of the
-tensors' bytes, one digest per place in the result, computed without torch; two ranks swapped is wrong. Size 0 is left
-out: gloo up to 1.7 divides by it and dies, so a version can't even be asked.
+tensors' bytes, one digest per place in the result, computed without torch, so two swapped ranks are WRONG. Size 0 is
+left out: gloo up to 1.7 divides by it and crashes, so a version can't even be asked.
 """
 
 import hashlib

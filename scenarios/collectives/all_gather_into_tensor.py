@@ -1,7 +1,7 @@
-"""all_gather_into_tensor fills one tensor with every rank's part, in the order of the ranks.
+"""all_gather_into_tensor fills one tensor with the parts of all ranks, in rank order.
 
-A rank gives [10 * rank, 10 * rank + 1], in int64 and in float64. The oracle is the concatenation. gloo learnt this
-late: a version that refuses is UNSUPPORTED, in its own words.
+A rank gives [10 * rank, 10 * rank + 1], in int64 and in float64. The oracle is the concatenation. gloo gained this
+operation late: a version that refuses it is UNSUPPORTED, with its own text.
 """
 
 KIND = "group"

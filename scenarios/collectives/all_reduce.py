@@ -1,11 +1,12 @@
-"""all_reduce gives every rank the exact result, whatever releases take part.
+"""all_reduce gives every rank the exact result, for any mix of releases.
 
-Every operation on every dtype, at sizes 0, 1 and 1025 (`small`) and over 8 MiB (`large`). The oracle needs no torch:
-tensors repeat a block of seven small integers that depends on rank and operation, so the right bytes are a packed
-block, repeated. Short results travel as values, long ones as sha256 of their bytes. A bool is compared by its truth,
-because gloo adds bools as bytes. `fraction` is a sum that no rank can represent: at most (world size - 1) / 2 units
-in the last place from the exact sum, and bitwise identical on all ranks, as the documentation of all_reduce promises.
-What a version lacks is found by asking it, in a world of one, and left out on every rank.
+Every operation runs on every dtype, at sizes 0, 1 and 1025 (`small`) and over 8 MiB (`large`). The oracle needs no
+torch: each tensor repeats a block of seven small integers that depends on rank and operation, so the expected bytes
+are a packed block, repeated. Short results are reported as values, long ones as sha256 of their bytes. A bool is
+compared by its truth value, because gloo adds bools as bytes. `fraction` is a sum that no rank can represent: at most
+(world size - 1) / 2 units in the last place from the exact sum, and bitwise identical on all ranks, as the
+documentation of all_reduce promises. Each version is asked in a world of one what it lacks, and that is left out on
+every rank.
 """
 
 import functools

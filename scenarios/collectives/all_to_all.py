@@ -1,9 +1,9 @@
-"""all_to_all sends a different part from every rank to every other, and none arrives at the wrong place.
+"""all_to_all delivers a different part from every rank to every other rank.
 
-Variant `list` exchanges lists of tensors, `even` one tensor in equal parts, `uneven` one tensor in parts whose lengths
-differ by sender and receiver. The element number k that rank s sends to rank r is 100 * s + 10 * r + k, so a part that
-went astray shows where it came from. The oracle is that formula. gloo learnt the list form late: a version that
-refuses is UNSUPPORTED, in its own words.
+Variant `list` exchanges lists of tensors, `even` one tensor in equal parts, and `uneven` one tensor in parts whose
+lengths depend on sender and receiver. Element k that rank s sends to rank r is 100 * s + 10 * r + k, so a
+misdelivered part shows its origin. The oracle is that formula. gloo gained the list form late: a version that refuses
+it is UNSUPPORTED, with its own text.
 """
 
 KIND = "group"

@@ -1,7 +1,7 @@
-"""No rank leaves a barrier before the last one has entered it.
+"""No rank leaves a barrier before the last rank has entered it.
 
-Every rank is late once. Each notes when it entered and when it left, on the clock that all ranks of a machine share.
-Oracle: in every round the first leaves after the last has entered.
+Each rank is late in one round. Every rank notes when it entered and when it left, on the clock that all ranks of a
+machine share. Oracle: in every round, the first rank leaves after the last one has entered.
 """
 
 KIND = "group"

@@ -1,7 +1,7 @@
-"""broadcast gives every rank the root's bytes, whichever side the root is on.
+"""broadcast gives every rank the root's bytes, whichever release the root runs.
 
-Every rank is the root once, for every dtype and for sizes 0, 1 and 1025. The bytes are a pattern of root and dtype,
-so float dtypes see NaNs and denormals as well. Oracle: sha256 of the root's bytes, computed without torch.
+Each rank is the root once, for every dtype and for sizes 0, 1 and 1025. The bytes are a pattern of root and dtype, so
+float dtypes also carry NaNs and denormals. Oracle: sha256 of the root's bytes, computed without torch.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
-"""Coalesced collectives, several tensors in one call, keep their tensors apart.
+"""Coalesced collectives, which take several tensors in one call, keep the tensors apart.
 
-`all_reduce_coalesced` sums three tensors of different lengths, `all_gather_coalesced` gathers two; both are old names
-that gloo has long had. The oracle is the closed form of each tensor. What a version lacks is found by asking it, in a
-world of one.
+`all_reduce_coalesced` sums three tensors of different lengths and `all_gather_coalesced` gathers two; gloo has had
+both for a long time. The oracle is the closed form of each tensor. Each version is asked in a world of one what it
+lacks.
 """
 
 KIND = "group"

@@ -1,7 +1,7 @@
-"""The functional collectives, which compiled programs call, give what their plain sisters give.
+"""The functional collectives, which compiled programs call, agree with the ordinary ones.
 
-all_reduce, all_gather_tensor and reduce_scatter_tensor of torch.distributed._functional_collectives, on int64 numbers.
-The oracle is the closed form. What a version lacks is found by asking it, in a world of one.
+all_reduce, all_gather_tensor and reduce_scatter_tensor of torch.distributed._functional_collectives run on int64
+numbers. The oracle is the closed form. Each version is asked in a world of one what it lacks.
 """
 
 KIND = "group"

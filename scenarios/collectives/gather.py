@@ -1,7 +1,7 @@
-"""gather brings every rank's tensor to the root, in the order of the ranks.
+"""gather brings the tensors of all ranks to the root, in rank order.
 
-Each rank in turn is the root; a rank sends [rank, root, rank * root]. The oracle: the root holds exactly these rows,
-and no other rank holds anything.
+Each rank is the root once; a rank sends [rank, root, rank * root]. Oracle: the root holds exactly these rows, and no
+other rank holds anything.
 """
 
 KIND = "group"

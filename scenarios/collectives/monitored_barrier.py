@@ -1,9 +1,9 @@
-"""monitored_barrier waits for a late rank, and names the one that never came.
+"""monitored_barrier waits for a late rank and names a missing one.
 
-`late`: the last rank comes a tenth of a second after all others; every rank passes. `absent`: the last rank does not
-call it at all; rank 0, which watches, must end at its timeout (half a second) with an error that names that rank. What
-the other ranks see then is up to the release, so nothing is asked of it. The oracle looks for the rank's number in the
-error's text.
+`late`: the last rank arrives a tenth of a second after all others, and every rank passes. `absent`: the last rank
+does not call it at all; rank 0, which monitors, must end at its timeout (half a second) with an error that names that
+rank. The other ranks are not judged, because releases differ in what they see. The oracle looks for the rank's number
+in the error text.
 """
 
 import re

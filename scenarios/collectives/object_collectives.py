@@ -1,11 +1,11 @@
-"""Python objects cross between releases and come out equal.
+"""Python objects sent between releases arrive equal.
 
-They travel as pickles that each release writes and reads in its own way. Every variant sends one kind of object by
-broadcast_object_list from each rank, all_gather_object, gather_object, scatter_object_list, and send_object_list where
-all versions have it: `builtin` (numbers, text, containers), `data_class` (of this file), `tensors` (three dtypes, one
-a view), `torch_types` (dtype, device, Size), `numpy` (an array), and `moved`, a class of torch that changed its module
-in 2.5 (the placement Shard of DTensor). Each rank shows what it received as text; the oracle is the text of what was
-sent.
+Objects travel as pickles, which each release writes and reads in its own way. Every variant sends one kind of object
+with broadcast_object_list from each rank, all_gather_object, gather_object, scatter_object_list, and send_object_list
+where all versions have it: `builtin` (numbers, text, containers), `data_class` (defined in this file), `tensors`
+(three dtypes, one of them a view), `torch_types` (dtype, device, Size), `numpy` (an array), and `moved`, a class of
+torch whose module changed in 2.5 (the placement Shard of DTensor). Each rank reports what it received as text; the
+oracle is the text of what was sent.
 """
 
 KIND = "group"

@@ -1,8 +1,8 @@
 """reduce gives the root the exact sum, whichever release the root runs.
 
-Each rank in turn is the root; every rank contributes `rank + 1` times a short pattern, in int64 and in float64 (whole
-numbers, so the sum is exact). Only the root's result is defined, so only the root reports it. The oracle is the closed
-form: the pattern times n(n+1)/2.
+Each rank is the root once; every rank contributes `rank + 1` times a short pattern, in int64 and in float64 (whole
+numbers, so the sum is exact). Only the root's result is defined, so only the root reports it. The oracle is the
+closed form: the pattern times n(n+1)/2.
 """
 
 KIND = "group"

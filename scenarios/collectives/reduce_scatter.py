@@ -1,8 +1,8 @@
-"""reduce_scatter gives every rank the sum of all ranks' parts for it.
+"""reduce_scatter gives every rank the sum of all ranks' parts for that rank.
 
-A rank's part for another is [rank + 1, 10 * other]. Variant `list` calls reduce_scatter with a list of parts, `tensor`
-calls reduce_scatter_tensor with their concatenation. The oracle is the closed form [n(n+1)/2, 10 * n * rank]. gloo
-learnt both late: a version that refuses is UNSUPPORTED, in its own words.
+A rank's part for another is [rank + 1, 10 * other]. Variant `list` calls reduce_scatter with a list of parts;
+`tensor` calls reduce_scatter_tensor with their concatenation. The oracle is the closed form [n(n+1)/2, 10 * n *
+rank]. gloo gained both late: a version that refuses is UNSUPPORTED, with its own text.
 """
 
 KIND = "group"

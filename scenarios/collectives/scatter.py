@@ -1,7 +1,7 @@
-"""scatter hands every rank its own part of the root's list.
+"""scatter gives every rank its own part of the root's list.
 
-Each rank in turn is the root; the root's part for a rank is [root, rank, 100 * root + rank]. The oracle: that rank,
-the root included, holds exactly that.
+Each rank is the root once; the root's part for a rank is [root, rank, 100 * root + rank]. Oracle: every rank,
+including the root, holds exactly its part.
 """
 
 KIND = "group"

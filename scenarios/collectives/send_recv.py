@@ -1,9 +1,9 @@
-"""Point-to-point messages arrive whole, in order and under their own tag.
+"""Point-to-point messages arrive complete, in order and under their own tag.
 
-Every rank sends to its right neighbour and receives from its left, then the other way round. `blocking`: send and
-recv, even ranks send first. `nonblocking`: isend and irecv, waited for. `batch`: batch_isend_irecv. `tags`: three
-messages posted under tags 7, 8, 9 and received in the order 9, 7, 8. `any_source`: rank 0 receives from whoever is
-ready, and must be told who it was. The oracle: a message is [sender, receiver, number], so any mix-up names itself.
+Every rank sends to its right neighbour and receives from its left one, then the other way round. `blocking`: send and
+recv, even ranks send first. `nonblocking`: isend and irecv, then wait. `batch`: batch_isend_irecv. `tags`: three
+messages posted under tags 7, 8 and 9 and received in the order 9, 7, 8. `any_source`: rank 0 receives from any rank
+and must learn which one it was. Oracle: a message is [sender, receiver, number], so every mix-up identifies itself.
 """
 
 KIND = "group"

@@ -1,10 +1,10 @@
-"""A distributed checkpoint of one release is read by another, and every byte is the one that was written.
+"""A distributed checkpoint written by one release is read by another, byte for byte.
 
 `one`: a single process writes tensors of four dtypes, a scalar, text and a list; a single process of the next rank's
-release reads them. `resharded`: two processes write a tensor that is cut between them (DTensor, Shard(0)), three
-processes of the next release read it back, cut in three. The writer's and the reader's worlds are separate groups, one
-after the other, over a file in the cell's folder. The oracle is the formula of the elements; bytes are compared. Every
-further rank reads as well.
+release reads them. `resharded`: two processes write a tensor that is sharded between them (DTensor, Shard(0)), and
+three processes of the next release read it back in three shards. The writers and the readers are separate groups, one
+after the other, that meet over a file in the cell's folder. The oracle is the formula of the elements; bytes are
+compared. Every further rank reads as well.
 """
 
 KIND = "handover"

@@ -1,8 +1,8 @@
-"""The state of a wrapped model is taken up by the same wrapper of another release.
+"""The state of a wrapped model loads into the same wrapper of another release.
 
 Rank 0 wraps a small model in DDP or in FSDP (in a world of one, with the full state dict), gives its parameters known
-values and saves the state; the next rank wraps a fresh model and loads it, strictly. The oracle is the values and the
-keys: DDP's begin with `module.`, FSDP's full state has the model's own.
+values and saves the state. The next rank wraps a fresh model and loads the state strictly. The oracle is the values
+and the keys: those of DDP begin with `module.`, and FSDP's full state has the model's own keys.
 """
 
 KIND = "handover"

@@ -1,8 +1,8 @@
-"""A program exported by torch.export in one release computes the same in another.
+"""A program exported by torch.export computes the same results in another release.
 
-Rank 0 exports a module with a weight and a data-independent program, and saves it with torch.export.save; the next
-rank loads it and calls it on two inputs. The oracle is the same arithmetic on Python's numbers. The files carry a
-schema version, and a release says so when it refuses one.
+Rank 0 exports a module with a weight and a data-independent program, and saves it with torch.export.save. The next
+rank loads it and calls it on two inputs. The oracle is the same arithmetic on Python numbers. The files carry a
+schema version, and a release that refuses one says so.
 """
 
 KIND = "handover"

@@ -1,10 +1,10 @@
-"""Two releases that share a cache of C++ extensions each get one that was built for them.
+"""Releases that share a cache of C++ extensions each get an extension built for themselves.
 
-By default the cache's folder is named by Python's version and the kind of build, not by torch's release. Rank 0 builds
-an extension by torch.utils.cpp_extension.load; the next rank asks for the same name from the same source in the same
-folder. The extension is the version of the headers it was compiled with, as text, so a library that was left by
-another release betrays itself. The oracle: a rank gets the version that it runs. A build has a second to spare,
-because the source includes one small header of torch and nothing else.
+By default, the folder of the cache is named after the Python version and the kind of build, not after torch's
+release. Rank 0 builds an extension with torch.utils.cpp_extension.load; the next rank asks for the same name, from
+the same source, in the same folder. The extension returns the version of the headers it was compiled with, so a
+library left by another release gives itself away. Oracle: each rank gets the version that it runs. A build takes
+about a second, because the source includes only one small header of torch.
 """
 
 KIND = "handover"

@@ -1,8 +1,8 @@
-"""Training that was saved by one release goes on in another as if it had never stopped.
+"""Training saved by one release continues in another as if it had never stopped.
 
-Rank 0 takes three steps, saves parameters and optimizer state with torch.save; the next rank loads both and takes
-three more; it also takes all six on its own, as a control. Variants are SGD with momentum, Adam and AdamW. The loss of
-a step pulls each parameter to a goal, so that the oracle is the published update rule in Python's floats: training in
+Rank 0 takes three steps and saves parameters and optimizer state with torch.save. The next rank loads both and takes
+three more; as a control, it also takes all six by itself. Variants are SGD with momentum, Adam and AdamW. The loss of
+a step pulls each parameter to a goal, so the oracle is the published update rule in Python's floats: training in
 float64 must agree with it to 1e-12 at the third and at the sixth step, resumed and control.
 """
 

@@ -1,9 +1,9 @@
-"""The state that torchrun keeps about a rendezvous is read by another release.
+"""The state that torchrun keeps of a rendezvous is readable by another release.
 
-torchrun's agents meet by writing a pickle of private classes into the store, each reading what another release wrote.
-Rank 0 fills a state (a round, two participants, a waiting node, a deadline), pickles it as the c10d backend does and
-leaves it in a file; the next rank unpickles it and reads the fields that a round is decided by. No store and no agent
-takes part, so that the format alone is tested. The oracle is what rank 0 put in.
+torchrun's agents meet by writing a pickle of private classes into the store, and each agent reads what another
+release wrote. Rank 0 fills a state (a round, two participants, a waiting node, a deadline), pickles it as the c10d
+backend does and leaves it in a file. The next rank unpickles it and reads the fields that decide a round. No store
+and no agent takes part, so only the format is tested. The oracle is what rank 0 put in.
 """
 
 KIND = "handover"

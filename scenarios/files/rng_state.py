@@ -1,9 +1,8 @@
-"""A generator's state that one release saved goes on in another with the same numbers.
+"""A generator's saved state continues with the same numbers in another release.
 
-Rank 0 seeds, draws a little, saves torch.get_rng_state() and then draws a thousand of each kind; the next rank
-restores the state and draws the same. The oracle is rank 0's own draw, by digest: what continued elsewhere must be
-what would have come. PyTorch promises this within a release only, so a difference is an observation about the pair,
-named by kind.
+Rank 0 seeds, draws a few numbers, saves torch.get_rng_state() and then draws a thousand of each kind. The next rank
+restores the state and draws the same. The oracle is the digest of rank 0's own draw. PyTorch promises this within a
+release only, so a difference is an observation about the pair, reported by kind.
 """
 
 KIND = "handover"

@@ -1,8 +1,8 @@
-"""A program saved as TorchScript by one release computes the same in another.
+"""A program saved as TorchScript computes the same results in another release.
 
-Rank 0 scripts a module with a weight, a buffer, a branch and a loop, and saves it with torch.jit.save; the next rank
-loads it and calls it on three inputs, one per way through the branch. The oracle is the same arithmetic on Python's
-numbers.
+Rank 0 scripts a module with a weight, a buffer, a branch and a loop, and saves it with torch.jit.save. The next rank
+loads it and calls it on three inputs, one for each path through the branch. The oracle is the same arithmetic on
+Python numbers.
 """
 
 KIND = "handover"

@@ -1,9 +1,9 @@
-"""A lock that a build left behind does not keep another release waiting for ever.
+"""A lock left behind by a build does not block another release for ever.
 
 A builder of C++ extensions takes the file `lock` in the extension's folder. Variant `killed`: rank 0's builder takes
-the lock and is killed. Variant `finished`: it takes the lock and gives it back, as every build does; since 2.14 the
-file then stays. The next rank asks for the lock, as its build would, and has to get it before its deadline. No
-compiler is needed. The oracle is that it had the lock.
+the lock and is killed. Variant `finished`: it takes the lock and releases it, as every build does; since 2.14, the
+file then remains. The next rank asks for the lock, as its build would, and must get it before its deadline. No
+compiler is needed. Oracle: the rank held the lock.
 """
 
 KIND = "handover"

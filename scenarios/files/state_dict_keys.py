@@ -1,9 +1,9 @@
-"""A module's state-dict keys, shapes and dtypes stay, so that a checkpoint of one release loads into a later one.
+"""The state-dict keys, shapes and dtypes of modules persist, so later releases load earlier checkpoints.
 
-Each rank builds every public module of torch.nn from small arguments and reports its state dict's keys with shape and
-dtype, and the modules that it could not build. Oracle: every key of the earlier release is in the later one with the
-same shape and dtype; a renamed or lost key is wrong on the later release's rank. Additions are allowed. Two ranks of
-one release must agree.
+Each rank builds every public module of torch.nn from small arguments. It reports the keys of each state dict with
+shape and dtype, and the modules that it could not build. Oracle: every key of the earlier release exists in the later
+one with the same shape and dtype; a renamed or lost key is WRONG on the rank of the later release. Additions are
+allowed. Two ranks of one release must agree.
 """
 
 KIND = "handover"

@@ -1,9 +1,9 @@
-"""A checkpoint that one release writes with torch.save is read by another, bit for bit, in both orders.
+"""A checkpoint written by torch.save in one release is read by another, bit for bit, in both orders.
 
-Rank 0 saves a dictionary: tensors of every common dtype, a view, two names for one storage, an empty tensor, a model's
-state, plain values; once as a zip archive (the default since 1.6) and once in the old format.
-Rank 1, started when rank 0 has ended, loads both, and the archive once more with weights_only where it knows that.
-Oracle: the bytes that the writer had to write, packed without torch; the model takes its state strictly.
+Rank 0 saves a dictionary: tensors of every common dtype, a view, two names for one storage, an empty tensor, a
+model's state and plain values; once as a zip archive (the default since 1.6) and once in the old format. Rank 1
+starts when rank 0 has ended and loads both, and the archive once more with weights_only where its release has that.
+Oracle: the bytes that the writer had to write, packed without torch; the model loads its state strictly.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
-"""Under TORCH_DISTRIBUTED_DEBUG=DETAIL calls that match are right, and calls that don't are told on every rank.
+"""Under TORCH_DISTRIBUTED_DEBUG=DETAIL, matching calls succeed and a mismatch is reported on every rank.
 
-DETAIL wraps the group: before each collective the ranks compare what they are about to call over a group of their own,
-whose bytes changed in 2.1. `alike`: every rank sums; the oracle is the sum. `mismatch`: rank 0 sums, the others
-broadcast; the oracle is an error on every rank that says `mismatch`, which is what people turn the setting on for.
+DETAIL wraps the group: before each collective, the ranks compare what they are about to call, over a group of their
+own whose wire format changed in 2.1. `alike`: every rank sums; the oracle is the sum. `mismatch`: rank 0 sums and the
+others broadcast; the oracle is an error on every rank that says `mismatch`, which is the reason to use the setting.
 """
 
 KIND = "group"

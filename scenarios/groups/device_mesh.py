@@ -1,8 +1,8 @@
-"""A device mesh names its groups alike on every rank.
+"""A device mesh gives its groups the same names on every rank.
 
-`one_d`: a mesh of all ranks. `two_d`: a mesh of two columns where the number of ranks is even, else of one; rows and
-columns are groups of their own. Each rank all-reduces rank + 1 along every dimension. The oracle is the sum over the
-ranks that share the other coordinate.
+`one_d`: a mesh of all ranks. `two_d`: a mesh of two columns where the number of ranks is even, otherwise of one; rows
+and columns are groups of their own. Each rank all-reduces rank + 1 along every dimension. The oracle is the sum over
+the ranks that share the other coordinate.
 """
 
 KIND = "group"

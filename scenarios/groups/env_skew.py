@@ -1,12 +1,12 @@
-"""One release, settings that one rank has and the other lacks: each failure gets its own class on the right rank.
+"""One rank has a setting that another lacks, on one release: each failure gets its class on the right rank.
 
-These are the faults that prove the harness: real crashes, hangs, timeouts and opaque errors. Every rank meets the
-others and sums a number. Oracle: the sum, which only the control may reach. The predictions come from runs of plain
-scripts, without a harness, on 2.13.0 (x86-64).
+These faults prove the harness: real crashes, hangs, timeouts and opaque errors. Every rank meets the others and sums
+a number. Oracle: the sum, which only the control may reach. The predictions come from plain scripts, run without a
+harness on 2.13.0 (x86-64).
 
-An empty prediction is a lottery: the rank that reads the other's address in the wrong format crashes for certain, but
-of two gloo peers the one with the higher address, on one machine the higher port, waits to be connected to, without
-a limit. So the survivor either is refused at once (OPAQUE) or waits for the dead (HANG).
+An empty prediction means that the outcome is random. The rank that reads the other's address in the wrong format
+always crashes. Of two gloo peers, the one with the higher address (on one machine, the higher port) waits without
+limit for a connection. So the survivor is either refused at once (OPAQUE) or waits for the crashed rank (HANG).
 """
 
 KIND = "group"

@@ -1,12 +1,12 @@
-"""A subgroup made after the rendezvous finds its members, however its name is made.
+"""A subgroup created after the rendezvous finds its members, however its name is derived.
 
-Group names decide which keys of the store a subgroup's members meet under, and each release has its own way to make
-them. `counter`: two groups, of all ranks and of the first two. `local`: made by their members only
-(use_local_synchronization), whose names are digests. `destroyed` and `after_local` make another group first, the one
-by counter and then destroyed, the other by digest and kept, so that whatever counts groups has counted. Members then
-all-reduce rank + 1; the oracle is the sum over the members, and nothing for ranks outside. A digest group that is made
-again after a destroy is left out: its name is the same, the store still holds the old addresses, and which of them a
-rank reads is chance even within one release.
+A group's name decides under which keys of the store its members meet, and each release derives names differently.
+`counter`: two groups, of all ranks and of the first two. `local`: created by their members only
+(use_local_synchronization), with digests as names. `destroyed` and `after_local` create another group first, so that
+anything that counts groups has already counted: one named by counter and then destroyed, or one named by digest and
+kept. Members then all-reduce rank + 1; the oracle is the sum over the members, and nothing for ranks outside. A
+digest group that is created again after a destroy is left out: its name is the same and the store still holds the old
+addresses, so which of them a rank reads is random even within one release.
 """
 
 KIND = "group"

@@ -1,9 +1,9 @@
-"""Ranks may leave in any order: whoever is last ends well.
+"""Ranks may leave in any order, and the last one still ends well.
 
-After one all_reduce, `host_first`: rank 0 destroys its process group and with it the store; the others go when nobody
-listens on its port any more. `joiner_first`: rank 0 goes when all others have said, outside the code under test, that
-they destroyed theirs. `no_destroy`: everybody leaves without destroying anything. The oracle: everybody reaches the
-end and had the right sum; how they leave is the rank's exit.
+After one all_reduce, in `host_first` rank 0 destroys its process group and with it the store; the others leave when
+nothing listens on its port any more. In `joiner_first`, rank 0 leaves when all others have reported, outside the code
+under test, that they destroyed theirs. In `no_destroy`, every rank leaves without destroying anything. Oracle: every
+rank reaches the end with the right sum and a normal exit.
 """
 
 KIND = "group"

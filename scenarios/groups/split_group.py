@@ -1,8 +1,8 @@
-"""split_group cuts the world into two groups that each find their own members.
+"""split_group divides the world into two groups whose members find each other.
 
-The even ranks and the odd ranks become a group each, out of one call that every rank makes. Each group all-reduces
-rank + 1; the oracle is the sum over the group. gloo can be split only since 2.9: a version that refuses is
-UNSUPPORTED, in its own words.
+The even ranks and the odd ranks become one group each, in one call that every rank makes. Each group all-reduces rank
++ 1; the oracle is the sum over the group. gloo can be split only since 2.9: a version that refuses is UNSUPPORTED,
+with its own text.
 """
 
 KIND = "group"

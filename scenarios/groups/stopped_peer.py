@@ -1,9 +1,10 @@
-"""A rank that stops answering ends the others' wait at their timeout, not later.
+"""When a rank stops answering, the others end at their timeout and not later.
 
-The last rank stops itself (SIGSTOP) after the rendezvous; a process it started first lets it go on when the others
-have their answers. They wait for it in an all_reduce and in a barrier, in groups whose timeout is 0.4 s. Each must end
-with an error: at most 1.6 s after it began to wait, and at least 0.3 s after the first of them did, because who gives
-up ends the others' wait too. The oracle is that interval: too early is a lost promise as well.
+The last rank stops itself (SIGSTOP) after the rendezvous; a process that it started first resumes it when the others
+have their answers. They wait for it in an all_reduce and in a barrier, in groups whose timeout is 0.4 s. Each must
+end with an error at most 1.6 s after it began to wait, and at least 0.3 s after the first of them began, because a
+rank that gives up also ends the wait of the others. The oracle is that interval: too early breaks the promise as
+well.
 """
 
 KIND = "group"

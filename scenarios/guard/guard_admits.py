@@ -1,9 +1,9 @@
-"""What the guard admits works: values are right after it, at the first init and at a second one on the same port.
+"""A mix that the guard admits works: at the first init, and at a second one on the same port.
 
-`once`: one init. `twice`: the group is destroyed and formed again at the same address, for which the guard says hello
-again. `early`: the rank calls a reference to init_process_group that it took before the guard was installed. A mix that
-the table does not admit must be refused by name on every rank. Oracle: the sum of the ranks' numbers and rank 0's word,
-after every init.
+`once`: one init. `twice`: the group is destroyed and formed again at the same address, and the guard exchanges hellos
+again. `early`: the rank calls a reference to init_process_group that it took before the guard was installed. A mix
+that the table does not admit must be refused by name on every rank. Oracle: after every init, the sum of the ranks'
+numbers and rank 0's word.
 """
 
 KIND = "group"

@@ -1,8 +1,8 @@
-"""A rank that is merely late is waited for; one that never comes is named as missing and accused of no version.
+"""The guard waits for a late rank, and reports an absent one as missing without blaming its version.
 
-`joiner`, `host`: the last rank, or rank 0, begins when two fifths of the timeout have passed; the group then forms, or
-is refused by name where its releases may not mix. `absent`: the last rank never begins; the others catch their error.
-Oracle: the sum, or for `absent` an error that names the missing rank, at the timeout and not before.
+`joiner`, `host`: the last rank, or rank 0, begins after two fifths of the timeout; the group then forms, or is
+refused by name where its releases may not mix. `absent`: the last rank never begins; the others catch their error.
+Oracle: the sum, or for `absent` an error at the timeout, and not before, that names the missing rank.
 """
 
 KIND = "group"

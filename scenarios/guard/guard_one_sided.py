@@ -1,9 +1,10 @@
-"""A guard on one side only says so within a quarter of the timeout, and which store era the other side speaks.
+"""A guard on one side only reports that within a quarter of the timeout, with the other side's store era.
 
-guard-host: only rank 0 has it, the others are stock PyTorch; it names the ranks that never said hello and what knocked
-instead. guard-joiners: only the others have it; they probe rank 0's store, safely, and say its era. All ranks begin
-together and catch what ends them; a stock one gives up at half of the timeout, since nothing more depends on it.
-Oracle: every guarded rank was refused with kind "one-sided", in time, with the evidence; no stock rank came through.
+guard-host: only rank 0 has the guard and the others are stock PyTorch; it names the ranks that never said hello, and
+what connected instead. guard-joiners: only the others have it; they probe rank 0's store, safely, and name its era.
+All ranks begin together and catch the error that ends them; a stock rank gives up at half of the timeout, because
+nothing more depends on it. Oracle: every guarded rank was refused with kind "one-sided", in time and with the
+evidence, and no stock rank came through.
 """
 
 KIND = "group"

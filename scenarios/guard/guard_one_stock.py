@@ -1,9 +1,10 @@
-"""One rank of three or more runs without the guard, at any place: all others say so within a quarter of the timeout.
+"""Of three or more ranks, one at any position lacks the guard: the others report it within a quarter of the timeout.
 
-`first`, `middle`, `last`: which rank is stock PyTorch. A stock rank 0 serves a store where the guards expect hellos; a
-stock joiner knocks on rank 0's port, and rank 0 tells the other joiners. All ranks begin together and catch what ends
-them; the stock one gives up at half of the timeout. Oracle: every guarded rank was refused in time, with the era of the
-stock one's store (where the guarded ones differ in version, that is named first); the stock rank did not come through.
+`first`, `middle`, `last`: which rank is stock PyTorch. A stock rank 0 serves a store where the guards expect hellos;
+a stock joiner connects to rank 0's port, and rank 0 informs the other joiners. All ranks begin together and catch the
+error that ends them; the stock rank gives up at half of the timeout. Oracle: every guarded rank was refused in time,
+with the era of the stock rank's store (where the guarded ranks differ in version, that is named first), and the stock
+rank did not come through.
 """
 
 KIND = "group"

@@ -1,9 +1,9 @@
-"""A training job goes on unharmed while its store is probed a hundred times.
+"""A training job is unharmed while its store is probed a hundred times.
 
-Every rank sums with the others and uses the store, step after step, until the last rank has looked at the store's port
-a hundred times, as `torchskew probe` does. `legacy`, `libuv`: the store's back end. A legacy store that was left with
-half a message serves nobody until the look gives up, after 3 s. Oracle: all sums, values and counts are right, every
-look saw this store, and no step took a second and a half.
+Every rank sums with the others and uses the store, step after step, until the last rank has probed the store's port a
+hundred times, as `torchskew probe` does. `legacy`, `libuv`: the store's back end. A legacy store that is left with
+half a message serves nobody until the probe gives up, after 3 s. Oracle: all sums, values and counts are right, every
+probe identified this store, and no step took as long as a second and a half.
 """
 
 KIND = "group"

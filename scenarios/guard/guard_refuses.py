@@ -1,8 +1,8 @@
-"""Releases that may not mix are refused on every rank within a second of the last one's arrival, by name.
+"""Releases that may not mix are refused by name on every rank, within a second of the last arrival.
 
-`by_era`: the default policy, so a mix that the table admits goes through and must then sum right. `by_release`: the
-policy `exact`, under which any two releases are a mismatch. Each rank says when it arrives, outside the code under
-test; a refusal that comes later than a second after the last arrival, or that leaves out a release or the remedy, is
+`by_era`: the default policy, so a mix that the table admits goes through and must then sum correctly. `by_release`:
+the policy `exact`, under which any two releases are a mismatch. Each rank reports its arrival outside the code under
+test. A refusal that comes later than a second after the last arrival, or that leaves out a release or the remedy, is
 turned into an error without versions. Oracle: every rank refused by name, or (by_era) the sum.
 """
 

@@ -1,10 +1,10 @@
-"""Processes that are no group are told so on every rank, before anything starts.
+"""Processes that do not form one group are told so on every rank, before anything starts.
 
-The last rank says something else than the others: `world_size` one more, `outside` a number beyond the world, `backend`
-another backend, `method` a store that the launcher serves, `file` that it meets by file, `twice` the number of the rank
-before it (needs three ranks: two processes that both say 0 never meet on two machines). `file_host`: rank 0 meets by
-file, the others by address; the environment of all names that address. Oracle: every rank is refused; the text holds
-every release and the reason.
+The last rank contradicts the others: `world_size` is one more, `outside` is a rank number beyond the world, `backend`
+is another backend, `method` is a store that the launcher serves, `file` is a rendezvous by file, and `twice` is the
+number of the rank before it (this needs three ranks: two processes that both claim rank 0 never meet on two
+machines). `file_host`: rank 0 meets by file and the others by address; the environment of all ranks names that
+address. Oracle: every rank is refused, and the text names every release and the reason.
 """
 
 KIND = "group"

@@ -1,8 +1,8 @@
-"""A group whose ranks all ask for the store's barrier at init forms, and nobody leaves init before the last came.
+"""A group whose ranks all request the init barrier forms, and no rank leaves init before the last arrives.
 
-TORCH_DIST_INIT_BARRIER is set on every rank (up to 2.0 every group has that barrier). The last rank comes a tenth of a
-second after the first. Each notes when it came and when it had its group, on the clock that all ranks of a machine
-share. The oracle: the first group is there after the last rank came, and a sum over it is right.
+TORCH_DIST_INIT_BARRIER is set on every rank (up to 2.0 every group has that barrier). The last rank arrives a tenth
+of a second after the first. Each rank notes when it arrived and when it had its group, on the clock that all ranks of
+a machine share. Oracle: the first group exists after the last rank arrived, and a sum over it is right.
 """
 
 KIND = "group"

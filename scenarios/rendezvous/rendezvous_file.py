@@ -1,7 +1,7 @@
-"""Ranks meet over file:// in a folder that all of them see, without any listening store.
+"""Ranks meet over file:// in a shared folder, without a listening store.
 
-After the rendezvous every rank contributes its own bit to a sum. Oracle: rank and size are those it was started with,
-and the sum holds every bit.
+After the rendezvous, every rank contributes its own bit to a sum. Oracle: rank and size are those it was started
+with, and the sum has every bit set.
 """
 
 KIND = "group"

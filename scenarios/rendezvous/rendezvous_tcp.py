@@ -1,7 +1,8 @@
-"""Ranks meet over tcp://, know who they are, share the store, and every pair is connected.
+"""Ranks meet over tcp://, know their rank and size, share the store, and are connected pair by pair.
 
-Rank 0 hosts the store. Each rank writes one key and reads all others', then every pair exchanges one number in both
-directions. Oracle: rank and size are those it was started with, every key and every number names its sender.
+Rank 0 hosts the store. Each rank writes one key and reads those of all others; then every pair exchanges one number
+in both directions. Oracle: rank and size are those it was started with, and every key and every number names its
+sender.
 """
 
 KIND = "group"

@@ -1,7 +1,7 @@
 """A store hosted by one release serves clients of another.
 
-Rank 0 hosts a TCPStore, the others connect; there is no process group, so nothing of gloo takes part. Every rank sets
-a key and reads those of all others; the values name their writer. The oracle is that list.
+Rank 0 hosts a TCPStore and the others connect; there is no process group, so gloo takes no part. Every rank sets a
+key and reads those of all others; the values name their writer. The oracle is that list.
 """
 
 KIND = "group"

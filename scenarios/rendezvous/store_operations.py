@@ -1,8 +1,8 @@
-"""Every operation of a store means the same to its host and to its clients: a dict, kept elsewhere.
+"""Every operation of a store means the same to its host and to its clients: that of a shared dict.
 
-Rank 0 hosts a TCPStore. Each variant is a list of steps of one operation; the ranks take the steps in turn, so that
-the host and the clients both write what the other reads, and the steps run in order because each rank posts the end of
-its step in a file. The oracle plays the same steps on a dict, and knows who takes which.
+Rank 0 hosts a TCPStore. Each variant is a list of steps of one operation. The ranks take the steps in turn, so host
+and clients both write what the other reads; each rank posts the end of its step in a file, which keeps the order. The
+oracle plays the same steps on a dict and knows which rank takes which step.
 """
 
 KIND = "group"

@@ -1,9 +1,9 @@
-"""torchrun's agents of different releases agree on a world and start workers that compute in it.
+"""torchrun agents of different releases agree on a world and start workers that compute in it.
 
-Every rank is a node: it runs the launcher of torchrun in this process, one worker per node, over the c10d rendezvous;
-rank 0 hosts its store. A worker is a fork of the agent, so that none has to import torch again. It joins the world
-that the agent gave it in its environment and all-reduces rank + 1. The oracle: the workers' ranks are 0..n-1, each
-once, the world's size is n, and everybody has the sum. Who reads whose rendezvous state is up to who comes first.
+Every rank is a node: it runs torchrun's launcher in this process, with one worker per node, over the c10d rendezvous;
+rank 0 hosts its store. A worker is a fork of the agent, so torch is not imported again. It joins the world that the
+agent put into its environment and all-reduces rank + 1. Oracle: the workers' ranks are 0..n-1, each once, the world's
+size is n, and every rank has the sum. Which agent reads whose rendezvous state depends on who arrives first.
 """
 
 KIND = "group"

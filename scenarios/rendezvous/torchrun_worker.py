@@ -1,9 +1,9 @@
-"""A worker of one release works under a torchrun agent of another.
+"""A worker of one release runs under a torchrun agent of another.
 
-Rank 0 is an agent of torchrun that starts one worker per other rank; its workers are small programs without torch,
-that only write the environment they were given into a file and wait. The other ranks, of their own release, each take
-one of these environments and are the worker: they join the world by env:// and all-reduce rank + 1. Since 2.5 an agent
-may serve the workers' store itself. The oracle is the sum, and that every place was given once.
+Rank 0 is a torchrun agent that starts one worker per other rank. These workers are small programs without torch that
+write their environment into a file and wait. Each of the other ranks, with its own release, takes one of these
+environments and acts as the worker: it joins the world by env:// and all-reduces rank + 1. Since 2.5 an agent may
+serve the workers' store itself. The oracle is the sum, and that each place was given once.
 """
 
 KIND = "group"

@@ -1,11 +1,11 @@
-"""DistributedDataParallel trains alike on every rank: the same parameters, and those that arithmetic asks for.
+"""DistributedDataParallel trains all ranks to the same, arithmetically exact parameters.
 
-Each rank pulls every parameter w towards a target of its own by the loss (w - target)² / 2, so that three steps of
-gradient descent over the mean gradient have a closed recurrence in every element. Variant `default` takes DDP's own
-bucket sizes, `bucket_cap` an explicit bucket_cap_mb, `unused` the same with find_unused_parameters (the first bucket's
-size changed in 2.4, and only this layout is never agreed upon), `hook` a communication hook that all-reduces. Five
-parameters of 0.6 MiB make several buckets. The oracle is the recurrence in Python's floats: every element within 4
-float32 roundings per step, all ranks identical bit by bit.
+Each rank pulls every parameter w towards a target of its own by the loss (w - target)² / 2, so three steps of
+gradient descent over the mean gradient have a closed recurrence in every element. Variant `default` uses DDP's own
+bucket sizes, `bucket_cap` an explicit bucket_cap_mb, `unused` the same with find_unused_parameters (the size of the
+first bucket changed in 2.4, and only this layout is never agreed upon), and `hook` a communication hook that
+all-reduces. Five parameters of 0.6 MiB make several buckets. The oracle is the recurrence in Python's floats: every
+element within 4 float32 roundings per step, and all ranks identical bit by bit.
 """
 
 KIND = "group"

@@ -1,8 +1,8 @@
-"""A distributed tensor is the same tensor however it is cut.
+"""A distributed tensor keeps its content under every sharding.
 
 A matrix of 2n + 1 rows is distributed as Shard(0) over all ranks, then redistributed to Shard(1), to Replicate and
-back, and a partial sum is replicated. After each step a rank shows its own piece and the whole. The oracle cuts the
-same matrix with Python's lists, in chunks as torch.chunk makes them.
+back, and a partial sum is replicated. After each step, a rank reports its own shard and the whole. The oracle shards
+the same matrix with Python lists, in chunks as torch.chunk makes them.
 """
 
 KIND = "group"

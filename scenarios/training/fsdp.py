@@ -1,10 +1,11 @@
-"""Fully sharded training ends where unsharded training does.
+"""Fully sharded training ends with the same parameters as unsharded training.
 
-Each rank pulls one parameter towards a target of its own by the loss (w - target)² / 2, the parameter cut over all
-ranks: `wrapped` by FullyShardedDataParallel (FSDP), `fully_shard` by the function of that name (FSDP2), which makes it
-a DTensor. After two steps of gradient descent over the mean gradient, every rank gathers the whole parameter. The
-oracle is the recurrence in Python's floats, within 4 float32 roundings per step, and the ranks must agree bit by bit.
-What either needs of gloo on a CPU came late: a version that refuses is UNSUPPORTED, in its own words.
+Each rank pulls one parameter towards a target of its own by the loss (w - target)² / 2. The parameter is sharded over
+all ranks: `wrapped` by FullyShardedDataParallel (FSDP), `fully_shard` by the function of that name (FSDP2), which
+makes it a DTensor. After two steps of gradient descent over the mean gradient, every rank gathers the whole
+parameter. The oracle is the recurrence in Python's floats, within 4 float32 roundings per step, and the ranks must
+agree bit by bit. gloo gained what either needs on a CPU late: a version that refuses is UNSUPPORTED, with its own
+text.
 """
 
 KIND = "group"

@@ -1,9 +1,9 @@
-"""Remote calls run where they are sent and bring back what was computed there.
+"""Remote calls run on the rank they are sent to and return what it computed.
 
-Every rank calls its right neighbour: a builtin of torch (`builtin`), a function of this file (`user`), one that raises
-(`raises`), asynchronously (`async`), and by a remote reference whose value stays there (`rref`). A value names the
-rank that computed it, so an answer from elsewhere shows. The oracle is the closed form. RPC has a store and a
-transport of its own; gloo takes no part.
+Every rank calls its right neighbour: a builtin of torch (`builtin`), a function of this file (`user`), one that
+raises (`raises`), asynchronously (`async`), and by a remote reference whose value stays there (`rref`). A value names
+the rank that computed it, so an answer from another rank shows. The oracle is the closed form. RPC has its own store
+and transport; gloo takes no part.
 """
 
 KIND = "group"

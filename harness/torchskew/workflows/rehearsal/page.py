@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from torchskew.model.outcomes import Verdict
 from torchskew.workflows.rehearsal import timeline
 from torchskew.workflows.rehearsal.findings import Finding, Invariant
 from torchskew.workflows.rehearsal.observed import Observation, State, StepResult
-from torchskew.workflows.rehearsal.plan_text import prediction_text, sentence
+from torchskew.workflows.rehearsal.plan_text import group_text, prediction_text, sentence
 from torchskew.workflows.rehearsal.planned import Step
-from torchskew.workflows.rehearsal.stage_summary import summarise
+from torchskew.workflows.rehearsal.stage_summary import StageSummary, summarise
 from torchskew.workflows.rehearsal.terminal import answer, costs
 
 HERE = Path(__file__).resolve().parent
@@ -37,27 +36,27 @@ class StepRow:
         return str(self.result.state) if self.result else "not reached"
 
     @property
-    def bad(self) -> bool:
-        """Whether it did not do what the plan says."""
-        return self.first_bad or self.result is None or self.result.state is not State.DONE
+    def group(self) -> str:
+        """How many nodes run each version once the step is done."""
+        return group_text(self.step.versions)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it broke something; what was not reached or had nothing to do did not."""
+        return self.first_bad or (self.result is not None and self.result.state is State.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRows:
-    """The steps of a stage; the page unfolds it where one of them failed."""
+    """A stage and its steps; the page unfolds it where one of them failed."""
 
-    name: str
+    summary: StageSummary
     steps: tuple[StepRow, ...]
 
     @property
-    def bad(self) -> bool:
-        """Whether a step of it did not do what the plan says."""
-        return any(row.bad for row in self.steps)
-
-    @property
-    def unfolded(self) -> bool:
-        """Whether a step of it failed; what was not reached or had nothing to do stays folded."""
-        return any(row.first_bad or (row.result and row.result.state is State.FAILED) for row in self.steps)
+    def failed(self) -> bool:
+        """Whether a step of it broke something."""
+        return any(row.failed for row in self.steps)
 
 
 @cache
@@ -80,8 +79,7 @@ def html(observation: Observation, finding: Finding, command: str) -> str:
         finding=finding,
         failures=_failures(finding),
         failed_steps=[row for row in rows if row.result and row.result.state is State.FAILED],
-        stages=_stages(rows),
-        summaries=summarise(observation),
+        stages=_stages(observation, rows),
         predictions=[prediction_text(prediction) for prediction in observation.plan.predictions],
         answer=answer(observation, finding),
         costs=costs(observation, finding),
@@ -111,7 +109,8 @@ def _rows(observation: Observation, finding: Finding) -> list[StepRow]:
     ]
 
 
-def _stages(rows: Sequence[StepRow]) -> list[StageRows]:
+def _stages(observation: Observation, rows: Sequence[StepRow]) -> list[StageRows]:
     return [
-        StageRows(name=str(stage), steps=tuple(group)) for stage, group in groupby(rows, lambda row: row.step.stage)
+        StageRows(summary=summary, steps=tuple(row for row in rows if row.step.stage == summary.stage))
+        for summary in summarise(observation)
     ]

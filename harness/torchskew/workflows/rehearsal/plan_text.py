@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from torchskew.model.rehearsal import RehearsalSpec
 from torchskew.workflows.rehearsal.planned import (
@@ -69,6 +70,11 @@ def node_list(nodes: Iterable[int]) -> str:
     """`node 2` or `nodes 0, 1`."""
     numbers = [str(node) for node in nodes]
     return ("node " if len(numbers) == 1 else "nodes ") + ", ".join(numbers)
+
+
+def group_text(versions: Sequence[str]) -> str:
+    """`3 on 2.6.0, 1 on 2.14.1`."""
+    return ", ".join(f"{count} on {name}" for name, count in Counter(versions).items())
 
 
 def _targets(step: Step) -> str:

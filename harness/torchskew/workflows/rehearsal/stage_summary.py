@@ -10,6 +10,7 @@ from itertools import pairwise
 from torchskew.workflows.rehearsal.history import PAUSE
 from torchskew.workflows.rehearsal.invariants.index import EvidenceIndex, attempts
 from torchskew.workflows.rehearsal.observed import Observation, StartResult, State, StepResult
+from torchskew.workflows.rehearsal.plan_text import group_text
 from torchskew.workflows.rehearsal.planned import Stage, StartJob, Step
 
 NOT_REACHED = "not reached"
@@ -39,7 +40,7 @@ class StageSummary:
     @property
     def group(self) -> str:
         """`3 on 2.6.0, 1 on 2.14.1`."""
-        return ", ".join(f"{count} on {name}" for name, count in Counter(self.versions).items())
+        return group_text(self.versions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

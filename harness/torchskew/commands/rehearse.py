@@ -68,7 +68,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
 def run_rehearse(args: argparse.Namespace) -> int:
     """`torchskew rehearse`."""
     from torchskew.engine.progress import watching
-    from torchskew.workflows.rehearsal.workflow import Options, execute
+    from torchskew.workflows.rehearsal.workflow import Options, run_rehearsal
 
     names = ("to", "nodes", "strategy", "policy", "steps", "every", "script", "seed", "rollback", "timeout", "pace")
     given = {name: getattr(args, name) for name in (*names, "runtime")}
@@ -83,7 +83,7 @@ def run_rehearse(args: argparse.Namespace) -> int:
         shrink=args.shrink,
     )
     with watching() as watch:
-        return execute(options, watch)
+        return run_rehearsal(options, watch)
 
 
 def _parts(text: str | None) -> list[str] | None:

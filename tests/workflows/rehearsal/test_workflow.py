@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from torchskew.cli import main
+from torchskew.engine.progress import Watch
 from torchskew.workflows.rehearsal import workflow
 from torchskew.workflows.rehearsal.archive import ArchivedRehearsal
 from torchskew.workflows.rehearsal.observed import Observation
@@ -20,7 +22,8 @@ from torchskew.workflows.rehearsal.plan_file import load
 from torchskew.workflows.rehearsal.planned import InjectFault, RehearsalPlan
 from torchskew.workflows.rehearsal.reports import judged
 from torchskew.workflows.rehearsal.validity import first_problem
-from torchskew.workflows.rehearsal.workflow import Nodes, Options, Rehearsals, shrink_failure
+from torchskew.workflows.rehearsal.workflow import REHEARSE, Nodes, Options, Rehearsals, shrink_failure
+from torchskew.workflows.steps import problems
 
 from tests.conftest import ROOT
 from tests.workflows.rehearsal.observations import World, spec
@@ -126,6 +129,10 @@ def test_a_plan_for_a_runtime_that_does_not_exist_is_refused(place: Path, capsys
     path = _edited(place, lambda plan: plan["spec"].update(runtime="moon"))
     assert main(["rehearse", "--plan", str(path)]) == 4
     assert "spec.runtime must be one of auto, docker, venv, got 'moon'" in capsys.readouterr().err
+
+
+def test_each_step_gets_what_it_asks_for_from_an_earlier_one() -> None:
+    assert problems(REHEARSE, [Options, Watch, ExitStack]) == []
 
 
 def test_the_declaration_holds_the_defaults(place: Path, capsys) -> None:

@@ -1,4 +1,4 @@
-"""The visible steps of `torchskew rehearse`: each takes what it needs and returns what it made."""
+"""The steps of `torchskew rehearse`, as the tuple at the end: each takes what it needs and returns what it made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchskew import faults
 from torchskew.declaration.fields import Problems, Table, parse
 from torchskew.declaration.rehearsal import RehearsalRequest, for_rehearsal, requested, versions_of
 from torchskew.engine.progress import Watch
-from torchskew.engine.provision import provision_all
+from torchskew.engine.session import Session
 from torchskew.errors import ConfigError, HarnessError, InterruptedRunError, ProvisionError
 from torchskew.model.outcomes import Verdict
 from torchskew.model.rehearsal import StrategyKind
@@ -36,6 +36,7 @@ from torchskew.workflows.rehearsal.plan_text import tree
 from torchskew.workflows.rehearsal.planned import RehearsalPlan
 from torchskew.workflows.rehearsal.reports import JudgedRehearsal
 from torchskew.workflows.rehearsal.validity import first_problem
+from torchskew.workflows.steps import Exit, execute
 
 # What needs the controls: shrinking runs them only where one of these failed.
 CONTROLLED = frozenset({training.R3.name, training.R4.name})
@@ -66,11 +67,10 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """The runtime, and each version with the one source that this runtime uses."""
+class BothVersions:
+    """The two versions by name, each with the one source that the runtime uses."""
 
-    runtime: Runtime
-    versions: Mapping[str, Version]
+    by_name: Mapping[str, Version]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,32 +152,34 @@ def saved_plan(path: Path, fields: Mapping[str, object], watch: Watch) -> Rehear
     return current
 
 
-def check_folder(options: Options) -> None:
-    """Refuse a folder that can't be written before anything is made; a dry run writes nothing there."""
+def check_output(options: Options) -> None:
+    """Before anything is made: results can be written. A dry run writes nothing and needs no folder."""
     if not options.dry_run:
         check_writable(options.out)
 
 
-def choose_runtime(options: Options, request: Request, watch: Watch) -> Target:
+def choose_the_runtime(
+    options: Options, request: Request, watch: Watch, resources: ExitStack
+) -> tuple[Session, BothVersions]:
     """The runtime that was asked for or declared, else one that can provide both releases; say which and why."""
     asked = request.asked
     chosen = choose(asked.runtime, for_every(list(asked.versions.values())))
     specs = [request.saved.spec] if request.saved else asked.specs
     versions = for_rehearsal(asked.versions, chosen.runtime.name, options.declaration.name, specs)
     watch.say(f"torchskew rehearse · {chosen.runtime.describe()} ({chosen.why})")
-    return Target(runtime=chosen.runtime, versions=versions)
+    return resources.enter_context(Session(chosen, watch)), BothVersions(by_name=versions)
 
 
-def make_plans(request: Request, target: Target) -> Plans:
+def make_plans(request: Request, session: Session, versions: BothVersions) -> Plans:
     """One plan per strategy, printed before anything runs."""
     if request.saved is not None:
         plans = [request.saved]
     else:
-        lacking = faults.unsupported(target.runtime.name)
+        lacking = faults.unsupported(session.runtime.name)
         plans = []
         for spec in request.asked.specs:
-            old, new = (replace(each, torch=target.versions[each.name].torch) for each in (spec.old, spec.new))
-            plans.append(make_plan(replace(spec, runtime=target.runtime.name, old=old, new=new), lacking))
+            old, new = (replace(each, torch=versions.by_name[each.name].torch) for each in (spec.old, spec.new))
+            plans.append(make_plan(replace(spec, runtime=session.runtime.name, old=old, new=new), lacking))
     for plan in plans:
         sys.stdout.write(tree(plan) + "\n")
     return Plans(plans=tuple(plans))
@@ -197,22 +199,26 @@ def save_plan(options: Options, plans: Plans) -> None:
     sys.stdout.write(f"plan       {options.save_plan}\n")
 
 
-def sweep(target: Target, watch: Watch) -> None:
+def stop_at_a_dry_run(options: Options, plans: Plans) -> Exit | None:
+    """--dry-run ends here: the plans are printed, nothing was made."""
+    del plans  # only that they are printed
+    return Exit(code=0) if options.dry_run else None
+
+
+def sweep(session: Session) -> None:
     """Remove what a killed run of this machine left behind, and nothing else."""
-    for line in target.runtime.sweep():
-        watch.say(f"swept      {line}")
+    session.sweep()
 
 
-def provision(target: Target, watch: Watch) -> Nodes:
+def provision(session: Session, versions: BothVersions) -> Nodes:
     """Both releases' environments; without them there is nothing to rehearse."""
-    environments: dict[str, Environment] = {}
-    for name, outcome in provision_all(target.runtime, list(target.versions.values()), watch).items():
-        if isinstance(outcome, ProvisionError):
-            raise outcome
-        environments[name] = outcome
-    notes = " · ".join(f"{env.version} {env.note or env.identity[:12]}" for env in environments.values())
-    watch.say(f"versions   {notes}")
-    return Nodes(runtime=target.runtime, environments=environments)
+    made = session.provision(versions.by_name.values())
+    if failure := next(iter(made.failures.values()), None):
+        raise ProvisionError(failure.reason)
+    environments = [made.environments[name] for name in versions.by_name]
+    notes = " · ".join(f"{env.version} {env.note or env.identity[:12]}" for env in environments)
+    session.watch.say(f"versions   {notes}")
+    return Nodes(runtime=session.runtime, environments=made.environments)
 
 
 def begin_folder(options: Options, plans: Plans) -> RunFolder:
@@ -289,23 +295,28 @@ def shrink_failure(options: Options, rehearsals: Rehearsals, nodes: Nodes, watch
     sys.stdout.write(tree(shrunk.plan) + f"rerun: torchskew rehearse --plan {path}\n\n")
 
 
-def write_reports(rehearsals: Rehearsals) -> int:
+def write_the_reports(rehearsals: Rehearsals) -> Exit:
     """Text to the terminal, pages and data into the folders; the exit code is 0 when every rehearsal passed."""
-    return reports.show(rehearsals.judged)
+    return Exit(code=reports.show(rehearsals.judged))
 
 
-def execute(options: Options, watch: Watch) -> int:
-    """The steps in their order; --dry-run ends once the plans are printed."""
-    check_folder(options)
-    request = read_request(options, watch)
-    target = choose_runtime(options, request, watch)
-    plans = make_plans(request, target)
-    save_plan(options, plans)
-    if options.dry_run:
-        return 0
-    sweep(target, watch)
-    nodes = provision(target, watch)
-    folder = begin_folder(options, plans)
-    rehearsals = rehearse(plans, nodes, folder, watch)
-    shrink_failure(options, rehearsals, nodes, watch)
-    return write_reports(rehearsals)
+REHEARSE = (
+    check_output,
+    read_request,
+    choose_the_runtime,
+    make_plans,
+    save_plan,
+    stop_at_a_dry_run,
+    sweep,
+    provision,
+    begin_folder,
+    rehearse,
+    shrink_failure,
+    write_the_reports,
+)
+
+
+def run_rehearsal(options: Options, watch: Watch) -> int:
+    """`torchskew rehearse`; its exit code."""
+    with ExitStack() as resources:
+        return execute(REHEARSE, {Options: options, Watch: watch, ExitStack: resources})

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from torchskew.model.facts import ErrorFacts
 from torchskew.model.outcomes import Outcome
-from torchskew.report import write_reports
+from torchskew.report import html, view, write_reports
 from torchskew.report.html import share
 
 from tests import factories
@@ -34,7 +34,7 @@ def data(path):
 def test_the_page_asks_nobody_for_anything(tmp_path):
     text = page(tmp_path, *factories.bad_run()).read_text()
     frame = re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.DOTALL)
-    assert not re.findall(r'(?:src|href)="(?!#)', frame)
+    assert not re.findall(r'(?:src|href)="(?!#|logs/)', frame)
     assert "@import" not in frame
     assert "url(" not in frame
     assert "default-src 'none'" in frame
@@ -59,6 +59,40 @@ def test_markup_of_a_rank_never_becomes_markup_of_the_page(tmp_path):
     path = page(tmp_path, factories.run(found, runtime=nasty), decision)
     assert "<img" not in path.read_text()
     assert nasty in data(path)["texts"]
+
+
+def without_scripts(path):
+    """The page as a browser shows it whose user forbids JavaScript."""
+    text = path.read_text()
+    assert "<noscript>" in text
+    return re.sub(r"</?noscript>", "", re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
+
+
+def test_without_javascript_the_decision_comes_first_and_every_failure_is_listed(tmp_path):
+    run, decision = factories.bad_run()
+    text = without_scripts(page(tmp_path, run, decision))
+    failures = text[text.index('<section id="unexpected">') :]
+    failures = failures[: failures.index("</section>")]
+    assert text.index(decision.sentence) < text.index("<h2>Problems</h2>") < text.index('<section id="unexpected">')
+    assert "Not as expected <small>3</small>" in failures
+    listed = re.findall(r'<span class="pill bad">(.*?)</span> <code>(.*?)</code>', failures)
+    assert listed == [(item.status.replace("-", " "), item.result.cell.id) for item in view.unexpected(decision)]
+    assert "SUM/float16/odd differs at index 7: 3.0, not 3.5 &lt;b&gt;&amp;amp;&lt;/b&gt;" in failures
+    assert "<li>rank 1 2.13.0: WRONG in done after 0.06 s · exit 0<br>" in failures
+    assert "expected PASS, got FAIL (OK/WRONG)" in failures
+    assert f"<pre>torchskew matrix --only {REGRESSION} --no-cache</pre>" in failures
+    assert 'href="logs/barrier__2.13.0,2.6.0__guard-off__docker/rank0.txt"' in failures
+
+
+def test_of_very_many_failures_the_page_says_how_many_it_does_not_list(tmp_path, monkeypatch):
+    monkeypatch.setattr(html, "_LISTED", 2)
+    text = page(tmp_path, *factories.bad_run()).read_text()
+    assert text.count('<details class="card failure">') == 2
+    assert "1 more: report.txt beside this page lists all of them." in text
+
+
+def test_a_green_run_lists_no_failure(tmp_path):
+    assert 'id="unexpected"' not in page(tmp_path, *factories.good_run()).read_text()
 
 
 def dom(path, tmp_path, fragment=""):
@@ -101,6 +135,51 @@ def test_a_browser_shows_error_stacks_and_log_of_a_hang(tmp_path):
     assert "waiting for rank 1 &lt;&amp;&gt;" in detail
     assert "SIGKILL (stopped by us)" in detail
     assert 'href="logs/env_skew.lazy_init__2.6.0,2.6.0__guard-off__docker/rank1.txt"' in detail
+
+
+LONG_PATH = "/srv/agents/0123456789abcdef0123456789abcdef/candidates/torch-2.16.0a0+git0123456789abcdef-cp311-cp311.whl"
+OVERFLOW = """<script>addEventListener("load", () => {
+const root = document.documentElement; parent.postMessage(root.scrollWidth - root.clientWidth, "*");
+})</script></body>"""
+FRAME = """<body><iframe src="{page}" style="width:{width}px;height:900px;border:0"></iframe>
+<script>addEventListener("message", event => document.body.append("overflows by " + event.data + " px"))</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without"])
+def test_long_paths_never_make_the_page_wider_than_its_window(tmp_path, width, scripts):
+    run, decision = factories.bad_run()
+    info = replace(run.info, command=f"torchskew gate --out {LONG_PATH}", runtime=f"docker at unix://{LONG_PATH}")
+    info = replace(info, environments={**info.environments, LONG_PATH: LONG_PATH})
+    checked = tuple(
+        replace(item, result=replace(item.result, reason=f"{item.result.reason} {LONG_PATH}"))
+        for item in decision.checked
+    )
+    decision = replace(decision, checked=checked, sentence=f"gate shut: {LONG_PATH}", problems=(LONG_PATH,))
+    path = page(tmp_path, replace(run, info=info), decision)
+    text = path.read_text() if scripts else without_scripts(path)
+    path.write_text(text.replace("</body>", OVERFLOW))
+    # A window of Chromium is at least 500 pixels wide, a frame may be narrower.
+    frame = path.with_name("frame.html")
+    frame.write_text(FRAME.format(page=path.name, width=width))
+    assert "overflows by 0 px" in dom(frame, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_long_map_is_folded_unless_something_in_it_is_not_as_expected(tmp_path):
+    found = list(factories.many(4000))
+    bad = next(n for n, item in enumerate(found) if item.cell.scenario == "broadcast" and item.verdict == "PASS")
+    found[bad] = factories.result(found[bad].cell, Outcome.OK, Outcome.WRONG)
+    path = page(tmp_path, factories.run(tuple(found)), factories.decision(tuple(found)))
+    path.write_text(path.read_text().replace("</body>", "<script>cards.forEach((_, n) => draw(n))</script></body>"))
+    maps = [card for card in dom(path, tmp_path).split("<article")[1:] if "<small>guard off</small>" in card]
+    names = {re.search(r"<h3>(\w+)<", card)[1]: re.search(r"<details( open)?", card) for card in maps}
+    assert {name for name, fold in names.items() if fold and fold[1]} == {"broadcast"}
+    assert {"rendezvous_tcp", "all_reduce"} <= {name for name, fold in names.items() if fold}
+    assert names["import_smoke"] is None
 
 
 DRIVER = """<script>{

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from torchskew.model.facts import RankFacts
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Json, Outcome, Verdict
+from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
@@ -18,6 +20,7 @@ from torchskew.report.tables import CellTable, environments, tables
 from torchskew.report.text import accounting
 
 _TEMPLATE: Final = "template.html"
+_LISTED: Final = 200  # failures that the page itself lists, without JavaScript
 _CODE: Final = {outcome: index for index, outcome in enumerate(Outcome)}
 _SHARES: Final = (
     ("pass", "pass"),
@@ -51,10 +54,59 @@ def write_html(run: Run, decision: Decision, written: Written, path: Path) -> No
         decision=decision,
         accounting=accounting(view.counts(run, decision)),
         shares=_shares(decision),
+        unexpected=len(view.unexpected(decision)),
+        failures=[_failure(item, written.logs, run.info.rerun) for item in view.unexpected(decision)[:_LISTED]],
+        surprises=len(view.surprises(decision)),
         data=_data(run, decision, written.logs),
     )
     page.enable_buffering(64)
     page.dump(str(path), encoding="utf-8", errors="backslashreplace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RankLine:
+    """One rank of a listed failure, in words; log: its file from the page on."""
+
+    facts: str
+    error: str
+    log: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """A cell that is not as expected, as the page lists it without JavaScript."""
+
+    cell: CellId
+    status: str
+    expected: str
+    verdict: str
+    reason: str
+    rerun: str
+    ranks: tuple[_RankLine, ...]
+
+
+def _failure(item: Checked, logs: Logs, again: Rerun) -> _Failure:
+    result = item.result
+    ranks = zip(result.ranks, result.outcomes, strict=False)
+    return _Failure(
+        cell=result.cell.id,
+        status=item.status.replace("-", " "),
+        expected=view.expected_words(item),
+        verdict=f"{result.verdict} ({view.words(result)})",
+        reason=result.reason,
+        rerun=str(again.of_cell(result.cell.id)),
+        ranks=tuple(
+            _rank_line(facts, outcome, logs.paths.get((result.cell.id, facts.rank))) for facts, outcome in ranks
+        ),
+    )
+
+
+def _rank_line(facts: RankFacts, outcome: Outcome, log: str | None) -> _RankLine:
+    end = facts.signal or ("" if facts.exit is None else f"exit {facts.exit}")
+    parts = [f"rank {facts.rank} {facts.declared}: {outcome} in {facts.phase} after {view.seconds(facts.seconds)}", end]
+    said = facts.machine or facts.unsupported or ""
+    error = f"{facts.error.type}: {facts.error.headline}" if facts.error else said
+    return _RankLine(facts=" · ".join(part for part in parts if part), error=error, log=log)
 
 
 def share(item: Checked) -> str:

@@ -1,4 +1,4 @@
-"""Warm agents from the engine's side: one thread reads each, events go to whoever waits for that rank."""
+"""Warm agents from the engine's side: a thread reads each, and every event goes to the group of its rank."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Agent:
             try:
                 event = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                text = f"{self.name}: no answer in {seconds:.0f} s while {doing}. {self._tail()}"
+                text = f"{self.name}: no answer in {seconds:.0f} s while {doing}. {self._standard_error()}"
                 raise AgentError(text) from None
             if isinstance(event, Gone):
                 self._inbox.put(event)
@@ -160,7 +160,7 @@ class Agent:
         except MachineError as error:
             why = str(error)
         with self._lock:
-            self.dead = f"{self.name}: the agent is gone: {why}. {self._tail()}"
+            self.dead = f"{self.name}: the agent is gone: {why}. {self._standard_error()}"
             orphans, self._sinks = self._sinks, {}
         gone = Gone(why=self.dead)
         self._inbox.put(gone)
@@ -176,7 +176,7 @@ class Agent:
         if sink is not None:
             sink.put((line.rank_id, line.event))
 
-    def _tail(self) -> str:
+    def _standard_error(self) -> str:
         tail = self.channel.errors().strip()
         return f"The end of its standard error:\n{tail}" if tail else "It wrote nothing to standard error."
 
@@ -218,7 +218,7 @@ class Agents:
         return agent
 
     def warm(self, keys: Iterable[tuple[str, int]], imports: Iterable[str] = ()) -> None:
-        """Start agents side by side before cells need them; one that can't start is its cells' business.
+        """Start agents side by side before cells need them; the cells of one that can't start report it.
 
         imports: modules of torch that take seconds to import and that ranks will need, so that agents do it once.
         """

@@ -17,7 +17,7 @@ FIRST, LAST = 20000, 32000
 RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
-def span() -> range:
+def leasable_ports() -> range:
     """The ports we lease: FIRST..LAST, cut where this machine's range of outgoing ports begins.
 
     Every second one: the guard of a cell uses the next one where the cell's own is taken.
@@ -34,7 +34,7 @@ class Ports:
 
     def __init__(self) -> None:
         """Start somewhere that depends on the process, so that two runs rarely even meet."""
-        ports = span()
+        ports = leasable_ports()
         start = (os.getpid() * 379) % len(ports)
         self._next = itertools.cycle([*ports[start:], *ports[:start]])
         self._lock = threading.Lock()
@@ -47,26 +47,26 @@ class Ports:
         Raises:
             MachineError: every port of the range is taken.
         """
-        holder = self._take()
+        holder = self._bind_next()
         try:
             yield holder.getsockname()[1]
         finally:
             holder.close()
 
-    def _take(self) -> socket.socket:
+    def _bind_next(self) -> socket.socket:
         with self._lock:
             for _ in range(self._count):
-                if holder := hold(next(self._next)):
+                if holder := bind_exclusively(next(self._next)):
                     return holder
-        ports = span()
+        ports = leasable_ports()
         raise MachineError(
             f"no free port between {ports.start} and {ports.stop - 1}: all {len(ports)} are in use. "
-            "End what listens there (`ss -ltn`), or run fewer cells at once (-j)."
+            "Stop what listens there (`ss -ltn`), or run fewer cells at once (-j)."
         )
 
 
-def hold(port: int) -> socket.socket | None:
-    """Bind the port without listening, or None when somebody has it.
+def bind_exclusively(port: int) -> socket.socket | None:
+    """Bind the port without listening, or None if it is taken.
 
     The bind is exclusive: it fails where any socket is bound, another torchskew's lease too. Only then the
     socket says that it shares its address, so that rank 0's store (which says the same) may listen there.

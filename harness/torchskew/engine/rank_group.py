@@ -152,7 +152,7 @@ def rank_facts(rank: GroupRank, *, otherwise: str | None) -> RankFacts:
     """What is known of a rank. otherwise: why the machine kept it from ending, if it has not ended."""
     agent = rank.seat.agent
     ready = agent.wait_ready() if agent.dead is None else None
-    known = RankFacts(
+    facts_of_agent = RankFacts(
         rank=rank.number,
         declared=rank.seat.version,
         torch=ready.torch if ready else None,
@@ -162,18 +162,18 @@ def rank_facts(rank: GroupRank, *, otherwise: str | None) -> RankFacts:
     )
     match rank.end:
         case None:
-            return replace(known, machine=otherwise)
+            return replace(facts_of_agent, machine=otherwise)
         case Refused(why=why) | Gone(why=why) | Unreadable(why=why):
-            return replace(known, machine=why)
+            return replace(facts_of_agent, machine=why)
         case Exited():
-            exited = _exited(known, rank, rank.end)
-            return exited if rank.unreadable is None else replace(known, machine=rank.unreadable)
+            exited = _exited(facts_of_agent, rank, rank.end)
+            return exited if rank.unreadable is None else replace(facts_of_agent, machine=rank.unreadable)
 
 
-def _exited(known: RankFacts, rank: GroupRank, end: Exited) -> RankFacts:
+def _exited(facts_of_agent: RankFacts, rank: GroupRank, end: Exited) -> RankFacts:
     """The facts of a rank that ended by itself or was killed at its deadline."""
     facts = replace(
-        known,
+        facts_of_agent,
         phase=_last_phase(rank),
         seconds=end.seconds,
         exit=end.exit,
@@ -187,10 +187,10 @@ def _exited(known: RankFacts, rank: GroupRank, end: Exited) -> RankFacts:
         return facts
     return replace(
         facts,
-        torch=report.torch or known.torch,
-        git_version=report.git_version or known.git_version,
-        python=report.python or known.python,
-        host=report.host or known.host,
+        torch=report.torch or facts_of_agent.torch,
+        git_version=report.git_version or facts_of_agent.git_version,
+        python=report.python or facts_of_agent.python,
+        host=report.host or facts_of_agent.host,
         phase=report.phase or facts.phase,
         phases=report.phases,
         error=report.error,

@@ -1,4 +1,4 @@
-"""The warm process inside a version: imports torch once, forks a rank per request, tells facts as JSON lines."""
+"""The warm process inside a version: imports torch once, forks a rank per request, reports facts as JSON lines."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Agent:
         self.poll = select.poll()
         self.handlers: dict[int, Callable[[], Any]] = {}
 
-    def say(self, event: str, **fields: Any) -> None:
+    def send(self, event: str, **fields: Any) -> None:
         """Queue one event; it leaves as fast as the harness reads."""
         self.out += json.dumps({"event": event, **fields}).encode() + b"\n"
         self._write()
 
-    def serve(self, heard: bytes) -> None:
-        """Answer until `stop` or the end of input, then kill every rank. heard: input read before."""
+    def serve(self, pending: bytes) -> None:
+        """Answer until `stop` or the end of input, then kill every rank. pending: input that was read before."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._op_stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -54,11 +54,11 @@ class Agent:
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
         gc.collect()
         gc.freeze()  # so that collections in the ranks leave the pages of torch shared
-        self._watch(self.source, self._hear)
+        self._watch(self.source, self._read_commands)
         self._watch(self.wake, lambda: handle.read_ready(self.wake))
-        self._take(heard)
+        self._obey_lines(pending)
         while self.serving:
-            for descriptor, _ in self.poll.poll(self._patience()):
+            for descriptor, _ in self.poll.poll(self._poll_milliseconds()):
                 self.handlers.get(descriptor, int)()
             self._reap()
             self._kill_due()
@@ -73,27 +73,27 @@ class Agent:
 
     # -- input
 
-    def _hear(self) -> None:
+    def _read_commands(self) -> None:
         data = handle.read_ready(self.source)
         if data == b"":
             self.serving = False
-        self._take(data or b"")
+        self._obey_lines(data or b"")
 
-    def _take(self, data: bytes) -> None:
+    def _obey_lines(self, data: bytes) -> None:
         for line in self.commands.feed(data):
             why = "the line is too long" if line is None else self._obey(line)
             if why:
-                self.say("rejected", why=why)
+                self.send("rejected", why=why)
 
     def _obey(self, line: bytes) -> str | None:
         """Do what one line asks; returns why not."""
         try:
             message = json.loads(line.decode())
-            order = getattr(self, "_op_" + message["op"])
+            operation = getattr(self, "_op_" + message["op"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return "no request: {!r}: {!r}".format(line[:200], error)
         try:
-            order(message)
+            operation(message)
         except (KeyError, TypeError, AttributeError) as error:
             return "{}: wrong fields: {!r}".format(message["op"], error)
         return None
@@ -103,12 +103,12 @@ class Agent:
         try:
             self.scenarios[name] = child.Scenario(message["source"], message["file"])
         except (SyntaxError, ValueError) as error:
-            self.say("loaded", scenario=name, error="{}: {}".format(type(error).__name__, error))
+            self.send("loaded", scenario=name, error="{}: {}".format(type(error).__name__, error))
             return
         job, rank_id = jobs.alone(LACKS_SECONDS, message.get("env")), "load " + name
         why = self._fork(child.Birth("lacks", rank_id, job, self.scenarios[name]))
         if why:
-            self.say("loaded", scenario=name, error=why)
+            self.send("loaded", scenario=name, error=why)
         else:
             self.ranks[rank_id].kill_at = time.monotonic() + LACKS_SECONDS
 
@@ -124,17 +124,17 @@ class Agent:
         except jobs.JobError as error:
             why = str(error)
         if why:
-            self.say("refused", id=rank_id, why=why)
+            self.send("refused", id=rank_id, why=why)
 
     def _op_stacks(self, message: dict[str, Any]) -> None:
         rank = self.ranks.get(message["id"])
         if rank:
-            rank.asked = True
+            rank.stacks_asked = True
             os.kill(rank.pid, signal.SIGUSR1)
 
     def _op_signal(self, message: dict[str, Any]) -> None:
         rank, number = self.ranks.get(message["id"]), SIGNALS[message["signal"]]
-        if rank and number == signal.SIGKILL and rank.asked:
+        if rank and number == signal.SIGKILL and rank.stacks_asked:
             rank.kill_at = time.monotonic() + DUMP_SECONDS
         elif rank:
             rank.signal(number)
@@ -153,7 +153,7 @@ class Agent:
             return "a rank of this id is running"
         pipe = -1
         try:
-            birth.log, birth.stacks = handle.scratch(), handle.scratch()
+            birth.log, birth.stacks = handle.unnamed_file(), handle.unnamed_file()
             pipe, birth.pipe = os.pipe()
             rank = handle.Rank(birth, pipe)
             birth.close = [pipe, self.source, self.sink, self.wake, self.waker]
@@ -166,10 +166,10 @@ class Agent:
             return "no rank could be forked: {}".format(error)
         if rank.pid == 0:
             child.live(birth)
-        self._adopt(rank, birth)
+        self._watch_rank(rank, birth)
         return None
 
-    def _adopt(self, rank: Any, birth: Any) -> None:
+    def _watch_rank(self, rank: Any, birth: Any) -> None:
         try:
             os.setpgid(rank.pid, rank.pid)
         except OSError as error:  # it may have done so itself, and be gone already
@@ -177,28 +177,28 @@ class Agent:
         os.close(birth.pipe)
         os.set_blocking(rank.pipe, False)
         self.ranks[rank.id] = rank
-        self._watch(rank.pipe, lambda: self._listen(rank))
+        self._watch(rank.pipe, lambda: self._read_rank(rank))
         if rank.function == "rank":
-            self.say("started", id=rank.id, pid=rank.pid)
+            self.send("started", id=rank.id, pid=rank.pid)
 
-    def _listen(self, rank: Any) -> bool:
-        """Take what a rank wrote; False when there is no more now."""
+    def _read_rank(self, rank: Any) -> bool:
+        """Take what a rank wrote; False if there is no more now."""
         data = handle.read_ready(rank.pipe)
         if data == b"":
-            self._forget(rank.pipe)
+            self._unwatch(rank.pipe)
         for line in rank.lines.feed(data or b""):
-            self._note(rank, line or b"")
+            self._take_message(rank, line or b"")
         return bool(data)
 
-    def _note(self, rank: Any, line: bytes) -> None:
+    def _take_message(self, rank: Any, line: bytes) -> None:
         try:
             message = json.loads(line.decode())
             if "report" in message:
                 rank.report = message["report"]
             elif rank.function == "rank" and "progress" in message:
-                self.say("progress", id=rank.id, name=message["progress"], step=message["step"], at=message["at"])
+                self.send("progress", id=rank.id, name=message["progress"], step=message["step"], at=message["at"])
             elif rank.function == "rank":
-                self.say("phase", id=rank.id, phase=message["phase"], at=message["at"])
+                self.send("phase", id=rank.id, phase=message["phase"], at=message["at"])
         except (ValueError, KeyError, TypeError) as error:
             print("rank {}: junk on its pipe: {!r}".format(rank.id, error), file=sys.stderr)
 
@@ -206,37 +206,37 @@ class Agent:
         """Collect every child that ended; what a rank started dies with it, while its id is still taken."""
         pid = handle.ended()
         while pid is not None:
-            rank = next((one for one in self.ranks.values() if one.pid == pid), None)
+            rank = next((each for each in self.ranks.values() if each.pid == pid), None)
             if rank:
                 rank.signal(signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
             if rank:
-                self._bury(rank, *handle.end_of(status))
+                self._report_end(rank, *handle.end_of(status))
             pid = handle.ended()
 
-    def _bury(self, rank: Any, code: int | None, fell: str | None) -> None:
+    def _report_end(self, rank: Any, code: int | None, signal_name: str | None) -> None:
         seconds = time.monotonic() - rank.began
-        while self._listen(rank):
+        while self._read_rank(rank):
             continue
-        self._forget(rank.pipe)
+        self._unwatch(rank.pipe)
         del self.ranks[rank.id]
         log, stacks = handle.excerpt(rank.log), handle.excerpt(rank.stacks)
         rank.close()
         if rank.function == "lacks":
-            self._loaded(rank, fell or "exit {}".format(code), log)
+            self._loaded(rank, signal_name or "exit {}".format(code), log)
         else:
-            facts = {"exit": code, "signal": fell, "seconds": seconds, "report": rank.report}
-            self.say("exited", id=rank.id, log=log, stacks=stacks, **facts)
+            facts = {"exit": code, "signal": signal_name, "seconds": seconds, "report": rank.report}
+            self.send("exited", id=rank.id, log=log, stacks=stacks, **facts)
 
     def _loaded(self, rank: Any, end: str, log: str) -> None:
         name, report = rank.id[len("load ") :], rank.report or {}
         if report.get("unsupported"):
-            self.say("loaded", scenario=name, lacks={"*": report["unsupported"]})
+            self.send("loaded", scenario=name, lacks={"*": report["unsupported"]})
         elif report.get("finished"):
-            self.say("loaded", scenario=name, lacks=report["payload"])
+            self.send("loaded", scenario=name, lacks=report["payload"])
         else:
             error = report.get("error") or {"type": end, "text": "no report within {} s".format(LACKS_SECONDS)}
-            self.say("loaded", scenario=name, error="{type}: {text}\n".format(**error) + log)
+            self.send("loaded", scenario=name, error="{type}: {text}\n".format(**error) + log)
 
     def _kill_due(self) -> None:
         now = time.monotonic()
@@ -267,20 +267,20 @@ class Agent:
         except BrokenPipeError:
             self.serving = False
             self.out.clear()
-        self._forget(self.sink)
+        self._unwatch(self.sink)
 
-    def _patience(self) -> int | None:
+    def _poll_milliseconds(self) -> int | None:
         """Milliseconds until a rank may have to be killed."""
         now = time.monotonic()
         due = [rank for rank in self.ranks.values() if rank.kill_at is not None]
-        times = [DUMP_LOOK if rank.asked else rank.kill_at - now for rank in due]
+        times = [DUMP_LOOK if rank.stacks_asked else rank.kill_at - now for rank in due]
         return max(1, int(1000 * min(times)) + 1) if times else None
 
     def _watch(self, descriptor: int, handler: Callable[[], Any], events: int = select.POLLIN) -> None:
         self.poll.register(descriptor, events)
         self.handlers[descriptor] = handler
 
-    def _forget(self, descriptor: int) -> None:
+    def _unwatch(self, descriptor: int) -> None:
         if self.handlers.pop(descriptor, None):
             self.poll.unregister(descriptor)
 
@@ -293,12 +293,12 @@ def main() -> None:
     began = time.monotonic()
     problem = place.import_problem("torch.distributed")
     if problem:
-        agent.say("failed", parts=place.broken_parts(), **problem)
+        agent.send("failed", parts=place.broken_parts(), **problem)
         agent.flush()
         raise SystemExit(1)
     place.import_ahead(getattr(sys.modules["__main__"], "b", {}).get("imports", []))  # b: the boot line, see LOADER
     facts = {"import_seconds": time.monotonic() - began, "resolver_seconds": place.resolver_seconds()}
-    agent.say("ready", protocol=PROTOCOL, pid=os.getpid(), **facts, **child.version())
+    agent.send("ready", protocol=PROTOCOL, pid=os.getpid(), **facts, **child.version())
     reader: Any = sys.stdin.buffer
     agent.serve(reader.peek())  # what it has read beyond the boot line
     child.leave()

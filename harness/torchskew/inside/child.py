@@ -35,11 +35,11 @@ class Scenario:
 
     def module(self) -> Any:
         """Execute it as a new module."""
-        made = types.ModuleType("torchskew_scenario")
-        made.__file__ = self.file
-        sys.modules[made.__name__] = made
-        exec(self.code, made.__dict__)  # noqa: S102 - the harness's own scenario
-        return made
+        module = types.ModuleType("torchskew_scenario")
+        module.__file__ = self.file
+        sys.modules[module.__name__] = module
+        exec(self.code, module.__dict__)  # noqa: S102 - the harness's own scenario
+        return module
 
 
 class Birth:
@@ -68,10 +68,10 @@ def live(birth: Birth) -> NoReturn:
 
     A rank that did its work leaves at once. After an error it leaves through the interpreter's own end, as a
     training script would, so that a crash at exit is seen; that costs a quarter of a second of work, so it
-    is left out where no thread is alive that could crash (the store refused, and nothing else was made).
+    is left out where no thread is alive that could crash (the store refused, and nothing else was created).
     """
     _leave_agent(birth)
-    _settle(birth.job.env)
+    _apply_settings(birth.job.env)
     report = _perform(birth)
     birth.send(report=report)
     birth.send(phase="exit")
@@ -102,7 +102,7 @@ def _leave_agent(birth: Birth) -> None:
     faulthandler.register(signal.SIGUSR1, file=birth.stacks, all_threads=True)
 
 
-def _settle(env: dict[str, str]) -> None:
+def _apply_settings(env: dict[str, str]) -> None:
     """Apply the rank's settings, also those that torch reads only while it is imported."""
     import torch
 
@@ -113,13 +113,13 @@ def _settle(env: dict[str, str]) -> None:
 
 
 def _perform(birth: Birth) -> dict[str, Any]:
-    """Run the function of the scenario and say what happened, in the words of docs/protocol.md."""
+    """Run the function of the scenario and report what happened, as docs/protocol.md describes."""
     report: dict[str, Any] = {"finished": False, "payload": {}, "error": None, "error_after": None}
     report["unsupported"] = None
 
     job = kit.Job(birth.job, "provision", birth.send)
     try:
-        report["payload"] = _work(birth, job)
+        report["payload"] = _run_function(birth, job)
         report["finished"] = True
     except kit.Unsupported as error:
         report["unsupported"] = str(error)
@@ -133,7 +133,7 @@ def _perform(birth: Birth) -> dict[str, Any]:
     return report
 
 
-def _work(birth: Birth, job: Any) -> dict[str, Any]:
+def _run_function(birth: Birth, job: Any) -> dict[str, Any]:
     """Run, leave the process group, check that the payload can travel."""
     module = birth.scenario.module()
     job.phase("rendezvous" if getattr(module, "KIND", "group") == "group" else "run")

@@ -41,7 +41,7 @@ class Lines:
 class Rank:
     """A forked process as its agent sees it.
 
-    kill_at: when to kill it (monotonic), or None. asked: its stacks were asked for.
+    kill_at: when to kill it (monotonic), or None. stacks_asked: its stacks were asked for.
     """
 
     def __init__(self, birth: Any, pipe: int) -> None:
@@ -52,7 +52,7 @@ class Rank:
         self.lines = Lines()
         self.report: dict[str, Any] | None = None
         self.kill_at: float | None = None
-        self.asked = False
+        self.stacks_asked = False
         self._dumped = 0
 
     def due(self, now: float) -> bool:
@@ -60,13 +60,13 @@ class Rank:
         if self.kill_at is None:
             return False
         before, self._dumped = self._dumped, os.fstat(self.stacks).st_size
-        return now >= self.kill_at or (self.asked and 0 < before == self._dumped)
+        return now >= self.kill_at or (self.stacks_asked and 0 < before == self._dumped)
 
     def signal(self, number: int) -> None:
         """Send a signal to the rank and to what it started; the id is its own until the agent reaps it."""
         try:
             os.killpg(self.pid, number)
-        except ProcessLookupError:  # the rank moved to a group of somebody else's
+        except ProcessLookupError:  # the rank moved to another process group
             os.kill(self.pid, number)
 
     def close(self) -> None:
@@ -78,10 +78,10 @@ class Rank:
 def ended() -> int | None:
     """Return the id of a child that ended and is not reaped yet."""
     try:
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return None
-    return found.si_pid if found else None
+    return child.si_pid if child else None
 
 
 def end_of(status: int) -> tuple[int | None, str | None]:
@@ -89,8 +89,8 @@ def end_of(status: int) -> tuple[int | None, str | None]:
     if not os.WIFSIGNALED(status):
         return os.WEXITSTATUS(status), None
     number = os.WTERMSIG(status)
-    known = {one.value: one.name for one in signal.Signals}
-    return None, known.get(number, "SIG{}".format(number))
+    names = {each.value: each.name for each in signal.Signals}
+    return None, names.get(number, "SIG{}".format(number))
 
 
 def read_ready(descriptor: int) -> bytes | None:
@@ -101,8 +101,8 @@ def read_ready(descriptor: int) -> bytes | None:
         return None
 
 
-def scratch() -> int:
-    """Open a file that nobody else sees and that vanishes with its last descriptor."""
+def unnamed_file() -> int:
+    """Open a file without a name; it vanishes with its last descriptor."""
     descriptor, path = tempfile.mkstemp(prefix="torchskew-")
     os.unlink(path)
     return descriptor
@@ -119,7 +119,7 @@ def excerpt(descriptor: int) -> str:
 
 
 def port_in_use(port: int) -> str | None:
-    """Say who keeps rank 0 from listening on a port of any address, or None when it is free."""
+    """Return why rank 0 can't listen on a port of any address, or None if it is free."""
     family, anywhere = (socket.AF_INET6, "::") if socket.has_dualstack_ipv6() else (socket.AF_INET, "")
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

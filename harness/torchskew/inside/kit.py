@@ -1,4 +1,4 @@
-"""What a scenario holds in its hands inside a rank: the Job, its phases, and bytes of tensors without numpy."""
+"""What a scenario works with inside a rank: the Job, its phases, and bytes of tensors without numpy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Job:
     rank, world_size; host, port (where rank 0's store listens); timeout (seconds for the process group);
     guard (this rank installs it); variant, params (of the scenario); skip (case pattern -> why);
     share (a folder every rank of the cell sees); skew (declared versions, rank 0 first); seed.
-    phases: seconds by name, of the phases that ended; entered: when the present one began (monotonic).
+    phases: seconds by name, of the phases that ended; entered: when the current one began (monotonic).
     """
 
     def __init__(self, record: Any, phase: str, send: Callable[..., None]) -> None:
@@ -81,12 +81,12 @@ class Job:
         import torch.distributed as dist
 
         self.phase("rendezvous")
-        known = "use_libuv" in (dist.TCPStore.__init__.__doc__ or "")
-        options = {"use_libuv": False} if known and os.environ.get("USE_LIBUV") == "0" else {}
+        takes_libuv = "use_libuv" in (dist.TCPStore.__init__.__doc__ or "")
+        options = {"use_libuv": False} if takes_libuv and os.environ.get("USE_LIBUV") == "0" else {}
         limit = dt.timedelta(seconds=self.timeout)
-        made = dist.TCPStore(self.host, self.port, self.world_size, self.rank == 0, limit, **options)
+        store = dist.TCPStore(self.host, self.port, self.world_size, self.rank == 0, limit, **options)
         self.phase("run")
-        return made
+        return store
 
     def skipped(self, case: str) -> bool:
         """Whether a version of the group lacks this case, so that every rank leaves it out."""
@@ -99,7 +99,7 @@ class Job:
                 self.unsupported(why)
 
     def path(self, name: str) -> str:
-        """Return where a file of this cell lies that every rank of it sees."""
+        """Return the path of a file that every rank of this cell sees."""
         return os.path.join(self.share, name)
 
     def post(self, name: str, value: Any) -> None:
@@ -149,8 +149,8 @@ def patterned(block: list[Any], size: int, dtype: str) -> Any:
     """Return a tensor of a length and dtype whose elements repeat the block."""
     import torch
 
-    one = torch.tensor(block, dtype=getattr(torch, dtype))
-    return one.repeat(-(-size // len(block)))[:size].clone()
+    tensor = torch.tensor(block, dtype=getattr(torch, dtype))
+    return tensor.repeat(-(-size // len(block)))[:size].clone()
 
 
 def refusal(call: Callable[[], Any]) -> str | None:

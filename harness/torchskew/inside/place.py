@@ -1,4 +1,4 @@
-"""What an agent tells about the place where it runs: whether torch imports there, how fast names are looked up."""
+"""What an agent reports about the place where it runs: whether torch imports there, how fast names are looked up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def import_problem(module: str) -> dict[str, str] | None:
 
 
 def import_ahead(modules: list[str]) -> None:
-    """Import what the run's scenarios need, once for all ranks; what can't be imported is told by the rank."""
+    """Import what the run's scenarios need, once for all ranks; a rank that needs what fails here reports it."""
     for name in modules:
         problem = import_problem(name)
         if problem:
@@ -33,7 +33,7 @@ def import_ahead(modules: list[str]) -> None:
 
 
 def broken_parts() -> dict[str, dict[str, str] | None]:
-    """Return what each part of a broken torch says; None for one that imports."""
+    """Return why each part of a broken torch can't be imported; None for one that imports."""
     return {name: import_problem(name) for name in PARTS}
 
 

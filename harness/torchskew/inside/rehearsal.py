@@ -16,8 +16,8 @@ import types
 import uuid
 
 KIND = "group"
-LOOK = 0.02  # seconds between two looks at the step log
-ANSWER = 1 << 20  # bytes of step logs in one answer; an agent's payload may have twice that, and base64 adds a third
+LOOK_SECONDS = 0.02  # seconds between two looks at the step log
+ANSWER_BYTES = 1 << 20  # of step logs in one answer; a payload may have twice that, and base64 adds a third
 
 
 def rank(job):
@@ -53,7 +53,7 @@ def kilobytes():
     try:
         with open("/proc/{}/smaps_rollup".format(os.getppid())) as file:
             return peak + sum(int(row.split()[1]) for row in file if row.startswith(("Private_Clean", "Private_Dirty")))
-    except OSError:  # a kernel that does not tell
+    except OSError:  # a kernel that does not say
         return peak
 
 
@@ -97,7 +97,7 @@ class Relay:
 
     def watch(self):
         """Look until the script has ended, and once more then."""
-        while not self.over.wait(LOOK):
+        while not self.over.wait(LOOK_SECONDS):
             self.look()
         self.look()
 
@@ -135,7 +135,7 @@ def collect(job):
     `done` says how many bytes of each file were read before, `most` how many may be read of each in all. What one
     answer can't hold comes with the next one: `more` says so.
     """
-    params, logs, left = job.params, {}, ANSWER
+    params, logs, left = job.params, {}, ANSWER_BYTES
     folder = params["logs"]
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         done = params["done"].get(name, 0)
@@ -180,7 +180,7 @@ def all_reduce(job):
     for dtype in DTYPES:
         for name, rule in sorted(OPS.items()):
             for size in SIZES:
-                own = [[(one * 7 + place) % 11 for place in range(size)] for one in range(job.world_size)]
+                own = [[(number * 7 + index) % 11 for index in range(size)] for number in range(job.world_size)]
                 tensor = torch.tensor(own[job.rank], dtype=getattr(torch, dtype))
                 dist.all_reduce(tensor, op=getattr(dist.ReduceOp, name))
                 right = [rule(column) for column in zip(*own)]
@@ -192,7 +192,7 @@ def all_reduce(job):
 
 def serve(job):
     """Listen and count bytes of one connection, for at most `seconds`."""
-    params, got = job.params, 0
+    params, received = job.params, 0
     job.phase("run")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -211,11 +211,11 @@ def serve(job):
                     piece = conn.recv(1 << 16)
                     if not piece:
                         break
-                    got += len(piece)
+                    received += len(piece)
                 conn.sendall(b"k")
             except OSError:
-                return {"bytes": got}
-    return {"bytes": got}
+                return {"bytes": received}
+    return {"bytes": received}
 
 
 def send(job):

@@ -141,7 +141,7 @@ class Cluster:
         self._ending.append(self._closers.submit(agent.close))
 
     def _close(self, future: Future[Agent]) -> None:
-        """An agent that never started has nothing to close: its own error was told where it was needed."""
+        """An agent that never started has nothing to close: its own error was raised where it was needed."""
         if not future.cancelled() and future.exception() is None:
             future.result().close()
 

@@ -7,7 +7,7 @@ from itertools import product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchskew.planning.bisection import Pair, Step, decide
+from torchskew.planning.bisection import Pair, Step, next_step
 
 Truth = Callable[[int, int], str]
 
@@ -16,7 +16,7 @@ def searched(count: int, truth: Truth) -> tuple[dict[Pair, str], Step, int]:
     """What ran, the last step, and how many rounds it took."""
     seen: dict[Pair, str] = {}
     rounds = 0
-    while (step := decide(count, seen)).run:
+    while (step := next_step(count, seen)).run:
         assert not step.run & seen.keys()
         seen |= {pair: truth(*pair) for pair in step.run}
         rounds += 1
@@ -104,7 +104,7 @@ def test_a_middle_that_is_odd_with_its_own_era_is_noticed() -> None:
 
 def test_the_same_of_the_table_is_the_same_step() -> None:
     seen = {(release, release): "OK" for release in range(4)}
-    assert decide(4, seen) == decide(4, dict(reversed(seen.items())))
+    assert next_step(4, seen) == next_step(4, dict(reversed(seen.items())))
 
 
 def test_what_is_known_beforehand_is_not_run_again_and_counts() -> None:
@@ -112,7 +112,7 @@ def test_what_is_known_beforehand_is_not_run_again_and_counts() -> None:
     known = {pair: "blocked" for pair in product(range(6), repeat=2) if (pair[0] < 3) != (pair[1] < 3)}
     seen = dict(known)
     ran = 0
-    while (step := decide(6, seen)).run:
+    while (step := next_step(6, seen)).run:
         assert not step.run & known.keys()
         seen |= dict.fromkeys(step.run, "OK")
         ran += len(step.run)

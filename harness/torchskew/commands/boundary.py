@@ -26,12 +26,12 @@ def add_parser(commands: arguments.Commands) -> None:
 
 def run_boundary(args: argparse.Namespace) -> int:
     """Replay, compare, tell; exit 1 when an inferred cell is not what the run saw."""
-    from torchskew.planning.replay import replayed, told
+    from torchskew.planning.replay import comparison, replayed
     from torchskew.record.record import Record
     from torchskew.report.pairs import releases
 
     with Record.open(args.out / "record.sqlite", create=False) as record:
         run = record.load(args.run)
     replay = replayed(run, tuple(releases(run)))
-    sys.stdout.write("\n".join(told(run, replay)) + "\n")
+    sys.stdout.write("\n".join(comparison(run, replay)) + "\n")
     return int(bool(replay.different))

@@ -1,10 +1,10 @@
-"""Bisection: which pairs of releases to run next, and which results follow from those that ran; pure.
+"""Bisection over pairs of releases: which pairs to run next, and which results follow from those that ran. Pure.
 
-Releases stand in order, 0 the oldest. Neighbours that act alike are an era: the pairs of the first, the middle and the
-last of them came to the same. A pair of two eras, or within one, is inferred from the corners: the pairs of the first
-and last releases of both. It is inferred only where every pair that ran between those eras agrees; where one does not,
-the eras are halved and the halves looked at by themselves, down to single releases, which are run. Every release runs
-with itself, so what it can't do alone is seen and never inferred.
+Releases are numbered by age, 0 is the oldest. Neighbouring releases that behave alike form an era: the pairs of the
+first, the middle and the last of them gave the same result. A pair of two eras, or within one, is inferred from the
+corners: the pairs of the first and last releases of both. It is inferred only where every pair that ran between those
+eras agrees. Where one disagrees, the eras are halved and each half is examined by itself, down to single releases,
+which are run. Every release runs with itself, so what it can't do alone is observed and never inferred.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Era = tuple[int, int]  # the first and the last of its releases
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What to do next: run these pairs, or, when there are none, take what was inferred.
+    """What to do next: run these pairs or, when there are none, take the inferred results.
 
-    inferred: pair -> the pairs that ran from which it follows, all of which came to the same. eras: as found so far.
+    inferred: pair -> the pairs it follows from, which all ran and gave the same result. eras: as known so far.
     """
 
     run: frozenset[Pair] = frozenset()
@@ -29,21 +29,21 @@ class Step:
     eras: tuple[Era, ...] = ()
 
 
-def decide(count: int, seen: Mapping[Pair, str]) -> Step:
-    """The next step for a table of `count` releases. seen: what each pair that ran came to, in a word."""
-    table = _Table(seen)
-    table.ask((release, release) for release in range(count))
+def next_step(count: int, seen: Mapping[Pair, str]) -> Step:
+    """The next step for `count` releases. seen: the result of each pair that ran, in a word."""
+    observed = _Observations(seen)
+    observed.ask((release, release) for release in range(count))
     eras: list[Era] = [(0, count - 1)]
-    for work in (_cut, _joined, _agreeing):
-        if not table.missing:
-            eras = work(eras, table)
-    if table.missing:
-        return Step(run=frozenset(table.missing), eras=tuple(eras))
+    for refine in (_cut, _joined, _agreeing):
+        if not observed.missing:
+            eras = refine(eras, observed)
+    if observed.missing:
+        return Step(run=frozenset(observed.missing), eras=tuple(eras))
     return Step(inferred={pair: why for pair, why in _inferences(eras) if pair not in seen}, eras=tuple(eras))
 
 
-class _Table:
-    """What is seen so far; remembers which pairs were asked for and are not there."""
+class _Observations:
+    """The results so far; remembers which pairs were asked for and have not run."""
 
     def __init__(self, seen: Mapping[Pair, str]) -> None:
         self.seen = seen
@@ -56,17 +56,17 @@ class _Table:
         return not lacking
 
     def words(self, one: Era, other: Era) -> set[str]:
-        """Everything seen between two eras."""
+        """Every result between two eras."""
         return {self.seen[pair] for pair in product(_all(one), _all(other)) if pair in self.seen}
 
     def agrees(self, one: Era, other: Era) -> bool | None:
-        """Whether all corners, and whatever else ran between two eras, came to the same; None: not known yet."""
+        """Whether all corners, and every other pair that ran between two eras, agree; None: not known yet."""
         if len(self.words(one, other)) > 1:
             return False
         return True if self.ask(_corners(one, other)) else None
 
     def is_era(self, era: Era) -> bool | None:
-        """Whether these releases act alike, by their ends and, where there are more, the one in the middle."""
+        """Whether these releases behave alike, judged by both ends and, in longer eras, the middle."""
         ends = self.agrees(era, era)
         middle = sum(era) // 2
         if ends is not True or middle in era:
@@ -74,45 +74,45 @@ class _Table:
         return True if self.ask([(era[0], middle), (middle, era[0])]) else None
 
 
-def _cut(eras: list[Era], table: _Table) -> list[Era]:
-    """Halve until the ends of each part act alike; a part of which too little is known stays whole."""
-    found: list[Era] = []
+def _cut(eras: list[Era], observed: _Observations) -> list[Era]:
+    """Halve until the ends of each part behave alike; a part about which too little is known stays whole."""
+    parts: list[Era] = []
     for era in eras:
-        found += _cut(_halves(era), table) if table.is_era(era) is False else [era]
-    return found
+        parts += _cut(_halves(era), observed) if observed.is_era(era) is False else [era]
+    return parts
 
 
-def _joined(eras: list[Era], table: _Table) -> list[Era]:
-    """Halving also cuts where nothing changes: parts that are one era together are put together again.
+def _joined(eras: list[Era], observed: _Observations) -> list[Era]:
+    """Halving also cuts where nothing changes: parts that form one era together are joined again.
 
-    Never across a release that is like its neighbours on both sides while they are not like each other.
+    They are never joined across a release that agrees with both neighbours while those disagree with each other.
     """
-    found = eras[:1]
+    joined = eras[:1]
     for era in eras[1:]:
-        whole = (found[-1][0], era[1])
-        if table.is_era((found[-1][1], era[0])) and table.is_era(whole):
-            found[-1] = whole
+        whole = (joined[-1][0], era[1])
+        if observed.is_era((joined[-1][1], era[0])) and observed.is_era(whole):
+            joined[-1] = whole
         else:
-            found.append(era)
-    return found
+            joined.append(era)
+    return joined
 
 
-def _agreeing(eras: list[Era], table: _Table) -> list[Era]:
-    """Halve eras until whatever ran between every two of them, in both orders, agrees."""
+def _agreeing(eras: list[Era], observed: _Observations) -> list[Era]:
+    """Halve eras until all results between every two of them agree, in both orders."""
     while True:
         odd: set[Era] = set()
         for one, other in product(eras, repeat=2):
-            if table.agrees(one, other) is False:
-                odd |= _changing(one, other, table)
-        if table.missing or not odd:
+            if observed.agrees(one, other) is False:
+                odd |= _changing(one, other, observed)
+        if observed.missing or not odd:
             return eras
         eras = [part for era in eras for part in (_halves(era) if era in odd else [era])]
 
 
-def _changing(one: Era, other: Era, table: _Table) -> set[Era]:
-    """Of two eras that disagree, those within which something changes; both where that does not show."""
-    rows = any(len(table.words(one, (column, column))) > 1 for column in _all(other))
-    columns = any(len(table.words((row, row), other)) > 1 for row in _all(one))
+def _changing(one: Era, other: Era, observed: _Observations) -> set[Era]:
+    """Of two eras that disagree, those within which a result changes; both where that is not visible."""
+    rows = any(len(observed.words(one, (column, column))) > 1 for column in _all(other))
+    columns = any(len(observed.words((row, row), other)) > 1 for row in _all(one))
     odd = {era for era, changes in ((one, rows), (other, columns)) if changes and era[0] < era[1]}
     return odd or {era for era in (one, other) if era[0] < era[1]}
 

@@ -1,7 +1,7 @@
-"""Search: a plan of all pairs is answered by bisection, table by table; pure, it says what to run and what follows.
+"""Answers a plan of all pairs by bisection, one table at a time: which cells to run, and which results follow. Pure.
 
-A table is one scenario under one condition over all ordered pairs of releases. Tables whose cells need another's wait
-until that one is known, ran or inferred: where it failed, theirs are blocked and need not be run.
+A table is one scenario under one condition, over all ordered pairs of releases. A table whose cells need those of
+another waits until the other is known (run or inferred). Where that failed, its own cells are blocked and need not run.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from torchskew.model.cells import Cell
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult
-from torchskew.planning.bisection import Pair, Step, decide
+from torchskew.planning.bisection import Pair, Step, next_step
 from torchskew.planning.schedule import blocked
 
 ABSENT = ""  # the word of a pair that the plan does not hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """The cells of one scenario, variant, guard, fault and shape of world, by the places of their two releases."""
+class PairTable:
+    """The cells of one scenario, variant, guard, fault and shape of world, by the positions of their two releases."""
 
     name: str
     order: tuple[str, ...]
     cells: Mapping[Pair, Cell]
 
     def words(self, known: Mapping[CellId, CellResult]) -> dict[Pair, str]:
-        """What is known of every pair, in a word; a pair without a cell says so."""
-        places = range(len(self.order))
-        seen = {(one, other): ABSENT for one in places for other in places if (one, other) not in self.cells}
+        """The known result of each pair, in a word; ABSENT for a pair without a cell."""
+        positions = range(len(self.order))
+        pairs = ((first, second) for first in positions for second in positions)
+        seen = {pair: ABSENT for pair in pairs if pair not in self.cells}
         seen |= {pair: word(known[cell.id]) for pair, cell in self.cells.items() if cell.id in known}
         return seen
 
@@ -40,28 +41,28 @@ class Table:
 
 
 def word(result: CellResult) -> str:
-    """All that makes one result the same as another."""
+    """Two results are the same when their words are."""
     return " ".join([result.verdict, *result.outcomes])
 
 
-def tables(cells: Iterable[Cell], order: Sequence[str]) -> tuple[Table, ...]:
+def tables(cells: Iterable[Cell], order: Sequence[str]) -> tuple[PairTable, ...]:
     """The tables of a plan, in its order. order: the versions, oldest first.
 
-    Worlds of more than one odd rank, or of three releases, and single ranks are in none: those are always run.
+    Single ranks, and worlds with more than one odd rank or with three releases, are in no table: those always run.
     """
-    place = {name: number for number, name in enumerate(order)}
-    found: dict[tuple[object, ...], dict[Pair, Cell]] = {}
+    position = {name: number for number, name in enumerate(order)}
+    by_condition: dict[tuple[object, ...], dict[Pair, Cell]] = {}
     for cell in cells:
         variant = cell.variant.name if cell.variant else ""
         for shape, first, second in _shapes(cell.skew):
             key = (cell.scenario, variant, cell.guard, cell.fault, len(cell.skew), shape)
-            found.setdefault(key, {})[place[first], place[second]] = cell
-    whole = {key: those for key, those in found.items() if any(one != other for one, other in those)}
-    return tuple(Table(name=those[min(those)].name, order=tuple(order), cells=those) for those in whole.values())
+            by_condition.setdefault(key, {})[position[first], position[second]] = cell
+    mixed = [pairs for pairs in by_condition.values() if any(first != second for first, second in pairs)]
+    return tuple(PairTable(name=pairs[min(pairs)].name, order=tuple(order), cells=pairs) for pairs in mixed)
 
 
 def _shapes(skew: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
-    """Where the odd rank is, the release of the others, and its own; one release everywhere fits every shape."""
+    """The odd rank, the release of the others, and its own; the same release on every rank fits every shape."""
     names = sorted(set(skew), key=lambda name: (-skew.count(name), skew.index(name)))
     if len(skew) == len("ab"):
         yield 1, skew[0], skew[1]
@@ -71,64 +72,66 @@ def _shapes(skew: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
         yield skew.index(names[1]), names[0], names[1]
 
 
-def wanted(cells: Sequence[Cell], those: Sequence[Table], known: Mapping[CellId, CellResult]) -> tuple[Cell, ...]:
-    """The cells to run next, in the plan's order; none when the rest follows from what is known."""
-    asked = {cell.id for cell in cells} - {cell.id for table in those for cell in table.cells.values()}
-    for table in _ready(those, known):
-        asked |= {table.cells[pair].id for pair in decide(len(table.order), table.words(known)).run}
+def wanted(
+    cells: Sequence[Cell], pair_tables: Sequence[PairTable], known: Mapping[CellId, CellResult]
+) -> tuple[Cell, ...]:
+    """The cells to run next, in the plan's order; none when all others follow from known results."""
+    asked = {cell.id for cell in cells} - {cell.id for table in pair_tables for cell in table.cells.values()}
+    for table in _ready(pair_tables, known):
+        asked |= {table.cells[pair].id for pair in next_step(len(table.order), table.words(known)).run}
     return tuple(cell for cell in cells if cell.id in asked and cell.id not in known)
 
 
-def inferred(those: Sequence[Table], known: Mapping[CellId, CellResult]) -> Iterator[CellResult]:
-    """The results that follow, of every table that has nothing left to run."""
-    for table in _ready(those, known):
-        step = decide(len(table.order), table.words(known))
+def inferred(pair_tables: Sequence[PairTable], known: Mapping[CellId, CellResult]) -> Iterator[CellResult]:
+    """The results that follow, for every table that has nothing left to run."""
+    for table in _ready(pair_tables, known):
+        step = next_step(len(table.order), table.words(known))
         if step.run:
             continue
         for pair, why in step.inferred.items():
-            ran = [known[table.cells[one].id] for one in why]
+            ran = [known[table.cells[corner].id] for corner in why]
             yield _follows(table.cells[pair], ran)
 
 
-def _ready(those: Sequence[Table], known: Mapping[CellId, CellResult]) -> Iterator[Table]:
-    """Tables of which everything that they need is known, and not everything of their own."""
-    for table in those:
-        open_ = any(cell.id not in known for cell in table.cells.values())
-        if open_ and all(need in known for cell in table.cells.values() for need in cell.needs):
+def _ready(pair_tables: Sequence[PairTable], known: Mapping[CellId, CellResult]) -> Iterator[PairTable]:
+    """Tables whose needs are all known, and whose own results are not."""
+    for table in pair_tables:
+        unfinished = any(cell.id not in known for cell in table.cells.values())
+        if unfinished and all(need in known for cell in table.cells.values() for need in cell.needs):
             yield table
 
 
 def _follows(cell: Cell, ran: Sequence[CellResult]) -> CellResult:
-    """A result that was not run: what its corners came to, and which they are."""
+    """A result that did not run: that of its corners, which the reason names."""
     first = ran[0]
-    names = " ".join(",".join(one.cell.skew) for one in ran)
-    same = "came to the same" if len(ran) > 1 else "came to it"
+    names = " ".join(",".join(result.cell.skew) for result in ran)
+    gave = "all gave this result" if len(ran) > 1 else "gave this result"
     return CellResult(
         cell=cell,
         verdict=first.verdict,
         outcomes=first.outcomes if first.verdict is not Verdict.UNKNOWN else (Outcome.NOT_RUN,) * len(cell.skew),
-        reason=f"not run, inferred: {names} of the same eras {same}",
-        inferred_from=tuple(one.cell.id for one in ran),
+        reason=f"not run, inferred: {names} of the same eras {gave}",
+        inferred_from=tuple(result.cell.id for result in ran),
     )
 
 
 def rounds(
     cells: Sequence[Cell],
-    those: Sequence[Table],
+    pair_tables: Sequence[PairTable],
     known: Mapping[CellId, CellResult],
     keep: Callable[[CellResult], None],
 ) -> Iterator[tuple[Cell, ...]]:
-    """The cells of each round, until none is left; the caller adds their results to `known` before the next.
+    """The cells of each round, until none is left. The caller adds their results to `known` before the next round.
 
-    keep: takes what follows without running (blocked or inferred), and adds it to `known` as well.
+    keep: receives each result that follows without running (blocked or inferred), and must add it to `known` too.
     """
     while True:
-        follows = blocked(cells, known) or list(inferred(those, known))
+        follows = blocked(cells, known) or list(inferred(pair_tables, known))
         for result in follows:
             keep(result)
         if follows:
             continue
-        asked = wanted(cells, those, known)
+        asked = wanted(cells, pair_tables, known)
         if not asked:
             return
         yield asked

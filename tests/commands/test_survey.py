@@ -175,5 +175,5 @@ def test_two_releases_that_never_fit_are_refused_before_anything_is_made(
     disk = Disk()
     faked(monkeypatch, Bounded(disk))
     assert main([*MEASURE, "--disk", "3"]) == 4
-    assert "need 4.0 GB together, 3.0 GB are allowed" in capsys.readouterr().err
+    assert "need 4.0 GB together, but only 3.0 GB are allowed" in capsys.readouterr().err
     assert disk.there == {}

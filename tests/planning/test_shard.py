@@ -85,13 +85,13 @@ def test_a_cell_nobody_timed_is_taken_at_what_it_is_predicted_to_wait() -> None:
 
 
 def test_a_shard_that_did_not_arrive_keeps_the_gate_shut() -> None:
-    with pytest.raises(RecordError, match="did not arrive: 2, 4 of 5"):
+    with pytest.raises(RecordError, match="missing shards: 2, 4 of 5"):
         join([each for each in parts(grouped([1] * 9), 5) if each[2].index not in (2, 4)])
 
 
 def test_a_shard_that_came_twice_is_an_error() -> None:
     split_up = parts(grouped([1] * 4), 2)
-    with pytest.raises(RecordError, match="more than once: 1 of 2"):
+    with pytest.raises(RecordError, match="duplicate shards: 1 of 2"):
         join([*split_up, split_up[0]])
 
 

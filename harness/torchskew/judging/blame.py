@@ -19,7 +19,7 @@ from torchskew.model.outcomes import Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Selection
-from torchskew.planning.gate import able, bases, controls, is_control
+from torchskew.planning.gate import bases, controls, feature_controls, is_control
 
 
 def fair(decision: Decision, subject: str) -> Decision:
@@ -31,7 +31,7 @@ def fair(decision: Decision, subject: str) -> Decision:
     held = {item.result.cell.id: item for item in decision.checked}
     red = _red_controls(held)
     cells = tuple(item.result.cell for item in decision.checked)
-    leans, twins, measures = controls(cells), bases(cells), able(cells)
+    leans, twins, measures = controls(cells), bases(cells), feature_controls(cells)
     checked = []
     for cell in cells:
         item = held[cell.id]

@@ -1,4 +1,4 @@
-"""Blocks: versions that fit on the disk together, so that every two of them meet in one block; pure."""
+"""Divides versions into blocks that fit on the disk, so that every two versions share a block. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torchskew.model.sizes import readable
 
 
 def blocks(sizes: Mapping[str, int], bound: int) -> tuple[tuple[str, ...], ...]:
-    """Sets of versions, each within `bound` bytes, that hold every pair; consecutive ones share half of theirs.
+    """Sets of versions, each within `bound` bytes, that cover every pair; consecutive sets share about half.
 
     sizes: bytes of each version's environment, in the order of the declaration.
 
     Raises:
-        ConfigError: two of them don't fit together.
+        ConfigError: two versions do not fit together.
     """
     if sum(sizes.values()) <= bound:
         return (tuple(sizes),)
@@ -22,15 +22,15 @@ def blocks(sizes: Mapping[str, int], bound: int) -> tuple[tuple[str, ...], ...]:
     need = sum(sizes[name] for name in large)
     if need > bound:
         raise ConfigError(
-            f"{' and '.join(large)} need {readable(need)} together, {readable(bound)} are allowed. "
-            "Free some disk, raise --disk, or leave one out with --versions."
+            f"{' and '.join(large)} need {readable(need)} together, but only {readable(bound)} are allowed. "
+            "Free disk space, raise --disk, or leave one out with --versions."
         )
     groups = _groups(sizes, min(bound // 2, bound - sizes[large[0]]))
     return tuple(tuple(name for name in sizes if name in (*groups[a], *groups[b])) for a, b in _turns(len(groups)))
 
 
 def _groups(sizes: Mapping[str, int], most: int) -> Sequence[Sequence[str]]:
-    """Neighbours together up to `most` bytes; what is larger stands alone."""
+    """Neighbours grouped up to `most` bytes; a larger version is a group by itself."""
     groups: list[list[str]] = []
     full = 0
     for name, size in sizes.items():
@@ -43,7 +43,7 @@ def _groups(sizes: Mapping[str, int], most: int) -> Sequence[Sequence[str]]:
 
 
 def _turns(count: int) -> Iterator[tuple[int, int]]:
-    """Every two of `count` groups, such that one of them stays from turn to turn."""
+    """Every two of `count` groups, ordered so that consecutive turns share a group."""
     for first in range(count - 1):
         seconds = range(first + 1, count)
         yield from ((first, second) for second in (seconds if first % 2 == 0 else reversed(seconds)))

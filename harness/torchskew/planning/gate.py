@@ -1,4 +1,4 @@
-"""Plans a gate: the candidate alone and with each release in both orders, and each release with itself; pure."""
+"""Plans a gate: the candidate with itself and with each release in both orders, and each release with itself. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torchskew.model.versions import Version
 from torchskew.planning.plan import Skew, make_plan
 from torchskew.planning.scenario import Scenario
 
-# A tier of a minute has no room for the same promise in a larger world.
+# A tier of one minute has no time for worlds of three.
 THREE_FROM = frozenset({Tier.CRITICAL, Tier.FULL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSpec:
-    """What a gate combines. against: declared releases; base: a second subject runs beside the candidate."""
+    """What a gate combines. against: declared releases; base: whether a second subject runs beside the candidate."""
 
     against: tuple[str, ...]
     tier: Tier = Tier.FULL
@@ -32,14 +32,14 @@ class GateSpec:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The versions that are held against the releases."""
+        """The versions that are compared with the releases."""
         return (CANDIDATE, BASE) if self.base else (CANDIDATE,)
 
 
 def gate_plan(
     spec: GateSpec, versions: Mapping[str, Version], scenarios: Mapping[str, Scenario], runtime: str, seed: int
 ) -> Plan:
-    """Every cell of the gate, a candidate's beside the base's; versions as the runtime gets them.
+    """Every cell of the gate, each cell of the candidate next to the base's. versions: as the runtime gets them.
 
     Raises:
         NothingSelectedError: no scenario of the tier fits.
@@ -58,7 +58,7 @@ def gate_plan(
 
 
 def of_tier(scenarios: Mapping[str, Scenario], tier: Tier) -> Mapping[str, Scenario]:
-    """The scenarios of a tier with everything they need to have passed before; full holds every one."""
+    """The scenarios of a tier, with those that must pass before them; the tier full has every scenario."""
     if tier is Tier.FULL:
         return scenarios
     names = {name for name, scenario in scenarios.items() if tier in scenario.tiers}
@@ -68,7 +68,7 @@ def of_tier(scenarios: Mapping[str, Scenario], tier: Tier) -> Mapping[str, Scena
 
 
 def gate_skews(spec: GateSpec) -> Iterator[Skew]:
-    """Controls, each subject with itself, both orders with each release, and worlds of three with one odd rank."""
+    """Controls, each subject with itself and with each release in both orders, and worlds of three with an odd rank."""
     for release in spec.against:
         yield (release, release)
     for subject in spec.subjects:
@@ -85,26 +85,26 @@ def gate_skews(spec: GateSpec) -> Iterator[Skew]:
 
 
 def is_control(cell: Cell) -> bool:
-    """Neither candidate nor base takes part: what fails here can't be their fault."""
+    """Whether neither candidate nor base takes part, so that a failure can't be their fault."""
     return not {CANDIDATE, BASE}.intersection(cell.skew)
 
 
 def controls(cells: tuple[Cell, ...]) -> Mapping[CellId, tuple[CellId, ...]]:
-    """For each cell of a subject, the ids of its controls: the same promise and conditions, a release alone."""
+    """For each cell of a subject, the ids of its controls: the same scenario and conditions, one release only."""
     alone = {(*_conditions(cell), cell.skew[0], len(cell.skew)): cell.id for cell in cells if is_control(cell)}
-    found = {}
+    controls_of = {}
     for cell in cells:
         if not is_control(cell):
             releases = [name for name in dict.fromkeys(cell.skew) if name not in (CANDIDATE, BASE)]
             ids = (alone.get((*_conditions(cell), name, len(cell.skew))) for name in releases)
-            found[cell.id] = tuple(control for control in ids if control)
-    return found
+            controls_of[cell.id] = tuple(control for control in ids if control)
+    return controls_of
 
 
-def able(cells: tuple[Cell, ...]) -> Mapping[CellId, tuple[CellId, ...]]:
-    """For each cell of the candidate, the controls that tell what it should be able to do.
+def feature_controls(cells: tuple[Cell, ...]) -> Mapping[CellId, tuple[CellId, ...]]:
+    """For each cell of the candidate, the controls that show which features it should have.
 
-    Those of the releases beside it; where it has none beside it, those of every release.
+    They are those of the releases beside it; a cell without such releases has the controls of every release.
     """
     beside = controls(cells)
     every: dict[tuple[object, ...], tuple[CellId, ...]] = {}
@@ -119,14 +119,14 @@ def able(cells: tuple[Cell, ...]) -> Mapping[CellId, tuple[CellId, ...]]:
 
 
 def bases(cells: tuple[Cell, ...]) -> Mapping[CellId, CellId]:
-    """For each cell of the candidate, the id of the base's cell that is the same but for the subject."""
+    """For each cell of the candidate, the id of the base's cell that differs only in the subject."""
     known = {(*_conditions(cell), cell.skew): cell.id for cell in cells}
-    found = {}
+    twins = {}
     for cell in cells:
         twin = tuple(BASE if name == CANDIDATE else name for name in cell.skew)
         if CANDIDATE in cell.skew and (other := known.get((*_conditions(cell), twin))):
-            found[cell.id] = other
-    return found
+            twins[cell.id] = other
+    return twins
 
 
 def _conditions(cell: Cell) -> tuple[str, ...]:

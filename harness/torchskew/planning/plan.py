@@ -1,4 +1,4 @@
-"""Plan: a declaration and scenarios become the ordered cells of a run; pure, so the same input gives the same plan."""
+"""Turns a declaration and scenarios into the ordered cells of a run. Pure: the same input gives the same plan."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from torchskew.planning.scenario import Scenario
 from torchskew.releases import eras
 
 Skew = tuple[str, ...]
-# Waiting for a timeout of the code under test takes this much longer than the timeout at most: the store
-# was measured to overshoot by 30 %, and a group may wait in the rendezvous and again in a collective.
+# Waiting for a timeout of the code under test takes at most this much longer than the timeout: the store overshot by
+# 30 % when measured, and a group may wait in the rendezvous and again in a collective.
 HANG_FACTOR, HANG_GRACE = 2.0, 8.0
-QUICK = 0.1  # seconds that a cell takes which waits for no timeout
+QUICK = 0.1  # seconds of a cell that waits for no timeout
 
 
 def deadline(cell: Cell) -> float:
-    """Seconds after which a rank of this cell that hasn't ended is a HANG."""
+    """Seconds after which a rank of this cell that has not ended is a HANG."""
     return cell.timeout * HANG_FACTOR + HANG_GRACE
 
 
 def predicted_seconds(cell: Cell) -> float:
-    """What a cell is predicted to take; one without a prediction may hang, and is taken to."""
+    """Seconds that a cell is predicted to take; without a prediction it may hang, so those of a hang."""
     if not cell.predicted or Outcome.HANG in cell.predicted:
         return deadline(cell)
     return cell.timeout if Outcome.TIMEOUT in cell.predicted else QUICK
@@ -43,7 +43,7 @@ def predicted_seconds(cell: Cell) -> float:
 def make_plan(
     spec: MatrixSpec, versions: Mapping[str, Version], scenarios: Mapping[str, Scenario], runtime: str, seed: int = 0
 ) -> Plan:
-    """Every cell the declaration asks for, in order; versions as the runtime gets them (declare.for_runtime).
+    """Every cell that the declaration asks for, in order. versions: as the runtime gets them (declare.for_runtime).
 
     Raises:
         ConfigError: a pattern that matches nothing. NothingSelectedError: no scenario fits any skew.
@@ -57,7 +57,7 @@ def make_plan(
 
 
 def predicted(plan: Plan, scenarios: Mapping[str, Scenario], versions: Mapping[str, Version]) -> Plan:
-    """The plan with what is predicted of every cell, once each version's release is known."""
+    """The plan with a prediction for every cell whose releases are all known."""
     cells = tuple(
         replace(cell, predicted=_predict(scenarios[cell.scenario], cell.skew, cell.variant, cell.guard, versions))
         if all(name in versions for name in cell.skew)
@@ -68,7 +68,7 @@ def predicted(plan: Plan, scenarios: Mapping[str, Scenario], versions: Mapping[s
 
 
 def narrow(plan: Plan, only: Iterable[str]) -> Plan:
-    """The cells that any pattern matches; a pattern that matches none is an error with the nearest ids."""
+    """The cells that some pattern matches; a pattern without a match is an error that names the nearest ids."""
     patterns = list(only)
     if not patterns:
         return plan
@@ -80,7 +80,7 @@ def narrow(plan: Plan, only: Iterable[str]) -> Plan:
 
 
 def plan_of(cells: Sequence[Cell], runtime: str, seed: int) -> Plan:
-    """A plan whose cells need only cells of the same plan: what isn't selected can't block."""
+    """A plan whose cells need only cells of the same plan: a cell that is not selected can't block others."""
     ids = {cell.id for cell in cells}
     kept = tuple(replace(cell, needs=tuple(need for need in cell.needs if need in ids)) for cell in cells)
     lines = [json.dumps([c.id, c.timeout, c.policy, c.fault]) for c in kept]
@@ -89,7 +89,7 @@ def plan_of(cells: Sequence[Cell], runtime: str, seed: int) -> Plan:
 
 
 def matching(patterns: Iterable[str], names: Iterable[str], what: str) -> list[str]:
-    """Names that any pattern matches, in the names' order; ConfigError for a pattern that matches none."""
+    """The names that some pattern matches, in their own order; ConfigError for a pattern without a match."""
     known, wanted = list(names), list(patterns)
     for pattern in wanted:
         if not any(fnmatchcase(name, pattern) for name in known):
@@ -98,7 +98,7 @@ def matching(patterns: Iterable[str], names: Iterable[str], what: str) -> list[s
 
 
 def skews(spec: MatrixSpec) -> list[Skew]:
-    """Every assignment of versions to ranks, rank 0 first, worlds of one first."""
+    """Every assignment of versions to ranks, rank 0 first; single ranks come first."""
     solo: list[Skew] = [(name,) for name in spec.versions]
     if not isinstance(spec.pairs, str):
         return _unique(solo, spec.pairs, spec.worlds)
@@ -112,7 +112,7 @@ def _unique(*groups: Iterable[Skew]) -> list[Skew]:
 
 
 def _pairs(spec: MatrixSpec) -> list[tuple[str, str]]:
-    """Ordered pairs; "boundary" plans all of them and runs those that the others don't follow from."""
+    """Ordered pairs; "boundary" plans all of them, and bisection then decides which have to run."""
     names = spec.versions
     if spec.pairs == "neighbours":
         near = [pair for a, b in pairwise(names) for pair in ((a, b), (b, a))]
@@ -121,7 +121,7 @@ def _pairs(spec: MatrixSpec) -> list[tuple[str, str]]:
 
 
 def oldest_first(versions: Mapping[str, Version]) -> tuple[str, ...]:
-    """The versions by release, oldest first; ConfigError names those whose release nobody knows."""
+    """The versions by release, oldest first; ConfigError names those whose release is unknown."""
     unknown = ", ".join(name for name, version in versions.items() if version.torch is None)
     if unknown:
         raise ConfigError(f'pairs = "boundary" needs to know the release of {unknown}. Add torch = "X.Y.Z" to it.')
@@ -129,7 +129,7 @@ def oldest_first(versions: Mapping[str, Version]) -> tuple[str, ...]:
 
 
 def _worlds(pair: tuple[str, str], size: int) -> list[Skew]:
-    """Worlds of one size out of a pair: the pair itself, or one odd rank at every position."""
+    """The worlds of one size for a pair: the pair itself, or one odd rank at each position."""
     first, second = pair
     if size == 2:
         return [pair]
@@ -195,7 +195,7 @@ def _predict(
 
 
 def lacking(scenario: Scenario, versions: Iterable[Version]) -> str | None:
-    """Why the scenario does not apply to a group (named release), or None."""
+    """Why the scenario does not apply to one of these versions, or None."""
     for version in versions:
         release = version.torch and Release(version.torch).base_version
         if release and not scenario.applies.contains(release, prereleases=True):
@@ -204,7 +204,7 @@ def lacking(scenario: Scenario, versions: Iterable[Version]) -> str | None:
 
 
 def _ordered(cells: list[Cell], scenarios: Mapping[str, Scenario]) -> list[Cell]:
-    """Small worlds first, what others need first, then by scenario; the order people read in every report."""
+    """Small worlds first, then cells without needs, then by scenario: the order of every report."""
     for cell in cells:
         for after in scenarios[cell.scenario].after:
             if after not in scenarios:
@@ -215,5 +215,5 @@ def _ordered(cells: list[Cell], scenarios: Mapping[str, Scenario]) -> list[Cell]
 
 def _unmatched(pattern: str, cells: Sequence[Cell]) -> str:
     near = difflib.get_close_matches(pattern, [cell.id for cell in cells], n=3, cutoff=0.4)
-    mend = f" Near: {', '.join(near)}." if near else ""
-    return f"--only {pattern!r} matches none of {len(cells)} cells.{mend} `torchskew matrix --dry-run` lists them."
+    nearest = f" Near: {', '.join(near)}." if near else ""
+    return f"--only {pattern!r} matches none of {len(cells)} cells.{nearest} `torchskew matrix --dry-run` lists them."

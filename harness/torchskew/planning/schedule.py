@@ -1,4 +1,4 @@
-"""Schedule: which cell starts next, so that the longest chain of waiting never waits itself."""
+"""Decides which cell starts next: always the one with the longest chain of cells after it. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torchskew.planning.plan import predicted_seconds
 
 
 class Schedule:
-    """The cells without a result: those that may start, the longest chain first, and those that need others.
+    """The cells without a result: those that may start, longest chain first, and those that wait for others.
 
-    verdicts: of cells that have a result already; a cell may start when all it needs came to PASS.
+    verdicts: of cells that already have a result. A cell may start when everything it needs has passed.
     """
 
     def __init__(self, cells: Iterable[Cell], verdicts: Mapping[CellId, Verdict]) -> None:
@@ -30,7 +30,7 @@ class Schedule:
         self._ready: list[tuple[tuple[float, int], CellId]] = []
         self._stuck: list[CellResult] = []
         for cell in list(left.values()):
-            self._look(cell)
+            self._consider(cell)
 
     @property
     def ready(self) -> bool:
@@ -38,21 +38,21 @@ class Schedule:
         return bool(self._ready)
 
     def pop(self) -> Cell:
-        """The cell that starts next; IndexError where none may."""
+        """The cell that starts next; IndexError when none may."""
         return self._waiting.pop(heapq.heappop(self._ready)[1])
 
     def done(self, cell_id: CellId, verdict: Verdict) -> None:
-        """A cell has its verdict: what needs it may start, or never will."""
+        """Record a verdict: the cells that need it may now start, or never will."""
         self._verdicts[cell_id] = verdict
         for cell in self._dependents.get(cell_id, ()):
-            self._look(cell)
+            self._consider(cell)
 
     def blocked(self) -> Iterator[CellResult]:
-        """Results of the cells that will never start, each once."""
+        """Results of the cells that will never start; each is returned once."""
         while self._stuck:
             yield self._stuck.pop(0)
 
-    def _look(self, cell: Cell) -> None:
+    def _consider(self, cell: Cell) -> None:
         if cell.id not in self._waiting:
             return
         verdicts = {need: self._verdicts[need] for need in cell.needs if need in self._verdicts}
@@ -66,23 +66,23 @@ class Schedule:
 
 
 def chain_seconds(cells: Iterable[Cell]) -> Mapping[CellId, float]:
-    """How long a cell and the slowest chain of cells that need it are predicted to take.
+    """The predicted seconds of each cell together with the slowest chain of cells that need it.
 
-    Where nothing is predicted a cell may hang, and is taken to.
+    A cell without a prediction may hang, so the seconds of a hang count for it.
     """
-    found = {cell.id: cell for cell in cells}
-    dependents = _dependents(found.values())
+    by_id = {cell.id: cell for cell in cells}
+    dependents = _dependents(by_id.values())
 
     @cache
     def chain(cell_id: CellId) -> float:
         after = max((chain(cell.id) for cell in dependents.get(cell_id, ())), default=0.0)
-        return predicted_seconds(found[cell_id]) + after
+        return predicted_seconds(by_id[cell_id]) + after
 
-    return {cell_id: chain(cell_id) for cell_id in found}
+    return {cell_id: chain(cell_id) for cell_id in by_id}
 
 
 def blocked(cells: Iterable[Cell], known: Mapping[CellId, CellResult]) -> list[CellResult]:
-    """Results of the cells that known results block, directly or through another; cached where the blocker is."""
+    """Results of the cells that known results block, directly or through others; cached where the blocker is."""
     cached = {cell_id: result.cached for cell_id, result in known.items()}
     results = []
     for result in Schedule(cells, {cell_id: result.verdict for cell_id, result in known.items()}).blocked():

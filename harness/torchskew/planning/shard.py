@@ -1,4 +1,4 @@
-"""Shards: a plan split for several machines by how long its cells took, and put together again; pure."""
+"""Splits a plan over several machines by how long its cells take, and joins the shards again. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torchskew.planning.plan import plan_of, predicted_seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """Which part of a plan a run was. whole: digest of the plan; positions: of its cells in it, from 0.
+    """Which part of a plan a run had. whole: digest of the plan; positions: those of its cells there, from 0.
 
-    durations: digest of the durations that balanced it: shards of other durations don't fit together.
+    durations: digest of the durations that balanced it; shards of different durations do not fit together.
     """
 
     index: int
@@ -37,14 +37,14 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def split(plan: Plan, durations: Mapping[CellId, float], index: int, count: int) -> tuple[Plan, Shard]:
-    """The index-th (from 1) of count parts, about equally long; the same on every machine with the same durations.
+    """The index-th (from 1) of count parts of about equal length; the same on every machine with equal durations.
 
-    Cells that need each other stay together, so that a failed rendezvous still blocks what needs it.
-    durations: seconds by cell id, from a record; a cell that it lacks is taken at what it is predicted to wait.
+    Cells that need each other stay together, so a failed rendezvous still blocks what needs it.
+    durations: seconds by cell id, from a record; for a cell that is not there, the prediction counts.
     """
     bundles = sorted(_bundles(plan.cells), key=lambda bundle: -_seconds(plan, bundle, durations))
     loads, owner = [0.0] * count, {}
-    for bundle in bundles:  # the longest first, each to the machine with the least to do
+    for bundle in bundles:  # the longest first, each to the least loaded machine
         lightest = loads.index(min(loads))
         loads[lightest] += _seconds(plan, bundle, durations)
         owner.update(dict.fromkeys(bundle, lightest))
@@ -58,17 +58,17 @@ def split(plan: Plan, durations: Mapping[CellId, float], index: int, count: int)
 
 
 def seconds(cell: Cell, durations: Mapping[CellId, float]) -> float:
-    """What a cell takes: as recorded, else as predicted."""
+    """How long a cell takes: as recorded, otherwise as predicted."""
     if cell.id in durations:
         return durations[cell.id]
     return predicted_seconds(cell)
 
 
 def join(parts: Sequence[tuple[str, Plan, Shard]]) -> Plan:
-    """The whole plan out of its shards, each with the name of where it came from.
+    """The whole plan from its shards, each with the name of its origin.
 
     Raises:
-        RecordError: shards of another plan, missing ones, twice the same, or cells that no shard holds; all at once.
+        RecordError: shards of another plan, missing or duplicate shards, or cells in no shard; all at once.
     """
     problems = _problems(parts)
     if problems:
@@ -88,39 +88,39 @@ def _problems(parts: Sequence[tuple[str, Plan, Shard]]) -> list[str]:
     if not parts:
         return ["no shard was given. Name the folders that `torchskew gate --shard` wrote."]
     name, _, first = parts[0]
-    found = []
+    problems = []
     for other, _, shard in parts[1:]:
         if (shard.whole, shard.count) != (first.whole, first.count):
             here, there = f"{first.count} of plan {first.whole}", f"{shard.count} of plan {shard.whole}"
-            found.append(f"{other} is a shard of {there}, {name} one of {here}: they are not of one run.")
+            problems.append(f"{other} is a shard of {there}, but {name} is one of {here}: not of one run.")
         elif shard.durations != first.durations:
-            found.append(f"{other} and {name} were balanced by different records. Give every shard the same one.")
+            problems.append(f"{other} and {name} were balanced by different records. Give every shard the same one.")
     indexes = [shard.index for _, _, shard in parts]
     missing = [str(index) for index in range(1, first.count + 1) if index not in indexes]
     twice = sorted({str(index) for index in indexes if indexes.count(index) > 1})
     if missing:
-        found.append(f"shards that did not arrive: {', '.join(missing)} of {first.count}. The gate stays shut.")
+        problems.append(f"missing shards: {', '.join(missing)} of {first.count}. The gate stays shut.")
     if twice:
-        found.append(f"shards that came more than once: {', '.join(twice)} of {first.count}.")
-    return found
+        problems.append(f"duplicate shards: {', '.join(twice)} of {first.count}.")
+    return problems
 
 
 def _bundles(cells: Sequence[Cell]) -> list[tuple[int, ...]]:
-    """Positions of cells that hang together by what they need."""
+    """The positions of cells that depend on each other, directly or through others."""
     number = {cell.id: index for index, cell in enumerate(cells)}
     root = list(range(len(cells)))
 
-    def find(index: int) -> int:
+    def root_of(index: int) -> int:
         while root[index] != index:
             index = root[index]
         return index
 
     for index, cell in enumerate(cells):
         for need in cell.needs:
-            root[find(index)] = find(number[need])
+            root[root_of(index)] = root_of(number[need])
     bundles: dict[int, list[int]] = {}
     for index in range(len(cells)):
-        bundles.setdefault(find(index), []).append(index)
+        bundles.setdefault(root_of(index), []).append(index)
     return [tuple(bundle) for bundle in bundles.values()]
 
 

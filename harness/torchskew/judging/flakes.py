@@ -86,17 +86,3 @@ def _rate(past: Sequence[Past]) -> Rate | None:
     low, high = wilson(len(failed), len(own))
     first = failed[0]
     return Rate(cell_id=first.cell_id, failures=len(failed), runs=len(own), low=low, high=high, last_failure=first.at)
-
-
-def render(found: Sequence[Rate]) -> str:
-    """The page `torchskew flakes` prints."""
-    if not found:
-        return "no cell has shown both a pass and a failure"
-    lines = [f"{'fails':>11}  {'rate':>6}  {'95 % interval':>15}  last failure          cell"]
-    for rate in found:
-        interval = f"{rate.low:.1%} to {rate.high:.1%}"
-        when = (rate.last_failure or "")[:19]
-        lines.append(
-            f"{rate.failures:>4} of {rate.runs:>3}  {rate.share:>6.1%}  {interval:>15}  {when:<20}  {rate.cell_id}"
-        )
-    return "\n".join(lines)

@@ -19,6 +19,7 @@ from torchskew.model.outcomes import Guard, Json, Kind, Outcome, Verdict
 from torchskew.model.results import CellResult
 from torchskew.planning.scenario import Report, Scenario, World
 from torchskew.pytest.project import Project
+from torchskew.report.columns import aligned
 
 # What a rank runs: a function of the test, or the path of a script.
 Work = Callable[[Any], Any] | str | Path
@@ -147,10 +148,8 @@ def table(result: CellResult) -> str:
         said = said or facts.machine or facts.unsupported or (facts.signal or "")
         told = (str(facts.rank), facts.declared, facts.torch or "-", str(outcome), str(facts.phase))
         rows.append((*told, f"{facts.seconds:.2f}", said))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     logs = [_log(facts) for facts, out in zip(result.ranks, result.outcomes, strict=False) if out is not Outcome.OK]
-    return "\n".join([f"{result.cell.id}: {result.verdict}: {result.reason}", *lines, *filter(None, logs)])
+    return "\n".join([f"{result.cell.id}: {result.verdict}: {result.reason}", *aligned(rows), *filter(None, logs)])
 
 
 def _log(facts: RankFacts) -> str:

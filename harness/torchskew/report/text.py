@@ -12,6 +12,7 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
+from torchskew.report.columns import aligned
 from torchskew.report.grid import BAD, Look, paint, tables_text
 from torchskew.report.logs import Logs, Written
 from torchskew.report.tables import CellTable, environments, tables
@@ -105,12 +106,12 @@ def _legend(decision: Decision) -> str:
     used = {outcome for item in ran for outcome in item.result.outcomes}
     if used <= {Outcome.OK}:
         return ""
-    lines = [f"{view.SHORT[one]:<8} {_full(one)}{view.MEANING[one]}" for one in Outcome if one in used]
+    rows = [(view.SHORT[outcome], f"{_full(outcome)}{view.MEANING[outcome]}") for outcome in Outcome if outcome in used]
     if any(len(set(item.result.outcomes)) > 1 for item in ran):
-        lines.append(f"{'A/B':<8} rank 0 came to A, rank 1 to B")
+        rows.append(("A/B", "rank 0 came to A, rank 1 to B"))
     if any(view.shut(item) for item in decision.checked):
-        lines.append(f"{'!':<8} not as expected")
-    return "\n".join(lines)
+        rows.append(("!", "not as expected"))
+    return "\n".join(aligned(rows))
 
 
 def _full(outcome: Outcome) -> str:

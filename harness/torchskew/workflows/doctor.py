@@ -17,6 +17,7 @@ from pathlib import Path
 
 from torchskew.model.runtimes import RUNTIMES, RuntimeRow
 from torchskew.model.sizes import readable
+from torchskew.report.columns import aligned
 from torchskew.runtimes import runtime
 from torchskew.runtimes.base import Runtime
 from torchskew.runtimes.ownership import cache_folder, dead_folders
@@ -178,13 +179,12 @@ def leftovers() -> Check:
 
 def text(checks: Sequence[Check]) -> str:
     """A line for each check, its mend below it; the last line is the answer."""
-    width = max(len(check.name) for check in checks)
-    lines = []
+    rows: list[tuple[str, str, str]] = []
     for check in checks:
-        lines.append(f"{check.name:<{width}}  {check.health:<7}  {check.found}")
+        rows.append((check.name, check.health, check.found))
         if check.mend:
-            lines.append(f"{'':<{width}}  {'':<7}  {check.mend}")
-    return "\n".join([*lines, _sentence(checks)])
+            rows.append(("", "", check.mend))
+    return "\n".join([*aligned(rows), _sentence(checks)])
 
 
 def exit_code(checks: Sequence[Check]) -> int:

@@ -10,6 +10,7 @@ from torchskew.judging import diff, flakes
 from torchskew.judging.decide import decide
 from torchskew.record.folder import DATABASE
 from torchskew.record.record import Record
+from torchskew.report.flakes import render
 from torchskew.workflows.cell_steps import show
 from torchskew.workflows.gate.recorded import asked_of, decided_again
 from torchskew.workflows.options import Options
@@ -61,5 +62,5 @@ def count_flakes(out: Path) -> int:
     """`torchskew flakes`: cells that showed a pass and a failure of the same content, with their rates."""
     with Record.open(out / DATABASE, create=False) as record:
         found = flakes.rates(record.history(cell_id) for cell_id in sorted(record.durations()))
-    sys.stdout.write(flakes.render(found) + "\n")
+    sys.stdout.write(render(found) + "\n")
     return 0

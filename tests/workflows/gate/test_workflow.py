@@ -261,7 +261,7 @@ def test_repetitions_that_differ_are_flaky_and_kept(desk: Desk, capsys: pytest.C
     keys = next(cell for cell in desk.results()["cells"] if cell["id"] == "keys/candidate/guard-off/venv")
     assert keys["seen"] == ["PASS", "FAIL", "PASS"]
     assert main(["flakes", "--out", str(desk.folder / "out")]) == 0
-    assert "1 of   3   33.3%" in capsys.readouterr().out
+    assert "1 of 3  33.3%" in capsys.readouterr().out
     assert report_again(desk.folder / "out", "latest", colour=False) == 1
     out = capsys.readouterr().out
     assert "1 flaky cell (keys alone)" in out.splitlines()[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from torchskew.model.outcomes import Verdict
+from torchskew.report.columns import aligned
 from torchskew.workflows.rehearsal.findings import Finding
 from torchskew.workflows.rehearsal.observed import Observation, State
 from torchskew.workflows.rehearsal.plan_text import sentence, tree
@@ -48,10 +49,8 @@ def _nodes(before: Sequence[str], after: Sequence[str]) -> list[tuple[str, ...]]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Aligned columns, the last one as it is."""
-    every = [tuple(head), *map(tuple, rows)]
-    widths = [max(len(row[column]) for row in every) for column in range(len(head) - 1)]
-    return ["  " + "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) for row in every]
+    """Aligned columns below their heads, indented."""
+    return [f"  {line}" for line in aligned([head, *rows])]
 
 
 def invariants(finding: Finding) -> str:

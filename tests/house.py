@@ -53,7 +53,7 @@ CLOCKS = frozenset({"now", "today", "utcnow"})
 ALLOWED = {"torchskew.planning.scenario_file: calls exec": "a scenario's judge is Python that its file's text declares"}
 # module -> who alone may import it
 OWNERS = {
-    "docker": {"torchskew.runtimes.docker.runtime", "torchskew.runtimes.docker.link"},
+    "docker": {"torchskew.runtimes.docker.runtime", "torchskew.runtimes.docker.connection"},
     "sqlite3": {"torchskew.record.database"},
     "torchskew.cli": {"torchskew.__main__"},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,9 @@ def test_without_an_engine_a_test_is_skipped_with_the_reason_at_a_desk(tmp_path)
 def test_without_an_engine_a_test_is_an_error_under_ci(tmp_path) -> None:
     said = outcome(tmp_path, DOCKER, DOCKER_HOST="unix:///nowhere.sock", CI="true")
     assert "CI must have it: no Docker engine answers" in said
+
+
+def test_no_folder_of_tests_is_passed_over(pytestconfig: pytest.Config) -> None:
+    ignored = pytestconfig.getini("norecursedirs")
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [f for f in folders if any(fnmatch(part, pattern) for part in f.parts for pattern in ignored)] == []

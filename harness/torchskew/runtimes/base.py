@@ -10,7 +10,7 @@ from torchskew.model.versions import Environment, Version
 
 
 class Progress(Protocol):
-    """Where long work reports to; every call is cheap and never raises."""
+    """Where long operations report; every call is cheap and never raises."""
 
     def step(self, version: str, text: str, done: int = 0, total: int = 0) -> None:
         """Version is at a step; done and total are bytes (total 0: unknown)."""
@@ -52,20 +52,20 @@ class Channel(Protocol):
         """The end of its standard error, at most 32 lines."""
 
     def close(self) -> None:
-        """TERM, then KILL on a monotonic deadline; idempotent; raises MachineError when something stays."""
+        """TERM, then KILL on a monotonic deadline; idempotent; raises MachineError when something is left."""
 
 
 class Room(Protocol):
-    """What some versions take on a disk that does not hold everything."""
+    """The space that some versions need on a disk too small for all of them."""
 
     def wanted(self) -> Mapping[str, int]:
-        """Bytes of each version's environment, an estimate where it is not there."""
+        """Bytes of each version's environment; an estimate where it has not been made yet."""
 
     def most(self, reserve: int) -> int:
         """The largest bound on all environments together that leaves `reserve` bytes of the disk free."""
 
     def make(self, bound: int) -> tuple[str, ...]:
-        """Remove what is longest unused until the versions fit within `bound` bytes; a line for each removed."""
+        """Remove the environments unused for longest until the versions fit within `bound` bytes; a line for each."""
 
 
 class Runtime(Protocol):
@@ -75,13 +75,13 @@ class Runtime(Protocol):
     replicas: bool  # two ranks of one version get two agents (own address each)
 
     def answers(self) -> str | None:
-        """None when the runtime can be used here, else why not, in a second at most; never raises."""
+        """None when the runtime can be used here, else the reason; takes at most a second, never raises."""
 
     def describe(self) -> str:
-        """One line: what answers and where, like `docker 27.1 at unix:///var/run/docker.sock`."""
+        """One line that names what answers and where, like `docker 27.1 at unix:///var/run/docker.sock`."""
 
     def provision(self, version: Version, progress: Progress) -> Environment:
-        """Make the version's environment, or reuse it; ProvisionError says what, why and the mend."""
+        """Make the version's environment, or reuse it; ProvisionError says what failed, why, and the fix."""
 
     def open(self, scope: Scope) -> None:
         """Make what the run shares (a network, a folder)."""
@@ -99,4 +99,4 @@ class Runtime(Protocol):
         """Remove every provisioned environment that nothing uses; returns a line for each."""
 
     def room(self, versions: Sequence[Version]) -> Room | None:
-        """The room for these versions' environments, which are in use from now on; None where none is evicted."""
+        """The space for these versions, which count as in use from now on; None where nothing is evicted."""

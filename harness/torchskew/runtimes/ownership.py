@@ -111,7 +111,7 @@ def sweep(*parents: Path) -> tuple[str, ...]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder of ours; MachineError names what stays and why."""
+    """Remove a folder of ours; MachineError names what is left and why."""
     # What is mounted in there is not ours to delete.
     if any(str(folder) in line for line in _mounts()):
         raise MachineError(f"{folder} can't be removed: something is mounted in it. Unmount that, then remove it.")
@@ -143,7 +143,7 @@ def _run_folder(runs: Path, run_id: str) -> Path:
 
 
 def _work_folder(parent: Path) -> Path:
-    """A folder whose name says who owns it, because what lies in it may be packed as a whole."""
+    """A folder whose name says who owns it, because its whole content may be packed."""
     parent.mkdir(parents=True, exist_ok=True)
     name = "+".join([_WORK, socket.gethostname(), owner().replace(":", "+"), ""])
     folder = Path(tempfile.mkdtemp(prefix=name, dir=parent))

@@ -134,9 +134,9 @@ def test_closing_wakes_who_reads_lines(made):
     assert list(container.lines()) == []
 
 
-def test_a_container_that_stays_is_reported_with_the_mend(made):
+def test_a_container_that_stays_is_reported_with_the_fix(made):
     container, _ = made(refuses=True)
-    with pytest.raises(MachineError, match="the container 0123456789ab stays: docker can't remove.*`docker rm -f`"):
+    with pytest.raises(MachineError, match="0123456789ab can't be removed: docker can't remove.*`docker rm -f`"):
         container.close()
 
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind, Version
-from torchskew.runtimes.docker import bases, bootstrap, images, lock, wheels
+from torchskew.runtimes.docker import bootstrap, images, lock, suite_images, wheels
 from torchskew.runtimes.docker.daemon import DaemonError, DaemonGoneError
 from torchskew.runtimes.docker.mirror import Mirror
 
@@ -78,8 +78,8 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("http_proxy", "https_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(bases, "find_mirror", lambda environ: Mirror(uri="http://me:secret@m/debian"))
-    monkeypatch.setattr(bases, "apt_environ", lambda environ: {})
+    monkeypatch.setattr(suite_images, "find_mirror", lambda environ: Mirror(uri="http://me:secret@m/debian"))
+    monkeypatch.setattr(suite_images, "apt_environ", lambda environ: {})
     monkeypatch.setattr(bootstrap, "available", lambda: ("mmdebstrap", "debootstrap"))
     monkeypatch.setattr(bootstrap, "root_tar", lambda *_: iter([b"root"]))
     monkeypatch.setattr(bootstrap, "debootstrap_tar", lambda *_: iter([b"root"]))
@@ -169,7 +169,7 @@ def test_when_every_way_fails_each_is_named_with_its_reason_and_no_secret(provid
     assert text.startswith("v: no image of Debian trixie could be made: (1) base here: no debian:trixie-slim")
     assert "(2) registry: debian:trixie-slim can't be pulled: no such host. The registry can't be reached" in text
     assert "(3) bootstrap: mmdebstrap ended with 25: E: disk full (mirror http://m/debian); debootstrap needs" in text
-    assert "Mend any one of these: " in text
+    assert "Fix any one of these: " in text
     assert "secret" not in text
 
 
@@ -182,7 +182,7 @@ def test_when_every_way_fails_each_is_named_with_its_reason_and_no_secret(provid
 )
 def test_bootstrapping_says_what_it_lacks(provide, monkeypatch, tools, mirror, words):
     monkeypatch.setattr(bootstrap, "available", lambda: tools)
-    monkeypatch.setattr(bases, "find_mirror", lambda environ: mirror)
+    monkeypatch.setattr(suite_images, "find_mirror", lambda environ: mirror)
     with pytest.raises(ProvisionError, match=words):
         provide(FakeDaemon(), SourceKind.DEBIAN, "trixie")
 
@@ -284,7 +284,7 @@ def test_a_rebuilt_wheel_of_the_same_name_gives_another_image(provide, unpacked,
 
 
 def test_a_version_that_only_venv_can_provide_is_refused(provide):
-    with pytest.raises(ProvisionError, match="v: comes from nothing that docker can use"):
+    with pytest.raises(ProvisionError, match="v: has no source that docker can use"):
         provide(FakeDaemon(), SourceKind.INTERPRETER, "/usr/bin/python3")
 
 

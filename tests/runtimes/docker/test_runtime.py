@@ -325,7 +325,7 @@ def test_a_daemon_that_dies_in_mid_run_is_told_with_the_mend(environments, tmp_p
             rank.say("")
         with pytest.raises(MachineError, match="stopped answering.*Start the daemon"):
             broken.start(environments["bullseye"], 1)
-        with pytest.raises(MachineError, match="stays"):
+        with pytest.raises(MachineError, match="can't be removed"):
             broken.close()
     finally:
         runtime.sweep()

@@ -50,7 +50,7 @@ def test_wheels_are_chosen_for_the_images_python_and_machine(tmp_path, monkeypat
 def test_a_file_that_is_no_wheel_is_told_as_such(tmp_path):
     path = tmp_path / "torch-9-py3-none-any.whl"
     path.write_text("no zip")
-    with pytest.raises(ProvisionError, match="it is no wheel"), unpack(SourceKind.WHEEL, path):
+    with pytest.raises(ProvisionError, match="it is not a wheel"), unpack(SourceKind.WHEEL, path):
         pass
 
 

@@ -154,21 +154,21 @@ def test_a_name_that_no_index_knows_is_said_so(runtime, wheels, progress) -> Non
 
 
 def test_a_text_that_is_no_requirement_is_said_so(runtime, wheels, progress) -> None:
-    with pytest.raises(ProvisionError, match=r'it is no requirement: .* Write it like "torch==2.6.0"'):
+    with pytest.raises(ProvisionError, match=r'it is not a requirement: .* Write it like "torch==2.6.0"'):
         runtime.provision(pip("torch=2"), progress)
 
 
 def test_a_file_that_is_no_zip_is_no_wheel(runtime, wheels, progress, tmp_path) -> None:
     path = tmp_path / "torch-9.9.0-py3-none-any.whl"
     path.write_text("junk")
-    with pytest.raises(ProvisionError, match="it is no wheel. Build or download it again"):
+    with pytest.raises(ProvisionError, match="it is not a wheel. Build or download it again"):
         runtime.provision(wheel(path), progress)
 
 
 def test_a_wheel_with_a_name_that_is_none_is_no_wheel(runtime, wheels, progress, tmp_path) -> None:
     path = tmp_path / "torch.whl"
     path.write_text("junk")
-    with pytest.raises(ProvisionError, match="it is no wheel"):
+    with pytest.raises(ProvisionError, match="it is not a wheel"):
         runtime.provision(wheel(path), progress)
 
 
@@ -178,9 +178,9 @@ def test_a_wheel_for_another_platform_does_not_fit(runtime, wheels, progress, tm
         runtime.provision(wheel(path), progress)
 
 
-def test_a_release_without_a_wheel_for_any_python_here_names_the_mend(runtime, wheels, progress) -> None:
+def test_a_release_without_a_wheel_for_any_python_here_names_the_fix(runtime, wheels, progress) -> None:
     write_wheel(wheels, tag="cp36-cp36m-manylinux2014_x86_64")
-    with pytest.raises(ProvisionError, match="no wheel fits a Python found here. Install a Python that it was built"):
+    with pytest.raises(ProvisionError, match="no wheel fits any Python on this machine. Install a Python that it was built"):
         runtime.provision(pip(), progress)
 
 
@@ -196,13 +196,13 @@ def test_an_interpreter_without_torch_is_said_so(runtime, wheels, progress) -> N
 
 @pytest.mark.parametrize("path", ["/nowhere/bin/python", "/tmp", "/etc/passwd"])
 def test_a_path_that_is_no_interpreter_is_said_so(runtime, wheels, progress, path) -> None:
-    with pytest.raises(ProvisionError, match="there is no interpreter. Write the whole path"):
+    with pytest.raises(ProvisionError, match="there is no interpreter at that path. Write the absolute path"):
         runtime.provision(interpreter(path), progress)
 
 
 def test_a_python_that_is_not_here_is_said_so(runtime, wheels, progress) -> None:
     write_wheel(wheels)
-    with pytest.raises(ProvisionError, match="that Python is not here. Install it"):
+    with pytest.raises(ProvisionError, match="that Python is not installed. Install it"):
         runtime.provision(pip(python="3.7"), progress)
 
 
@@ -223,7 +223,7 @@ def test_an_import_that_never_ends_is_given_up(runtime, wheels, progress, monkey
 def test_another_release_than_declared_is_said_so(runtime, wheels, progress) -> None:
     write_wheel(wheels)
     version = Version(name="new", sources=pip().sources, reports="9.8.0")
-    with pytest.raises(ProvisionError, match=r"reports 9.9.0, declared is 9.8.0"):
+    with pytest.raises(ProvisionError, match=r"reports torch 9.9.0, but 9.8.0 is declared"):
         runtime.provision(version, progress)
 
 
@@ -235,7 +235,7 @@ def test_a_local_part_of_the_release_does_not_matter(runtime, wheels, progress) 
 
 def test_a_source_for_containers_names_the_runtime_that_can(runtime, progress) -> None:
     version = Version(name="old", sources=(Source(kind=SourceKind.DEBIAN, value="trixie"),))
-    with pytest.raises(ProvisionError, match=r'versions."old" has debian only, which the docker runtime provides'):
+    with pytest.raises(ProvisionError, match=r'versions."old" comes from debian, which .* Use --runtime docker'):
         runtime.provision(version, progress)
 
 

@@ -1,4 +1,4 @@
-"""uv's words become what, why and the mend."""
+"""uv's words become what failed, why, and the fix."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from torchskew.runtimes.venv.uv import Uv, UvError, condensed
 STORE = Path("/store")
 SAYS = {
     "the disk is full": "error: Failed to install: x.whl\n  cause: No space left on device (os error 28)",
-    "the index refuses us": "error: Failed to fetch: `https://h/simple/`\n  cause: HTTP status client error (403)",
+    "the index refused access": "error: Failed to fetch: `https://h/simple/`\n  cause: HTTP status client error (403)",
     "the index can't be reached": "error: Request failed after 3 retries\n  cause: dns error",
-    "no wheel fits a Python found here": "error: No solution found when resolving dependencies\n  cause: Because "
+    "no wheel fits any Python on this machine": "error: No solution found when resolving dependencies\n  cause: Because "
     "torch==1.7.1 has no wheels with a matching Python ABI tag (e.g., `cp311`) and you require torch==1.7.1, we can "
     "conclude that your requirements are unsatisfiable.",
-    "that Python is not here": "error: No interpreter found for Python 3.6 in virtual environments",
-    "that release does not exist in the indexes asked": "error: x\n  cause: Because there is no version of torch==9.9",
+    "that Python is not installed": "error: No interpreter found for Python 3.6 in virtual environments",
+    "that release does not exist in the configured indexes": "error: x\n  cause: Because there is no version of torch==9.9",
     "no index knows that name": "error: Because torchh was not found in the package registry",
     "there is no such file": "error: Distribution not found at: file:///x.whl",
-    "it is no wheel": "error: Failed to extract archive: x.whl\n  cause: Invalid zip file structure",
-    "the store can't be written": "error: failed to create directory `/store/uv`\n  cause: Permission denied",
+    "it is not a wheel": "error: Failed to extract archive: x.whl\n  cause: Invalid zip file structure",
+    "the store is not writable": "error: failed to create directory `/store/uv`\n  cause: Permission denied",
     "uv failed": "error: something new",
 }
 
 
 @pytest.mark.parametrize(("why", "text"), SAYS.items(), ids=[each.replace(" ", "-") for each in SAYS])
-def test_each_known_failure_has_its_reason_and_mend(why, text) -> None:
+def test_each_known_failure_has_its_reason_and_fix(why, text) -> None:
     said = str(UvError(condensed(text)).explained('versions."a" (torch==9.9)', STORE, "3.6"))
     assert said.startswith(f'versions."a" (torch==9.9): {why}. ')
     assert "uv says: " in said
     assert "\n" not in said
 
 
-def test_the_missing_python_is_named_in_the_mend() -> None:
-    text = SAYS["that Python is not here"]
+def test_the_missing_python_is_named_in_the_fix() -> None:
+    text = SAYS["that Python is not installed"]
     assert "`uv python install 3.6`" in str(UvError(condensed(text)).explained("a", STORE, "3.6"))
 
 

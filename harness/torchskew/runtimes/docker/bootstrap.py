@@ -1,4 +1,4 @@
-"""Makes a Debian root file system from nothing but a mirror: mmdebstrap, or debootstrap where that is all there is."""
+"""Makes a Debian root file system from a mirror, with mmdebstrap or else debootstrap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Suite
 from torchskew.runtimes import ownership
-from torchskew.runtimes.docker import tarring
+from torchskew.runtimes.docker import tar_stream
 from torchskew.runtimes.docker.mirror import Mirror, apt_environ, certificates
 
 TOOLS = ("mmdebstrap", "debootstrap")
@@ -71,13 +71,13 @@ def debootstrap_tar(suite: Suite, mirror: Mirror, say: Say) -> Iterator[bytes]:
         # It says everything on standard output, errors too.
         for _ in _streamed(["sh", "-c", 'exec "$@" >&2', "sh", *command], say, place):
             pass
-        yield from tarring.streamed(tarring.folder(folder))
+        yield from tar_stream.streamed(tar_stream.folder(folder))
 
 
 def _guarded(tool: str) -> list[str]:
-    """The tool in namespaces of its own where we may make them, so that its end takes what it started and mounted.
+    """The tool in namespaces of its own where we may make them, so that what it started and mounted ends with it.
 
-    Elsewhere it is told to end when we are killed, where util-linux can say so.
+    Elsewhere the kernel ends it when we are killed, where util-linux can ask for that.
     """
     setpriv, unshare = shutil.which("setpriv"), shutil.which("unshare")
     if setpriv and unshare:
@@ -141,4 +141,4 @@ def _last_words(command: Sequence[str], code: int, last: Sequence[str]) -> str:
     tool = next(part for part in command if part in TOOLS)
     errors = [line for line in last if line.startswith(("E:", "Err:")) and "mmdebstrap failed" not in line]
     errors = errors or list(last)
-    return f"{tool} ended with {code}: {'; '.join(errors[-3:]) or 'without a word'}"
+    return f"{tool} ended with {code}: {'; '.join(errors[-3:]) or 'without output'}"

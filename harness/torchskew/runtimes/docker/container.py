@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torchskew.errors import AgentError, HarnessError, MachineError
-from torchskew.runtimes.docker.containers import SHARE, DockerContainers
+from torchskew.runtimes.docker.container_api import SHARE, ContainerApi
 
 _HEADER = 8  # bytes before each piece: which stream, three zeros, length
 _STDERR = 2
@@ -21,7 +21,7 @@ _GRACE = 5.0  # seconds between TERM and KILL, and again until we give up
 class Container:
     """The `Channel` of one container. stream: what attaching gave, kept alive here; host: set by who starts it."""
 
-    def __init__(self, daemon: DockerContainers, ident: str, stream: Any) -> None:
+    def __init__(self, daemon: ContainerApi, ident: str, stream: Any) -> None:
         self.id = ident
         self.host = ""
         self.share = SHARE
@@ -82,7 +82,7 @@ class Container:
         """TERM, then KILL on a monotonic deadline, then removal; idempotent.
 
         Raises:
-            MachineError: it stays, and why.
+            MachineError: why it can't be removed.
         """
         with self._closing:
             if self._closed:
@@ -91,8 +91,8 @@ class Container:
                 self._end()
                 self._daemon.remove(self.id)
             except MachineError as error:
-                mend = "Remove it with `docker rm -f`."
-                raise MachineError(f"the container {self.id[:12]} stays: {error} {mend}") from error
+                fix = "Remove it with `docker rm -f`."
+                raise MachineError(f"the container {self.id[:12]} can't be removed: {error} {fix}") from error
             finally:
                 self._shut()
             self._closed = True

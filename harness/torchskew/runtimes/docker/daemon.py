@@ -1,4 +1,4 @@
-"""What provisioning and containers ask of a container engine, in our own words; docker.py speaks to the real one."""
+"""What provisioning asks of a container engine, as a protocol; `ImageApi` and `ContainerApi` are the real one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TRANSIENT = re.compile(
     r"|server misbehaving|temporary failure",
     re.IGNORECASE,
 )
-# These never mend themselves, whatever else the text says.
+# These never pass by themselves, whatever else the text says.
 _PERMANENT = re.compile(
     r"no such host|not found|unknown|unauthorized|denied|forbidden|authentication|invalid|x509|certificate"
     r"|no basic auth|proxyconnect|no space left",
@@ -40,11 +40,11 @@ class DaemonError(MachineError):
 
 
 class DaemonGoneError(DaemonError):
-    """The engine no longer answers at all: whatever is asked of it next fails the same way."""
+    """The engine no longer answers at all, so every further call fails the same way."""
 
 
 def is_transient(text: str) -> bool:
-    """Whether what a daemon or registry said can pass by itself; names, rights and certificates never do."""
+    """Whether the cause can pass by itself; wrong names, rights and certificates never do."""
     return bool(_TRANSIENT.search(text)) and not _PERMANENT.search(text)
 
 
@@ -60,7 +60,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """One container to be: everything that differs between containers; docker.py adds what never does."""
+    """A container to create: everything that differs between containers; `ContainerApi` adds the rest."""
 
     image: str
     name: str
@@ -80,7 +80,7 @@ class ImageDaemon(Protocol):
         """Id of the newest image that carries `name=value`, or None."""
 
     def local(self, reference: str) -> str | None:
-        """Id of an image that is here already, or None."""
+        """Id of an image that the engine has already, or None."""
 
     def pull(self, reference: str, report: Report) -> str:
         """Id of an image fetched from its registry."""

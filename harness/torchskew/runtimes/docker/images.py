@@ -1,4 +1,4 @@
-"""Provisions images: reuses what is there, else pulls, builds or bootstraps it, and writes down what it made."""
+"""Provisions images: reuses, pulls, builds or bootstraps one, and notes what it was made from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from torchskew.errors import ConfigError, HarnessError, ProvisionError
 from torchskew.model.versions import Environment, Source, SourceKind, Suite, Version
 from torchskew.runtimes.base import Progress
-from torchskew.runtimes.docker import bases, facts, lock, pulling, tarring, wheels
+from torchskew.runtimes.docker import image_facts, lock, pulling, suite_images, tar_stream, wheels
 from torchskew.runtimes.docker.catalogue import images_folder, load_suites, suite
 from torchskew.runtimes.docker.daemon import ImageDaemon
 from torchskew.runtimes.docker.pulling import Say
@@ -38,7 +38,7 @@ class Made:
 
 
 class Images:
-    """Makes the image of a version with one engine, or finds it there."""
+    """Finds or makes the image of a version with one engine."""
 
     def __init__(self, daemon: ImageDaemon, lock_file: Path | None = None) -> None:
         self._daemon = daemon
@@ -48,7 +48,7 @@ class Images:
         """The environment of a version from its first source that images can serve.
 
         Raises:
-            ProvisionError: what failed, why, and the mend.
+            ProvisionError: what failed, why, and the fix.
         """
         ways = {
             SourceKind.IMAGE: self._referenced,
@@ -58,7 +58,7 @@ class Images:
         }
         source = next((source for source in version.sources if source.kind in ways), None)
         if source is None:
-            raise ProvisionError(f"{version.name}: comes from nothing that docker can use. Add pip, debian or image.")
+            raise ProvisionError(f"{version.name}: has no source that docker can use. Add pip, debian or image.")
 
         def say(text: str, done: int = 0, total: int = 0) -> None:
             progress.step(version.name, text, done, total)
@@ -88,15 +88,15 @@ class Images:
         return self._debian(suite(source.value), _TORCH, say)
 
     def _debian(self, of: Suite, packages: Sequence[str], say: Say) -> Made:
-        """An image of a suite with these packages, reused when its recipe was followed before."""
+        """An image of a suite with these packages, reused when the same recipe made it before."""
         template = (images_folder() / "debian.Dockerfile").read_text()
         recipe = _digest(_FORMAT, "debian", of.name, *packages)
         tag = f"torchskew/{packages[0]}:{of.name}"
 
         def make() -> Made:
             labels = _labels(recipe, f"debian {of.name} {packages[0]}")
-            wanted = bases.Wanted(suite=of, packages=tuple(packages), tag=tag, labels=labels, template=template)
-            image, way = bases.make(self._daemon, wanted, say)
+            wanted = suite_images.Wanted(suite=of, packages=tuple(packages), tag=tag, labels=labels, template=template)
+            image, way = suite_images.make(self._daemon, wanted, say)
             return Made(image=image, way=way, recipe=recipe)
 
         return self._once(recipe, make, say)
@@ -115,17 +115,17 @@ class Images:
             args = {"BASE": base.image, "PYTHON": of.python}
             with wheels.unpacked(source, of, self._daemon.machine(), say) as site:
                 say("building the image")
-                writer = tarring.together(
-                    tarring.text("Dockerfile", template), tarring.folder(site, "site", owned_by_root=True)
+                writer = tar_stream.together(
+                    tar_stream.text("Dockerfile", template), tar_stream.folder(site, "site", owned_by_root=True)
                 )
                 labels, tag = _labels(recipe, f"pip {source.value}"), f"torchskew/{_name(source)}:{recipe[:12]}"
-                image = self._daemon.build(tarring.streamed(writer), tag, labels, args)
+                image = self._daemon.build(tar_stream.streamed(writer), tag, labels, args)
             return Made(image=image, way=f"built from wheels on Debian {of.name}", recipe=recipe)
 
         return self._once(recipe, make, say)
 
     def _once(self, recipe: str, make: Callable[[], Made], say: Say) -> Made:
-        """What that recipe made before, else make it: one process at a time, two recipes at a time."""
+        """The image that the recipe made before, else make it: one process per recipe, two recipes at a time."""
         with lock.held(recipe):
             image = self._daemon.find(f"{RECIPE}={recipe}")
             if image is not None:
@@ -139,25 +139,25 @@ class Images:
         known = lock.read(self._lock).get(name)
         if known is not None and known.image == made.image:
             return known
-        told = facts.ask(self._daemon, made.image)
+        seen = image_facts.ask(self._daemon, made.image)
         same = known is not None and made.way == _BEFORE and known.recipe == made.recipe
         entry = lock.Entry(
             image=made.image,
             recipe=made.recipe,
             made=known.made if known and same else made.way,
             date=datetime.now(UTC).strftime("%Y-%m-%d"),
-            torch=told.torch,
-            git_version=told.git_version,
-            python=told.python,
-            digest=told.digest,
-            packages=told.packages,
+            torch=seen.torch,
+            git_version=seen.git_version,
+            python=seen.python,
+            digest=seen.digest,
+            packages=seen.packages,
         )
         lock.add(self._lock, name, entry)
         return entry
 
 
 def _name(source: Source) -> str:
-    """The source as a word that tags and lock entries may carry, like `debian-trixie`; other inputs, other word."""
+    """A name for tags and lock entries, like `debian-trixie`; other inputs give another name."""
     word = re.sub(r"[^a-z0-9]+", "-", f"{source.kind}-{source.value}".lower()).strip("-")[-50:].lstrip("-")
     more = [part for part in (source.python, source.index, *source.requires) if part]
     return f"{word}-{_digest(*more)[:8]}" if more else word

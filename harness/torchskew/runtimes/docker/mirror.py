@@ -1,4 +1,4 @@
-"""Finds the Debian mirror this host itself uses, so that a site's own mirror, proxy and certificates are used too."""
+"""Finds the Debian mirror of this host, with the site's own proxy and certificates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from torchskew.runtimes.docker.catalogue import load_suites
 
 VARIABLE = "TORCHSKEW_DEBIAN_MIRROR"
-MEND = f"Set {VARIABLE} to the address of a Debian mirror"
+FIX = f"Set {VARIABLE} to the address of a Debian mirror"
 _OPTIONS = re.compile(r"^(deb)\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s*(?P<components>.*)$")
 _OTHER_ARCHIVES = ("-security", "-debug", "-backports", "/updates")
 
@@ -68,7 +68,7 @@ def apt_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def certificates(environ: Mapping[str, str]) -> str | None:
-    """The bundle of certificates that this host's tools are told to trust, when it exists."""
+    """The bundle of certificates that this host's tools trust, when it exists."""
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"):
         path = environ.get(name)
         if path and Path(path).is_file():

@@ -1,4 +1,4 @@
-"""Pulls images, again when a daemon or registry says something that passes by itself, and never otherwise."""
+"""Pulls images; tries again only where the daemon or registry reports something that passes by itself."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _UNREACHABLE = (
     "The registry can't be reached from the daemon's machine: check its network, DNS and proxy, or load the image "
     "there (`docker load`)."
 )
-_LOGIN = "Log in with `docker login` as the user who runs torchskew, and see that the reference is right."
-_MENDS = (
+_LOGIN = "Log in with `docker login` as the user who runs torchskew, and check the reference."
+_FIXES = (
     (("no such host", "network is unreachable", "no route"), _UNREACHABLE),
     (("denied", "unauthorized", "authentication", "no basic auth"), _LOGIN),
     (("x509", "certificate"), "Let the daemon's machine trust the registry's certificate."),
-    (("not found", "manifest unknown", "unknown"), "See that name, tag and digest exist in the registry."),
+    (("not found", "manifest unknown", "unknown"), "Check that name, tag and digest exist in the registry."),
     (("no space left",), "Free space where the daemon keeps its images (`docker system df`)."),
 )
 
 
 class Say(Protocol):
-    """Tells a person the step, and bytes done of total."""
+    """Reports a step to the person, with bytes done of total."""
 
     def __call__(self, text: str, done: int = 0, total: int = 0) -> None:
         """One step."""
 
 
 def pull(daemon: ImageDaemon, reference: str, say: Say) -> str:
-    """The id of a pulled image; four attempts at most, jittered, only after what can pass by itself.
+    """The id of a pulled image, after at most four attempts with growing, random pauses.
 
     Raises:
-        ProvisionError: the last answer, how many attempts, and the mend.
+        ProvisionError: the last answer, how many attempts, and the fix.
     """
     from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
@@ -62,10 +62,10 @@ def pull(daemon: ImageDaemon, reference: str, say: Say) -> str:
         raise
     except DaemonError as error:
         tried = f" in {len(attempts) + 1} attempts" if attempts else ""
-        raise ProvisionError(f"{reference} can't be pulled{tried}: {error.reason}. {_mend(error.reason)}") from error
+        raise ProvisionError(f"{reference} can't be pulled{tried}: {error.reason}. {_fix(error.reason)}") from error
 
 
-def _mend(text: str) -> str:
+def _fix(text: str) -> str:
     lowered = text.lower()
-    found = (mend for needles, mend in _MENDS if any(needle in lowered for needle in needles))
-    return next(found, "Try `docker pull` with that reference on the daemon's machine.")
+    fixes = (fix for needles, fix in _FIXES if any(needle in lowered for needle in needles))
+    return next(fixes, "Try `docker pull` with that reference on the daemon's machine.")

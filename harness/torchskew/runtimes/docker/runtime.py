@@ -17,12 +17,12 @@ from torchskew.model.versions import Environment, Version
 from torchskew.runtimes import ownership
 from torchskew.runtimes.base import Channel, Progress, Scope
 from torchskew.runtimes.docker import wheels
+from torchskew.runtimes.docker.connection import Connection
 from torchskew.runtimes.docker.container import Container
-from torchskew.runtimes.docker.containers import DockerContainers
+from torchskew.runtimes.docker.container_api import ContainerApi
 from torchskew.runtimes.docker.daemon import Limits, Spec
-from torchskew.runtimes.docker.daemon_images import DockerImages
+from torchskew.runtimes.docker.image_api import ImageApi
 from torchskew.runtimes.docker.images import RECIPE, Images
-from torchskew.runtimes.docker.link import Link
 
 _DEFAULT_URL = "unix:///var/run/docker.sock"
 _PATIENCE = 60  # seconds for one answer of the daemon
@@ -32,7 +32,7 @@ _OWNER, _HOST, _RUN = "torchskew.owner", "torchskew.host", "torchskew.run"
 _RANK_ENV = {"GLOO_SOCKET_IFNAME": "eth0", "TP_SOCKET_IFNAME": "eth0"}
 
 
-class Daemon(DockerImages, DockerContainers):
+class Daemon(ImageApi, ContainerApi):
     """Everything asked of the Docker daemon."""
 
 
@@ -60,26 +60,26 @@ class DockerRuntime:
 
     def describe(self) -> str:
         """One line: `docker 27.1 at unix:///var/run/docker.sock`; MachineError when nothing answers."""
-        return f"docker {self.daemon.version()['version']} at {self.daemon.url}"
+        return f"docker {self.daemon.engine().version} at {self.daemon.url}"
 
     def answers(self) -> str | None:
         """None when a usable daemon answers, else why not; within a second, never raises."""
         probe = Daemon(lambda: _connect(_GLANCE), self.daemon.url)
         try:
-            told = probe.version()
+            engine = probe.engine()
         except HarnessError as error:
             return str(error)
         finally:
             probe.close()
-        if told["system"] != "linux":
-            return f"the daemon at {self.daemon.url} runs {told['system']} containers. Switch it to Linux containers."
+        if engine.system != "linux":
+            return f"the daemon at {self.daemon.url} runs {engine.system} containers. Switch it to Linux containers."
         return None
 
     def provision(self, version: Version, progress: Progress) -> Environment:
         """The version's image, reused, pulled, built or bootstrapped.
 
         Raises:
-            ProvisionError: what failed, why, and the mend.
+            ProvisionError: what failed, why, and the fix.
         """
         return Images(self.daemon).provide(version, progress)
 
@@ -122,7 +122,7 @@ class DockerRuntime:
         """Remove the run's containers, network and folder.
 
         Raises:
-            MachineError: everything that stays, and why.
+            MachineError: everything that is left, and why.
         """
         run, self._open = self._open, None
         if run is None:
@@ -153,7 +153,7 @@ class DockerRuntime:
         for what, ident, name, labels in list(self._orphans()):
             text = _problem(lambda what=what, ident=ident: removers[what](ident))  # type: ignore[misc]
             if text:
-                problems.append(f"the {what} {name} stays: {text}")
+                problems.append(f"the {what} {name} can't be removed: {text}")
             else:
                 removed.append(f"{what} {name} of {labels.get(_RUN, 'a build')}")
         try:
@@ -212,7 +212,7 @@ def _url() -> str:
     return os.environ.get("DOCKER_HOST") or _DEFAULT_URL
 
 
-def _connect(seconds: int = _PATIENCE) -> Link:
+def _connect(seconds: int = _PATIENCE) -> Connection:
     """Connect as the environment says (DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH)."""
     import docker
     import requests
@@ -227,4 +227,4 @@ def _connect(seconds: int = _PATIENCE) -> Link:
             probe.connect(_url().removeprefix("unix://"))
     api = docker.APIClient(version="auto", timeout=seconds, **settings)
     silences = (docker.errors.DockerException, requests.RequestException, OSError)
-    return Link(api=api, refusal=docker.errors.APIError, silences=silences)
+    return Connection(api=api, refusal=docker.errors.APIError, silences=silences)

@@ -41,7 +41,7 @@ def unpacked(source: Source, suite: Suite, machine: str, say: Say) -> Iterator[P
     """A folder with the wheels unpacked for a suite's Python, gone at the end.
 
     Raises:
-        ProvisionError: uv's reason and the mend.
+        ProvisionError: uv's reason and the fix.
     """
     uv = Uv(cache_folder() / "uv")
     with ownership.working(sites()) as site:

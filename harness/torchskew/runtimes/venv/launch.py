@@ -1,4 +1,4 @@
-"""What a local process of a version is started with: its first line, its environment, its view of /etc."""
+"""How a local process of a version is started: its command, its environment, its view of /etc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A local process as a channel: pipes, the end of its standard error, and an end that is certain."""
+"""A local process as a channel: its pipes, the tail of its standard error, and a certain end."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class LocalChannel:
     def lines(self) -> Iterator[bytes]:
         """Lines the process writes, until it ends."""
         assert self._process.stdout is not None
-        with contextlib.suppress(ValueError):  # closed by us while somebody read
+        with contextlib.suppress(ValueError):  # closed by us during a read
             # `yield from` would close the pipe together with a reader that stops early.
             for line in self._process.stdout:  # noqa: UP028
                 yield line
@@ -65,7 +65,7 @@ class LocalChannel:
         return "\n".join(self._tail)
 
     def close(self) -> None:
-        """End of input, TERM, then KILL to the whole group; MachineError when something stays."""
+        """End of input, TERM, then KILL to the whole group; MachineError when something is left."""
         with contextlib.suppress(OSError, ValueError), self._sending:
             if self._process.stdin is not None:
                 self._process.stdin.close()
@@ -105,7 +105,7 @@ class LocalChannel:
 
 
 class Spawner:
-    """Starts processes from one lasting thread: what a child asks to die with is the thread that made it."""
+    """Starts processes from one lasting thread, because a child can only ask to die with the thread that made it."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "spawner")
@@ -141,7 +141,7 @@ def orphans() -> tuple[tuple[int, str], ...]:
 
 
 def ended(pids: Sequence[int]) -> tuple[int, ...]:
-    """KILL these; those that are still there after a while."""
+    """Send KILL to these; returns those that still run after a while."""
     deadline = time.monotonic() + _KILL
     left = tuple(pids)
     while left and time.monotonic() < deadline:
@@ -154,7 +154,7 @@ def ended(pids: Sequence[int]) -> tuple[int, ...]:
 
 
 def _marked() -> Iterator[tuple[int, dict[str, str]]]:
-    """Processes with our variable, of this numbering only: in a container, an owner's id means another one."""
+    """Processes with our variable and in our namespace: in a container, the same id is another process."""
     ours = pid_namespace()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -162,7 +162,7 @@ def _marked() -> Iterator[tuple[int, dict[str, str]]]:
             if RUN_VARIABLE.encode() not in text or os.readlink(folder / "ns/pid") != ours:
                 continue
         except OSError:
-            continue  # gone meanwhile, or somebody else's
+            continue  # it ended, or belongs to another user
         pairs = (each.partition("=") for each in text.decode(errors="replace").split("\0"))
         carried = {name: value for name, _, value in pairs}
         if RUN_VARIABLE in carried and int(folder.name) != os.getpid():

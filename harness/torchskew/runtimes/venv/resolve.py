@@ -1,4 +1,4 @@
-"""Finds out which wheels a version needs, for which Python, and how much there is to download."""
+"""Resolves which wheels a version needs, for which Python, and how large the download is."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Lock:
 
 
 class Resolver:
-    """Asks uv, the CPU index first as long as it answers (remembered for all versions)."""
+    """Asks uv; tries the CPU index first as long as it answers, which is remembered for all versions."""
 
     def __init__(self, uv: Uv) -> None:
         self._uv = uv
@@ -129,7 +129,7 @@ class Resolver:
 
 
 def named(source: Source) -> str:
-    """The name of the distribution that the source asks for; InvalidRequirement when it is none."""
+    """The name of the distribution that the source asks for; InvalidRequirement where it is not a requirement."""
     if source.kind is SourceKind.WHEEL:
         return Path(source.value).name.partition("-")[0].replace("_", "-").lower()
     return Requirement(source.value).name
@@ -158,7 +158,7 @@ def download_size(lock: Lock, bundle: str | None) -> tuple[int, bool]:
 
 
 def download_sizes(lock: Lock, bundle: str | None) -> tuple[list[int], bool]:
-    """Bytes of each wheel that is not on this disk, 0 where nobody tells, and whether every one is known."""
+    """Bytes of each wheel that is not on this disk, 0 where unknown, and whether all are known."""
     urls = [url for _, _, url in lock.wheels if url.startswith(("https://", "http://"))]
     if not urls:
         return [], True
@@ -169,7 +169,7 @@ def download_sizes(lock: Lock, bundle: str | None) -> tuple[list[int], bool]:
 
 
 def unpacked_size(lock: Lock) -> int:
-    """Bytes that the wheels which lie on this disk already unpack to."""
+    """Bytes that the wheels already on this disk unpack to."""
     places = [unquote(url.removeprefix("file://")) for _, _, url in lock.wheels]
     return sum(
         member.file_size

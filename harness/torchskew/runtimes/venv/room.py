@@ -1,4 +1,4 @@
-"""Room on the disk for environments: what they take, what is free, and which go when it gets short."""
+"""Disk space for environments: what they need, what is free, and which to remove when it runs short."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNPACKED = 1.75  # how much larger torch and its CUDA libraries are on disk than
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Bytes of an environment; there: it is made already, else this is an estimate."""
+    """Bytes of an environment. there: it exists, else the number is an estimate."""
 
     bytes: int
     there: bool
@@ -28,7 +28,7 @@ class Size:
 
 @dataclass(slots=True)
 class Room:
-    """The store's share of the disk. sizes: of the versions that the caller is about to use."""
+    """The store's share of the disk. sizes: those of the versions about to be used."""
 
     store: Store
     uv: Uv
@@ -36,11 +36,11 @@ class Room:
     sizes: Mapping[str, Size] = field(default_factory=dict)
 
     def holding(self, sizes: Mapping[str, Size]) -> Self:
-        """The same room, with the versions in mind that it is for."""
+        """The same, for these versions."""
         return type(self)(self.store, self.uv, self.resolver, sizes)
 
     def wanted(self) -> Mapping[str, int]:
-        """Bytes of each version's environment, an estimate where it is not there."""
+        """Bytes of each version's environment; an estimate where it has not been made yet."""
         return {name: size.bytes for name, size in self.sizes.items()}
 
     def most(self, reserve: int) -> int:
@@ -49,7 +49,7 @@ class Room:
         return self.store.used() + shutil.disk_usage(self.store.folder).free - reserve
 
     def make(self, bound: int) -> tuple[str, ...]:
-        """Remove what nobody uses, longest unused first, until `bound` bytes hold the rest and what is to come."""
+        """Remove what nobody uses, longest unused first, until the rest and what is still to be made fit in `bound`."""
         coming = sum(size.bytes for size in self.sizes.values() if not size.there)
         return self.evict(max(0, bound - coming))
 
@@ -65,7 +65,7 @@ class Room:
         return tuple(f"torch {made.reports}, {readable(made.size)}" for made in gone)
 
     def estimate(self, source: Source) -> Size:
-        """What an environment is going to take; nothing where provisioning will say what is wrong."""
+        """What an environment will take; 0 where provisioning is going to report what is wrong."""
         if source.kind is SourceKind.INTERPRETER:
             return Size(0, there=True)
         try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement
 
 from torchskew.errors import AgentError, HarnessError, MachineError, ProvisionError
+from torchskew.model.runtimes import RUNTIMES, providers
 from torchskew.model.sizes import readable
 from torchskew.model.versions import Environment, Source, SourceKind, Version
 from torchskew.inside.protocol import agent_command
@@ -30,7 +31,6 @@ from torchskew.runtimes.venv.uv import Uv, UvError, binary
 from torchskew.runtimes.ownership import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
 
 _LARGE = 100 * 10**6  # bytes of download that are worth a sentence beforehand
-_ELSEWHERE = "docker"  # the runtime that provides every other kind of source
 
 
 class VenvRuntime:
@@ -65,7 +65,7 @@ class VenvRuntime:
         return f"uv {metadata.version('uv')}, environments in {_short(self._store.folder)}"
 
     def provision(self, version: Version, progress: Progress) -> Environment:
-        """The version's environment, made or reused; ProvisionError says what, why and the mend."""
+        """The version's environment, made or reused; ProvisionError says what failed, why, and the fix."""
         source = _usable(version)
         what = f'versions."{version.name}" ({source.value})'
         try:
@@ -75,12 +75,12 @@ class VenvRuntime:
                 made = self._known(source, what) or self._make(version, source, what, progress)
         except InvalidRequirement as error:
             why = str(error).partition("\n")[0]
-            raise ProvisionError(f'{what}: it is no requirement: {why}. Write it like "torch==2.6.0".') from error
+            raise ProvisionError(f'{what}: it is not a requirement: {why}. Write it like "torch==2.6.0".') from error
         except UvError as error:
             raise error.explained(what, self._store.folder, source.python) from error
         except OSError as error:
-            mend = f"Free space or rights in {self._store.folder}, or set XDG_CACHE_HOME."
-            raise ProvisionError(f"{what}: {error}. {mend}") from error
+            fix = f"Check space and permissions of {self._store.folder}, or set XDG_CACHE_HOME to another folder."
+            raise ProvisionError(f"{what}: {error}. {fix}") from error
         _check_release(version, made, what)
         return _environment(version, made)
 
@@ -93,7 +93,7 @@ class VenvRuntime:
         return None
 
     def open(self, scope: Scope) -> None:
-        """The folders that all ranks of the run share."""
+        """Make the folders that all ranks of the run share."""
         folder = Path(scope.folder)
         for name in ("share", "tmp", "empty", "etc"):
             (folder / name).mkdir(exist_ok=True)
@@ -157,7 +157,7 @@ class VenvRuntime:
         return tuple(lines)
 
     def room(self, versions: Sequence[Version]) -> Room:
-        """What these versions take on the disk, and who makes room for them; they are in use from now on."""
+        """The space that these versions need on the disk; they count as in use from now on."""
         sizes = {}
         for version in versions:
             source = _usable(version)
@@ -170,7 +170,7 @@ class VenvRuntime:
         return self._room.evict(keep_bytes)
 
     def clear(self) -> tuple[str, ...]:
-        """Empty the store but for what a running torchskew uses; a line for each environment removed."""
+        """Remove every environment that no running torchskew uses; a line for each."""
         lines = self.evict(0)
         if self._uv.owns_cache and self._uv.cache.is_dir():
             self._uv.call("cache", "clean", "--quiet")
@@ -192,7 +192,7 @@ class VenvRuntime:
         self._store.remember(_request(source, what), lock.identity)
         made = self._store.take(lock.identity)
         if made is None:
-            raise ProvisionError(f"{what}: its environment was removed meanwhile. Run again.")
+            raise ProvisionError(f"{what}: its environment was removed in the meantime. Run again.")
         return made
 
     def _fill(self, place: Path, lock: Lock, version: Version, progress: Progress) -> None:
@@ -226,7 +226,7 @@ class VenvRuntime:
         """An interpreter that exists already; torch is imported only when it changed."""
         path = Path(source.value).expanduser().absolute()
         if not os.access(path, os.X_OK) or path.is_dir():
-            raise ProvisionError(f"{what}: there is no interpreter. Write the whole path of a bin/python.")
+            raise ProvisionError(f"{what}: there is no interpreter at that path. Write the absolute path of a bin/python.")
         seen = probed(str(path), Depth.LOOK, what)
         content = {"python_version": seen.python_version, "content": seen.content}
         identity = digest("interpreter", str(path), json.dumps(content))
@@ -241,17 +241,18 @@ class VenvRuntime:
 
 
 def _usable(version: Version) -> Source:
-    kinds = (SourceKind.PIP, SourceKind.WHEEL, SourceKind.INTERPRETER)
+    kinds = RUNTIMES[VenvRuntime.name].sources
     for source in version.sources:
         if source.kind in kinds:
             return source
     have = ", ".join(source.kind for source in version.sources)
-    mend = f"Run it with --runtime {_ELSEWHERE}, or add one of {', '.join(kinds)}."
-    raise ProvisionError(f'versions."{version.name}" has {have} only, which the {_ELSEWHERE} runtime provides. {mend}')
+    others = " or ".join(f"--runtime {name}" for name in providers(version))
+    fix = f"Use {others}, or add one of {', '.join(kinds)}."
+    raise ProvisionError(f'versions."{version.name}" comes from {have}, which the venv runtime can\'t use. {fix}')
 
 
 def _request(source: Source, what: str) -> str:
-    """Names what was asked for, so that an answer is found again without uv or a network."""
+    """A name for the request, by which its answer is found again without uv or a network."""
     stamp = ""
     if source.kind is SourceKind.WHEEL:
         try:
@@ -275,8 +276,8 @@ def _proved(place: Path, lock: Lock, what: str) -> Made:
 
 def _check_release(version: Version, made: Made, what: str) -> None:
     if version.reports and version.reports.partition("+")[0] != made.reports.partition("+")[0]:
-        mend = "Correct `reports`, or the source."
-        raise ProvisionError(f"{what} reports {made.reports}, declared is {version.reports}. {mend}")
+        fix = "Correct `reports`, or the source."
+        raise ProvisionError(f"{what} reports torch {made.reports}, but {version.reports} is declared. {fix}")
 
 
 def _environment(version: Version, made: Made) -> Environment:

@@ -1,4 +1,4 @@
-"""Keeps made environments by content in the user's cache: whole ones only, one maker at a time, bounded."""
+"""Stores environments by content in the user's cache: complete ones only, each made by one process at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import IO
 from torchskew.runtimes import locks
 
 _MARKER = "torchskew.json"
-_POLL = 0.1  # seconds between looks at what somebody else makes
+_POLL = 0.1  # seconds between checks on what another process makes
 _FRESH = 24 * 3600.0  # seconds for which a requirement that pins no release keeps its answer
 
 
@@ -50,7 +50,7 @@ class Store:
         self._held: dict[str, IO[bytes]] = {}
 
     def place(self, identity: str) -> Path:
-        """Where an environment stands, or will stand."""
+        """The folder of an environment, whether it exists or not."""
         return self.folder / "envs" / identity[:24]
 
     def answer(self, request: str, *, pinned: bool = True) -> str | None:
@@ -64,7 +64,7 @@ class Store:
             return None
 
     def remember(self, request: str, answer: str) -> None:
-        """Keep which environment, or which facts, answer a request."""
+        """Note which environment, or which facts, answer a request."""
         path = self.folder / "requests" / request[:24]
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
@@ -86,7 +86,7 @@ class Store:
 
     @contextmanager
     def making(self, identity: str) -> Iterator[Path | None]:
-        """An empty place that is nobody else's meanwhile; None when somebody else has just made it.
+        """An empty place that only we fill; None when another process has just made the environment.
 
         What did not get whole is removed at the end.
         """
@@ -109,7 +109,7 @@ class Store:
                     _removed(place)
 
     def finish(self, made: Made) -> None:
-        """Say that it is whole: the last thing written."""
+        """Mark it as complete; the marker is written last."""
         place = self.place(made.identity)
         aside = place / f"{_MARKER}.new"
         aside.write_text(json.dumps(asdict(made)))
@@ -141,7 +141,7 @@ class Store:
         return frozenset(package for made, _ in self._by_use() for package in made.packages)
 
     def release(self) -> None:
-        """Nothing is in use by us any more."""
+        """Give up our share of every environment."""
         while self._held:
             self._held.popitem()[1].close()
 
@@ -183,7 +183,7 @@ def size_of(folder: Path) -> int:
 
 
 def _files(folder: Path) -> Mapping[tuple[int, int], int]:
-    """What lies below a folder: bytes by device and inode, so that hard links are told from copies."""
+    """The files below a folder: bytes by device and inode, which tell hard links from copies."""
     found = {}
     for root, _, names in os.walk(folder):
         for name in names:

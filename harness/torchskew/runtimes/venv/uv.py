@@ -1,4 +1,4 @@
-"""Runs uv as a process and condenses what it says into what, why and the mend."""
+"""Runs uv, and explains its errors: what failed, why, and the fix."""
 
 from __future__ import annotations
 
@@ -22,65 +22,65 @@ DISK_FULL = r"No space left on device|os error 28\b|Disk quota"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Meaning:
-    """What some words of uv mean to the person, and what to do."""
+    """What an error text of uv means, and the fix."""
 
     says: str
     why: str
-    mend: str
+    fix: str
 
 
 _MEANINGS = (  # the first that matches
     _Meaning(
         says=DISK_FULL,
         why="the disk is full",
-        mend="Free space in {store} or set XDG_CACHE_HOME to another disk; `torchskew clean --store` removes "
+        fix="Free space in {store} or set XDG_CACHE_HOME to another disk; `torchskew clean --store` removes "
         "environments that nothing uses.",
     ),
     _Meaning(
         says=r"\b40[13]\b|[Uu]nauthorized|Forbidden",
-        why="the index refuses us",
-        mend="Check user name and token (UV_DEFAULT_INDEX, or index-url in pip's configuration).",
+        why="the index refused access",
+        fix="Check the user name and token (UV_DEFAULT_INDEX, or index-url in pip's configuration).",
     ),
     _Meaning(
         says=r"[Ff]ailed to fetch|error sending request|dns error|timed out|tunnel error|Request failed",
         why="the index can't be reached",
-        mend="Check the network and HTTPS_PROXY, or name an index that answers (UV_DEFAULT_INDEX, or index-url "
+        fix="Check the network and HTTPS_PROXY, or name an index that answers (UV_DEFAULT_INDEX, or index-url "
         "in pip's configuration).",
     ),
     _Meaning(
         says=r"no wheels? with a matching|no compatible|not compatible with|no usable wheels|incompatible with",
-        why="no wheel fits a Python found here",
-        mend="Install a Python that it was built for (like `uv python install 3.10`), or write that "
-        "Python as `python` beside the version.",
+        why="no wheel fits any Python on this machine",
+        fix="Install a Python that it was built for (like `uv python install 3.10`), or name that "
+        "Python in the version's `python`.",
     ),
     _Meaning(
         says=r"Failed to inspect Python|No interpreter found|"
         r"No virtual environment or system Python|not a valid Python|broken symlink",
-        why="that Python is not here",
-        mend="Install it (`uv python install {python}`), or name another in `python`.",
+        why="that Python is not installed",
+        fix="Install it (`uv python install {python}`), or name another in `python`.",
     ),
     _Meaning(
         says=r"there (is|are) no versions? of|is available|are available",
-        why="that release does not exist in the indexes asked",
-        mend="Write a release that exists, or give the version an `index` that has it.",
+        why="that release does not exist in the configured indexes",
+        fix="Write a release that exists, or give the version an `index` that has it.",
     ),
     _Meaning(
         says=r"not found in the package registry|not found in the provided package",
         why="no index knows that name",
-        mend="Correct the name, or give the version an `index` that has it.",
+        fix="Correct the name, or give the version an `index` that has it.",
     ),
     _Meaning(
-        says=r"Distribution not found at", why="there is no such file", mend="Build the wheel, or correct its path."
+        says=r"Distribution not found at", why="there is no such file", fix="Build the wheel, or correct its path."
     ),
     _Meaning(
         says=r"zip file|[Ff]ailed to extract|Failed to read|[Ii]nvalid wheel|wheel filename|Failed to parse",
-        why="it is no wheel",
-        mend="Build or download it again: a wheel is a zip file named name-version-python-abi-platform.whl.",
+        why="it is not a wheel",
+        fix="Build or download it again: a wheel is a zip file named name-version-python-abi-platform.whl.",
     ),
     _Meaning(
         says=r"Permission denied|Read-only file system",
-        why="the store can't be written",
-        mend="Make {store} writable, or set XDG_CACHE_HOME to a folder that is.",
+        why="the store is not writable",
+        fix="Make {store} writable, or set XDG_CACHE_HOME to a folder that is.",
     ),
 )
 
@@ -96,27 +96,27 @@ class UvError(Exception):
         self.words = words
 
     def about(self, *needles: str) -> bool:
-        """Whether its words hold one of these patterns."""
+        """Whether its text matches one of these patterns."""
         return any(re.search(needle, self.words) for needle in needles)
 
     def explained(self, what: str, store: Path, python: str | None) -> ProvisionError:
-        """What could not be made, why, and the mend."""
+        """The error for a version: what could not be made, why, and the fix."""
         for meaning in _MEANINGS:
             if re.search(meaning.says, self.words):
-                mend = meaning.mend.format(store=store, python=python or "3.11")
-                return ProvisionError(f"{what}: {meaning.why}. {mend} uv says: {self.words}")
-        mend = "See that `uv pip install` works by hand."
-        return ProvisionError(f"{what}: uv failed. {mend} uv says: {self.words or 'nothing'}")
+                fix = meaning.fix.format(store=store, python=python or "3.11")
+                return ProvisionError(f"{what}: {meaning.why}. {fix} uv says: {self.words}")
+        fix = "Check that `uv pip install` works by hand."
+        return ProvisionError(f"{what}: uv failed. {fix} uv says: {self.words or 'nothing'}")
 
 
 class Uv:
-    """The program uv with one cache and the host's indexes."""
+    """uv, with one cache and the host's indexes."""
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
 
     def environ(self) -> dict[str, str]:
-        """Its variables: ours, less what would lead it elsewhere, and pip's settings."""
+        """Its environment: ours, without what would redirect it, and with pip's settings."""
         environ = {name: value for name, value in os.environ.items() if name not in _DROPPED}
         environ |= indexes.settings(environ) | {"UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
         environ.setdefault("UV_CACHE_DIR", str(self.cache))
@@ -171,7 +171,7 @@ class Uv:
 
 
 def binary() -> str:
-    """The uv that came with us."""
+    """The uv that was installed with torchskew."""
     from uv import find_uv_bin
 
     with _FINDING:
@@ -179,7 +179,7 @@ def binary() -> str:
 
 
 def condensed(text: str) -> str:
-    """An error of uv as one line: no prefixes, no repeated conclusions, not too long."""
+    """An error of uv on one line, without prefixes and repeated conclusions, and not too long."""
     lines = [line.strip() for line in text.splitlines() if not line.startswith("warning:")]
     words = [re.sub(r"^(error|cause|hint)[: ]*", "", line) for line in lines]
     words = [_HOPELESS.sub("", word).removeprefix("Because ") for word in words]

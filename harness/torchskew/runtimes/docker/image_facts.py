@@ -1,4 +1,4 @@
-"""Asks an image once what is inside: its torch, its Python, its packages."""
+"""Asks an image once for its torch, its Python and its packages."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ except Exception as error:
     out["error"] = "%s: %s" % (type(error).__name__, error)
 print("\\n" + json.dumps(out))
 """
-_TELLING = ("torch", "libc6", "python3", "numpy", "libgloo", "libtorch")
+_NOTED = ("torch", "libc6", "python3", "numpy", "libgloo", "libtorch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What an image says of itself. digest: over every package with its version; packages: those that tell most."""
+    """What an image holds. digest: over all packages with their versions; packages: those that matter most."""
 
     python: str
     digest: str
@@ -47,32 +47,32 @@ def ask(daemon: ImageDaemon, image: str) -> Facts:
     """Run the image's own Python once.
 
     Raises:
-        ProvisionError: no Python, no torch, or a torch that can't be imported, with the mend.
+        ProvisionError: no Python, no torch, or a torch that can't be imported.
     """
     words = daemon.ask(image, ["python3", "-c", _SCRIPT])
     try:
-        told = json.loads(words.strip().splitlines()[-1])
-        python, every = str(told["python"]), [*map(str, told["debs"]), *map(str, told["wheels"])]
+        answer = json.loads(words.strip().splitlines()[-1])
+        python, every = str(answer["python"]), [*map(str, answer["debs"]), *map(str, answer["wheels"])]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         why = words.strip()[-300:] or "nothing was printed"
         raise ProvisionError(f"its python3 does not answer: {why}. Name an image with python3 on its PATH.") from error
-    if not told.get("torch"):
-        mend = "Name an image whose python3 imports torch."
-        raise ProvisionError(f"its torch can't be imported: {told.get('error', 'no version')}. {mend}")
+    if not answer.get("torch"):
+        fix = "Name an image whose python3 imports torch."
+        raise ProvisionError(f"its torch can't be imported: {answer.get('error', 'no version')}. {fix}")
     return Facts(
         python=python,
         digest=hashlib.sha256("\n".join(every).encode()).hexdigest(),
-        packages=_telling(every),
-        torch=str(told["torch"]),
-        git_version=told.get("git_version"),
+        packages=_noted(every),
+        torch=str(answer["torch"]),
+        git_version=answer.get("git_version"),
     )
 
 
-def _telling(every: list[str]) -> dict[str, str]:
+def _noted(every: list[str]) -> dict[str, str]:
     pairs = dict(each.partition("=")[::2] for each in every)
     wanted = {
         name: version
         for name, version in pairs.items()
-        if name in _TELLING or name.startswith(("python3-torch", "libtorch", "libgloo"))
+        if name in _NOTED or name.startswith(("python3-torch", "libtorch", "libgloo"))
     }
     return dict(sorted(wanted.items()))

@@ -1,4 +1,4 @@
-"""What provisioning asks of a Docker daemon: find, pull, import, build and question images."""
+"""What provisioning asks of a Docker daemon: find, pull, import, build and inspect images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from torchskew.runtimes.docker.connection import ENVIRON, UNPRIVILEGED, DockerConnection
 from torchskew.runtimes.docker.daemon import DaemonError, Report, is_transient
-from torchskew.runtimes.docker.link import ENVIRON, UNPRIVILEGED, DockerLink
 
 _ASK_SECONDS = 120
 
 
-class DockerImages(DockerLink):
+class ImageApi(DockerConnection):
     """The `ImageDaemon` of a real Docker daemon."""
 
     def find(self, label: str) -> str | None:
@@ -24,11 +24,11 @@ class DockerImages(DockerLink):
         return str(newest["Id"]) if newest else None
 
     def local(self, reference: str) -> str | None:
-        """Id of an image that is here already, or None."""
+        """Id of an image that the engine has already, or None."""
         with self.asked(f"look for {reference}") as api:
             try:
                 return str(api.inspect_image(reference)["Id"])
-            except self.linked().refusal as error:
+            except self.connected().refusal as error:
                 if getattr(error, "status_code", None) == 404:
                     return None
                 raise
@@ -98,7 +98,7 @@ class DockerImages(DockerLink):
 
     def machine(self) -> str:
         """The engine's architecture, as `x86_64`."""
-        return str(self.version().get("machine"))
+        return self.engine().machine
 
     def made_here(self, label: str) -> list[tuple[str, str]]:
         """(id, name) of every image with that label, those built on others first."""

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from torchskew.errors import ProvisionError
-from torchskew.runtimes.docker import pulling, tarring
+from torchskew.runtimes.docker import pulling, tar_stream
 from torchskew.runtimes.docker.daemon import DaemonError
 from torchskew.runtimes.docker.runtime import DockerRuntime
 
@@ -39,7 +39,7 @@ def quiet(text, done=0, total=0):
 
 
 def test_a_root_becomes_an_image_that_its_label_finds(daemon):
-    image = daemon.load_root(tarring.streamed(tarring.text("etc/issue", "x")), f"{TAG}:root", labels(a='b "c" d'))
+    image = daemon.load_root(tar_stream.streamed(tar_stream.text("etc/issue", "x")), f"{TAG}:root", labels(a='b "c" d'))
     assert daemon.find('a=b "c" d') == daemon.local(f"{TAG}:root") == image
     assert daemon.find("a=other") is None
     assert daemon.local(f"{TAG}:none") is None
@@ -56,7 +56,9 @@ def test_a_tar_that_breaks_makes_no_image(daemon):
 
 
 def context(dockerfile):
-    return tarring.streamed(tarring.together(tarring.text("Dockerfile", dockerfile), tarring.text("file", "x")))
+    return tar_stream.streamed(
+        tar_stream.together(tar_stream.text("Dockerfile", dockerfile), tar_stream.text("file", "x"))
+    )
 
 
 def test_a_context_becomes_an_image_with_its_labels(daemon):
@@ -72,7 +74,7 @@ def test_stages_of_a_failed_build_are_forgotten_with_what_they_hold(daemon):
 
 
 def test_a_command_that_an_image_lacks_is_refused_and_leaves_no_container(daemon):
-    image = daemon.load_root(tarring.streamed(tarring.text("etc/issue", "x")), f"{TAG}:root", labels())
+    image = daemon.load_root(tar_stream.streamed(tar_stream.text("etc/issue", "x")), f"{TAG}:root", labels())
     with pytest.raises(DaemonError, match="Name an image with python3 on its PATH"):
         daemon.ask(image, ["python3", "-c", "print(1)"])
 
@@ -83,7 +85,7 @@ class Registry(ThreadingHTTPServer):
     def __init__(self, refusals=0):
         super().__init__(("127.0.0.1", 0), Answer)
         self.refusals = refusals
-        layer = b"".join(tarring.streamed(tarring.text("etc/issue", "x")))
+        layer = b"".join(tar_stream.streamed(tar_stream.text("etc/issue", "x")))
         packed = gzip.compress(layer, mtime=0)
         config = {
             "architecture": "amd64",

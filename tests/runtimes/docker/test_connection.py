@@ -6,8 +6,8 @@ import socket
 
 import pytest
 from torchskew.runtimes.docker import runtime as runtime_module
+from torchskew.runtimes.docker.connection import Connection, Engine
 from torchskew.runtimes.docker.daemon import DaemonError, DaemonGoneError
-from torchskew.runtimes.docker.link import Link
 from torchskew.runtimes.docker.runtime import Daemon, DockerRuntime
 
 
@@ -33,12 +33,12 @@ class Api:
 
 
 def daemon(outcome):
-    link = Link(api=Api(outcome), refusal=RefusedError, silences=(OSError,))
-    return Daemon(lambda: link, "unix:///d.sock")
+    connection = Connection(api=Api(outcome), refusal=RefusedError, silences=(OSError,))
+    return Daemon(lambda: connection, "unix:///d.sock")
 
 
 def test_a_refusal_says_what_was_asked_and_the_daemons_words():
-    with pytest.raises(DaemonError, match=r"network n: no address pool left\. Remove networks that") as caught:
+    with pytest.raises(DaemonError, match=r"network n: no address pool left\. Remove unused networks") as caught:
         daemon(RefusedError(500, "no address pool left")).make_network("n", {})
     assert caught.value.reason == "no address pool left"
 
@@ -60,7 +60,7 @@ def test_a_daemon_that_never_answered_says_the_innermost_reason():
     with pytest.raises(
         DaemonGoneError, match=r"no Docker daemon answers at unix:///d.sock: No such file or directory\."
     ):
-        Daemon(connect, "unix:///d.sock").version()
+        Daemon(connect, "unix:///d.sock").engine()
 
 
 def test_what_is_gone_already_need_not_be_removed():
@@ -99,7 +99,7 @@ def test_no_daemon_is_an_answer_and_never_an_error(monkeypatch, url):
 
 def test_a_daemon_of_windows_containers_is_no_use(monkeypatch):
     runtime = DockerRuntime()
-    monkeypatch.setattr(Daemon, "version", lambda _: {"system": "windows"})
+    monkeypatch.setattr(Daemon, "engine", lambda _: Engine(version="27.1", machine="x86_64", system="windows"))
     assert "Switch it to Linux containers" in runtime.answers()
 
 
@@ -142,7 +142,7 @@ class Shelf:
 
 def test_clearing_removes_images_made_here_the_built_ones_first_and_none_in_use(monkeypatch):
     runtime, shelf = DockerRuntime(), Shelf()
-    link = Link(api=shelf, refusal=RefusedError, silences=(OSError,))
-    monkeypatch.setattr(runtime, "daemon", Daemon(lambda: link, "unix:///d.sock"))
+    connection = Connection(api=shelf, refusal=RefusedError, silences=(OSError,))
+    monkeypatch.setattr(runtime, "daemon", Daemon(lambda: connection, "unix:///d.sock"))
     assert runtime.clear() == ("image 0123456789ab",)
     assert shelf.asked == ["sha256:b", "sha256:0123456789abcdef"]

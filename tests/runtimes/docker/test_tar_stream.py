@@ -6,7 +6,7 @@ import io
 import tarfile
 
 import pytest
-from torchskew.runtimes.docker import tarring
+from torchskew.runtimes.docker import tar_stream
 
 
 def unpack(chunks):
@@ -15,10 +15,10 @@ def unpack(chunks):
 
 def test_several_writers_fill_one_archive(tmp_path):
     (tmp_path / "a").write_text("one")
-    writer = tarring.together(
-        tarring.text("Dockerfile", "FROM x"), tarring.folder(tmp_path, "site", owned_by_root=True)
+    writer = tar_stream.together(
+        tar_stream.text("Dockerfile", "FROM x"), tar_stream.folder(tmp_path, "site", owned_by_root=True)
     )
-    with unpack(tarring.streamed(writer)) as archive:
+    with unpack(tar_stream.streamed(writer)) as archive:
         assert archive.getnames() == ["Dockerfile", "site", "site/a"]
         assert archive.extractfile("Dockerfile").read() == b"FROM x"
         assert archive.getmember("site/a").uname == "root"
@@ -29,11 +29,11 @@ def test_a_failure_while_writing_reaches_the_reader():
         raise FileNotFoundError("gone")
 
     with pytest.raises(FileNotFoundError, match="gone"):
-        list(tarring.streamed(broken))
+        list(tar_stream.streamed(broken))
 
 
 def test_a_reader_that_stops_early_ends_the_writer(tmp_path):
     (tmp_path / "large").write_bytes(b"x" * (4 << 20))
-    chunks = tarring.streamed(tarring.folder(tmp_path))
+    chunks = tar_stream.streamed(tar_stream.folder(tmp_path))
     assert next(chunks)
     chunks.close()

@@ -1,4 +1,4 @@
-"""Makes an image of a Debian suite in one of three ways, and says of each why it did not work."""
+"""Makes an image of a Debian suite in one of three ways; where all fail, the error gives the reason of each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from torchskew.errors import HarnessError, ProvisionError
 from torchskew.model.versions import Suite
 from torchskew.runtimes import ownership
-from torchskew.runtimes.docker import bootstrap, pulling, tarring
+from torchskew.runtimes.docker import bootstrap, pulling, tar_stream
 from torchskew.runtimes.docker.daemon import DaemonGoneError, ImageDaemon
-from torchskew.runtimes.docker.mirror import MEND, Mirror, apt_environ, certificates, find_mirror
+from torchskew.runtimes.docker.mirror import FIX, Mirror, apt_environ, certificates, find_mirror
 from torchskew.runtimes.docker.pulling import Say
 
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -21,7 +21,7 @@ _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The image to be: packages of a suite, its tag and labels, and the template for building on a base."""
+    """The image to make: packages of a suite, its tag and labels, and the template for building on a base."""
 
     suite: Suite
     packages: tuple[str, ...]
@@ -36,7 +36,7 @@ class Wanted:
 
     @property
     def size(self) -> str:
-        """What comes from the mirror, for a person, where it is much."""
+        """The size of the download, where it is large."""
         return f", about {self.suite.download} MB" if "python3-torch" in self.packages else ""
 
 
@@ -44,7 +44,7 @@ def make(daemon: ImageDaemon, wanted: Wanted, say: Say) -> tuple[str, str]:
     """The image's id and the way it was made.
 
     Raises:
-        ProvisionError: every way with its reason, then the mend.
+        ProvisionError: every way with its reason, then the fix.
         DaemonGoneError: the daemon went away, so that no way can work.
     """
     failed: list[str] = []
@@ -57,7 +57,7 @@ def make(daemon: ImageDaemon, wanted: Wanted, say: Say) -> tuple[str, str]:
             failed.append(f"{name}: {error}")
     ways = "; ".join(f"({number}) {text.rstrip('.')}" for number, text in enumerate(failed, 1))
     raise ProvisionError(
-        f"no image of Debian {wanted.suite.name} could be made: {ways}. Mend any one of these: put {wanted.base} into "
+        f"no image of Debian {wanted.suite.name} could be made: {ways}. Fix any one of these: put {wanted.base} into "
         f"the daemon (`docker load`), let it reach a registry, or install mmdebstrap here with a mirror that answers."
     )
 
@@ -81,7 +81,7 @@ def _bootstrapped(daemon: ImageDaemon, wanted: Wanted, say: Say) -> tuple[str, s
     if not tools:
         raise ProvisionError("neither mmdebstrap nor debootstrap is installed")
     if mirror is None:
-        raise ProvisionError(f"this host's apt names no Debian mirror. {MEND}")
+        raise ProvisionError(f"this host's apt names no Debian mirror. {FIX}")
     ways: dict[str, Callable[[], str]] = {
         "mmdebstrap": lambda: _by_mmdebstrap(daemon, wanted, mirror, say),
         "debootstrap": lambda: _by_debootstrap(daemon, wanted, mirror, say),
@@ -123,22 +123,22 @@ def _built(daemon: ImageDaemon, wanted: Wanted, base: str, say: Say) -> str:
     # The engine keeps these names out of an image's history.
     environ = os.environ | apt_environ(os.environ)
     args |= {name: environ[name] for name in _PROXIES if environ.get(name)}
-    return daemon.build(tarring.streamed(_context(wanted)), wanted.tag, wanted.labels, args)
+    return daemon.build(tar_stream.streamed(_context(wanted)), wanted.tag, wanted.labels, args)
 
 
-def _context(wanted: Wanted) -> tarring.Writer:
+def _context(wanted: Wanted) -> tar_stream.Writer:
     settings = []
     if not wanted.suite.check_valid_until:
         settings.append('Acquire::Check-Valid-Until "false";')
     bundle = certificates(os.environ)
-    files = [tarring.text("Dockerfile", wanted.template)]
+    files = [tar_stream.text("Dockerfile", wanted.template)]
     if bundle:
-        files.append(tarring.text("apt/certificates.pem", Path(bundle).read_bytes()))
+        files.append(tar_stream.text("apt/certificates.pem", Path(bundle).read_bytes()))
         settings.append('Acquire::https::CaInfo "/etc/apt/certificates.pem";')
     mirror = find_mirror(os.environ)
     if mirror:
         # A keyring of this host's would not be there in the build; the base trusts Debian's.
         line = Mirror(uri=mirror.uri).line(wanted.suite.name)
-        files.append(tarring.text("apt/sources.list", f"{line}\n"))
-    files.append(tarring.text("apt/apt.conf.d/99torchskew", "\n".join([*settings, ""])))
-    return tarring.together(*files)
+        files.append(tar_stream.text("apt/sources.list", f"{line}\n"))
+    files.append(tar_stream.text("apt/apt.conf.d/99torchskew", "\n".join([*settings, ""])))
+    return tar_stream.together(*files)

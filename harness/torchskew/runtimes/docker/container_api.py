@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torchskew.runtimes.docker.connection import ENVIRON, UNPRIVILEGED, DockerConnection
 from torchskew.runtimes.docker.daemon import Spec
-from torchskew.runtimes.docker.link import ENVIRON, UNPRIVILEGED, DockerLink
 
 SHARE = "/share"
 # Without these a look-up of an IPv4-mapped loopback address waits for name servers that an internal network
@@ -15,7 +15,7 @@ _LOOPBACK = {"loopback": "::ffff:127.0.0.1"}
 _DNS_OPTIONS = ("timeout:1", "attempts:1")
 
 
-class DockerContainers(DockerLink):
+class ContainerApi(DockerConnection):
     """Containers, networks and volumes of a real Docker daemon."""
 
     def create(self, spec: Spec) -> str:
@@ -80,12 +80,12 @@ class DockerContainers(DockerLink):
 
     def ended(self, container: str, seconds: float) -> bool:
         """Whether it has ended, waiting that long at most."""
-        link = self.linked()
+        connection = self.connected()
         try:
-            link.api.wait(container, timeout=seconds)
-        except link.refusal as error:
+            connection.api.wait(container, timeout=seconds)
+        except connection.refusal as error:
             return getattr(error, "status_code", None) == 404
-        except link.silences:
+        except connection.silences:
             return False
         return True
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import os
 import re
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 from tests import house
 from tests.conftest import ROOT
@@ -55,3 +58,29 @@ def test_the_graph_of_rooms_in_the_design_is_the_one_the_house_test_enforces() -
     rooms = {path.stem for path in PACKAGE.iterdir() if path.stem != "__init__"}
     wanted = [names for level in house.ROOMS if (names := [name for name in level if name in rooms])]
     assert [line.partition("  ")[0].split(", ") for line in block.splitlines()] == wanted
+
+
+WALK = re.findall(
+    r"^\| [\w ]+ \| `([\w.]+)` \|",
+    (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition("## A cell's walk")[2].partition("\n## ")[0],
+    re.MULTILINE,
+)
+
+
+def test_the_walk_of_a_cell_has_its_steps() -> None:
+    assert len(WALK) == 18
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_the_walk_of_a_cell_names_functions_that_exist(name: str) -> None:
+    parts = name.split(".")
+    depth = next(count for count in range(len(parts) - 1, 0, -1) if _is_module(parts[:count]))
+    place = import_module(".".join(["torchskew", *parts[:depth]]))
+    for part in parts[depth:]:
+        place = getattr(place, part)
+    assert callable(place)
+
+
+def _is_module(parts: list[str]) -> bool:
+    path = PACKAGE.joinpath(*parts)
+    return path.is_dir() or path.with_suffix(".py").is_file()

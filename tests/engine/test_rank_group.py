@@ -9,6 +9,7 @@ import pytest
 from torchskew.engine.agents import Agent
 from torchskew.engine.events import Gone, Leaving, Milestone, PhaseEntered, Progress, Started, Unreadable
 from torchskew.engine.rank_group import GroupRank, RankGroup, Seat, rank_facts
+from torchskew.errors import AgentError
 from torchskew.inside.job import alone
 from torchskew.model.outcomes import Phase
 from torchskew.planning.scenario import Scenario
@@ -75,6 +76,15 @@ def test_a_rank_that_was_not_asked_for_is_not_waited_for(grouped: Grouped) -> No
     late = group.add(group.ranks[0].seat, "late")
     assert group.wait_for_ends(10)
     assert rank_facts(late, otherwise="no port").machine == "no port"
+
+
+def test_a_rank_that_could_not_be_asked_for_is_not_waited_for(grouped: Grouped) -> None:
+    group = grouped(lambda version, job: {DIE: True})
+    assert group.wait_for_ends(10)
+    late = group.add(group.ranks[0].seat, "late")
+    with pytest.raises(AgentError, match="the agent is gone"):
+        group.start(late, alone(1.0))
+    assert group.running() == []
 
 
 def test_a_ranks_state_follows_its_events(grouped: Grouped) -> None:

@@ -99,10 +99,10 @@ class RankGroup:
         """Ask the rank's agent to fork it.
 
         Raises:
-            AgentError: the agent is gone.
+            AgentError: the agent is gone; nothing waits for this rank then.
         """
-        rank.asked = True
         rank.seat.agent.run(rank.id, self.scenario, job, self._events)
+        rank.asked = True
 
     def running(self) -> list[GroupRank]:
         """Ranks that were asked for and have not ended."""

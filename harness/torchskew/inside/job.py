@@ -35,6 +35,9 @@ class JobRecord:
     check_port: bool
 
 
+_HINTS = get_type_hints(JobRecord)  # evaluating them takes longer than reading a job
+
+
 def alone(timeout: float, env: Optional[Dict[str, str]] = None) -> JobRecord:
     """A job for a world of one that meets nobody."""
     return JobRecord(
@@ -67,12 +70,11 @@ def decode(fields: Any) -> JobRecord:
     if not isinstance(fields, dict):
         why = "the job must be an object, got {}".format(type(fields).__name__)
         raise JobError(why)
-    hints = get_type_hints(JobRecord)
-    problems = ["unknown key {!r}".format(name) for name in fields if name not in hints]
-    problems += ["missing key {!r}".format(name) for name in hints if name not in fields]
+    problems = ["unknown key {!r}".format(name) for name in fields if name not in _HINTS]
+    problems += ["missing key {!r}".format(name) for name in _HINTS if name not in fields]
     problems += [
         "{!r} must be {}, got {}".format(name, _name(hint), type(fields[name]).__name__)
-        for name, hint in hints.items()
+        for name, hint in _HINTS.items()
         if name in fields and not _fits(fields[name], hint)
     ]
     if problems:

@@ -134,7 +134,7 @@ def effects(house: House) -> list[str]:
     return [
         breach
         for module, source in house.items()
-        if any(module == each or module.startswith(f"{each}.") for each in PURE)
+        if _is_pure(module)
         for breach in sorted({f"{module}: {what}" for what in _effects(source)})
         if breach not in ALLOWED
     ]
@@ -149,6 +149,32 @@ def _effects(source: str) -> Iterator[str]:
             yield f"calls {node.id}"
         elif isinstance(node, ast.Attribute) and node.attr in CLOCKS:
             yield f"reads the clock with {node.attr}"
+
+
+def effects_behind_imports(house: House) -> list[str]:
+    """What a pure module imports of ours that isn't pure, directly or through others."""
+    return [
+        f"{module}: imports {name}, which {what}"
+        for module in house
+        if _is_pure(module)
+        for name in sorted(_reached(module, house))
+        if not _is_pure(name)
+        for what in sorted(set(_effects(house[name])))
+    ]
+
+
+def _is_pure(module: str) -> bool:
+    return any(module == each or module.startswith(f"{each}.") for each in PURE)
+
+
+def _reached(module: str, house: House) -> set[str]:
+    """The modules of ours that an import of this one brings along."""
+    reached, left = {module}, [module]
+    while left:
+        direct = imports(house[left.pop()], frozenset(house)) & house.keys()
+        left += direct - reached
+        reached |= direct
+    return reached - {module}
 
 
 def strangers_with_an_owned_module(house: House) -> list[str]:
@@ -246,6 +272,12 @@ BREACHES = (
         module="torchskew.model.planted",
         source="import io\n",
         says="torchskew.model.planted: imports io",
+    ),
+    Breach(
+        rule=effects_behind_imports,
+        module="torchskew.releases.planted",
+        source="from torchskew.guard import pace\n",
+        says="torchskew.releases.planted: imports torchskew.guard.pace, which imports time",
     ),
     Breach(
         rule=strangers_with_an_owned_module,

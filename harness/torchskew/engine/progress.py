@@ -54,7 +54,7 @@ class Plain:
         self._out = out
         self._lock = threading.Lock()
         self._last: dict[str, str] = {}
-        self._told = 0.0
+        self._last_line = 0.0
 
     def step(self, version: str, text: str, done: int = 0, total: int = 0) -> None:
         """Say a step when it is new for this version."""
@@ -64,7 +64,7 @@ class Plain:
             self.say(f"  {version}: {text}" + (f" ({readable(total)})" if total else ""))
 
     def say(self, text: str) -> None:
-        """Write one line now; nobody reading any more is no reason to end a run."""
+        """Write one line now; a reader that is gone is no reason to end a run."""
         with self._lock, suppress(OSError, ValueError):
             self._out.write(text + "\n")
             self._out.flush()
@@ -72,8 +72,8 @@ class Plain:
     def cells(self, tally: Tally) -> None:
         """Say the tally, at most once in five seconds."""
         now = time.monotonic()
-        if now - self._told >= PLAIN_EVERY:
-            self._told = now
+        if now - self._last_line >= PLAIN_EVERY:
+            self._last_line = now
             self.say(f"  {in_words(tally, now - tally.begun)}")
 
 
@@ -81,7 +81,7 @@ class Live:
     """Bars on a terminal: one per version that is being provisioned, one for the cells."""
 
     def __init__(self, bars: Bars) -> None:
-        """Draw into bars, which somebody started."""
+        """Draw into bars, which the caller started."""
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
         self._lock = threading.Lock()

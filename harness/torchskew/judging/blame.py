@@ -113,7 +113,7 @@ def _red(item: Checked) -> Checked:
 
 
 def _not_judged(item: Checked, control: Checked) -> Checked:
-    """Facts stay, the verdict goes: with the release failing alone nobody can say whose fault this is."""
+    """Facts stay, the verdict goes: with the release failing alone, the candidate can't be blamed."""
     result, cell = item.result, control.result.cell
     reason = f"the control {cell.id} is red, so this {result.verdict} says nothing about the candidate"
     return replace(item, status=Status.UNKNOWN, result=replace(result, verdict=Verdict.UNKNOWN, reason=reason))
@@ -184,7 +184,7 @@ def _decision(decision: Decision, subject: str) -> Decision:
 
 
 def _besides(decision: Decision) -> str:
-    """What an open gate did not see pass, so that its last line promises no more than was seen."""
+    """What did not pass although the gate is open, so that its last line promises no more than was seen."""
     known = sum(item.status is Status.KNOWN_FAILURE for item in decision.checked)
     flaky = sum(item.status is Status.KNOWN_FLAKY for item in decision.checked)
     verdicts = Counter(item.result.verdict for item in decision.checked)
@@ -193,8 +193,8 @@ def _besides(decision: Decision) -> str:
         f"{flaky} known {'flake' if flaky == 1 else 'flakes'}" if flaky else "",
         *(f"{verdicts[one]} {one.lower()}" for one in (Verdict.BLOCKED, Verdict.UNSUPPORTED) if verdicts[one]),
     ]
-    told = ", ".join(part for part in parts if part)
-    return f", with {told}" if told else ""
+    listed = ", ".join(part for part in parts if part)
+    return f", with {listed}" if listed else ""
 
 
 def _lost(shut: Sequence[Checked]) -> Mapping[str, str]:
@@ -204,7 +204,7 @@ def _lost(shut: Sequence[Checked]) -> Mapping[str, str]:
 
 
 def _where(shut: list[Checked]) -> str:
-    """The first few scenarios and partners, so that the last line alone says where to look."""
+    """The first few scenarios and partners: the last line alone says where to look."""
     blamed = [item for item in shut if item.status not in (Status.UNKNOWN, Status.MISSING)] or shut
     places = list(dict.fromkeys(_place(item.result.cell) for item in blamed))
     return ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")

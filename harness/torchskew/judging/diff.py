@@ -148,21 +148,21 @@ def render(changes: Sequence[Changed], again: Rerun, most: int = MOST) -> str:
 def _lines(item: Changed, again: Rerun) -> Iterable[str]:
     blocked = item.after is not None and item.after.verdict is Verdict.BLOCKED
     by = f" by {item.after.blocked_by}" if blocked and item.after else ""
-    yield f"{item.change:<18} {item.cell_id}   {_said(item.before)} -> {_said(item.after)}{by}"
+    yield f"{item.change:<18} {item.cell_id}   {_verdict(item.before)} -> {_verdict(item.after)}{by}"
     if item.after is not None and not blocked:
         yield from (f"  {line}" for line in _ranks(item.after, item.before))
         yield f"  rerun: {again.of_cell(item.cell_id)}"
 
 
-def _said(result: CellResult | None) -> str:
+def _verdict(result: CellResult | None) -> str:
     if result is None:
-        return "not there"
+        return "absent"
     shown = "/".join(result.outcomes) if result.verdict is Verdict.FAIL else ""
     return f"{result.verdict}{f' {shown}' if shown else ''}"
 
 
 def _ranks(after: CellResult, before: CellResult | None) -> Iterable[str]:
-    """Each rank whose outcome is another one, with what it said; every rank where there is nothing to compare."""
+    """Each rank whose outcome differs, with its error; every rank where there is nothing to compare."""
     old = before.outcomes if before is not None else ()
     shown = []
     for facts, outcome in zip(after.ranks, after.outcomes, strict=False):
@@ -170,17 +170,17 @@ def _ranks(after: CellResult, before: CellResult | None) -> Iterable[str]:
         if was is not outcome:
             change = f"{was} -> {outcome}" if was else str(outcome)
             shown.append(f"rank {facts.rank} {facts.declared} ({facts.torch or 'no torch'}) {change}")
-            shown[-1] += _told(facts, outcome)
+            shown[-1] += _ending(facts, outcome)
     yield from shown
-    said_by_ranks = bool(shown) and Outcome.WRONG not in after.outcomes and after.verdict is Verdict.FAIL
-    if after.verdict is not Verdict.PASS and not said_by_ranks:
+    shown_by_ranks = bool(shown) and Outcome.WRONG not in after.outcomes and after.verdict is Verdict.FAIL
+    if after.verdict is not Verdict.PASS and not shown_by_ranks:
         yield after.reason
 
 
-def _told(facts: RankFacts, outcome: Outcome) -> str:
+def _ending(facts: RankFacts, outcome: Outcome) -> str:
     if outcome is Outcome.OK:
         return ""
     if facts.error is not None:
-        said = f"{facts.error.type}: {facts.error.headline[:160]}"
-        return f" in {facts.phase} after {facts.error_after or 0.0:.1f} s: {said}"
+        error = f"{facts.error.type}: {facts.error.headline[:160]}"
+        return f" in {facts.phase} after {facts.error_after or 0.0:.1f} s: {error}"
     return f" in {facts.phase}{f', {facts.signal}' if facts.signal else ''}"

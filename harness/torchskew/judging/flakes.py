@@ -11,7 +11,7 @@ from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.runs import Past
 
-# 97.5 % of a normal distribution lies below: a two-sided interval of 95 %.
+# 97.5 % of a normal distribution is below: a two-sided interval of 95 %.
 Z = 1.959964
 WORST = (Verdict.UNKNOWN, Verdict.FAIL, Verdict.UNSUPPORTED, Verdict.PASS, Verdict.BLOCKED)
 
@@ -19,7 +19,7 @@ WORST = (Verdict.UNKNOWN, Verdict.FAIL, Verdict.UNSUPPORTED, Verdict.PASS, Verdi
 def fold(repetitions: Sequence[Mapping[CellId, CellResult]]) -> dict[CellId, CellResult]:
     """One result per cell out of all repetitions; a cell that lacks one of them is left out, so it is missing.
 
-    The worst repetition stands for the cell, with every verdict in `seen`: nothing is repeated into green.
+    The worst repetition counts for the cell, with every verdict in `seen`: nothing is repeated into green.
     """
     if len(repetitions) == 1:
         return dict(repetitions[0])
@@ -28,14 +28,14 @@ def fold(repetitions: Sequence[Mapping[CellId, CellResult]]) -> dict[CellId, Cel
 
 
 def _fold(results: Sequence[CellResult]) -> CellResult:
-    # A blocked repetition says nothing about the cell; the one that blocked it is told at that cell.
+    # A blocked repetition says nothing about the cell; the one that blocked it is reported at that cell.
     ran = [result for result in results if result.verdict is not Verdict.BLOCKED] or list(results)
     worst = min(ran, key=lambda result: WORST.index(result.verdict))
     seen = tuple(result.verdict for result in ran)
     reason = worst.reason
     if len(set(seen)) > 1:
-        told = ", ".join(f"{seen.count(verdict)} {verdict}" for verdict in WORST if verdict in seen)
-        reason = f"flaky: {told} in {len(seen)} repetitions; one {worst.verdict}: {reason}"
+        counts = ", ".join(f"{seen.count(verdict)} {verdict}" for verdict in WORST if verdict in seen)
+        reason = f"flaky: {counts} in {len(seen)} repetitions; one {worst.verdict}: {reason}"
     outcomes = tuple(result.outcomes for result in ran)
     return replace(worst, seen=seen, seen_outcomes=outcomes, reason=reason)
 

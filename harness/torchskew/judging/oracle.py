@@ -10,7 +10,7 @@ from typing import Any
 from torchskew.planning.scenario import Report, World
 
 SHOWN = 120  # characters of a value in a reason
-MOST = 3  # differences told in full
+MOST = 3  # differences listed in full
 
 
 def compare(reports: Sequence[Report], world: World, expected: Callable[[int], Mapping[str, Any]]) -> dict[int, str]:

@@ -20,7 +20,7 @@ class Judgement:
 
     reason: one line in words. key: content key for the cache. phases: seconds by phase, slowest rank.
     seen, seen_outcomes: of a repeated cell, the verdict and the outcomes of each repetition, in their order.
-    inferred_from: of a cell that was not run because others tell what it comes to, their ids.
+    inferred_from: ids of the cells that a cell which was not run is inferred from.
     unprovisioned: of an UNKNOWN cell, the version without an environment.
     """
 

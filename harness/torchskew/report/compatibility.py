@@ -25,7 +25,7 @@ where it was interrupted. This page is made of recorded cells only; again from t
     {command}
 
 A pair is written `first,second`: the first release runs rank 0, which hosts the store or writes the file; the second
-joins or reads. Every cell was predicted before it ran; predictions stand here as they were then. `TIME/OPQ` is what
+joins or reads. Every cell was predicted before it ran; the predictions here are those of that time. `TIME/OPQ` is what
 rank 0 and what rank 1 saw. This is stock PyTorch; what the guard makes of it is in [guard.md](guard.md).
 [scenarios.md](scenarios.md) says what each scenario promises."""
 _NAMES = 4  # pairs that are spelled out; of more, the first and how many
@@ -110,7 +110,7 @@ def _between(those: pairs.Between, known: Iterable[str]) -> str:
     refused = {
         name: [item for item in items if Outcome.CLEAR in item.result.outcomes] for name, items in passed.items()
     }
-    told = {
+    lists = {
         "works": _names(right, those.pairs, known),
         "refuses clearly": _names(refused, those.pairs, known),
         "breaks": "; ".join(_broken(those)),
@@ -118,14 +118,14 @@ def _between(those: pairs.Between, known: Iterable[str]) -> str:
         "lacking": _names(those.named(Verdict.UNSUPPORTED), those.pairs, known),
         "not measured": _names(those.named(Verdict.UNKNOWN), those.pairs, known),
     }
-    return "\n".join([*lines, *(f"- **{what}**: {text}" for what, text in told.items() if text)])
+    return "\n".join([*lines, *(f"- **{what}**: {text}" for what, text in lists.items() if text)])
 
 
 def _names(found: Mapping[str, Sequence[Checked]], count: int, known: Iterable[str]) -> str:
     """Scenarios, each with its number of pairs where that is not all of them."""
-    told = {name: len({item.result.cell.skew for item in items}) for name, items in found.items() if items}
-    every = _short([name for name, pairs_ in told.items() if pairs_ == count], known)
-    return ", ".join([*every, *(f"{name} ({pairs_} of {count})" for name, pairs_ in told.items() if pairs_ < count)])
+    counts = {name: len({item.result.cell.skew for item in items}) for name, items in found.items() if items}
+    every = _short([name for name, pairs_ in counts.items() if pairs_ == count], known)
+    return ", ".join([*every, *(f"{name} ({pairs_} of {count})" for name, pairs_ in counts.items() if pairs_ < count)])
 
 
 def _short(names: Sequence[str], known: Iterable[str]) -> list[str]:
@@ -236,7 +236,7 @@ def _table(table: CellTable, order: Sequence[str]) -> str:
 
 
 def _worlds(decision: Decision) -> Iterable[str]:
-    """One line per scenario and condition: how many mixed worlds of three came to what."""
+    """One line per scenario and condition: how many mixed worlds of three ended how."""
     found: dict[str, Counter[str]] = {}
     for item in decision.checked:
         cell, result = item.result.cell, item.result
@@ -258,15 +258,15 @@ def _lacks(decision: Decision) -> str:
             version, _, why = result.reason.partition(": ")
             whole.setdefault(_line(why), []).append((version, name))
         elif result.verdict is not Verdict.BLOCKED:
-            for case, told in result.skipped.items():
-                version, _, why = told.partition(": ")
+            for case, reason in result.skipped.items():
+                version, _, why = reason.partition(": ")
                 if f"{result.cell.scenario}.{case}" not in variants:
                     cases.setdefault(_line(why), []).append((version, f"{result.cell.scenario} {case}"))
-    parts = [*_said("Whole scenarios:", whole), *_said("Single cases, left out of their scenario:", cases)]
+    parts = [*_lacking("Whole scenarios:", whole), *_lacking("Single cases, left out of their scenario:", cases)]
     return "\n\n".join(["### What a release lacks, in its own words", *parts]) if parts else ""
 
 
-def _said(title: str, found: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
+def _lacking(title: str, found: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
     """A line for each reason: which releases say it, and of what."""
     if found:
         yield title
@@ -287,8 +287,8 @@ def _surprises(run: Run, decision: Decision) -> str:
     found: dict[tuple[str, str, str], list[Checked]] = {}
     for item in view.surprises(decision):
         result = item.result
-        told = view.outcome_words(result.cell.predicted), view.words(result)
-        found.setdefault((result.cell.name, *told), []).append(item)
+        predicted = view.outcome_words(result.cell.predicted)
+        found.setdefault((result.cell.name, predicted, view.words(result)), []).append(item)
     if not found:
         return "### Otherwise than predicted\n\nNothing."
     lines = ["### Otherwise than predicted", "", "| scenario | predicted | observed | pairs |", "|---|---|---|---|"]

@@ -37,7 +37,7 @@ class Look:
 
 
 def tables_text(tables: Sequence[CellTable], look: Look) -> Iterator[str]:
-    """Tables of one scenario stand side by side while there is room."""
+    """The tables as text, those of one scenario side by side while there is room."""
     shelf: list[list[str]] = []
     name = ""
     for table in tables:

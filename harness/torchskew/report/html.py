@@ -33,7 +33,7 @@ _SHARES: Final = (
 
 
 class _Texts:
-    """Texts that repeat (reasons, errors, versions) stand in the page once, cells name them by number."""
+    """Texts that repeat (reasons, errors, versions) are in the page once; cells name them by number."""
 
     def __init__(self) -> None:
         self.known: dict[str, int] = {"": 0}
@@ -104,8 +104,7 @@ def _failure(item: Checked, logs: Logs, again: Rerun) -> _Failure:
 def _rank_line(facts: RankFacts, outcome: Outcome, log: str | None) -> _RankLine:
     end = facts.signal or ("" if facts.exit is None else f"exit {facts.exit}")
     parts = [f"rank {facts.rank} {facts.declared}: {outcome} in {facts.phase} after {view.seconds(facts.seconds)}", end]
-    said = facts.machine or facts.unsupported or ""
-    error = f"{facts.error.type}: {facts.error.headline}" if facts.error else said
+    error = f"{facts.error.type}: {facts.error.headline}" if facts.error else facts.machine or facts.unsupported or ""
     return _RankLine(facts=" · ".join(part for part in parts if part), error=error, log=log)
 
 
@@ -115,16 +114,16 @@ def share(item: Checked) -> str:
         return "unknown"
     if view.shut(item):
         return "bad"
-    told = item.status in (Status.KNOWN_FLAKY, Status.NOT_JUDGED) and item.result.verdict is Verdict.FAIL
-    if told or item.status is Status.KNOWN_FAILURE:
+    apart = item.status in (Status.KNOWN_FLAKY, Status.NOT_JUDGED) and item.result.verdict is Verdict.FAIL
+    if apart or item.status is Status.KNOWN_FAILURE:
         return "known"
     by_verdict = {Verdict.BLOCKED: "blocked", Verdict.UNSUPPORTED: "unsupported"}
     return by_verdict.get(item.result.verdict, "pass")
 
 
 def _shares(decision: Decision) -> list[tuple[str, str, int]]:
-    found = [share(item) for item in decision.checked]
-    return [(name, title, found.count(name)) for name, title in _SHARES]
+    shares = [share(item) for item in decision.checked]
+    return [(name, title, shares.count(name)) for name, title in _SHARES]
 
 
 def _data(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
@@ -148,7 +147,9 @@ def _lists(decision: Decision, numbers: dict[CellId, int]) -> dict[str, Json]:
         for (reason, link), items in view.known_failures(decision).items()
     ]
     return {
-        "outcomes": [{"name": one, "short": view.SHORT[one], "meaning": view.MEANING[one]} for one in Outcome],
+        "outcomes": [
+            {"name": outcome, "short": view.SHORT[outcome], "meaning": view.MEANING[outcome]} for outcome in Outcome
+        ],
         "unexpected": [numbers[item.result.cell.id] for item in view.unexpected(decision)],
         "surprises": [numbers[item.result.cell.id] for item in view.surprises(decision)],
         "known": known,
@@ -230,6 +231,6 @@ def _rank(item: Checked, facts: RankFacts, logs: Logs, texts: _Texts) -> dict[st
 
 
 def _json(value: Json) -> str:
-    """JSON that can't end the script element it stands in, whatever a rank printed."""
+    """JSON that can't end the script element around it, whatever a rank printed."""
     text = json.dumps(value, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

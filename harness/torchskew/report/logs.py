@@ -35,9 +35,9 @@ class Tail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logs:
-    """Which ranks have a log file, by cell id and rank: its path from the report's folder on, and its end."""
+    """Which ranks have a log file, by cell id and rank: its path relative to the report's folder, and its end."""
 
-    left_out: int = 0  # stand in the record only
+    left_out: int = 0  # in the record only
     paths: Mapping[tuple[str, int], str] = field(default_factory=dict)
     tails: Mapping[tuple[str, int], Tail] = field(default_factory=dict)
 
@@ -55,12 +55,12 @@ def write_logs(decision: Decision, printed: Iterable[Printed], again: Rerun, fol
 
     printed: one at a time, not kept; only the ends of logs stay. again: what runs the cells of this run again.
     """
-    found = {item.result.cell.id: item for item in decision.checked}
+    items = {item.result.cell.id: item for item in decision.checked}
     paths: dict[tuple[str, int], str] = {}
     tails: dict[tuple[str, int], Tail] = {}
     room, files = [_TAILS_CHARACTERS] * 2, [0, 0]
     for one in _all(decision, printed):
-        item, at = found[one.cell_id], (one.cell_id, one.rank)
+        item, at = items[one.cell_id], (one.cell_id, one.rank)
         urgent = view.shut(item) or item.result.surprising
         files[urgent] += 1
         if files[urgent] <= _FILES:

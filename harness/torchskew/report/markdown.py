@@ -60,12 +60,12 @@ def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
         yield f"### What changed\n{_fenced(decision.difference)}"
     if decision.problems:
         yield "### Problems\n" + "\n".join(f"- {_safe(problem)}" for problem in decision.problems)
-    found = view.unexpected(decision)
-    if found:
-        yield f"### Not as expected: {len(found)}"
-    for item in found[:_DETAILED]:
+    items = view.unexpected(decision)
+    if items:
+        yield f"### Not as expected: {len(items)}"
+    for item in items[:_DETAILED]:
         yield _unexpected(item, logs, info.rerun)
-    if rest := found[_DETAILED:]:
+    if rest := items[_DETAILED:]:
         lines = (
             f"- {item.status} `{_safe(item.result.cell.id)}` {_safe(view.words(item.result))}"
             for item in rest[:_LISTED]
@@ -83,9 +83,9 @@ def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
 def _unexpected(item: Checked, logs: Logs, again: Rerun) -> str:
     """What and where at a glance; facts, errors and the end of the logs on a click."""
     result = item.result
-    said = f"expected {view.expected_words(item)}, got {result.verdict} ({_safe(view.words(result))})"
+    outcome_words = f"expected {view.expected_words(item)}, got {result.verdict} ({_safe(view.words(result))})"
     lines = [
-        f"<details><summary><b>{item.status}</b> <code>{_safe(result.cell.id)}</code> · {said}</summary>",
+        f"<details><summary><b>{item.status}</b> <code>{_safe(result.cell.id)}</code> · {outcome_words}</summary>",
         "",
         _safe(result.reason),
         "",

@@ -40,7 +40,7 @@ class Between:
         return len({item.result.cell.skew for item in self.items})
 
     def named(self, *verdicts: Verdict) -> Mapping[str, tuple[Checked, ...]]:
-        """The cells that came to these verdicts, by scenario, in the plan's order."""
+        """The cells with these verdicts, by scenario, in the plan's order."""
         found: dict[str, tuple[Checked, ...]] = {}
         for item in self.items:
             if item.result.verdict in verdicts:
@@ -51,11 +51,11 @@ class Between:
 
 def releases(run: Run) -> Mapping[str, str]:
     """Declared name -> the release that its ranks reported, oldest first; those that are no release come last."""
-    said = {facts.declared: facts.torch for result in run.results for facts in result.ranks if facts.torch}
+    reported = {facts.declared: facts.torch for result in run.results for facts in result.ranks if facts.torch}
     names = dict.fromkeys(name for cell in run.plan.cells for name in cell.skew)
-    found = {name: said.get(name, name) for name in names}
-    numbers = {name: one.number if (one := eras.release(text)) else (9999,) for name, text in found.items()}
-    return dict(sorted(found.items(), key=lambda each: numbers[each[0]]))
+    texts = {name: reported.get(name, name) for name in names}
+    numbers = {name: one.number if (one := eras.release(text)) else (9999,) for name, text in texts.items()}
+    return dict(sorted(texts.items(), key=lambda each: numbers[each[0]]))
 
 
 def eras_of(run: Run) -> tuple[Era, ...]:
@@ -72,7 +72,7 @@ def _speaks(text: str) -> str:
 
 
 def between(run: Run, checked: Sequence[Checked]) -> Iterator[Between]:
-    """Every ordered pair of eras that any cell lies between."""
+    """Every ordered pair of eras with a cell between them."""
     known = eras_of(run)
     at = {name: index for index, era in enumerate(known) for name in era.versions}
     found: dict[tuple[int, int], list[Checked]] = {}

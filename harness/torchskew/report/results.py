@@ -20,7 +20,7 @@ SCHEMA: Final = "1.0"
 
 
 def write_results(run: Run, decision: Decision, written: Written, path: Path) -> None:
-    """Write cell by cell, one line each: 10,000 cells never stand in memory as text."""
+    """Write cell by cell, one line each: 10,000 cells are never in memory as text at once."""
     with path.open("w", encoding="utf-8") as file:
         top = json.dumps(_head(run, decision), indent=1)
         file.write(top.removesuffix("\n}") + ',\n "cells": [')
@@ -109,8 +109,8 @@ def _expectation(item: Checked) -> dict[str, Json] | None:
     if entry is None:
         return None
     outcomes: list[Json] | None = [*entry.outcomes] if entry.outcomes else None
-    said: dict[str, Json] = {"cells": entry.cells, "reason": entry.reason, "outcomes": outcomes}
-    return said | {"link": entry.link, "until": entry.until}
+    fields: dict[str, Json] = {"cells": entry.cells, "reason": entry.reason, "outcomes": outcomes}
+    return fields | {"link": entry.link, "until": entry.until}
 
 
 def _attempt(attempt: Attempt) -> dict[str, Json]:

@@ -26,7 +26,7 @@ class CellTable:
 
 
 def tables(run: Run, decision: Decision) -> tuple[CellTable, ...]:
-    """One table per scenario and condition, in the plan's order; same scenario's tables stand together."""
+    """One table per scenario and condition, in the plan's order; tables of one scenario are neighbours."""
     groups: dict[tuple[str, str], list[Checked]] = {}
     uniform = _uniform(decision)
     for item in decision.checked:

@@ -1,4 +1,4 @@
-"""The report a terminal shows: tables, accounting, what needs somebody, and the decision as the last line."""
+"""The report a terminal shows: tables, what needs attention, accounting, and the decision as the last line."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _legend(decision: Decision) -> str:
         return ""
     rows = [(view.SHORT[outcome], f"{_full(outcome)}{view.MEANING[outcome]}") for outcome in Outcome if outcome in used]
     if any(len(set(item.result.outcomes)) > 1 for item in ran):
-        rows.append(("A/B", "rank 0 came to A, rank 1 to B"))
+        rows.append(("A/B", "A on rank 0, B on rank 1"))
     if any(view.shut(item) for item in decision.checked):
         rows.append(("!", "not as expected"))
     return "\n".join(aligned(rows))
@@ -119,25 +119,25 @@ def _full(outcome: Outcome) -> str:
 
 
 def _unexpected(run: Run, decision: Decision, logs: Logs, look: Look) -> str:
-    """Everything that needs somebody: what, where, each rank's facts, how to run it again; nothing is told twice."""
+    """Every cell that needs attention: what, where, each rank's facts, how to run it again; none is shown twice."""
     found = tuple(item for item in view.unexpected(decision) if item.result.cell.id not in decision.changed)
     blocks = [f"problem    {problem}" for problem in decision.problems]
-    blocks += [_needs_somebody(item, logs, run.info.rerun, look) for item in found[: look.most]]
+    blocks += [_needs_attention(item, logs, run.info.rerun, look) for item in found[: look.most]]
     blocks += _more(len(found), look)
     return "\n\n".join(blocks)
 
 
-def _needs_somebody(item: Checked, logs: Logs, again: Rerun, look: Look) -> str:
+def _needs_attention(item: Checked, logs: Logs, again: Rerun, look: Look) -> str:
     result = item.result
-    # Where every rank that failed has an error of its own, the reason would only say them again.
+    # Where every rank that failed has an error of its own, the reason would only repeat them.
     failed = [facts for facts, outcome in _ranks(item) if outcome is not Outcome.OK]
-    said = all(facts.error for facts in failed) if failed else result.verdict is Verdict.PASS
+    repeated = all(facts.error for facts in failed) if failed else result.verdict is Verdict.PASS
     lines = [
         paint(f"{_TITLES[item.status]}: {result.cell.id}", f"1;{BAD}", look),
         f"  expected {view.expected_words(item)}, got {result.verdict}{_seen_words(result)}",
-        *([] if said else [f"  {_one_line(result.reason)}"]),
+        *([] if repeated else [f"  {_one_line(result.reason)}"]),
         *(line for facts, outcome in _ranks(item) for line in _rank(item, facts, outcome, logs)),
-        *(f"  attempt {one.number}: {one.fault}" for one in result.attempts if one.fault),
+        *(f"  attempt {attempt.number}: {attempt.fault}" for attempt in result.attempts if attempt.fault),
         f"  rerun: {again.of_cell(result.cell.id)}",
     ]
     return "\n".join(lines)
@@ -185,7 +185,7 @@ def _surprises(run: Run, decision: Decision, look: Look) -> str:
 
 
 def _changed(decision: Decision) -> str:
-    """What changed since the run that this one is compared with; then nothing needs a table of the rest."""
+    """What changed since the run that this one is compared with; then no tables of the rest are needed."""
     return f"changed\n{decision.difference}" if decision.difference else ""
 
 
@@ -224,7 +224,7 @@ def _more(count: int, look: Look) -> list[str]:
 
 
 def _end(run: Run, decision: Decision, written: Written, look: Look) -> str:
-    """Accounting, where the reports lie, and the decision as the last line."""
+    """Accounting, the paths of the reports, and the decision as the last line."""
     counts = view.counts(run, decision)
     lines = [accounting(counts)]
     if counts.cached:

@@ -1,4 +1,4 @@
-"""What every report shows, worked out once: counts, tables, words for outcomes, names of logs, rerun commands."""
+"""What every report shows, worked out once: counts, words for outcomes, names of logs."""
 
 from __future__ import annotations
 
@@ -114,23 +114,23 @@ def unexpected(decision: Decision) -> tuple[Checked, ...]:
 
 
 def flaky(decision: Decision) -> tuple[Checked, ...]:
-    """The cells that failed and are known to flake: told, but not held against the run."""
+    """The cells that failed and are known to flake: reported, but they do not make the run red."""
     return tuple(item for item in decision.checked if item.status is Status.KNOWN_FLAKY)
 
 
 def surprises(decision: Decision) -> tuple[Checked, ...]:
-    """The cells that came out otherwise than the table of eras predicted."""
+    """The cells that differ from what the table of eras predicted."""
     return tuple(item for item in decision.checked if item.result.surprising)
 
 
 def known_failures(decision: Decision) -> Mapping[tuple[str, str | None], tuple[Checked, ...]]:
     """Known failures by reason and link, in the order of the first cell of each."""
-    found: dict[tuple[str, str | None], list[Checked]] = {}
+    by_reason: dict[tuple[str, str | None], list[Checked]] = {}
     for item in decision.checked:
         if item.status is Status.KNOWN_FAILURE:
             entry = item.expectation
-            found.setdefault((entry.reason, entry.link) if entry else ("", None), []).append(item)
-    return {reason: tuple(items) for reason, items in found.items()}
+            by_reason.setdefault((entry.reason, entry.link) if entry else ("", None), []).append(item)
+    return {reason: tuple(items) for reason, items in by_reason.items()}
 
 
 def label(item: Checked, *, mark: bool = True) -> str:
@@ -142,29 +142,29 @@ def words(result: CellResult) -> str:
     """The outcomes in short words, or the verdict where there are none to show; `~` in front of what was inferred."""
     if result.verdict in SILENT or not result.outcomes:
         return SILENT.get(result.verdict, str(result.verdict).lower())
-    said = outcome_words(result.outcomes)
-    said = f"~{said}" if result.inferred_from else said
+    text = outcome_words(result.outcomes)
+    text = f"~{text}" if result.inferred_from else text
     promised = result.verdict is Verdict.FAIL and set(result.outcomes) in ({Outcome.OK}, {Outcome.CLEAR})
-    return f"FAIL:{said}" if promised else said  # right or refused, but its policy promised the other
+    return f"FAIL:{text}" if promised else text  # right or refused, but its policy promised the other
 
 
 def outcome_words(outcomes: Iterable[Outcome], *, full: bool = False) -> str:
     """`OK` when all are equal, else rank by rank: `TIME/OPQ`; full: unabbreviated."""
-    said = [str(outcome) if full else SHORT[outcome] for outcome in outcomes]
-    if len(set(said)) == 1:
-        return said[0]
-    if len(said) <= _SPELLED_OUT:
-        return "/".join(said)
-    runs = [(word, len([*same])) for word, same in groupby(said)]
-    return "/".join(f"{word}*{count}" if count > 1 else word for word, count in runs)
+    names = [str(outcome) if full else SHORT[outcome] for outcome in outcomes]
+    if len(set(names)) == 1:
+        return names[0]
+    if len(names) <= _SPELLED_OUT:
+        return "/".join(names)
+    runs = [(name, len([*same])) for name, same in groupby(names)]
+    return "/".join(f"{name}*{count}" if count > 1 else name for name, count in runs)
 
 
 def observed_words(result: CellResult) -> str:
-    """What came out otherwise than predicted: `TIMEOUT on rank 1`, one word when all ranks agree."""
+    """What was observed instead of the prediction: `TIMEOUT on rank 1`, one word when all ranks agree."""
     if len(set(result.outcomes)) == 1:
         return str(result.outcomes[0])
     pairs = zip_longest(result.outcomes, result.cell.predicted)
-    return ", ".join(f"{seen} on rank {rank}" for rank, (seen, told) in enumerate(pairs) if seen != told)
+    return ", ".join(f"{seen} on rank {rank}" for rank, (seen, predicted) in enumerate(pairs) if seen != predicted)
 
 
 def expected_words(item: Checked) -> str:
@@ -176,7 +176,7 @@ def expected_words(item: Checked) -> str:
 
 
 def log_name(cell: Cell, rank: int) -> str:
-    """Where a rank's log lies, from the report's folder on."""
+    """The path of a rank's log, relative to the report's folder."""
     return f"logs/{slug(cell.id)}/rank{rank}.txt"
 
 

@@ -209,7 +209,7 @@ def test_a_run_of_other_releases_is_compared_cell_by_cell_and_one_of_the_same_wi
     desk.gate()
     told = desk.results()["difference"]
     assert told.splitlines()[0].endswith(": 13 removed cells; 16 cells compared")
-    assert "removed cell       work/2.13.0,2.13.0/guard-off/venv   PASS -> not there" in told
+    assert "removed cell       work/2.13.0,2.13.0/guard-off/venv   PASS -> absent" in told
 
 
 def test_the_newest_releases_are_those_of_the_declaration_whether_the_matrix_lists_them_or_not(desk: Desk) -> None:

@@ -27,7 +27,9 @@ def test_the_baseline_beside_a_declaration_is_read_with_it(tmp_path: Path) -> No
 
 
 def test_a_missing_file_names_the_fix(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no such file\. Name one with --declaration"):
+    with pytest.raises(
+        ConfigError, match=r"no such file\. Name one with --declaration, or write one with `torchskew init`"
+    ):
         read_declaration(tmp_path / "none.toml")
 
 
@@ -85,3 +87,12 @@ def test_two_files_of_one_name_are_refused_with_both_paths(tmp_path: Path) -> No
         (tmp_path / group / "apple.py").write_text(SCENARIO)
     with pytest.raises(ConfigError, match=r"groups/apple\.py: \S+/files/apple\.py is also called 'apple'. Rename one"):
         read_scenarios(tmp_path)
+
+
+def test_a_scenario_that_is_no_text_is_one_problem_among_the_others(tmp_path: Path) -> None:
+    (tmp_path / "binary.py").write_bytes(b"\xff\xfe")
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ConfigError) as caught:
+        read_scenarios(tmp_path)
+    assert "binary.py: is not UTF-8 text" in caught.value.problems[0]
+    assert "empty.py: isn't a scenario" in caught.value.problems[1]

@@ -1,4 +1,4 @@
-"""The files that people write (declaration, baseline, scenarios): read here, and handed on as records."""
+"""Reads the files that people write (declaration, baseline, scenarios) into records."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ def read_document(path: Path) -> Document:
     try:
         return Document(path=str(path), text=path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: there is no such file. Name one with --declaration, or write torchskew.toml here."
-        ) from None
+        fix = "Name one with --declaration, or write one with `torchskew init`."
+        raise ConfigError(f"{path}: there is no such file. {fix}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path.name}: is not UTF-8 text: {error}. Save it as UTF-8.") from None
     except OSError as error:
@@ -94,4 +93,4 @@ def read_scenarios(folder: Path | None = None) -> Mapping[str, Scenario]:
 
 def read_scenario(path: Path) -> Scenario:
     """One scenario file; ConfigError names what it lacks."""
-    return parse_scenario(path.stem, path.read_text(encoding="utf-8"), str(path))
+    return parse_scenario(path.stem, read_document(path).text, str(path))

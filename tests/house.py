@@ -40,6 +40,25 @@ PURE = (
     "torchskew.planning",
     "torchskew.judging",
     "torchskew.record.codec",
+    *(
+        f"torchskew.workflows.rehearsal.{name}"
+        for name in (
+            "findings",
+            "history",
+            "invariants.index",
+            "invariants.rule",
+            "invariants.training",
+            "invariants.upgrade",
+            "observed",
+            "plan_file",
+            "plan_text",
+            "planned",
+            "stage_summary",
+            "step_log",
+            "timeline",
+            "validity",
+        )
+    ),
 )
 EFFECTS = frozenset({
     "asyncio", "concurrent", "ctypes", "docker", "fcntl", "fileinput", "getpass", "glob", "http", "io", "linecache",

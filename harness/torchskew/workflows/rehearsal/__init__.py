@@ -1,1 +1,1 @@
-"""The rolling upgrade, rehearsed: a small cluster goes from one release to another under a real training job."""
+"""The rehearsal of a rolling upgrade: planned, carried out on a small cluster that trains, judged, reported."""

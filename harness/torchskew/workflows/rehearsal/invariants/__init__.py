@@ -1,1 +1,1 @@
-"""The sixteen promises that a rehearsal checks, each a pure function over what was observed."""
+"""The sixteen promises of a rehearsal, each a pure function from what was observed to a verdict."""

@@ -43,15 +43,17 @@ class Measured:
 def page(runs: Sequence[Measured], command: str) -> str:
     """The whole page as markdown. command: what makes it again from the record."""
     parts = [_HEAD.format(command=command)]
-    parts += ["## In words\n\n" + "\n".join(f"- **{view.SHORT[one]}** {view.MEANING[one]}" for one in Outcome)]
-    for one in runs:
-        parts += [part for part in _run(one) if part]
+    parts += [
+        "## In words\n\n" + "\n".join(f"- **{view.SHORT[outcome]}** {view.MEANING[outcome]}" for outcome in Outcome)
+    ]
+    for measured in runs:
+        parts += [part for part in _run(measured) if part]
     return "\n\n".join(parts) + "\n"
 
 
-def _run(one: Measured) -> Iterator[str]:
-    run, decision = one.run, one.decision
-    yield f"## {run.plan.runtime}\n\n{_account(one)}"
+def _run(measured: Measured) -> Iterator[str]:
+    run, decision = measured.run, measured.decision
+    yield f"## {run.plan.runtime}\n\n{_account(measured)}"
     yield _versions(run)
     yield _eras(run)
     known = dict.fromkeys(cell.name for cell in run.plan.cells)
@@ -64,15 +66,15 @@ def _run(one: Measured) -> Iterator[str]:
     yield _surprises(run, decision)
 
 
-def _account(one: Measured) -> str:
+def _account(measured: Measured) -> str:
     """Which run this is, how large, how long, and which runs its cells came from."""
-    info, counts = one.run.info, view.counts(one.run, one.decision)
+    info, counts = measured.run.info, view.counts(measured.run, measured.decision)
     came = ", ".join(f"{count} {verdict.value.lower()}" for verdict, count in counts.verdicts.items())
     took = ""
     if info.finished and not counts.cached:
         spent = dt.datetime.fromisoformat(info.finished) - dt.datetime.fromisoformat(info.started)
         took = f" in {view.seconds(spent.total_seconds())}"
-    earlier = " and ".join(f"`{run_id}`" for run_id in one.origins if run_id != info.run_id)
+    earlier = " and ".join(f"`{run_id}`" for run_id in measured.origins if run_id != info.run_id)
     kept = f" {counts.cached} of them had not changed since they ran in {earlier}." if counts.cached else ""
     text = f"Run `{info.run_id}`, {info.started[:10]}, {info.runtime}: {counts.planned} cells{took}: {came}.{kept}"
     return f"{text} Every line of this part is from that run."
@@ -121,9 +123,9 @@ def _between(those: pairs.Between, known: Iterable[str]) -> str:
     return "\n".join([*lines, *(f"- **{what}**: {text}" for what, text in lists.items() if text)])
 
 
-def _names(found: Mapping[str, Sequence[Checked]], count: int, known: Iterable[str]) -> str:
+def _names(by_scenario: Mapping[str, Sequence[Checked]], count: int, known: Iterable[str]) -> str:
     """Scenarios, each with its number of pairs where that is not all of them."""
-    counts = {name: len({item.result.cell.skew for item in items}) for name, items in found.items() if items}
+    counts = {name: len({item.result.cell.skew for item in items}) for name, items in by_scenario.items() if items}
     every = _short([name for name, pairs_ in counts.items() if pairs_ == count], known)
     return ", ".join([*every, *(f"{name} ({pairs_} of {count})" for name, pairs_ in counts.items() if pairs_ < count)])
 
@@ -161,13 +163,13 @@ def _some(names: Sequence[str]) -> str:
 
 def _blockers(those: pairs.Between) -> Iterator[str]:
     """How many scenarios could not be tried, by what stood in their way."""
-    found: dict[str, set[str]] = {}
+    scenarios: dict[str, set[str]] = {}
     for name, items in those.named(Verdict.BLOCKED).items():
         for item in items:
             if item.result.blocked_by:
-                found.setdefault(item.result.blocked_by.name, set()).add(name)
+                scenarios.setdefault(item.result.blocked_by.name, set()).add(name)
     yield from (
-        f"{len(names)} scenario{'s' if len(names) > 1 else ''} by {blocker}" for blocker, names in found.items()
+        f"{len(names)} scenario{'s' if len(names) > 1 else ''} by {blocker}" for blocker, names in scenarios.items()
     )
 
 
@@ -237,12 +239,12 @@ def _table(table: CellTable, order: Sequence[str]) -> str:
 
 def _worlds(decision: Decision) -> Iterable[str]:
     """One line per scenario and condition: how many mixed worlds of three ended how."""
-    found: dict[str, Counter[str]] = {}
+    endings: dict[str, Counter[str]] = {}
     for item in decision.checked:
         cell, result = item.result.cell, item.result
         if cell.world_size > len("ab") and len(set(cell.skew)) > 1 and result.verdict is not Verdict.BLOCKED:
-            found.setdefault(f"{cell.scenario}, guard {cell.guard}", Counter())[view.label(item, mark=False)] += 1
-    for name, counter in found.items():
+            endings.setdefault(f"{cell.scenario}, guard {cell.guard}", Counter())[view.label(item, mark=False)] += 1
+    for name, counter in endings.items():
         yield f"- {name}: " + ", ".join(f"{words} {count}" for words, count in counter.most_common())
 
 
@@ -266,12 +268,12 @@ def _lacks(decision: Decision) -> str:
     return "\n\n".join(["### What a release lacks, in its own words", *parts]) if parts else ""
 
 
-def _lacking(title: str, found: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
+def _lacking(title: str, by_reason: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
     """A line for each reason: which releases say it, and of what."""
-    if found:
+    if by_reason:
         yield title
         lines = []
-        for why, where in found.items():
+        for why, where in by_reason.items():
             versions = dict.fromkeys(version for version, _ in where)
             names = dict.fromkeys(name for _, name in where)
             lines.append(f"- {_some(list(names))}: {why} ({', '.join(versions)})")
@@ -284,16 +286,16 @@ def _line(text: str) -> str:
 
 def _surprises(run: Run, decision: Decision) -> str:
     """Where observation and prediction differ, alike ones together, each with a command that shows it."""
-    found: dict[tuple[str, str, str], list[Checked]] = {}
+    groups: dict[tuple[str, str, str], list[Checked]] = {}
     for item in view.surprises(decision):
         result = item.result
         predicted = view.outcome_words(result.cell.predicted)
-        found.setdefault((result.cell.name, predicted, view.words(result)), []).append(item)
-    if not found:
+        groups.setdefault((result.cell.name, predicted, view.words(result)), []).append(item)
+    if not groups:
         return "### Otherwise than predicted\n\nNothing."
     lines = ["### Otherwise than predicted", "", "| scenario | predicted | observed | pairs |", "|---|---|---|---|"]
-    for (name, predicted, seen), items in sorted(found.items(), key=lambda each: -len(each[1])):
+    for (name, predicted, seen), items in sorted(groups.items(), key=lambda each: -len(each[1])):
         where = _some([",".join(item.result.cell.skew) for item in items])
         lines.append(f"| {name} | {predicted} | {seen} | {len(items)}: {where} |")
-    example = run.info.rerun.of_cell(next(iter(found.values()))[0].result.cell.id)
+    example = run.info.rerun.of_cell(next(iter(groups.values()))[0].result.cell.id)
     return "\n".join([*lines, "", "A cell again, really run:", "", f"    {example}"])

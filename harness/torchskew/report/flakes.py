@@ -8,11 +8,11 @@ from torchskew.judging.flakes import Rate
 from torchskew.report.columns import aligned
 
 
-def render(found: Sequence[Rate]) -> str:
+def render(rates: Sequence[Rate]) -> str:
     """The page that `torchskew flakes` prints."""
-    if not found:
+    if not rates:
         return "no cell has shown both a pass and a failure"
-    rows = [("fails", "rate", "95 % interval", "last failure", "cell"), *map(_row, found)]
+    rows = [("fails", "rate", "95 % interval", "last failure", "cell"), *map(_row, rates)]
     return "\n".join(aligned(rows, right={0, 1, 2}))
 
 

@@ -176,7 +176,7 @@ def _cell(item: Checked, logs: Logs, texts: _Texts, numbers: dict[CellId, int]) 
     result, entry = item.result, item.expectation
     cell = result.cell
     silent = result.verdict in view.SILENT
-    found: dict[str, Json] = {
+    fields: dict[str, Json] = {
         "id": cell.id,
         "scenario": cell.name,
         "skew": [texts(name) for name in cell.skew],
@@ -198,11 +198,11 @@ def _cell(item: Checked, logs: Logs, texts: _Texts, numbers: dict[CellId, int]) 
         "expected": texts(view.expected_words(item)),
         "why": texts(entry.reason if entry else ""),
         "link": texts(entry.link if entry else ""),
-        "faults": [f"attempt {one.number}: {one.fault}" for one in result.attempts if one.fault],
+        "faults": [f"attempt {tried.number}: {tried.fault}" for tried in result.attempts if tried.fault],
         "skipped": dict(result.skipped),
         "ranks": [_rank(item, facts, logs, texts) for facts in result.ranks],
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _rank(item: Checked, facts: RankFacts, logs: Logs, texts: _Texts) -> dict[str, Json]:
@@ -210,7 +210,7 @@ def _rank(item: Checked, facts: RankFacts, logs: Logs, texts: _Texts) -> dict[st
     tail = logs.tails.get(at)
     end = facts.signal or ("" if facts.exit is None else f"exit {facts.exit}")
     phases: dict[str, Json] = {name: round(value, 3) for name, value in facts.phases.items()}
-    found: dict[str, Json] = {
+    fields: dict[str, Json] = {
         "torch": texts(facts.torch),
         "git": texts((facts.git_version or "")[:12]),
         "python": texts(facts.python),
@@ -227,7 +227,7 @@ def _rank(item: Checked, facts: RankFacts, logs: Logs, texts: _Texts) -> dict[st
         "log": texts(tail.log if tail else ""),
         "stacks": texts(tail.stacks if tail else ""),
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _json(value: Json) -> str:

@@ -59,15 +59,15 @@ def write_logs(decision: Decision, printed: Iterable[Printed], again: Rerun, fol
     paths: dict[tuple[str, int], str] = {}
     tails: dict[tuple[str, int], Tail] = {}
     room, files = [_TAILS_CHARACTERS] * 2, [0, 0]
-    for one in _all(decision, printed):
-        item, at = items[one.cell_id], (one.cell_id, one.rank)
+    for output in _all(decision, printed):
+        item, at = items[output.cell_id], (output.cell_id, output.rank)
         urgent = view.shut(item) or item.result.surprising
         files[urgent] += 1
         if files[urgent] <= _FILES:
-            paths[at] = view.log_name(item.result.cell, one.rank)
-            _write(folder / paths[at], _text(item.result, one, again))
+            paths[at] = view.log_name(item.result.cell, output.rank)
+            _write(folder / paths[at], _text(item.result, output, again))
         if room[urgent] > 0:
-            tails[at] = Tail(log=_tail(one.log), stacks=_head(rank_first(one.stacks)))
+            tails[at] = Tail(log=_tail(output.log), stacks=_head(rank_first(output.stacks)))
             room[urgent] -= len(tails[at].log) + len(tails[at].stacks)
     return Logs(left_out=sum(files) - len(paths), paths=paths, tails=tails)
 
@@ -88,9 +88,9 @@ def _all(decision: Decision, printed: Iterable[Printed]) -> Iterator[Printed]:
         for facts, outcome in zip(item.result.ranks, item.result.outcomes, strict=False)
         if outcome is not Outcome.OK
     )
-    for one in printed:
-        silent.pop((one.cell_id, one.rank), None)
-        yield one
+    for output in printed:
+        silent.pop((output.cell_id, output.rank), None)
+        yield output
     yield from (Printed(cell_id=cell_id, rank=rank) for cell_id, rank in silent)
 
 
@@ -104,22 +104,22 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _text(result: CellResult, one: Printed, again: Rerun) -> str:
+def _text(result: CellResult, output: Printed, again: Rerun) -> str:
     """The whole story of one rank, readable without the report."""
-    facts = result.ranks[one.rank]
+    facts = result.ranks[output.rank]
     torch, spent = facts.torch or "unknown", view.seconds(facts.seconds)
     head = [
         f"cell     {result.cell.id}",
         f"rank     {facts.rank} of {result.cell.world_size} · {facts.declared} · torch {torch}",
-        f"outcome  {result.outcomes[one.rank]} in phase {facts.phase} after {spent}",
+        f"outcome  {result.outcomes[output.rank]} in phase {facts.phase} after {spent}",
         f"rerun    {again.of_cell(result.cell.id)}",
     ]
     blocks = ["\n".join(head)]
     if facts.error:
         blocks.append(f"error    {facts.error.type}\n{facts.error.text}")
-    if one.stacks:
-        blocks.append(f"stacks before it was stopped\n{rank_first(one.stacks)}")
-    blocks.append(f"log\n{one.log}" if one.log else "log      it printed nothing")
+    if output.stacks:
+        blocks.append(f"stacks before it was stopped\n{rank_first(output.stacks)}")
+    blocks.append(f"log\n{output.log}" if output.log else "log      it printed nothing")
     return "\n\n".join(block.rstrip("\n") for block in blocks) + "\n"
 
 

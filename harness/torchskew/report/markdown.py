@@ -75,7 +75,9 @@ def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     for table in tables(run, decision):
         yield _table(table)
     yield (
-        "<sub>" + " · ".join(f"{sign} {view.SHORT[one]} {view.MEANING[one]}" for one, sign in _SIGNS.items()) + "</sub>"
+        "<sub>"
+        + " · ".join(f"{sign} {view.SHORT[seen]} {view.MEANING[seen]}" for seen, sign in _SIGNS.items())
+        + "</sub>"
     )
     yield from _known(decision)
 
@@ -107,12 +109,12 @@ def _unexpected(item: Checked, logs: Logs, again: Rerun) -> str:
 
 
 def _surprises(decision: Decision) -> Iterator[str]:
-    found = view.surprises(decision)
-    if found:
-        yield f"### Surprises: {len(found)}\n\n| cell | predicted | observed |\n|---|---|---|\n" + "\n".join(
+    items = view.surprises(decision)
+    if items:
+        yield f"### Surprises: {len(items)}\n\n| cell | predicted | observed |\n|---|---|---|\n" + "\n".join(
             f"| `{_safe(item.result.cell.id)}` | {view.outcome_words(item.result.cell.predicted, full=True)} "
             f"| {view.observed_words(item.result)} |"
-            for item in found
+            for item in items
         )
 
 
@@ -140,15 +142,15 @@ def _entry(item: Checked | None) -> str:
 
 
 def _known(decision: Decision) -> Iterator[str]:
-    found = view.known_failures(decision)
-    if found:
-        count = sum(map(len, found.values()))
+    by_reason = view.known_failures(decision)
+    if by_reason:
+        count = sum(map(len, by_reason.values()))
         yield (
             f"<details><summary>Known failures: {count}</summary>\n\n"
             + "\n".join(
                 f"- {_safe(reason)}{f' ([why]({link}))' if link else ''}\n"
                 + "\n".join(f"  - `{_safe(item.result.cell.id)}` {_safe(view.words(item.result))}" for item in items)
-                for (reason, link), items in found.items()
+                for (reason, link), items in by_reason.items()
             )
             + "\n\n</details>"
         )

@@ -41,12 +41,12 @@ class Between:
 
     def named(self, *verdicts: Verdict) -> Mapping[str, tuple[Checked, ...]]:
         """The cells with these verdicts, by scenario, in the plan's order."""
-        found: dict[str, tuple[Checked, ...]] = {}
+        by_scenario: dict[str, tuple[Checked, ...]] = {}
         for item in self.items:
             if item.result.verdict in verdicts:
                 name = item.result.cell.name
-                found[name] = (*found.get(name, ()), item)
-        return found
+                by_scenario[name] = (*by_scenario.get(name, ()), item)
+        return by_scenario
 
 
 def releases(run: Run) -> Mapping[str, str]:
@@ -54,21 +54,21 @@ def releases(run: Run) -> Mapping[str, str]:
     reported = {facts.declared: facts.torch for result in run.results for facts in result.ranks if facts.torch}
     names = dict.fromkeys(name for cell in run.plan.cells for name in cell.skew)
     texts = {name: reported.get(name, name) for name in names}
-    numbers = {name: one.number if (one := eras.release(text)) else (9999,) for name, text in texts.items()}
+    numbers = {name: named.number if (named := eras.release(text)) else (9999,) for name, text in texts.items()}
     return dict(sorted(texts.items(), key=lambda each: numbers[each[0]]))
 
 
 def eras_of(run: Run) -> tuple[Era, ...]:
     """The releases of a run in eras, oldest first."""
-    found = []
+    known = []
     for speaks, group in groupby(releases(run).items(), key=lambda each: _speaks(each[1])):
-        found.append(Era(versions=tuple(name for name, _ in group), speaks=speaks))
-    return tuple(found)
+        known.append(Era(versions=tuple(name for name, _ in group), speaks=speaks))
+    return tuple(known)
 
 
 def _speaks(text: str) -> str:
-    one = eras.release(text)
-    return f"store {one.store.era}, gloo {one.gloo}, keys {one.keys}" if one else "unknown"
+    named = eras.release(text)
+    return f"store {named.store.era}, gloo {named.gloo}, keys {named.keys}" if named else "unknown"
 
 
 def between(run: Run, checked: Sequence[Checked]) -> Iterator[Between]:
@@ -96,7 +96,7 @@ def alike(names: Sequence[str], word: Callable[[str, str], str]) -> tuple[tuple[
     return tuple(map(tuple, groups))
 
 
-def _same(one: str, other: str, names: Sequence[str], word: Callable[[str, str], str]) -> bool:
-    among = {word(first, second) for first in (one, other) for second in (one, other)}
-    rest = [name for name in names if name not in (one, other)]
-    return len(among) == 1 and all(word(one, x) == word(other, x) and word(x, one) == word(x, other) for x in rest)
+def _same(left: str, right: str, names: Sequence[str], word: Callable[[str, str], str]) -> bool:
+    among = {word(first, second) for first in (left, right) for second in (left, right)}
+    rest = [name for name in names if name not in (left, right)]
+    return len(among) == 1 and all(word(left, x) == word(right, x) and word(x, left) == word(x, right) for x in rest)

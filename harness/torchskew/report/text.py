@@ -58,13 +58,13 @@ def render(
     return "\n\n".join(block for block in blocks if block)
 
 
-def _tables(found: Sequence[CellTable], look: Look) -> Iterator[str]:
+def _tables(laid_out: Sequence[CellTable], look: Look) -> Iterator[str]:
     """Every table; of more than twice a long list, those in which something is not right."""
-    many = len(found) > 2 * look.most
-    shown = [table for table in found if not (many and _right(table))]
+    many = len(laid_out) > 2 * look.most
+    shown = [table for table in laid_out if not (many and _right(table))]
     yield from tables_text(shown, look)
-    if len(shown) < len(found):
-        yield f"… and {len(found) - len(shown)} more tables, in which every cell is right: see the report"
+    if len(shown) < len(laid_out):
+        yield f"… and {len(laid_out) - len(shown)} more tables, in which every cell is right: see the report"
 
 
 def _right(table: CellTable) -> bool:
@@ -120,10 +120,10 @@ def _full(outcome: Outcome) -> str:
 
 def _unexpected(run: Run, decision: Decision, logs: Logs, look: Look) -> str:
     """Every cell that needs attention: what, where, each rank's facts, how to run it again; none is shown twice."""
-    found = tuple(item for item in view.unexpected(decision) if item.result.cell.id not in decision.changed)
+    items = tuple(item for item in view.unexpected(decision) if item.result.cell.id not in decision.changed)
     blocks = [f"problem    {problem}" for problem in decision.problems]
-    blocks += [_needs_attention(item, logs, run.info.rerun, look) for item in found[: look.most]]
-    blocks += _more(len(found), look)
+    blocks += [_needs_attention(item, logs, run.info.rerun, look) for item in items[: look.most]]
+    blocks += _more(len(items), look)
     return "\n\n".join(blocks)
 
 
@@ -174,14 +174,14 @@ def _rank(item: Checked, facts: RankFacts, outcome: Outcome, logs: Logs) -> Iter
 
 def _surprises(run: Run, decision: Decision, look: Look) -> str:
     """Where observation and prediction differ; an unexpected cell was shown in full above."""
-    found = view.surprises(decision)
+    items = view.surprises(decision)
     lines = []
-    for item in found[: look.most]:
+    for item in items[: look.most]:
         result = item.result
         predicted = view.outcome_words(result.cell.predicted, full=True)
         lines.append(f"{result.cell.id}   predicted {predicted}, observed {view.observed_words(result)}")
         lines.append(f"rerun: {run.info.rerun.of_cell(result.cell.id)}")
-    return _list("surprises", len(found), [*lines, *_more(len(found), look)])
+    return _list("surprises", len(items), [*lines, *_more(len(items), look)])
 
 
 def _changed(decision: Decision) -> str:
@@ -191,24 +191,24 @@ def _changed(decision: Decision) -> str:
 
 def _flaky(decision: Decision, look: Look) -> str:
     """Cells that failed and are known to flake, with the reason and until when that is accepted."""
-    found = view.flaky(decision)
+    items = view.flaky(decision)
     lines = []
-    for item in found[: look.most]:
+    for item in items[: look.most]:
         entry = item.expectation
         why = f"{_one_line(entry.reason)} (until {entry.until})" if entry else ""
         lines.append(f"{item.result.cell.id}   {_one_line(item.result.reason)}; {why}")
-    return _list("flaky", len(found), [*lines, *_more(len(found), look)])
+    return _list("flaky", len(items), [*lines, *_more(len(items), look)])
 
 
 def _known(decision: Decision, look: Look) -> str:
     """Known failures by reason: how many cells, an example, the link."""
-    found = view.known_failures(decision)
+    groups = view.known_failures(decision)
     lines = []
-    for (reason, link), items in [*found.items()][: look.most]:
+    for (reason, link), items in [*groups.items()][: look.most]:
         lines.append(f"{len(items)}x {_one_line(reason)}{f' ({link})' if link else ''}")
         rest = f" and {len(items) - 1} more" if items[1:] else ""
         lines.append(f"    {items[0].result.cell.id} {view.label(items[0])}{rest}")
-    return _list("known", sum(map(len, found.values())), [*lines, *_more(len(found), look)])
+    return _list("known", sum(map(len, groups.values())), [*lines, *_more(len(groups), look)])
 
 
 def _list(title: str, count: int, lines: Sequence[str]) -> str:

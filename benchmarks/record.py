@@ -54,12 +54,12 @@ def report(path: Path) -> None:
         run = record.load()
         loaded = time.perf_counter() - start
         decision = decide(run.plan, run.results, run.expectations, today=dt.date(2026, 11, 21))
-        paths = write_reports(run, decision, path.parent / "report", record.printed())
-    render(run, decision, paths=paths)
+        written = write_reports(run, decision, path.parent / "report", record.printed())
+    render(run, decision, written=written)
     spent, busy, peak = time.perf_counter() - start, time.process_time(), megabytes()
-    size = {file.name: file.stat().st_size / 1e6 for file in (path, paths.html, paths.json, paths.junit)}
+    size = {file.name: file.stat().st_size / 1e6 for file in (path, *written.files.values())}
     print(f"load     {loaded:5.2f} s")
-    print(f"report   {busy:5.2f} s of {MOST_SECONDS:.0f} s allowed, {len(paths.logs.paths)} log files")
+    print(f"report   {busy:5.2f} s of {MOST_SECONDS:.0f} s allowed, {len(written.logs.paths)} log files")
     print(f"         {spent:5.2f} s with what the machine did besides")
     print(f"memory   {peak:5.0f} MB of {MOST_MEGABYTES:.0f} MB allowed")
     print("sizes    " + " · ".join(f"{name} {each:.1f} MB" for name, each in size.items()))

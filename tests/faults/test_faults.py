@@ -26,9 +26,9 @@ class Node:
         del seconds
         return self.script.get("ended")
 
-    def stands(self, seconds: float) -> str | None:
+    def stalls(self, seconds: float) -> str | None:
         del seconds
-        return "no step for 1.0 s" if self.script.get("stands", True) else None
+        return "no step for 1.0 s" if self.script.get("stalls", True) else None
 
     def advances(self, seconds: float) -> str | None:
         del seconds
@@ -59,7 +59,7 @@ HOLDS = {
 # What a target shows where the fault never came, and where it never went.
 NEVER_CAME = {
     "kill": {"ended": "exit 0"},
-    "pause": {"stands": False},
+    "pause": {"stalls": False},
     "partition": {"took": 0.01},
     "slow": {"took": 0.01},
     "loss": {"said": "Chain INPUT\n"},

@@ -1,4 +1,4 @@
-"""What a fault promises, and what it may do to its target: one node of a job at work."""
+"""What a fault promises, and what it may do to its target, one node of a running job."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ INTERFACE = "eth0"
 
 
 class Target(Protocol):
-    """A node whose rank trains together with others."""
+    """A node whose rank trains together with the others."""
 
     def signal(self, name: str) -> None:
         """Send KILL, STOP or CONT to the node's rank."""
 
     def ended(self, seconds: float) -> str | None:
-        """How the node's rank ended, None when it still runs after that time."""
+        """How the node's rank ended; None when it still runs after that time."""
 
-    def stands(self, seconds: float) -> str | None:
-        """That no training step is completed for so long, in words; None when one is."""
+    def stalls(self, seconds: float) -> str | None:
+        """A sentence saying that no training step was completed for that time; None when one was."""
 
     def advances(self, seconds: float) -> str | None:
-        """That training steps are completed again within that time, in words; None when none is."""
+        """A sentence saying that training steps are completed again within that time; None when none was."""
 
     def restart(self) -> None:
         """Start the job again from its last checkpoint."""
@@ -34,7 +34,7 @@ class Target(Protocol):
         """Run a command in the node's network; MachineError when it fails."""
 
     def crossing(self, size: int, seconds: float, *, outward: bool = False) -> float | None:
-        """Seconds that size bytes take to this node, or from it; None when they don't arrive in time."""
+        """Seconds that `size` bytes take to this node, or from it; None when they don't arrive in time."""
 
 
 class Fault(Protocol):
@@ -43,23 +43,23 @@ class Fault(Protocol):
     name: str
 
     def available(self, runtime: str) -> str | None:
-        """None when it can be injected here, else why not."""
+        """None when it can be injected here, else the reason."""
 
     def inject(self, target: Target) -> None:
-        """Let it happen."""
+        """Inject it."""
 
     def observed(self, target: Target, lasts: float) -> str | None:
-        """What shows that it happened, watched for `lasts` seconds; None: nothing did."""
+        """The evidence that it happened, watched for `lasts` seconds; None without any."""
 
     def heal(self, target: Target) -> None:
         """Undo it."""
 
     def healed(self, target: Target, seconds: float) -> str | None:
-        """What shows that it is undone; None: nothing did within that time."""
+        """The evidence that it is undone; None without any within that time."""
 
 
 def in_network(runtime: str, command: Sequence[str]) -> str | None:
-    """None when a node has a network of its own and the command works in one, else why not."""
+    """None when nodes have networks of their own and the command works in one, else the reason."""
     if not RUNTIMES[runtime].own_network:
-        return f"nodes of the {runtime} runtime share this machine's loopback, and have no network of their own"
+        return f"nodes of the {runtime} runtime share this machine's loopback and have no network of their own"
     return netns.why_not(command)

@@ -1,4 +1,4 @@
-"""delay: what the node sends arrives late for a while, as over a long or congested way."""
+"""delay: what the node sends arrives late for a while, as over a long or congested path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BYTES, LATE = 64, 0.2
 
 
 class Delay:
-    """200 ms on everything that the node sends."""
+    """Delays everything that the node sends by 200 ms."""
 
     name = "delay"
 
@@ -29,11 +29,11 @@ class Delay:
         return f"{BYTES} bytes took {took:.2f} s" if took is not None and took >= LATE else None
 
     def heal(self, target: Target) -> None:
-        """Take it away."""
+        """Remove the delay."""
         target.network(["tc", "qdisc", "del", "dev", INTERFACE, "root"])
 
     def healed(self, target: Target, seconds: float) -> str | None:
-        """A connection is quick again, and steps are completed."""
+        """A connection is fast again, and steps are completed."""
         took = target.crossing(BYTES, seconds)
         steps = target.advances(seconds) if took is not None and took < LATE else None
         return f"{BYTES} bytes took {took:.3f} s; {steps}" if took is not None and steps else None

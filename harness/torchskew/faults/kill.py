@@ -1,4 +1,4 @@
-"""kill: the node's rank dies at once, as by the kernel's out-of-memory killer; the job starts again."""
+"""kill: the node's rank dies at once, as by the kernel's out-of-memory killer; the job restarts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Kill:
         target.signal("KILL")
 
     def observed(self, target: Target, lasts: float) -> str | None:
-        """The rank's end, as its agent saw it."""
+        """The end of the rank, as its agent saw it."""
         end = target.ended(lasts + 5.0)
         return f"the rank ended by {end}" if end == "SIGKILL" else None
 
     def heal(self, target: Target) -> None:
-        """A new generation from the last checkpoint."""
+        """Restart the job from its last checkpoint."""
         target.restart()
 
     def healed(self, target: Target, seconds: float) -> str | None:
-        """New steps."""
+        """Steps are completed again."""
         return target.advances(seconds)

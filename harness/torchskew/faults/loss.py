@@ -1,4 +1,4 @@
-"""loss: a share of the packets that reach the node is dropped for a while; TCP has to send them again."""
+"""loss: some of the packets that reach the node are dropped for a while, and TCP has to send them again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DROPPED = re.compile(r"^\s*(\d+)\s+\d+\s+DROP\b", re.MULTILINE)
 
 
 class Loss:
-    """A random quarter of the arriving packets."""
+    """Drops a random quarter of the arriving packets."""
 
     name = "loss"
 
@@ -22,17 +22,17 @@ class Loss:
         return in_network(runtime, PROBE)
 
     def inject(self, target: Target) -> None:
-        """Drop some."""
+        """Add the rule that drops them."""
         target.network(["iptables", "-I", *RULE])
 
     def observed(self, target: Target, lasts: float) -> str | None:
-        """The kernel's count of what it dropped, with traffic of our own so that there is something to drop."""
+        """The kernel's count of dropped packets; traffic of our own makes sure that there are some."""
         target.crossing(BYTES, lasts + 10.0)
         dropped = _count(target)
         return f"{dropped} packets were dropped" if dropped else None
 
     def heal(self, target: Target) -> None:
-        """Take the rule away."""
+        """Remove the rule."""
         target.network(["iptables", "-D", *RULE])
 
     def healed(self, target: Target, seconds: float) -> str | None:

@@ -6,12 +6,12 @@ from torchskew.faults.base import INTERFACE, Target, in_network
 
 RULES = (("INPUT", "-i"), ("OUTPUT", "-o"))
 PROBE = ("iptables", "-A", "INPUT", "-i", INTERFACE, "-j", "DROP")
-# A packet that is dropped is sent again after 0.2 s, then 0.4 s, …: the first to pass may be late by as much again.
+# TCP sends a dropped packet again after 0.2 s, 0.4 s, …, so the first to pass may be that much late.
 BYTES = 64
 
 
 class Partition:
-    """Packets dropped in both directions in the node's own network; connections stay open, as in real ones."""
+    """Drops packets in both directions; connections stay open, as in a real partition."""
 
     name = "partition"
 
@@ -20,19 +20,19 @@ class Partition:
         return in_network(runtime, PROBE)
 
     def inject(self, target: Target) -> None:
-        """Drop everything."""
+        """Add the rules that drop everything."""
         for chain, way in RULES:
             target.network(["iptables", "-I", chain, way, INTERFACE, "-j", "DROP"])
 
     def observed(self, target: Target, lasts: float) -> str | None:
-        """Nothing arrives from another node, and the job stands."""
+        """Nothing arrives from another node, and the job makes no progress."""
         if target.crossing(BYTES, lasts / 2) is not None:
             return None
-        still = target.stands(lasts / 2)
+        still = target.stalls(lasts / 2)
         return f"no byte from another node arrived in {lasts / 2:.1f} s; {still}" if still else None
 
     def heal(self, target: Target) -> None:
-        """Take the rules away."""
+        """Remove the rules."""
         for chain, way in RULES:
             target.network(["iptables", "-D", chain, way, INTERFACE, "-j", "DROP"])
 

@@ -1,4 +1,4 @@
-"""pause: the node's rank stops for a while and goes on, as a frozen or swapping machine does."""
+"""pause: the node's rank stops for a while, then continues, as on a frozen or swapping machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torchskew.faults.base import Target
 
 
 class Pause:
-    """SIGSTOP, then SIGCONT, for less than the process group's timeout: the job is to wait for it."""
+    """SIGSTOP, then SIGCONT before the process group's timeout: the job has to wait for the rank."""
 
     name = "pause"
 
@@ -20,13 +20,13 @@ class Pause:
         target.signal("STOP")
 
     def observed(self, target: Target, lasts: float) -> str | None:
-        """No step is completed while one rank of a synchronous job stands still."""
-        return target.stands(lasts)
+        """No step is completed while one rank of a synchronous job is stopped."""
+        return target.stalls(lasts)
 
     def heal(self, target: Target) -> None:
-        """Let it go on."""
+        """Let the rank continue."""
         target.signal("CONT")
 
     def healed(self, target: Target, seconds: float) -> str | None:
-        """New steps, of the same generation."""
+        """Steps are completed again, without a restart."""
         return target.advances(seconds)

@@ -11,7 +11,7 @@ BYTES, SLOWER = 96_000, 0.7
 
 
 class Slow:
-    """A token bucket on what the node sends."""
+    """Limits the node's sending rate with a token bucket."""
 
     name = "slow"
 
@@ -24,16 +24,16 @@ class Slow:
         target.network(["tc", "qdisc", "add", "dev", INTERFACE, *SHAPE])
 
     def observed(self, target: Target, lasts: float) -> str | None:
-        """A transfer from this node takes the time that the rate gives it."""
+        """A transfer from this node takes as long as the rate allows."""
         took = target.crossing(BYTES, lasts + 10.0, outward=True)
         return f"{BYTES} bytes took {took:.1f} s" if took is not None and took > SLOWER else None
 
     def heal(self, target: Target) -> None:
-        """Take the limit away."""
+        """Remove the limit."""
         target.network(["tc", "qdisc", "del", "dev", INTERFACE, "root"])
 
     def healed(self, target: Target, seconds: float) -> str | None:
-        """The same transfer is quick again, and steps are completed."""
+        """The same transfer is fast again, and steps are completed."""
         took = target.crossing(BYTES, seconds, outward=True)
         steps = target.advances(seconds) if took is not None and took < SLOWER else None
         return f"{BYTES} bytes took {took:.2f} s; {steps}" if took is not None and steps else None

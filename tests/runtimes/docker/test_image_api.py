@@ -178,7 +178,7 @@ def test_a_registry_that_is_overloaded_at_first_is_asked_again(daemon, registry,
 
 def test_a_digest_that_the_registry_has_not_is_told_at_once(daemon, registry):
     reference = registry().reference[:-64] + "0" * 64
-    with pytest.raises(ProvisionError, match="can't be pulled: .*unknown.* See that name, tag and digest exist"):
+    with pytest.raises(ProvisionError, match="can't be pulled: .*unknown.* Check that name, tag and digest exist"):
         pulling.pull(daemon, reference, quiet)
 
 

@@ -43,7 +43,7 @@ class NodeTarget:
             case lost:
                 return lost.why
 
-    def stands(self, seconds: float) -> str | None:
+    def stalls(self, seconds: float) -> str | None:
         """No step is completed for so long, although the job may go on."""
         group = self._group()
         group.wait_until(SETTLE, lambda: False)

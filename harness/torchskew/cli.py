@@ -1,4 +1,4 @@
-"""Arguments become a command, its result an exit code; nothing heavy is imported before it is needed."""
+"""From the command line to a command to its exit code; imports nothing heavy before it is needed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ EPILOG = """\
 exit codes: 0 as expected · 1 not as expected · 2 interrupted · 3 a bug of torchskew · 4 usage or declaration ·
 5 nothing was selected. Every command explains itself: torchskew COMMAND --help."""
 INTERRUPTED, BUG = 2, 3
-ISSUES = "Please report it with the lines above and the output of `torchskew doctor`."
+ISSUES = "Report it with the lines above and the output of `torchskew doctor`."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code. Errors of ours become one clear text, bugs a traceback and exit 3."""
+    """Run a command and return its exit code: an error of ours is one clear text, a bug a traceback and exit 3."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
     try:
@@ -59,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="torchskew",
-        description="Start process groups whose ranks run different PyTorch releases, and say what happened on each.",
+        description="Run process groups whose ranks use different PyTorch releases, and report on every rank.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def colours(choice: str) -> bool:
-    """Colours on a terminal only, unless somebody decided (NO_COLOR counts as deciding)."""
+    """Whether to use colours: on a terminal only, unless the user chose (NO_COLOR is a choice)."""
     if choice != "auto":
         return choice == "always"
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -1,4 +1,4 @@
-"""What the parsers of several commands share: a command's parser, where results go, options, numbers within bounds."""
+"""What several commands share: their parser, common options, and types with bounds."""
 
 from __future__ import annotations
 
@@ -23,24 +23,33 @@ def command(
         name,
         aliases=aliases,
         help=help_,
-        description=text or help_,
+        description=text or f"{help_[0].upper()}{help_[1:]}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
+def add_declaration(group: argparse._ActionsContainer, default: str = "torchskew.toml") -> None:
+    """Which declaration to read."""
+    text = f"the declaration ({default})"
+    group.add_argument("--declaration", "-f", type=Path, default=Path(default), metavar="FILE", help=text)
+
+
 def add_out(group: argparse._ActionsContainer) -> None:
-    """Where record and reports lie, and whether the terminal's text has colours."""
-    group.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="record and reports (out)")
-    group.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+    """Where record and reports are written, and whether the terminal shows colours."""
+    group.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="folder for the record and the reports (out)"
+    )
+    colours = ["auto", "always", "never"]
+    group.add_argument("--color", choices=colours, default="auto", help="auto: on a terminal, unless NO_COLOR is set")
 
 
 def add_runtime(group: argparse._ActionsContainer) -> None:
-    """Where the versions come from; docker and venv, and whatever else has a row."""
+    """How versions are provided: every runtime that has a row."""
     group.add_argument("--runtime", choices=choices(), help=f"what ranks run in: {listed()}; auto: the first that fits")
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
-    """The fields of a workflow's Options that the matrix and the gate ask for by the same arguments."""
+    """The fields of a workflow's Options that the matrix and the gate share."""
     return {
         "declaration": args.declaration,
         "out": args.out,

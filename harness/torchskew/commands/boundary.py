@@ -1,4 +1,4 @@
-"""The command `torchskew boundary`: a recorded run of all pairs, answered again by bisection, and compared."""
+"""`torchskew boundary`: compares a recorded run of all pairs with what bisection would have inferred."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import sys
 from torchskew.commands import arguments
 
 HELP = """\
-Answer a recorded run of all pairs again by bisection, as `torchskew matrix --pairs boundary` would have done, and say
-how many cells that takes and whether every inferred one is what the run saw. Nothing is run.
+Repeat `torchskew matrix --pairs boundary` over a recorded run of all pairs. Reports how many cells bisection would have
+run, and whether each inferred cell agrees with the recorded one. Nothing is run.
 
   torchskew boundary                   the latest run
-  torchskew boundary 20261121-16       a run by its id, or the beginning of it"""
+  torchskew boundary 20261121-16       a run by its id, or by the start of its id"""
 
 
 def add_parser(commands: arguments.Commands) -> None:
     """The command's own arguments."""
-    text = "whether bisection gives the same answer as a recorded run of all pairs, and with how many cells"
+    text = "compare a recorded run of all pairs with what bisection would have inferred"
     parser = arguments.command(commands, "boundary", text, HELP)
     parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help="a run id, or latest (the default)")
     arguments.add_out(parser)
@@ -25,7 +25,7 @@ def add_parser(commands: arguments.Commands) -> None:
 
 
 def run_boundary(args: argparse.Namespace) -> int:
-    """Replay, compare, tell; exit 1 when an inferred cell is not what the run saw."""
+    """Replay and compare; exit code 1 when an inferred cell differs from the recorded one."""
     from torchskew.planning.replay import comparison, replayed
     from torchskew.record.record import Record
     from torchskew.report.pairs import releases

@@ -9,10 +9,8 @@ from torchskew.commands import arguments
 
 def add_parser(commands: arguments.Commands) -> None:
     """The command's own arguments."""
-    parser = arguments.command(
-        commands, "clean", "remove what killed runs of this machine left behind; never anybody else's"
-    )
-    parser.add_argument("--store", action="store_true", help="also every provisioned environment and image")
+    parser = arguments.command(commands, "clean", "remove what killed runs left on this machine, and nothing else")
+    parser.add_argument("--store", action="store_true", help="also remove every provisioned environment and image")
     parser.set_defaults(command=run)
 
 

@@ -10,7 +10,7 @@ from torchskew.commands import arguments
 def add_parser(commands: arguments.Commands) -> None:
     """The command's own arguments."""
     parser = arguments.command(
-        commands, "doctor", "check what this machine has for torchskew, with the mend for what it lacks"
+        commands, "doctor", "check what this machine has for torchskew, and say how to fix what it lacks"
     )
     parser.set_defaults(command=run)
 

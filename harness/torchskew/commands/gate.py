@@ -9,42 +9,75 @@ from torchskew.commands import arguments
 from torchskew.model.outcomes import Tier
 
 HELP = """\
-Decide whether a candidate still works with the releases people run: alone, with each of them in both orders, in
-worlds of three; each release also runs with itself, so that its own faults never blame the candidate.
+Decide whether a candidate works with the releases people run. The candidate runs alone, with each release in both
+orders, and in worlds of three. Each release also runs with itself, so that its own faults are never blamed on the
+candidate.
 
   torchskew gate --candidate pip:torch==2.15.0                        against every declared release
   torchskew gate --candidate wheel:dist/torch-….whl --against-last 4  against the newest four
-  torchskew gate --candidate pip:torch==2.16.0rc1 --index URL         from an index of its own
+  torchskew gate --candidate pip:torch==2.16.0rc1 --index URL         from another index
   torchskew gate --candidate image:repo/name@sha256:… --tier smoke    under a minute
   torchskew gate --candidate interpreter:/opt/t/bin/python --base pip:torch==2.14.1
-                                                                      no worse than that, run side by side
-  torchskew gate --candidate … --update-baseline                      append what differs, for review
-  torchskew gate --candidate … --shard 2/5 --out part2                one of five machines; then: torchskew merge
+                                                                      no worse than 2.14.1, run side by side
+  torchskew gate --candidate … --update-baseline                      append what differs to the baseline
+  torchskew gate --candidate … --shard 2/5 --out part2                on one of five machines; then torchskew merge
 
 exit codes: 0 the gate is open · 1 it is shut · 2 interrupted · 4 usage or declaration · 5 nothing was selected"""
 
 
 def add_parser(commands: arguments.Commands) -> None:
     """The command's own arguments."""
-    parser = arguments.command(
-        commands, "gate", "decide whether a candidate still works with the releases people run", HELP
-    )
-    what = parser.add_argument_group("what to hold against what")
+    parser = arguments.command(commands, "gate", "decide whether a candidate works with the releases people run", HELP)
+    _add_comparison(parser.add_argument_group("what to compare"))
+    _add_selection(parser.add_argument_group("what to run"))
+    _add_how(parser.add_argument_group("how to run it"))
+    arguments.add_out(parser)
+    parser.set_defaults(command=run)
+
+
+def _add_comparison(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--candidate", default="", metavar="KIND:VALUE", help="pip:, wheel:, image: or interpreter:")
-    what.add_argument("--torch", metavar="X.Y.Z", help="the release it is built from, for predictions")
-    what.add_argument("--against", metavar="LIST", type=_names, default=(), help="declared releases, comma separated")
+    what.add_argument("--torch", metavar="X.Y.Z", help="the release that the candidate is built from, for predictions")
+    what.add_argument(
+        "--against", metavar="LIST", type=_names, default=(), help="declared releases, separated by commas (all)"
+    )
     what.add_argument(
         "--against-last", metavar="N", type=arguments.between(1, 1000), help="the newest N declared releases instead"
     )
-    what.add_argument("--base", metavar="KIND:VALUE", help="run beside the candidate, which must be no worse")
+    what.add_argument(
+        "--base", metavar="KIND:VALUE", help="a version to run beside the candidate, which must be no worse"
+    )
     what.add_argument("--index", metavar="URL", help="where the candidate's wheels come from, besides the usual index")
-    what.add_argument("--requires", action="append", default=[], metavar="REQ", help="also in each environment")
-    what.add_argument("--baseline", type=Path, metavar="FILE", help="known failures (baseline.toml by the declaration)")
-    what.add_argument("--update-baseline", action="store_true", help="append what differs to it, without reasons")
+    what.add_argument(
+        "--requires",
+        action="append",
+        default=[],
+        metavar="REQ",
+        help="another package in each environment; may be repeated",
+    )
+    what.add_argument(
+        "--baseline", type=Path, metavar="FILE", help="known failures (baseline.toml beside the declaration)"
+    )
+    what.add_argument(
+        "--update-baseline", action="store_true", help="append what differs to the baseline, without reasons"
+    )
     what.add_argument("--tier", type=Tier, choices=list(Tier), help="how much to run ([gate] tier, else full)")
-    what.add_argument("--declaration", "-f", type=Path, default=Path("torchskew.toml"), metavar="FILE")
-    _add_selection(parser.add_argument_group("which part of it"))
-    how = parser.add_argument_group("how to run it")
+    arguments.add_declaration(what)
+
+
+def _add_selection(what: argparse._ArgumentGroup) -> None:
+    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="names of scenarios")
+    what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")
+    what.add_argument(
+        "--guard", nargs="+", choices=["off", "on"], default=[], help="without the guard, with it, or both"
+    )
+    what.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the plan")
+    what.add_argument(
+        "--balance", type=Path, metavar="DIR", help="balance the parts by the durations in an earlier --out"
+    )
+
+
+def _add_how(how: argparse._ArgumentGroup) -> None:
     arguments.add_runtime(how)
     how.add_argument(
         "--repeat",
@@ -54,21 +87,11 @@ def add_parser(commands: arguments.Commands) -> None:
         help="run every cell N times, to find flakes",
     )
     how.add_argument("--timeout", type=arguments.seconds, metavar="S", help="seconds given to the process group")
-    how.add_argument("--seed", type=int, default=0, help="goes to every rank and into the record (0)")
+    how.add_argument("--seed", type=int, default=0, help="seed of every rank, kept in the record (0)")
     how.add_argument("--dry-run", action="store_true", help="print the plan, run nothing")
-    how.add_argument("--resume", action="store_true", help="take up the newest interrupted run of the same plan")
-    how.add_argument("--no-cache", action="store_true", help="run cells again although nothing changed")
-    how.add_argument("-j", "--jobs", type=arguments.between(1, 1000), metavar="N", help="cells that work at once")
-    arguments.add_out(parser)
-    parser.set_defaults(command=run)
-
-
-def _add_selection(what: argparse._ArgumentGroup) -> None:
-    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="scenarios, as patterns")
-    what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")
-    what.add_argument("--guard", nargs="+", choices=["off", "on"], default=[])
-    what.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the plan")
-    what.add_argument("--balance", type=Path, metavar="DIR", help="balance the parts by the record of an earlier --out")
+    how.add_argument("--resume", action="store_true", help="continue the newest interrupted run of the same plan")
+    how.add_argument("--no-cache", action="store_true", help="run unchanged cells as well")
+    how.add_argument("-j", "--jobs", type=arguments.between(1, 1000), metavar="N", help="cells that run at once")
 
 
 def _names(text: str) -> tuple[str, ...]:

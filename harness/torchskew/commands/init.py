@@ -24,8 +24,10 @@ An existing file is never changed."""
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command's own arguments."""
-    parser = arguments.command(commands, "init", "write a first declaration for the releases you name", HELP)
-    parser.add_argument("releases", nargs="*", metavar="RELEASE", help="such as 2.6.0 (default: the three newest)")
+    parser = arguments.command(commands, "init", "write a first torchskew.toml for the releases you name", HELP)
+    parser.add_argument(
+        "releases", nargs="*", metavar="RELEASE", help="a release such as 2.6.0 (default: the three newest)"
+    )
     parser.add_argument("--declaration", "-f", type=Path, default=DECLARATION, metavar="FILE", help="file to write")
     parser.add_argument("--print", action="store_true", help="print the text and write nothing")
     parser.set_defaults(command=run)

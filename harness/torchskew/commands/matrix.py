@@ -3,46 +3,49 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from torchskew.commands import arguments
 
 HELP = """\
-Run every cell of the declaration: each scenario, for each assignment of PyTorch releases to ranks.
+Run every cell of the declaration: each scenario for each assignment of PyTorch releases to ranks.
 
   torchskew matrix                                  the whole declared matrix
   torchskew matrix --dry-run                        print the plan, run nothing
   torchskew matrix --only 'all_reduce/*'            some cells; patterns match whole cell ids
   torchskew matrix --only '*/2.1.2,2.2.2/*'         one skew: rank 0 runs 2.1.2, rank 1 runs 2.2.2
   torchskew matrix --versions '2.*' --runtime venv  some versions, in virtual environments
-  torchskew matrix --resume                         go on where an interrupted run of the same plan stopped"""
+  torchskew matrix --resume                         continue the newest interrupted run of the same plan"""
 
 
 def add_parser(commands: arguments.Commands) -> None:
     """The command's own arguments."""
-    parser = arguments.command(commands, "matrix", "run the matrix of the declaration", HELP)
+    parser = arguments.command(commands, "matrix", "run the declared matrix, and judge every rank", HELP)
     what = parser.add_argument_group("what to run (all default to the declaration)")
-    what.add_argument("--declaration", "-f", type=Path, default=Path("torchskew.toml"), metavar="FILE")
+    arguments.add_declaration(what)
     arguments.add_runtime(what)
-    what.add_argument("--versions", nargs="+", default=[], metavar="PATTERN", help="declared versions, as patterns")
-    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="scenarios, as patterns")
+    what.add_argument("--versions", nargs="+", default=[], metavar="PATTERN", help="names of declared versions")
+    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="names of scenarios")
     what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")
-    what.add_argument("--guard", nargs="+", choices=["off", "on"], default=[])
-    pairs = "boundary: all, found by bisection over the releases in order; what follows is not run"
+    what.add_argument(
+        "--guard", nargs="+", choices=["off", "on"], default=[], help="without the guard, with it, or both"
+    )
+    pairs = "boundary: all pairs by bisection; pairs that can be inferred are not run"
     what.add_argument("--pairs", choices=["all", "boundary", "neighbours"], help=pairs)
-    what.add_argument("--world-size", nargs="+", type=arguments.between(2, 64), default=[], metavar="N")
+    what.add_argument(
+        "--world-size", nargs="+", type=arguments.between(2, 64), default=[], metavar="N", help="numbers of ranks"
+    )
     what.add_argument("--timeout", type=arguments.seconds, metavar="S", help="seconds given to the process group")
-    what.add_argument("--seed", type=int, default=0, help="goes to every rank and into the record (0)")
+    what.add_argument("--seed", type=int, default=0, help="seed of every rank, kept in the record (0)")
     how = parser.add_argument_group("how to run it")
     how.add_argument("--dry-run", action="store_true", help="print the plan, run nothing")
-    how.add_argument("--resume", action="store_true", help="take up the newest interrupted run of the same plan")
-    how.add_argument("--no-cache", action="store_true", help="run cells again although nothing changed")
+    how.add_argument("--resume", action="store_true", help="continue the newest interrupted run of the same plan")
+    how.add_argument("--no-cache", action="store_true", help="run unchanged cells as well")
     how.add_argument(
         "-j",
         "--jobs",
         type=arguments.between(1, 256),
         metavar="N",
-        help="cells that work at once; waiting ones don't count",
+        help="cells that run at once; cells that only wait don't count",
     )
     arguments.add_out(how)
     parser.set_defaults(command=run)

@@ -10,10 +10,10 @@ from torchskew.commands import arguments
 
 def add_parser(commands: arguments.Commands) -> None:
     """The command's own arguments."""
-    text = "say what listens on a port: a guard, a TCPStore of which era, or something else; harmless to a live store"
+    text = "say what listens on a port: a guard, a TCPStore and its era, or something else; harmless to a live store"
     parser = arguments.command(commands, "probe", text)
     parser.add_argument("target", metavar="HOST:PORT")
-    parser.add_argument("--json", action="store_true", help="the same as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.set_defaults(command=run)
 
 

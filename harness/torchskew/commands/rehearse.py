@@ -12,21 +12,21 @@ HELP = """\
 Upgrade a small cluster from one release to another under a real training job, node by node, with faults and
 rollback, and report what works. [rehearsal] in the declaration holds the defaults.
 
-  torchskew rehearse --from 2.6.0 --to 2.14.1 --rollback         rolling, four nodes
+  torchskew rehearse --from 2.6.0 --to 2.14.1 --rollback         a rolling upgrade of four nodes
   torchskew rehearse --from 2.6.0 --to 2.14.1 --rollback all     roll back after every single node
   torchskew rehearse --from 2.6.0 --to 2.14.1 --dry-run          print the plan, run and write nothing
   torchskew rehearse --from 1.13.1 --to 2.6.0 --strategy rolling stop-the-world    compare two strategies
-  torchskew rehearse --plan out/…/plan.json --shrink             the smallest part of a plan that still fails
-  torchskew report rehearsal-…                                   judge and show a finished one again"""
+  torchskew rehearse --plan out/…/plan.json --shrink             find the smallest plan that still fails
+  torchskew report rehearsal-…                                   judge and show a finished rehearsal again"""
 
 
 def add_parser(commands: arguments.Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
-        "rehearse", help="rehearse a rolling upgrade of a training cluster", description=HELP,
+        "rehearse", help="rehearse the rolling upgrade of a training cluster", description=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--declaration", "-f", type=Path, default=Path("torchskew.toml"), metavar="FILE")
+    arguments.add_declaration(parser)
     _add_what(parser.add_argument_group("what to rehearse (defaults: [rehearsal] of the declaration)"))
     _add_how(parser.add_argument_group("how to run it"))
     parser.set_defaults(command=run_rehearse)
@@ -58,8 +58,8 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
 
 def _add_how(group: argparse._ArgumentGroup) -> None:
     arguments.add_runtime(group)
-    group.add_argument("--plan", type=Path, metavar="FILE", help="carry out this saved plan again")
-    group.add_argument("--save-plan", type=Path, metavar="FILE", help="save the plan, also of a dry run, for --plan")
+    group.add_argument("--plan", type=Path, metavar="FILE", help="run this saved plan again")
+    group.add_argument("--save-plan", type=Path, metavar="FILE", help="save the plan for --plan, also in a dry run")
     group.add_argument("--dry-run", action="store_true", help="print the plan; run and write nothing")
     group.add_argument("--shrink", action="store_true", help="find the smallest plan that still fails")
     group.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="plans and reports (out)")

@@ -9,7 +9,7 @@ from torchskew.commands import arguments
 
 def add_parser(commands: arguments.Commands) -> None:
     """The command's own arguments."""
-    parser = arguments.command(commands, "report", "show a recorded run again, and write its reports anew")
+    parser = arguments.command(commands, "report", "show a recorded run again, and rewrite its reports")
     text = "a run id, a rehearsal's folder, or latest: the newest recorded run (the default)"
     parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help=text)
     parser.add_argument("--list", action="store_true", help="list the recorded runs instead")

@@ -1,4 +1,4 @@
-"""`torchskew diff`, `merge` and `flakes`: what works on recorded runs."""
+"""`torchskew diff`, `merge` and `flakes`: commands over recorded runs."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 from torchskew.commands import arguments
 
 MERGE_HELP = """\
-Put the shards of one gate together and decide: all must come from one plan, and all must have arrived.
+Combine the shards of one gate, and decide. All shards must come from the same plan, and none may be missing.
 
   torchskew merge part1 part2 part3 --out out"""
 DIFF_HELP = """\
-Tell only what changed between two recorded runs, worse first; exit 1 when the later one is worse.
+List what changed between two recorded runs, regressions first. The exit code is 1 when the later run is worse.
 
   torchskew diff RUN latest"""
 
 
 def add_parser(commands: arguments.Commands) -> None:
     """Add all three."""
-    parser = arguments.command(commands, "diff", "what changed between two recorded runs", DIFF_HELP)
-    parser.add_argument("before", metavar="RUN", help="the earlier run: an id, its unique beginning, or latest")
+    parser = arguments.command(commands, "diff", "list what changed between two recorded runs", DIFF_HELP)
+    parser.add_argument("before", metavar="RUN", help="the earlier run: an id, the start of an id, or latest")
     parser.add_argument("after", metavar="RUN", nargs="?", default="latest", help="the later run (latest)")
     _add_out(parser, run_diff)
-    parser = arguments.command(commands, "merge", "put the shards of a gate together and decide", MERGE_HELP)
+    parser = arguments.command(commands, "merge", "combine the shards of a gate, and decide", MERGE_HELP)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="the --out of each shard")
     _add_out(parser, run_merge)
-    parser = arguments.command(commands, "flakes", "how often cells fail that also passed, from every recorded run")
+    parser = arguments.command(commands, "flakes", "list cells that both passed and failed, over all recorded runs")
     _add_out(parser, run_flakes)
 
 

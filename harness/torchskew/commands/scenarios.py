@@ -38,7 +38,7 @@ List the scenarios: the promise, the number of ranks, what is needed, and the re
 
   torchskew scenarios                             one line each
   torchskew scenarios ddp                         everything about one scenario
-  torchskew scenarios --page docs/scenarios.md    regenerate the page"""
+  torchskew scenarios --page docs/scenarios.md    rewrite the page"""
 
 
 def ranks(scenario: Scenario) -> str:

@@ -10,14 +10,14 @@ from pathlib import Path
 from torchskew.commands import arguments
 from torchskew.model.runtimes import RUNTIMES
 
-DECLARATION = Path("docs/compatibility.toml")
+DECLARATION = "docs/compatibility.toml"
 HELP = """\
-Write the page about what works between which releases, out of recorded surveys.
+Write the page about what works between which releases, from recorded surveys.
 
-  torchskew survey --measure --write docs/compatibility.md   measure, then write (this is make survey)
-  torchskew survey --measure --disk 40                       with environments of 40 GB at a time
-  torchskew survey                                           the page of the newest surveys again
-  torchskew survey 20261121-16                               of these runs, by their ids
+  torchskew survey --measure --write docs/compatibility.md   measure, then write (what `make survey` runs)
+  torchskew survey --measure --disk 40                       keep at most 40 GB of environments at a time
+  torchskew survey                                           write the page of the newest surveys again
+  torchskew survey 20261121-16                               write the page of these runs, by their ids
 
 An interrupted survey continues where it stopped: run the same command again."""
 
@@ -27,16 +27,18 @@ def add_parser(commands: arguments.Commands) -> None:
     text = "measure what works between which releases, and write the page about it"
     parser = arguments.command(commands, "survey", text, HELP, aliases=("compatibility",))
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run ids (default: the newest survey per runtime)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write there instead of to the terminal")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="write the page to this file instead of the terminal"
+    )
     what = parser.add_argument_group("measuring")
     what.add_argument("--measure", action="store_true", help="run every cell of the declaration first")
-    what.add_argument("--declaration", "-f", type=Path, default=DECLARATION, metavar="FILE")
+    arguments.add_declaration(what, DECLARATION)
     what.add_argument("--runtime", nargs="+", choices=list(RUNTIMES), help="default: those that answer")
-    what.add_argument("--versions", nargs="+", default=[], metavar="PATTERN", help="declared versions, as patterns")
-    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="scenarios, as patterns")
-    what.add_argument("--disk", type=float, metavar="GB", help="most that environments take (default: all but 10 GB)")
-    what.add_argument("--no-cache", action="store_true", help="run cells again although nothing changed")
-    what.add_argument("-j", "--jobs", type=arguments.between(1, 256), metavar="N", help="cells that work at once")
+    what.add_argument("--versions", nargs="+", default=[], metavar="PATTERN", help="names of declared versions")
+    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="names of scenarios")
+    what.add_argument("--disk", type=float, metavar="GB", help="disk space for environments (default: all but 10 GB)")
+    what.add_argument("--no-cache", action="store_true", help="run unchanged cells as well")
+    what.add_argument("-j", "--jobs", type=arguments.between(1, 256), metavar="N", help="cells that run at once")
     arguments.add_out(parser)
     parser.set_defaults(command=run)
 

@@ -91,7 +91,7 @@ def test_a_bug_of_ours_is_exit_three_with_how_to_report_it(
     assert main(["matrix"]) == 3
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said
-    assert "this is a bug of torchskew. Please report it" in said
+    assert "this is a bug of torchskew. Report it" in said
 
 
 def test_a_dry_run_prints_the_plan_and_starts_nothing(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,20 @@ def test_sending_to_a_process_that_is_gone_says_how_it_ended(runtime) -> None:
     assert list(channel.lines()) == []
     with pytest.raises(AgentError, match=r"the agent is gone \(exit 7\)"):
         [channel.send(b"x" * 100_000) for _ in range(10)]
+    assert channel.errors() == "it broke"
+
+
+def test_the_last_words_of_a_process_that_is_gone_are_read_before_they_are_shown(runtime, monkeypatch) -> None:
+    read, drained = threading.Event(), process.LocalChannel._drained
+
+    def late(channel: process.LocalChannel) -> None:
+        read.wait(PATIENCE)
+        drained(channel)
+
+    monkeypatch.setattr(process.LocalChannel, "_drained", late)
+    channel = started(runtime, "print('it broke', file=sys.stderr); os._exit(7)")
+    channel._process.wait(PATIENCE)
+    threading.Timer(0.1, read.set).start()
     assert channel.errors() == "it broke"
 
 

@@ -61,7 +61,9 @@ class LocalChannel:
                 yield line
 
     def errors(self) -> str:
-        """The last lines of standard error."""
+        """The last lines of standard error: of a process that has ended, once all of them were read."""
+        if self._process.poll() is not None:
+            self._drain.join(_TERM)  # whatever inherited the pipe may hold it open
         return "\n".join(self._tail)
 
     def close(self) -> None:

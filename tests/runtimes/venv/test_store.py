@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from torchskew.runtimes.venv.store import Made, Store, digest
+from torchskew.runtimes.digest import digest
+from torchskew.runtimes.venv.store import Made, Store
 
 
 @pytest.fixture

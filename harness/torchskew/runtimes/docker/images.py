@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from torchskew.errors import ConfigError, HarnessError, ProvisionError
 from torchskew.model.versions import Environment, Source, SourceKind, Suite, Version
 from torchskew.runtimes.base import Progress
+from torchskew.runtimes.digest import digest
 from torchskew.runtimes.docker import image_facts, lock, pulling, suite_images, tar_stream, wheels
 from torchskew.runtimes.docker.catalogue import images_folder, load_suites, suite
 from torchskew.runtimes.docker.daemon import ImageDaemon
@@ -90,7 +90,7 @@ class Images:
     def _debian(self, of: Suite, packages: Sequence[str], say: Say) -> Made:
         """An image of a suite with these packages, reused when the same recipe made it before."""
         template = (images_folder() / "debian.Dockerfile").read_text()
-        recipe = _digest(_FORMAT, "debian", of.name, *packages)
+        recipe = digest(_FORMAT, "debian", of.name, *packages)
         tag = f"torchskew/{packages[0]}:{of.name}"
 
         def make() -> Made:
@@ -109,7 +109,7 @@ class Images:
             raise ConfigError(f"no Debian suite here has Python {python}. Write python = one of {known}.")
         template = (images_folder() / "pip.Dockerfile").read_text()
         base = self._debian(of, _PYTHON, say)
-        recipe = _digest(_FORMAT, "pip", base.image, *wheels.inputs(source))
+        recipe = digest(_FORMAT, "pip", base.image, *wheels.inputs(source))
 
         def make() -> Made:
             args = {"BASE": base.image, "PYTHON": of.python}
@@ -160,15 +160,8 @@ def _name(source: Source) -> str:
     """A name for tags and lock entries, like `debian-trixie`; other inputs give another name."""
     word = re.sub(r"[^a-z0-9]+", "-", f"{source.kind}-{source.value}".lower()).strip("-")[-50:].lstrip("-")
     more = [part for part in (source.python, source.index, *source.requires) if part]
-    return f"{word}-{_digest(*more)[:8]}" if more else word
+    return f"{word}-{digest(*more)[:8]}" if more else word
 
 
 def _labels(recipe: str, content: str) -> dict[str, str]:
     return {RECIPE: recipe, "torchskew.content": content}
-
-
-def _digest(*parts: str) -> str:
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(f"{len(part)}:{part}".encode())
-    return whole.hexdigest()

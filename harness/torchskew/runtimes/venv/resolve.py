@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from torchskew.model.versions import Source, SourceKind
 from torchskew.runtimes.venv import indexes
-from torchskew.runtimes.venv.store import digest
+from torchskew.runtimes.digest import digest
 from torchskew.runtimes.venv.uv import Uv, UvError
 
 _PATIENCE = 3.0  # seconds for the CPU index to answer, and for one size

@@ -26,7 +26,8 @@ from torchskew.runtimes.venv.reservations import NoSpaceError
 from torchskew.runtimes.venv.probe import Depth, facts_from, probed
 from torchskew.runtimes.venv.resolve import Lock, Resolver, asked_for, is_pinned
 from torchskew.runtimes.venv.room import UNPACKED, Room, Size
-from torchskew.runtimes.venv.store import Made, Store, digest, size_of
+from torchskew.runtimes.digest import digest
+from torchskew.runtimes.venv.store import Made, Store, size_of
 from torchskew.runtimes.venv.uv import Uv, UvError, binary
 from torchskew.runtimes.ownership import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
 

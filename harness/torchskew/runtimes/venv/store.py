@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -32,14 +31,6 @@ class Made:
     python_version: str
     packages: tuple[str, ...]
     size: int
-
-
-def digest(*parts: str) -> str:
-    """Name for content: 64 hexadecimal digits over the parts and their borders."""
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(f"{len(part)}:{part}".encode())
-    return whole.hexdigest()
 
 
 class Store:

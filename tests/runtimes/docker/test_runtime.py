@@ -239,7 +239,7 @@ def test_a_killed_harness_leaves_what_the_next_sweep_removes_and_no_running_cont
     run_id = f"test-{os.getpid()}-killed"
     program = f"""
 import os, socket, sys
-from torchskew.model import Environment
+from torchskew.model.versions import Environment
 from torchskew.runtimes.base import Scope
 from torchskew.runtimes.docker.runtime import DockerRuntime
 runtime = DockerRuntime()

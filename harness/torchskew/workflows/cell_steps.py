@@ -122,7 +122,7 @@ def provisioned(plan: Plan, versions: Mapping[str, Version], session: Session, s
     made = session.provision(versions[name] for name in used)
     for name, failure in made.failures.items():
         if name not in before.failures:
-            session.watch.say(f"no {name}: {failure.reason}")
+            session.watch.say(f"{failure}")
     notes = " · ".join(
         f"{name} {made.environments[name].note or made.environments[name].identity[:12]}"
         for name in used

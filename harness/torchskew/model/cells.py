@@ -28,6 +28,7 @@ class Cell:
     """scenario x skew x conditions: the unit that is planned, run, judged and recorded.
 
     skew: declared version names, rank 0 first. needs: ids of cells whose failure blocks this one.
+    id: what names the cell in patterns, reports and the record; it follows from the other fields.
     """
 
     scenario: str
@@ -41,12 +42,13 @@ class Cell:
     fault: str | None = None
     predicted: tuple[Outcome, ...] = ()
     needs: tuple[CellId, ...] = ()
+    id: CellId = field(init=False, compare=False, repr=False)
 
-    @property
-    def id(self) -> CellId:
-        """What names the cell in patterns, reports and the record."""
+    def __post_init__(self) -> None:
+        """Derive the id once: a decision asks for it once per cell and expectation."""
         variant = self.variant.name if self.variant else None
-        return CellId.of(self.scenario, self.skew, self.runtime, guard=self.guard, variant=variant)
+        made = CellId.of(self.scenario, self.skew, self.runtime, guard=self.guard, variant=variant)
+        object.__setattr__(self, "id", made)
 
     @property
     def name(self) -> str:

@@ -84,7 +84,7 @@ def _kind(cls: Any) -> str | None:
 @cache
 def _defaults(cls: Hashable) -> tuple[tuple[str, object], ...]:
     """Name and default of every field; MISSING where there is none."""
-    return tuple((item.name, _default(item)) for item in fields(cast("Any", cls)))
+    return tuple((item.name, _default(item)) for item in fields(cast("Any", cls)) if item.init)
 
 
 def _default(item: Field[Any]) -> object:
@@ -226,7 +226,7 @@ def _enum(kind: type[Enum]) -> _Read:
 
 def _record(cls: type, newer: bool) -> _Read:
     hints = get_type_hints(cls)
-    readers = {item.name: _reader(hints[item.name], newer) for item in fields(cls)}
+    readers = {item.name: _reader(hints[item.name], newer) for item in fields(cls) if item.init}
     required = [name for name, default in _defaults(cls) if default is MISSING]
     own = _kind(cls)
 

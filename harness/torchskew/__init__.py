@@ -1,3 +1,3 @@
 """torchskew: run process groups whose ranks use different PyTorch releases, and judge every rank."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

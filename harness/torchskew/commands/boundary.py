@@ -27,10 +27,10 @@ def add_parser(commands: arguments.Commands) -> None:
 def run_boundary(args: argparse.Namespace) -> int:
     """Replay and compare; exit code 1 when an inferred cell differs from the recorded one."""
     from torchskew.planning.replay import comparison, replayed
-    from torchskew.record.record import Record
     from torchskew.report.pairs import releases
+    from torchskew.workflows.records import record_in
 
-    with Record.open(args.out / "record.sqlite", create=False) as record:
+    with record_in(args.out) as record:
         run = record.load(args.run)
     replay = replayed(run, tuple(releases(run)))
     sys.stdout.write("\n".join(comparison(run, replay)) + "\n")

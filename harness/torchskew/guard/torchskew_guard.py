@@ -6,7 +6,7 @@ TORCHSKEW_GUARD (enforce, warn, off), TORCHSKEW_GUARD_POLICY (era, minor, exact,
 TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
 """
 
-# Generated from torchskew 0.1.0, do not edit: `make guard-file` writes it from torchskew.guard, a module a part.
+# Generated from torchskew 0.2.0, do not edit: `make guard-file` writes it from torchskew.guard, a module a part.
 from __future__ import annotations
 
 import contextlib

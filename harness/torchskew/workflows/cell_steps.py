@@ -23,12 +23,13 @@ from torchskew.model.runs import Run, RunInfo
 from torchskew.model.versions import Version
 from torchskew.planning.plan import predicted
 from torchskew.planning.scenario import Scenario
-from torchskew.record.folder import DATABASE, check_writable
+from torchskew.record.folder import check_writable
 from torchskew.record.record import LATEST, Record
 from torchskew.report import write_reports
 from torchskew.report.text import render
 from torchskew.runtimes.choice import choose
 from torchskew.workflows.options import Options
+from torchskew.workflows.records import record_in
 from torchskew.workflows.steps import Exit
 
 
@@ -134,7 +135,7 @@ def provisioned(plan: Plan, versions: Mapping[str, Version], session: Session, s
 
 def open_record(options: Options, resources: ExitStack) -> Record:
     """The record in the folder of results, until the workflow ends; made where there is none."""
-    return resources.enter_context(Record.open(options.out / DATABASE))
+    return resources.enter_context(record_in(options.out, create=True))
 
 
 def begin_or_resume(options: Options, record: Record, ready: Ready, scenarios: Scenarios, session: Session) -> Ledger:

@@ -9,11 +9,11 @@ from pathlib import Path
 from torchskew.judging import diff, flakes
 from torchskew.judging.decide import decide
 from torchskew.record.folder import DATABASE
-from torchskew.record.record import Record
 from torchskew.report.flakes import render
 from torchskew.workflows.cell_steps import show
 from torchskew.workflows.gate.recorded import asked_of, decided_again
 from torchskew.workflows.options import Options
+from torchskew.workflows.records import record_in
 from torchskew.workflows.rehearsal import archive, reports
 
 
@@ -24,7 +24,7 @@ def report_again(out: Path, run_id: str, *, colour: bool) -> int:
     """
     if run_id.startswith(archive.PREFIX) or any(archive.folders(out, run_id)):
         return reports.show_again(out, run_id)
-    with Record.open(out / DATABASE, create=False) as record:
+    with record_in(out) as record:
         run = record.load(run_id)
         day = dt.date.fromisoformat(run.info.started[:10])
         if asked := asked_of(record, run.info.run_id):
@@ -41,7 +41,7 @@ def list_runs(out: Path) -> int:
     sys.stdout.writelines(f"{line}\n" for line in rehearsals)
     if rehearsals and not (out / DATABASE).exists():
         return 0
-    with Record.open(out / DATABASE, create=False) as record:
+    with record_in(out) as record:
         for info in record.runs():
             sys.stdout.write(f"{info.run_id}  {info.started}  {info.finished or 'unfinished'}  {info.command}\n")
     return 0
@@ -49,7 +49,7 @@ def list_runs(out: Path) -> int:
 
 def compare(out: Path, before: str, after: str) -> int:
     """`torchskew diff`: only what changed; exit 1 when the later run is worse."""
-    with Record.open(out / DATABASE, create=False) as record:
+    with record_in(out) as record:
         first, second = record.load(before), record.load(after)
     found = diff.difference(first.results, second.results)
     lines = [diff.render(found.changes, second.info.rerun, most=1000)] if found.changes else []
@@ -60,7 +60,7 @@ def compare(out: Path, before: str, after: str) -> int:
 
 def count_flakes(out: Path) -> int:
     """`torchskew flakes`: cells that showed a pass and a failure of the same content, with their rates."""
-    with Record.open(out / DATABASE, create=False) as record:
+    with record_in(out) as record:
         found = flakes.rates(record.history(cell_id) for cell_id in sorted(record.durations()))
     sys.stdout.write(render(found) + "\n")
     return 0

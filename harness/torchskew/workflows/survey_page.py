@@ -9,9 +9,9 @@ from pathlib import Path
 from torchskew.judging.decide import decide
 from torchskew.model.runs import RunKind
 from torchskew.model.runtimes import RUNTIMES
-from torchskew.record.folder import DATABASE
 from torchskew.record.record import LATEST, Record
 from torchskew.report.compatibility import Measured, page
+from torchskew.workflows.records import record_in
 
 
 def by_reach() -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def by_reach() -> tuple[str, ...]:
 
 def page_of(out: Path, run_ids: Sequence[str]) -> str:
     """The page of these runs; where none is named, of the newest complete survey of each runtime."""
-    with Record.open(out / DATABASE, create=False) as record:
+    with record_in(out) as record:
         chosen = [record.resolve(run_id) for run_id in run_ids] or _newest(record)
         measured = [_measured(record, run_id) for run_id in chosen]
     return page(measured, f"torchskew survey {' '.join(chosen)}")

@@ -20,11 +20,10 @@ from torchskew.model.versions import Version
 from torchskew.planning.gate import GateSpec, gate_plan
 from torchskew.planning.plan import narrow
 from torchskew.planning.shard import Shard, parse_shard, split
-from torchskew.record.folder import DATABASE
-from torchskew.record.record import Record
 from torchskew.workflows.cell_steps import Planned, Scenarios
 from torchskew.workflows.gate.request import GateInputs, Request, rerun
 from torchskew.workflows.options import Options
+from torchskew.workflows.records import record_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +120,6 @@ def _part(request: Request, plan: Plan) -> tuple[Plan, Shard | None]:
     index, count = parse_shard(request.shard)
     durations: Mapping[CellId, float] = {}
     if request.balance is not None:
-        with Record.open(request.balance / DATABASE, create=False) as record:
+        with record_in(request.balance) as record:
             durations = record.durations()
     return split(plan, durations, index, count)

@@ -16,11 +16,11 @@ from torchskew.model.cells import Plan
 from torchskew.model.results import CellResult, Decision
 from torchskew.model.runs import Accepted, Run, RunInfo, RunKind
 from torchskew.planning.shard import Shard, join
-from torchskew.record.folder import DATABASE
 from torchskew.record.record import Record
 from torchskew.workflows.cell_steps import new_run_id, now, show, today
 from torchskew.workflows.gate.workflow import compared
 from torchskew.workflows.options import Options
+from torchskew.workflows.records import record_in
 
 
 def asked_of(record: Record, run_id: str) -> Asked | None:
@@ -55,10 +55,10 @@ class _Part:
 def merge(folders: Sequence[Path], options: Options) -> int:
     """`torchskew merge`: shards of one plan become one run in --out, and one decision."""
     with ExitStack() as stack:
-        parts = [_part(folder, stack.enter_context(Record.open(folder / DATABASE, create=False))) for folder in folders]
+        parts = [_part(folder, stack.enter_context(record_in(folder))) for folder in folders]
         plan = join([(str(part.folder), part.run.plan, part.shard) for part in parts])
         _check_same(parts)
-        record = stack.enter_context(Record.open(options.out / DATABASE))
+        record = stack.enter_context(record_in(options.out, create=True))
         info = _begin(record, plan, parts, options.command)
         for part in parts:
             _copy(part, record, info.run_id)

@@ -8,8 +8,8 @@ import sys
 from torchskew.commands import arguments
 
 HELP = """\
-Repeat `torchskew matrix --pairs boundary` over a recorded run of all pairs. Reports how many cells bisection would have
-run, and whether each inferred cell agrees with the recorded one. Nothing is run.
+Repeat `torchskew matrix --pairs boundary` over a recorded run of all pairs, and report how many cells bisection would
+have run, and whether each inferred cell agrees with the recorded one. Nothing is run.
 
   torchskew boundary                   the latest run
   torchskew boundary 20261121-16       a run by its id, or by the start of its id"""

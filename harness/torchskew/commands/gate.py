@@ -66,7 +66,7 @@ def _add_comparison(what: argparse._ArgumentGroup) -> None:
 
 
 def _add_selection(what: argparse._ArgumentGroup) -> None:
-    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="names of scenarios")
+    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="names or patterns of scenarios")
     what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")
     what.add_argument(
         "--guard", nargs="+", choices=["off", "on"], default=[], help="without the guard, with it, or both"

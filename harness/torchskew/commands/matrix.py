@@ -23,8 +23,10 @@ def add_parser(commands: arguments.Commands) -> None:
     what = parser.add_argument_group("what to run (all default to the declaration)")
     arguments.add_declaration(what)
     arguments.add_runtime(what)
-    what.add_argument("--versions", nargs="+", default=[], metavar="PATTERN", help="names of declared versions")
-    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="names of scenarios")
+    what.add_argument(
+        "--versions", nargs="+", default=[], metavar="PATTERN", help="names or patterns of declared versions"
+    )
+    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="names or patterns of scenarios")
     what.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cell ids; may be repeated")
     what.add_argument(
         "--guard", nargs="+", choices=["off", "on"], default=[], help="without the guard, with it, or both"

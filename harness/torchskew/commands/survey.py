@@ -34,8 +34,10 @@ def add_parser(commands: arguments.Commands) -> None:
     what.add_argument("--measure", action="store_true", help="run every cell of the declaration first")
     arguments.add_declaration(what, DECLARATION)
     what.add_argument("--runtime", nargs="+", choices=list(RUNTIMES), help="default: those that answer")
-    what.add_argument("--versions", nargs="+", default=[], metavar="PATTERN", help="names of declared versions")
-    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="names of scenarios")
+    what.add_argument(
+        "--versions", nargs="+", default=[], metavar="PATTERN", help="names or patterns of declared versions"
+    )
+    what.add_argument("--scenarios", nargs="+", default=[], metavar="PATTERN", help="names or patterns of scenarios")
     what.add_argument("--disk", type=float, metavar="GB", help="disk space for environments (default: all but 10 GB)")
     what.add_argument("--no-cache", action="store_true", help="run unchanged cells as well")
     what.add_argument("-j", "--jobs", type=arguments.between(1, 256), metavar="N", help="cells that run at once")

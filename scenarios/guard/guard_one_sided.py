@@ -3,8 +3,8 @@
 guard-host: only rank 0 has the guard and the others are stock PyTorch; it names the ranks that never said hello, and
 what connected instead. guard-joiners: only the others have it; they probe rank 0's store, safely, and name its era.
 All ranks begin together and catch the error that ends them; a stock rank gives up at half of the timeout, because
-nothing more depends on it. Oracle: every guarded rank was refused with kind "one-sided", in time and with the
-evidence, and no stock rank came through.
+nothing more depends on it. The guard is strict here: by default it refuses only a store era that can't work. Oracle:
+every guarded rank was refused with kind "one-sided", in time and with the evidence, and no stock rank came through.
 """
 
 KIND = "group"
@@ -17,11 +17,13 @@ VARIANTS = {"named": {"predicted": ["OK", "OK"]}}
 
 
 def rank(job):
+    import os
     import time
 
     import torch
     from torchskew_guard import SEEN, era
 
+    os.environ["TORCHSKEW_GUARD"] = "strict"
     job.post("here %d" % job.rank, [job.guard, SEEN[era("store", str(torch.__version__))]])
     stock = [said for guarded, said in (job.fetch("here %d" % one) for one in range(job.world_size)) if not guarded]
     began, limit = time.monotonic(), 0.25 * job.timeout

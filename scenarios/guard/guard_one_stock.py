@@ -2,9 +2,9 @@
 
 `first`, `middle`, `last`: which rank is stock PyTorch. A stock rank 0 serves a store where the guards expect hellos;
 a stock joiner connects to rank 0's port, and rank 0 informs the other joiners. All ranks begin together and catch the
-error that ends them; the stock rank gives up at half of the timeout. Oracle: every guarded rank was refused in time,
-with the era of the stock rank's store (where the guarded ranks differ in version, that is named first), and the stock
-rank did not come through.
+error that ends them; the stock rank gives up at half of the timeout. The guard is strict here: by default it refuses
+only a store era that can't work. Oracle: every guarded rank was refused in time, with the era of the stock rank's
+store (where the guarded ranks differ in version, that is named first), and the stock rank did not come through.
 """
 
 KIND = "group"
@@ -27,11 +27,13 @@ def odd(params, size):
 
 
 def rank(job):
+    import os
     import time
 
     import torch
     from torchskew_guard import SEEN, era
 
+    os.environ["TORCHSKEW_GUARD"] = "strict"
     job.post("here %d" % job.rank, SEEN[era("store", str(torch.__version__))])
     stock = odd(job.params, job.world_size)
     said = [job.fetch("here %d" % one) for one in range(job.world_size)][stock]

@@ -34,9 +34,9 @@ def group() -> Iterator[Group]:
 def early(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other side's lack of a guard is believed soon, and the deadline is FAR: pace() ties both to one timeout."""
 
-    def pace(_seconds: float) -> Pace:
+    def pace(_seconds: float, mode: str) -> Pace:
         now = time.monotonic()
-        return Pace(now + FAR, now + 0.6, 0.12)
+        return Pace(now + FAR, now + 0.6, 0.12, now + FAR, mode)
 
     monkeypatch.setattr(exchange, "pace", pace)
 

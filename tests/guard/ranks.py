@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from torchskew.guard.errors import ProtocolVersionError
+from torchskew.guard.errors import ProtocolVersionError, Unverified
 from torchskew.guard.exchange import exchange
 from torchskew.guard.place import Place
 from torchskew.guard.sockets import bind, dial, read_greeting
@@ -35,7 +35,7 @@ class Group:
     """Ranks as threads of this process, each with its own hello."""
 
     def __init__(self, port: int, seconds: float = FAR) -> None:
-        self.port, self.seconds, self.host = port, seconds, "127.0.0.1"
+        self.port, self.seconds, self.host, self.mode = port, seconds, "127.0.0.1", "enforce"
         self.results: dict[int, Any] = {}
         self.ended: dict[int, float] = {}
         self.threads: list[threading.Thread] = []
@@ -50,12 +50,12 @@ class Group:
 
     def _run(self, number: int, place: Place, hello: dict[str, Any]) -> None:
         try:
-            self.results[number] = exchange(place, hello, self.seconds)
+            self.results[number] = exchange(place, hello, self.seconds, self.mode)
             if hello["rank"] == 0 and place.method == "tcp":
                 store = bind(place.port)  # the store must get the port right after
                 store.listen()
                 self.results["store"] = store
-        except ProtocolVersionError as error:
+        except (ProtocolVersionError, Unverified) as error:
             self.results[number] = error
         self.ended[number] = time.monotonic()
 

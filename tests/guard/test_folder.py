@@ -49,6 +49,7 @@ def test_files_of_an_earlier_init_never_count(group: Group, tmp_path: Any) -> No
 @SLOW
 @pytest.mark.usefixtures("early")
 def test_a_stock_rank_on_the_init_file_is_told_long_before_the_deadline(group: Group, tmp_path: Any) -> None:
+    group.mode = "strict"
     (tmp_path / "init").write_bytes(b"a key of a FileStore")
     group.start(0, hello_of(0, method="file"), str(tmp_path / "init"))
     error = group.join()[0]

@@ -37,6 +37,7 @@ def test_a_late_rank_is_waited_for_until_the_deadline_and_then_only_missing(grou
 def test_a_stock_joiner_is_recognised_by_its_bytes_long_before_the_deadline(
     group: Group, first: str, release: str
 ) -> None:
+    group.mode = "strict"
     group.start(0, hello_of(0))
     with connect(group.port) as stock:
         stock.sendall(bytes.fromhex(first))

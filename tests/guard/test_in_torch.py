@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from torchskew.guard.generate import FILE
+from torchskew.guard.settings import spare_ports
 from torchskew.model.versions import Environment
 
 from tests.conftest import ROOT
@@ -93,15 +95,15 @@ def test_a_script_runs_guarded_without_a_change(ranks) -> None:
 
 @pytest.fixture
 def torchrun(torch_environment: Environment, tmp_path: Path):
-    """Start two workers under torchrun, through the guard; returns what they printed."""
+    """Start two workers under torchrun, through the guard; returns what that printed."""
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
 
-    def start(how: str, *options: str) -> str:
+    def start(how: str, *options: str) -> subprocess.CompletedProcess[str]:
         command = [torch_environment.handle, "-m", "torch.distributed.run", "--nproc-per-node", "2", *options]
         settings = {**os.environ, **torch_environment.env, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
         settings["GLOO_SOCKET_IFNAME"] = "lo"
-        done = subprocess.run(
+        return subprocess.run(
             [*command, str(FILE), str(script), how],
             env=settings,
             capture_output=True,
@@ -109,18 +111,17 @@ def torchrun(torch_environment: Environment, tmp_path: Path):
             check=False,
             timeout=90,
         )
-        return done.stdout
 
     return start
 
 
 def test_workers_of_torchrun_are_guarded_although_its_agent_has_their_port(torchrun) -> None:
     refused = torchrun("vendored pretend", "--master-port", str(port()))
-    assert refused.count("ProtocolVersionError version") == 2
+    assert refused.stdout.count("ProtocolVersionError version") == 2
 
 
 def test_workers_of_torchrun_that_may_mix_compute(torchrun) -> None:
-    assert torchrun("vendored", "--standalone").count("sum 3.0") == 2
+    assert torchrun("vendored", "--standalone").stdout.count("sum 3.0") == 2
 
 
 def test_files_are_guarded_too(ranks, tmp_path: Path) -> None:
@@ -144,3 +145,33 @@ def test_usage_is_shown_without_a_script() -> None:
     done = subprocess.run([sys.executable, str(FILE)], capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 1
     assert "usage: python torchskew_guard.py" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["enforce", "warn", "strict"])
+def test_workers_of_torchrun_form_where_the_neighbouring_port_is_taken(
+    torchrun, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's store has MASTER_PORT, and another program the port after it."""
+    monkeypatch.setenv("TORCHSKEW_GUARD", mode)
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        done = torchrun("vendored", "--master-port", str(taken.getsockname()[1] - 1))
+    assert done.stdout.count("sum 3.0") == 2
+    assert "torchskew guard" not in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["enforce", "warn"])
+def test_workers_of_torchrun_form_with_one_line_where_every_port_is_taken(
+    torchrun, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHSKEW_GUARD", mode)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # what torchrun gives its workers
+    master = port()
+    with contextlib.ExitStack() as taken:
+        for spare in spare_ports(master):
+            with contextlib.suppress(OSError):  # then something else has it, which serves as well
+                taken.enter_context(socket.create_server(("0.0.0.0", spare)))
+        done = torchrun("vendored", "--master-port", str(master))
+    assert done.stdout.count("sum 3.0") == 2
+    assert done.stderr.count("torchskew guard, rank 0: ") == 1
+    assert "rank 0 can't listen for hellos" in done.stderr
+    assert done.stderr.count("torchskew guard, rank 1: ") == 1

@@ -33,8 +33,9 @@ def test_what_torch_will_complain_of_is_left_to_torch(method: str | None, monkey
     assert locate(method, 2, 0) is None
 
 
-def test_an_agents_store_on_the_port_moves_the_hello_to_the_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agents_store_on_the_port_moves_the_hello_to_the_spare_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    monkeypatch.setenv("TORCHSKEW_GUARD_PORT", "4444")
     place = locate("tcp://host:2222", 2, 0)
     assert place
-    assert (place.method, place.second) == ("agent", 2223)
+    assert (place.method, place.spares[0]) == ("agent", 4444)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from torchskew.guard import install
 from torchskew.guard.exchange import exchange
 from torchskew.guard.install import check
 from torchskew.guard.place import Place
@@ -14,14 +15,19 @@ from tests.guard.ranks import hello_of
 
 
 def test_off_means_no_word_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exchange(*_args: Any) -> None:
+        raise AssertionError("a word was exchanged")
+
     monkeypatch.setenv("TORCHSKEW_GUARD", "off")
+    for name in ("locate", "own_hello", "exchange"):
+        monkeypatch.setattr(install, name, exchange)
     assert check(init_method="tcp://127.0.0.1:1", world_size=2, rank=1, timeout=60) is None
 
 
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("TORCHSKEW_GUARD", "of", "TORCHSKEW_GUARD must be one of enforce, warn, off, got 'of'."),
+        ("TORCHSKEW_GUARD", "of", "TORCHSKEW_GUARD must be one of enforce, warn, off, strict, got 'of'."),
         ("TORCHSKEW_GUARD_POLICY", "exakt", "TORCHSKEW_GUARD_POLICY must be one of era, minor, exact, allow:, got"),
         ("TORCHSKEW_GUARD_PORT", "x", "TORCHSKEW_GUARD_PORT must be a port, got 'x'."),
     ],

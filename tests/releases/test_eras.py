@@ -111,9 +111,12 @@ def test_with_the_guard_a_group_is_admitted_or_refused_as_a_whole(host: str, joi
 
 
 def test_a_guarded_side_alone_knows_an_era_but_no_release() -> None:
-    """One-sided: CLEAR only where every rank runs the same release."""
+    """One-sided: a store era that can't work is refused; with any other the guard steps aside."""
     assert predict(Situation(torch=("2.1.2", "2.2.2"), guard=Guard.HOST)) == (OPAQUE, OPAQUE)
-    assert predict(Situation(torch=("2.6.0", "2.6.0"), guard=Guard.JOINERS)) == (TIMEOUT, CLEAR)
+    assert predict(Situation(torch=("2.1.2", "2.2.2"), guard=Guard.JOINERS)) == (TIMEOUT, OPAQUE)
+    assert predict(Situation(torch=("2.6.0", "2.6.0"), guard=Guard.JOINERS)) == (OK, OK)
+    assert predict(Situation(torch=("2.6.0", "2.13.0"), guard=Guard.HOST)) == (OK, OK)
+    assert predict(Situation(torch=("2.3.1", "2.3.1"), guard=Guard.HOST)) == (TIMEOUT, OPAQUE)
 
 
 @pytest.mark.parametrize(

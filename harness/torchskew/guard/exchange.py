@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import time
+from typing import NamedTuple
 
+from torchskew.guard.errors import Unverified
 from torchskew.guard.folder import Folder
 from torchskew.guard.hello import Hello
 from torchskew.guard.host import Host
@@ -14,43 +15,77 @@ from torchskew.guard.joiner import Joiner
 from torchskew.guard.pace import Pace, pace
 from torchskew.guard.place import Place
 from torchskew.guard.refusal import refusal
+from torchskew.guard.resolve import numeric
 from torchskew.guard.roster import Roster
 from torchskew.guard.settings import POLICIES, chosen, shared_secret
-from torchskew.guard.sockets import bind
-from torchskew.guard.stock import look
-from torchskew.guard.verdict import decide
+from torchskew.guard.sockets import bind, bind_first, peek
+from torchskew.guard.verdict import decide, refuses
 
 
-def exchange(place: Place, mine: Hello, seconds: float) -> Roster:
-    """The roster of all ranks, the same on each of them; ProtocolVersionError where they may not form a group.
+def exchange(place: Place, mine: Hello, seconds: float, mode: str = "enforce") -> Roster:
+    """The roster of all ranks, the same on each of them, where they may form a group.
 
-    seconds: until a rank that didn't come counts as missing; pace() has the other ends.
+    seconds: the init's own timeout; pace() has the other ends. Raises ProtocolVersionError where they may not form a
+    group, and Unverified where that could not be found out and the stock init goes on.
     """
-    until, secret, policy = pace(seconds), shared_secret(), chosen("TORCHSKEW_GUARD_POLICY", POLICIES)
-    if place.method == "file":
-        roster = Folder(place, mine, secret, policy).exchange(until)
-    else:
-        server = _serve(place, until) if place.rank == 0 else None
-        if server is None:
-            roster = Joiner(place, mine, secret).ask(until)
-        else:
-            host = Host(server, place, mine, secret, policy)
-            roster = host.gather(until)
-            host.send(roster, not decide(roster))
+    until, policy = pace(seconds, mode), chosen("TORCHSKEW_GUARD_POLICY", POLICIES)
+    _ = place.spares  # a misspelt port is an error at once, and not only where it is needed
+    try:
+        if mode == "warn" and place.host:
+            place = place._replace(host=numeric(place.host, 0.6 * (until.deadline - time.monotonic())))
+        roster = _roster(Ask(place, mine, seconds, policy), until)
+    except (OSError, MemoryError) as problem:
+        raise Unverified("the releases of the other ranks could not be compared: %s" % problem) from problem
     objections = decide(roster)
-    if objections:
+    if refuses(objections, mode, bool(roster["aside"])):
         raise refusal(roster, objections, place.rank)
+    if objections:
+        raise Unverified(objections[-1].text)
     return roster
 
 
-def _serve(place: Place, until: Pace) -> socket.socket | None:
-    """A socket bound to the first port, or the second where the first is taken; None where a guard has it already."""
-    while time.monotonic() < until.deadline:
-        for port in [place.second] if place.method == "agent" else [place.port, place.second]:
-            with contextlib.suppress(OSError):
-                return bind(port)
-            if port == place.port and look("localhost", port, 0.5).what == "guard":
-                return None
-        time.sleep(0.05)
-    text = "rank 0 can't listen for hellos: ports %d and %d are taken. Set TORCHSKEW_GUARD_PORT to a free one."
-    raise OSError(errno.EADDRINUSE, text % (place.port, place.second))
+class Ask(NamedTuple):
+    """What one rank knows before it hears from the others; seconds: the init's own timeout."""
+
+    place: Place
+    mine: Hello
+    seconds: float
+    policy: str
+
+
+def _roster(ask: Ask, until: Pace) -> Roster:
+    """What rank 0 says, by way of a folder or an address."""
+    place, mine, secret = ask.place, ask.mine, shared_secret()
+    if place.method == "file":
+        return Folder(place, mine, secret, ask.policy).exchange(until)
+    server = _serve(place) if place.rank == 0 else None
+    if place.method == "agent" or (server and server.getsockname()[1] != place.port):
+        until = until.apart(ask.seconds)
+    if server is None:
+        return Joiner(place, mine, secret).ask(until)
+    host = Host(server, place, mine, secret, ask.policy)
+    try:
+        roster = host.gather(until)
+        host.send(roster, not refuses(decide(roster), until.mode, bool(roster["aside"])), until.end)
+    except BaseException:
+        host.abandon()
+        raise
+    return roster
+
+
+def _serve(place: Place) -> socket.socket | None:
+    """A socket bound to the first port, or to a spare one; None where a guard has the first: a second rank 0 is here.
+
+    OSError where no port is free.
+    """
+    if place.method != "agent":
+        with contextlib.suppress(OSError):
+            return bind(place.port)
+        with contextlib.suppress(OSError, ValueError):
+            peek("127.0.0.1", place.port, 0.1)
+            return None
+    try:
+        return bind_first(place.spares)
+    except OSError as problem:
+        text = "rank 0 can't listen for hellos: port %d and the spare ports %s are taken (%s)"
+        raise OSError(text % (place.port, ", ".join(map(str, place.spares)), problem.strerror)) from problem

@@ -6,16 +6,17 @@ import contextlib
 import json
 import os
 import re
+import stat
 import time
-from typing import Any, Iterator, cast
+from typing import Iterator
 
-from torchskew.guard.hello import Hello, identity, read_hello
+from torchskew.guard.hello import Hello, identity, read_hello, shown
 from torchskew.guard.host import Host
 from torchskew.guard.joiner import Attempt, Joiner
 from torchskew.guard.pace import Pace
 from torchskew.guard.place import Place
-from torchskew.guard.roster import MOST_ROSTER, Roster, pack_roster, roster_of, unpack_roster, within
-from torchskew.guard.sockets import bind, peek
+from torchskew.guard.roster import MOST_ROSTER, Roster, names, pack_roster, roster_of, unpack_heard, within
+from torchskew.guard.sockets import bind_first, peek
 from torchskew.guard.wire import MOST_HELLO, NONCE, frame, unframe
 
 
@@ -58,24 +59,34 @@ class Folder:
         """Open a session, collect hellos, leave the roster for everyone that said hello, and clear the folder."""
         self._remove(*self._names())
         session, heard = os.urandom(NONCE), {}  # type: bytes, dict[str, Hello]
-        door, hellos = None, [self.mine]
         self._put("session", session)
-        for _ in self._waiting(until):
-            self._hear(session, heard)
-            door = door or self._open_door(until)
+        hellos, door = [self.mine], None  # type: list[Hello], Host | None
+        try:
+            for _ in self._waiting(until):
+                self._hear(session, heard)
+                door = door or self._open_door(until)
+                if door:
+                    door.serve(0.0)
+                came = {identity(hello): hello for hello in [*heard.values(), *_through(door)]}
+                hellos = [self.mine, *came.values()]
+                if len(hellos) >= self.place.world:
+                    break
+            roster = self._answer_all(session, hellos, set(heard), until)
             if door:
-                door.serve(0.0)
-            came = {identity(hello): hello for hello in [*heard.values(), *(door.arrivals.hellos() if door else [])]}
-            hellos = [self.mine, *came.values()]
-            if len(hellos) >= self.place.world:
-                break
+                door.send(roster, goes_on=False, end=until.end)
+        except BaseException:
+            if door:
+                door.abandon()
+            raise
+        self._clear(set(heard), until)
+        return roster
+
+    def _answer_all(self, session: bytes, hellos: list[Hello], heard: set[str], until: Pace) -> Roster:
+        """The roster, left for everyone that said hello in the folder."""
         knocks = {"file": 1} if len(hellos) < self.place.world and self._stock() else {}
         roster = roster_of(hellos, self.policy, knocks)
-        roster["where"] = str(self.place)
+        roster["where"], roster["aside"] = shown(str(self.place)), until.aside_now()
         self._put("table", frame(self.secret, session, pack_roster(dict(roster, heard=sorted(heard)))))
-        if door:
-            door.send(roster, admitted=False)
-        self._clear(set(heard))
         return roster
 
     def _open_door(self, until: Pace) -> Host | None:
@@ -83,8 +94,8 @@ class Folder:
         if not self.place.port or time.monotonic() < until.proof:
             return None
         try:
-            door = Host(bind(self.place.second), self.place, self.mine, self.secret, self.policy)
-        except OSError:  # something else has that port
+            door = Host(bind_first(self.place.spares), self.place, self.mine, self.secret, self.policy)
+        except OSError:  # something else has these ports
             return None
         door.listen()
         return door
@@ -101,10 +112,10 @@ class Folder:
                 if hello:
                     heard[name] = hello
 
-    def _clear(self, names: set[str]) -> None:
+    def _clear(self, heard: set[str], until: Pace) -> None:
         """Remove everything once each rank has read the roster, or after a second; the next session does the rest."""
-        until = time.monotonic() + 1.0
-        while time.monotonic() < until and names & set(self._names()):
+        end = min(until.end, time.monotonic() + 1.0)
+        while time.monotonic() < end and heard & set(self._names()):
             time.sleep(0.002)
         self._remove("session", "table")
 
@@ -128,24 +139,25 @@ class Folder:
                 return roster
         self._remove(name)
         alone = roster_of([self.mine], self.policy, {"file": 1} if self._stock() else {})
-        alone["missing"], alone["where"] = "0", str(self.place)
+        alone["missing"], alone["where"], alone["aside"] = "0", shown(str(self.place)), until.aside_now()
         return alone
 
     def _roster(self, session: bytes, name: str) -> Roster | None:
         """The roster of this session, None while there is none that names this hello."""
         try:
             body = unframe(self.secret, session, _bytes_of(self._at("table"), MOST_ROSTER), MOST_ROSTER)
-            fields: dict[str, Any] = dict(unpack_roster(body)) if body else {}
+            roster, heard = unpack_heard(body or b"")
         except ValueError:
             return None
-        heard = fields.pop("heard", ())
-        return cast("Roster", fields) if name in heard else None
+        return roster if name in heard and names(roster, self.place.rank) else None
 
     def _elsewhere(self, until: Pace) -> Roster | None:
         """The roster of a rank 0 that meets by address and misses this rank, at the address in the environment."""
-        for port in (self.place.port, self.place.second):
+        for port in (self.place.port, *self.place.spares):
+            if until.left < 4 * until.greeting:
+                break
             with contextlib.suppress(OSError, ValueError):
-                roster = peek(self.place.host, port, 0.5)
+                roster = peek(self.place.host, port, until.greeting)
                 method = [group["method"] for group in roster["groups"][:1]]
                 awaited = bool(self.secret) or within(self.place.rank, roster["missing"])
                 if awaited and method != ["file"] and roster["world"] == self.place.world:
@@ -188,10 +200,15 @@ class Folder:
             os.rmdir(self.folder)
 
 
+def _through(door: Host | None) -> list[Hello]:
+    """The hellos that came by address."""
+    return door.arrivals.hellos() if door else []
+
+
 def _bytes_of(path: str, most: int) -> bytes:
-    """The file's bytes, b"" when it isn't there."""
+    """The file's bytes, b"" when it isn't there or is no file: to open a pipe would block."""
     try:
-        with open(path, "rb") as file:
-            return file.read(most)
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            return file.read(most) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
     except OSError:
         return b""

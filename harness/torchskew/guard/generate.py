@@ -15,8 +15,9 @@ FILE = HERE / "torchskew_guard.py"
 PACKAGE = "torchskew.guard"
 # In this order: each imports only those before it. The docstring of the last one becomes the file's.
 MODULES = (
-    "table", "errors", "settings", "place", "hello", "roster", "verdict", "refusal", "wire", "pace", "sockets", "stock",
-    "arrivals", "host", "joiner", "folder", "exchange", "install", "launch",
+    "table", "errors", "settings", "notice", "place", "hello", "roster", "verdict", "refusal", "wire", "pace",
+    "resolve", "sockets", "search", "stock", "arrivals", "usher", "host", "joiner", "folder", "exchange", "install",
+    "launch",
 )  # fmt: skip
 _IMPORTS = (ast.Import, ast.ImportFrom)
 HEADER = '''"""{doc}"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 from typing import Any, Tuple, TypedDict, cast
@@ -17,6 +18,12 @@ FIELDS: dict[str, tuple[type, int]] = {
     "torch": (str, 80), "git": (str, 80), "python": (str, 40), "backend": (str, 80), "method": (str, 10),
     "job": (str, 255), "order": (str, 10), "nccl": (str, 40), "store": (str, 8), "gloo": (str, 8), "keys": (str, 8),
     "agent": (str, 8), "serves": (str, 255), "settings": (str, 400), "known": (int, 1), "last": (str, 8),
+}  # fmt: skip
+_ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
+# What the text of a field must look like, where more than its length is known.
+FORMS = {
+    "method": re.compile("tcp|agent|file"), "order": re.compile("little|big"), "serves": re.compile(r"[\d. ]*"),
+    "store": _ERA, "gloo": _ERA, "keys": _ERA, "agent": _ERA, "last": _ERA,
 }  # fmt: skip
 # The fields that tell ranks of one build apart.
 PERSONAL = ("rank", "host", "pid")
@@ -73,8 +80,13 @@ def own_hello(place: Place, backend: str = "") -> Hello:
         "last": "%d.%d" % LAST_KNOWN,
     }  # fmt: skip
     fields.update(eras)
-    cut = {name: value[: FIELDS[name][1]] if isinstance(value, str) else value for name, value in fields.items()}
+    cut = {name: shown(value)[: FIELDS[name][1]] if isinstance(value, str) else value for name, value in fields.items()}
     return cast("Hello", cut)
+
+
+def shown(text: str) -> str:
+    """A text as it can travel and be shown: one line, no control characters."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _nccl(backend: str) -> str:
@@ -97,12 +109,18 @@ def read_hello(body: bytes) -> Hello | None:
         return None
     if not isinstance(fields, dict) or set(fields) != set(FIELDS):
         return None
-    for name, (kind, most) in FIELDS.items():
-        value = fields[name]
-        size = len(value) if isinstance(value, str) else value
-        if type(value) is not kind or not 0 <= size <= most:
-            return None
-    return cast("Hello", fields)
+    return cast("Hello", fields) if all(valid(name, value) for name, value in fields.items()) else None
+
+
+def valid(name: str, value: Any) -> bool:
+    """Whether a stranger's value for a field is one: its type, its size, its form, and nothing that can't be shown."""
+    kind, most = FIELDS[name]
+    if type(value) is not kind or not isinstance(value, (int, str)):
+        return False
+    if isinstance(value, int):
+        return 0 <= value <= most
+    form = FORMS.get(name)
+    return len(value) <= most and value.isprintable() and (form is None or form.fullmatch(value) is not None)
 
 
 def identity(hello: Hello) -> Identity:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import selectors
 import socket
-import threading
 import time
 
 from torchskew.guard.arrivals import Arrivals, Peer, StockClients
-from torchskew.guard.hello import Hello, read_hello
+from torchskew.guard.hello import Hello, read_hello, shown
 from torchskew.guard.pace import Pace
 from torchskew.guard.place import Place
 from torchskew.guard.roster import Roster, pack_roster, roster_of
-from torchskew.guard.sockets import listens, reset, tune
+from torchskew.guard.sockets import deliver, reset, tune
 from torchskew.guard.stock import greeting_era
 from torchskew.guard.table import HOLDS_GIL
-from torchskew.guard.wire import GO, GREETING, HELLO, MOST_HELLO, NONCE, OPENING, PEEK, frame, unframe
+from torchskew.guard.usher import part, usher
+from torchskew.guard.wire import GREETING, HELLO, MOST_HELLO, NONCE, OPENING, PEEK, frame, unframe
+
+# What accept() says where this process has no room for a connection; anything else is one connection's own trouble.
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Host:
@@ -42,12 +44,15 @@ class Host:
         self.listen()
         while not self.arrivals.complete():
             now = time.monotonic()
-            proven = until.deadline if self.secret else until.proven(self.stock.first)
-            limit = min(until.deadline, self.arrivals.wronged + 1.0, proven)
+            proven = until.proven(self.stock.first)
+            strict_stranger = self.secret and until.mode == "strict"
+            limit = min(until.deadline, self.arrivals.wronged + 1.0, until.deadline if strict_stranger else proven)
             if now >= limit:
                 break
             self.serve(min(limit - now, 0.25))
-        return self.roster()
+        roster = self.roster()
+        roster["aside"] = until.aside_now()
+        return roster
 
     def listen(self) -> None:
         """From now on ranks find this one."""
@@ -67,27 +72,43 @@ class Host:
     def roster(self) -> Roster:
         """Who is here so far."""
         roster = roster_of([self.mine, *self.arrivals.hellos()], self.policy, self.stock.knocks)
-        roster["where"] = str(self.place)
+        roster["where"] = shown(str(self.place))
         return roster
 
     def _accept(self) -> None:
+        """Take what came; a connection that ended before it was taken ends nothing else."""
         for _ in range(128):
             try:
                 conn, _ = self.server.accept()
             except BlockingIOError:
                 return
             except OSError as problem:
-                if problem.errno not in (errno.EMFILE, errno.ENFILE) or not self.pending:
-                    raise
-                self._evict()
+                if problem.errno in _NO_ROOM:
+                    self._make_room()
                 continue
-            conn.setblocking(False)
-            tune(conn)
-            peer = self.pending[conn] = Peer(conn)
-            self.selector.register(conn, selectors.EVENT_READ, peer)
-            if len(self.pending) > max(self.pending_limit, self.place.world):
-                self._evict()
+            try:
+                conn.setblocking(False)
+                tune(conn)
+                self.selector.register(conn, selectors.EVENT_READ, Peer(conn))
+            except OSError:
+                reset(conn)
+                continue
+            self._admit(self.selector.get_key(conn).data)
+
+    def _admit(self, peer: Peer) -> None:
+        """A connection that may be anyone's."""
+        self.pending[peer.conn] = peer
+        if len(self.pending) > max(self.pending_limit, self.place.world):
+            self._evict()
+        if peer.conn.fileno() >= 0:
             self._read(peer)
+
+    def _make_room(self) -> None:
+        """Without room for a connection: drop an undecided one, or wait for a moment."""
+        if self.pending:
+            self._evict()
+        else:
+            time.sleep(0.01)
 
     def _evict(self) -> None:
         """Make room for a newcomer: drop the oldest that sent nothing, else the oldest."""
@@ -172,40 +193,31 @@ class Host:
         roster["world"] = self.place.world
         peer.conn.send(frame(b"", peer.nonces, pack_roster(roster)))
 
-    def send(self, roster: Roster, admitted: bool) -> None:
+    def send(self, roster: Roster, goes_on: bool, end: float) -> None:
         """Free the port first, so that no store's client lands on it; then send everyone the roster.
 
-        Joiners that are admitted start once rank 0's store listens: a thread tells them, this rank goes on.
+        Joiners that go on start once rank 0's store listens: an usher tells them, this rank goes on at once.
         """
+        self._free_port()
+        body = pack_roster(roster)
+        peers = list(self.arrivals.peers.values())
+        frames = [(peer.conn, frame(self.secret, peer.nonces, body)) for peer in peers]
+        deliver(frames, min(end, time.monotonic() + 1.0))
+        conns = [peer.conn for peer in peers]
+        if goes_on and self.place.method == "tcp" and self.mine["store"] not in HOLDS_GIL:
+            usher(conns, self.place.port)
+        else:
+            part(conns, min(end, time.monotonic() + 1.0))
+
+    def _free_port(self) -> None:
+        """Nobody finds this rank from now on; who was not counted in is reset."""
         self.selector.close()
         reset(self.server)
         for conn in [*self.pending, *self.stock.held]:
             reset(conn)
-        body = pack_roster(roster)
-        for peer in self.arrivals.peers.values():
-            peer.conn.settimeout(1.0)
-            with contextlib.suppress(OSError):
-                peer.conn.sendall(frame(self.secret, peer.nonces, body))
-        if admitted and self.place.method == "tcp" and self.mine["store"] not in HOLDS_GIL:
-            threading.Thread(target=self._usher, name="torchskew-guard", daemon=True).start()
-        else:
-            self._part()
 
-    def _usher(self) -> None:
-        """Let the joiners go once the store listens, or after two seconds."""
-        until = time.monotonic() + 2.0
-        while time.monotonic() < until and not listens(self.place.port):
-            time.sleep(0.001)
-        self._part()
-
-    def _part(self) -> None:
-        """Let the joiners go and close first; one that doesn't within a second is reset."""
-        until = time.monotonic() + 1.0
+    def abandon(self) -> None:
+        """After a failure: no socket stays open."""
+        self._free_port()
         for peer in self.arrivals.peers.values():
-            with contextlib.suppress(OSError):
-                peer.conn.sendall(GO)
-        for peer in self.arrivals.peers.values():
-            with contextlib.suppress(OSError):
-                peer.conn.settimeout(max(0.001, until - time.monotonic()))
-                peer.conn.recv(1)
             reset(peer.conn)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import inspect
 import threading
-import warnings
+import time
 from typing import Any, Callable
 
-from torchskew.guard.errors import ProtocolVersionError
+from torchskew.guard.errors import ProtocolVersionError, Unverified
 from torchskew.guard.exchange import exchange
 from torchskew.guard.hello import own_hello
-from torchskew.guard.place import locate
+from torchskew.guard.notice import say, warn
+from torchskew.guard.place import Place, locate
 from torchskew.guard.roster import Roster
-from torchskew.guard.settings import MODES, chosen
+from torchskew.guard.settings import MODES, SettingError, chosen
 from torchskew.guard.table import LAST_KNOWN
+from torchskew.guard.usher import dismiss
 
 _IN_INIT = threading.local()
 
@@ -29,25 +32,51 @@ def check(
     """Exchange versions with every rank of the group that init_process_group with these arguments would form.
 
     timeout: seconds or a timedelta, torch's default where None. Returns the roster of all ranks, None where there is
-    nothing to check. Raises ProtocolVersionError (only warns under TORCHSKEW_GUARD=warn).
+    nothing to check or nothing could be compared (it says so then). Raises ProtocolVersionError where the group is
+    known not to work, under TORCHSKEW_GUARD=strict also where that could not be found out, and never under warn.
     """
     mode = chosen("TORCHSKEW_GUARD", MODES)
-    place = None if mode == "off" else locate(init_method, world_size, rank)
-    if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
+    if mode == "off":
         return None
-    mine = own_hello(place, str(backend or "").lower())
+    place = None
     try:
-        roster = exchange(place, mine, _seconds(timeout))
+        place = locate(init_method, world_size, rank)
+        if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
+            return None
+        roster = exchange(place, own_hello(place, str(backend or "").lower()), _seconds(timeout), mode)
     except ProtocolVersionError as error:
         if mode != "warn":
             raise
-        warnings.warn(str(error), RuntimeWarning, stacklevel=2)
-        return None
+        warn(error.rank, str(error))
+    except Exception as problem:  # noqa: BLE001 - whatever keeps the guard from its work, the job goes on
+        _step_aside(problem, mode, place)
+    else:
+        _note_newer(roster, place.rank)
+        return roster
+    return None
+
+
+def _step_aside(problem: Exception, mode: str, place: Place | None) -> None:
+    """Say in one line that nothing was compared; under strict, that is an error. So is a misspelt setting, except
+    under warn.
+    """
+    rank = place.rank if place else -1
+    if isinstance(problem, SettingError) and mode != "warn":
+        raise problem
+    if mode == "strict":
+        text = "The releases of this process group could not be compared (detected on rank %d): %s\nRemedy: %s"
+        remedy = "remove the cause, or set TORCHSKEW_GUARD=enforce to go on without the comparison."
+        raise ProtocolVersionError(text % (rank, problem, remedy), kind="unverified", rank=rank, remedy=remedy)
+    what = str(problem) if isinstance(problem, Unverified) else "%s: %s" % (type(problem).__name__, problem)
+    say(rank, "%s. The init goes on without a comparison of the releases." % what)
+
+
+def _note_newer(roster: Roster, rank: int) -> None:
+    """Warn where a mix has a release that the table does not know."""
     newer = sorted({group["torch"] for group in roster["groups"] if not group["known"]})
     if newer and len({group["torch"].split("+")[0] for group in roster["groups"]}) > 1:
         text = "torch %s is newer than %d.%d, the last release this guard knows: it may be incompatible with the others"
-        warnings.warn(text % (", ".join(newer), *LAST_KNOWN), RuntimeWarning, stacklevel=2)
-    return roster
+        warn(rank, text % (", ".join(newer), *LAST_KNOWN))
 
 
 def _seconds(timeout: Any) -> float:
@@ -78,6 +107,9 @@ def install() -> None:
     def rendezvous(url: str, rank: int = -1, world_size: int = -1, **more: Any) -> Any:
         if not getattr(_IN_INIT, "checked", False):
             check(None, url, more.get("timeout"), world_size, rank)
+        spent = dt.timedelta(seconds=getattr(_IN_INIT, "spent", 0.0))
+        if isinstance(more.get("timeout"), dt.timedelta) and spent:
+            more["timeout"] = max(more["timeout"] - spent, min(more["timeout"], dt.timedelta(seconds=1)))
         return stock(url, rank, world_size, **more)
 
     c10d.rendezvous = rendezvous
@@ -89,14 +121,18 @@ def _guarded(stock: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(stock)
     def init_process_group(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(*args, **kwargs).arguments
+        given, began = signature.bind(*args, **kwargs).arguments, time.monotonic()
+        compared = None
         if given.get("store") is None:
-            check(**{name: given[name] for name in inspect.signature(check).parameters if name in given})
-        _IN_INIT.checked = True
+            compared = check(**{name: given[name] for name in inspect.signature(check).parameters if name in given})
+        spent = time.monotonic() - began
+        # Where ranks are missing, the store waits for what is left of the timeout: nobody waits longer than without us.
+        _IN_INIT.checked, _IN_INIT.spent = True, spent if compared is None and spent > 0.1 else 0.0
         try:
             return stock(*args, **kwargs)
         finally:
-            _IN_INIT.checked = False
+            _IN_INIT.checked, _IN_INIT.spent = False, 0.0
+            dismiss()
 
     init_process_group.torchskew_guard = True  # type: ignore[attr-defined]
     return init_process_group

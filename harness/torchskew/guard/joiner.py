@@ -8,27 +8,23 @@ import socket
 import time
 from typing import NamedTuple, Optional
 
-from torchskew.guard.errors import ProtocolVersionError
+from torchskew.guard.errors import Unverified
 from torchskew.guard.hello import Hello
 from torchskew.guard.pace import Pace
 from torchskew.guard.place import Place
 from torchskew.guard.refusal import refusal
-from torchskew.guard.roster import Group, Roster, roster_of
+from torchskew.guard.roster import Group, Roster, names, roster_of
+from torchskew.guard.search import Line, greetings
 from torchskew.guard.sockets import dial, read_greeting, receive, receive_roster
 from torchskew.guard.stock import Listener, look
-from torchskew.guard.table import HOLDS_GIL, SEEN
-from torchskew.guard.verdict import Objection, decide
+from torchskew.guard.table import HOLDS_GIL, SEEN, SERVES
+from torchskew.guard.verdict import Objection, decide, refuses
 from torchskew.guard.wire import HELLO, frame
 
 BUSY = 5.0  # seconds for a guard that is only busy
+AGENT_PAUSE = 1.0  # seconds between looks at the port of an agent's store, where no guard is expected
+LOOKS = 9  # times its patience is what a look for a store takes at most
 HUNG_UP = "its guard closed the connection (%s). Is TORCHSKEW_GUARD_SECRET the same on every rank?"
-
-
-class Line(NamedTuple):
-    """An open connection to a guard that has greeted, and the nonces of both sides."""
-
-    conn: socket.socket
-    nonces: bytes
 
 
 class Sighting(NamedTuple):
@@ -41,12 +37,14 @@ class Sighting(NamedTuple):
 class Signs(NamedTuple):
     """What a joiner has seen so far, handed from attempt to attempt.
 
-    taken: something else than a guard may have the first port. trouble: why the last attempt there failed.
+    taken: something else than a guard may have the first port. trouble: why the last attempt there failed. rejected:
+    since when a guard greets there and gives no roster.
     """
 
     taken: bool
     trouble: str = "nothing listened"
     seen: Optional[Sighting] = None
+    rejected: float = float("inf")
 
     @property
     def since(self) -> float:
@@ -72,25 +70,43 @@ class Joiner:
         self.body = json.dumps(mine).encode()
 
     def ask(self, until: Pace) -> Roster:
-        """The roster that rank 0 sends; ProtocolVersionError when no guard is there."""
-        signs, pause, asked = self.nothing_seen(), 0.01, 0.0
+        """The roster that rank 0 sends; ProtocolVersionError or Unverified when no guard sends one."""
+        signs, pause, asked, called = self.nothing_seen(), 0.01, 0.0, 0.0
+        agent = self.place.method == "agent"
         while time.monotonic() < until.deadline:
-            for second in (True, False) if self.place.method == "agent" else (False, True):
-                if second and not (signs.taken or until.strays(asked)):
-                    continue
-                asked = time.monotonic() if second else asked
-                port = self.place.second if second else self.place.port
-                roster, signs = self.attempt(Attempt(port, time.monotonic(), until, until.greeting), signs)
-                if roster is not None:
-                    return roster
-            if time.monotonic() >= until.proven(signs.since):
-                signs = self._looked(signs, signs.since, until.greeting)
-                if signs.seen:
-                    raise self._one_sided(signs.seen.store)
-            next_step = min(until.deadline, until.proven(signs.since))
+            roster = None
+            if signs.taken or until.strays(asked):
+                asked = time.monotonic()
+                roster = self.among_spares(until)
+            if roster is None and (not agent or time.monotonic() >= called + AGENT_PAUSE):
+                called = time.monotonic()
+                roster, signs = self.attempt(Attempt(self.place.port, called, until, until.greeting), signs)
+            if roster is not None:
+                return roster
+            signs = self._weighed(signs, until)
+            next_step = min(until.deadline, until.proven(min(signs.since, signs.rejected)))
             time.sleep(min(pause, max(0.0, next_step - time.monotonic())))
             pause = min(pause * 1.5, 0.25)
-        raise self._missing(signs)
+        raise self._nobody(signs, until)
+
+    def _weighed(self, signs: Signs, until: Pace) -> Signs:
+        """Raises when a sign has held long enough to end the wait; the signs otherwise."""
+        if time.monotonic() >= until.proven(signs.since):
+            signs = self._looked(signs, signs.since, until)
+            if signs.seen:
+                raise self._one_sided(signs.seen.store, until)
+        if time.monotonic() >= until.proven(signs.rejected) and until.mode != "strict":
+            raise Unverified("the releases of the other ranks are unknown: %s" % signs.trouble)
+        return signs
+
+    def among_spares(self, until: Pace) -> Roster | None:
+        """The roster of this group's guard on one of the spare ports; what else listens there is left alone."""
+        seconds = min(2 * until.greeting, max(0.001, until.deadline - time.monotonic()))
+        with contextlib.suppress(OSError):
+            for line in greetings(self.place.host, self.place.spares, seconds):
+                with contextlib.suppress(OSError, ValueError):
+                    return self._roster(line, until)
+        return None
 
     def nothing_seen(self) -> Signs:
         """The signs before the first attempt: under torchrun the agent's store has the first port."""
@@ -101,28 +117,36 @@ class Joiner:
         line, signs = self._reach(attempt, signs)
         if line is None:
             return None, signs
+        try:
+            return self._roster(line, attempt.until), signs
+        except (OSError, ValueError) as problem:
+            since = min(signs.rejected, attempt.began)
+            return None, signs._replace(trouble=HUNG_UP % problem, rejected=since)
+
+    def _roster(self, line: Line, until: Pace) -> Roster:
+        """What rank 0 sends over a line, once the joiners may go on; ValueError or OSError when it sends none."""
         with contextlib.closing(line.conn):
-            try:
-                line.conn.sendall(frame(self.secret, line.nonces, self.body))
-                roster = receive_roster(line.conn, self.secret, line.nonces, attempt.until.deadline + 1.0)
-                if not decide(roster):
-                    self._await_store(line.conn, roster["groups"][0])
-            except (OSError, ValueError) as problem:
-                ours = signs.taken or attempt.port == self.place.port
-                return None, signs._replace(trouble=HUNG_UP % problem) if ours else signs
-        return roster, signs
+            line.conn.settimeout(min(BUSY, until.left))
+            line.conn.sendall(frame(self.secret, line.nonces, self.body))
+            roster = receive_roster(line.conn, self.secret, line.nonces, min(until.end, until.deadline + 1.0))
+            if not names(roster, self.place.rank):
+                raise ValueError("its roster is of another group")
+            if not refuses(decide(roster), until.mode, bool(roster["aside"])):
+                self._await_store(line.conn, roster["groups"][0], min(until.end, time.monotonic() + 1.0))
+        return roster
 
     def _reach(self, attempt: Attempt, signs: Signs) -> tuple[Line | None, Signs]:
         """A connection to the guard on a port, None where none greets; and the signs after it."""
         conn = None
         try:
-            conn, nonce = dial(self.place.host, attempt.port, HELLO, BUSY)
+            seconds = max(0.01, min(BUSY, attempt.until.deadline - time.monotonic()))
+            conn, nonce = dial(self.place.host, attempt.port, HELLO, seconds)
             try:
                 return Line(conn, nonce + read_greeting(conn, attempt.patience)), signs
             except socket.timeout:
                 signs = self._examined(attempt, signs)
                 seconds = min(BUSY, attempt.until.deadline - time.monotonic())
-                if seconds <= 0 or self._occupied(attempt.port, signs):
+                if seconds <= 0 or signs.seen is not None or self.place.method == "agent":
                     raise
                 return Line(conn, nonce + read_greeting(conn, seconds)), signs
         except (OSError, ValueError) as problem:
@@ -132,56 +156,54 @@ class Joiner:
 
     def _unanswered(self, attempt: Attempt, problem: Exception, signs: Signs) -> Signs:
         """The signs after an attempt that reached no guard."""
-        first, refused = attempt.port == self.place.port, isinstance(problem, ConnectionRefusedError)
+        refused = isinstance(problem, ConnectionRefusedError)
         absent = refused or isinstance(problem, socket.gaierror)
-        if first:
-            trouble = "nothing listened" if refused else str(problem) if absent else "no guard answered"
-            signs = signs._replace(trouble=trouble)
+        trouble = "nothing listened" if refused else str(problem) if absent else "no guard answered"
+        signs = signs._replace(trouble=trouble, rejected=float("inf"))
         if absent:
-            return signs._replace(taken=signs.taken and not first)
+            return signs._replace(taken=self.place.method == "agent")
         return self._examined(attempt, signs)
 
     def _examined(self, attempt: Attempt, signs: Signs) -> Signs:
-        """The signs after a port answered, but not as a guard: on the first one a store is looked for."""
-        if attempt.port != self.place.port:
-            return signs
+        """The signs after the port answered, but not as a guard: a store is looked for."""
         signs = signs._replace(taken=True)
-        return signs if signs.seen else self._looked(signs, attempt.began, attempt.patience)
+        return signs if signs.seen else self._looked(signs, attempt.began, attempt.until)
 
-    def _looked(self, signs: Signs, since: float, patience: float) -> Signs:
+    def _looked(self, signs: Signs, since: float, until: Pace) -> Signs:
         """The signs after a look for a store on the first port; an agent's store may be there, and proves nothing."""
-        if self.place.method != "tcp":
+        if self.place.method != "tcp" or until.left < LOOKS * until.greeting:
             return signs._replace(seen=None)
-        listener = look(self.place.host, self.place.port, patience)
+        listener = look(self.place.host, self.place.port, until.greeting)
         return signs._replace(seen=Sighting(listener, since) if listener.what == "store" else None)
 
-    def _occupied(self, port: int, signs: Signs) -> bool:
-        """Whether a port that doesn't greet belongs to something else than a guard that is only busy."""
-        if port != self.place.port:
-            return self.place.method != "agent"
-        return signs.seen is not None or self.place.method == "agent"
-
-    def _await_store(self, conn: socket.socket, host: Group) -> None:
+    def _await_store(self, conn: socket.socket, host: Group, until: float) -> None:
         """Until rank 0's store listens, a second at most: a client that comes too early pauses for up to a second."""
-        until = time.monotonic() + 1.0
         with contextlib.suppress(OSError):
             receive(conn, 1, until)
         conn.close()
         while host["method"] == "tcp" and host["store"] in HOLDS_GIL and time.monotonic() < until:
             with contextlib.suppress(OSError):
-                socket.create_connection((self.place.host, self.place.port), timeout=1.0).close()
+                seconds = max(0.01, until - time.monotonic())
+                socket.create_connection((self.place.host, self.place.port), timeout=seconds).close()
                 return
             time.sleep(0.002)
 
-    def _one_sided(self, store: Listener) -> ProtocolVersionError:
+    def _one_sided(self, store: Listener, until: Pace) -> Exception:
+        """A store that this release's client can't use is proof; any other may be the one that it should use."""
         text = "no guard answers at %s, but a TCPStore %s (%s): rank 0 runs without the guard, or has formed its group"
-        return self._refusal("one-sided", text % (self.place, SEEN[store.era], store.backend), {store.era: 1})
+        text %= self.place, SEEN[store.era], store.backend
+        foreign = bool(self.mine["serves"]) and self.mine["store"] not in SERVES.get(store.era, ())
+        return self._ended(Objection("one-sided", text, proof=foreign), {store.era: 1}, until.mode, aside=True)
 
-    def _missing(self, signs: Signs) -> ProtocolVersionError:
+    def _nobody(self, signs: Signs, until: Pace) -> Exception:
         text = "rank 0 never answered at %s: %s" % (self.place, signs.trouble)
-        return self._refusal("missing", text, {signs.seen.store.era: 1} if signs.seen else None)
+        knocks = {signs.seen.store.era: 1} if signs.seen else {}
+        return self._ended(Objection("missing", text, proof=False), knocks, until.mode, aside=until.aside)
 
-    def _refusal(self, kind: str, text: str, knocks: dict[str, int] | None) -> ProtocolVersionError:
+    def _ended(self, objection: Objection, knocks: dict[str, int], mode: str, *, aside: bool) -> Exception:
+        """What the wait ends with: a refusal, or one line where the stock init goes on."""
+        if not refuses([objection], mode, aside):
+            return Unverified(objection.text)
         roster = roster_of([self.mine], "era", knocks)
         roster["missing"] = "0"
-        return refusal(roster, [Objection(kind, text)], self.mine["rank"])
+        return refusal(roster, [objection], self.mine["rank"])

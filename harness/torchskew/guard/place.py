@@ -7,7 +7,7 @@ import re
 from typing import Mapping, NamedTuple
 from urllib.parse import ParseResult, parse_qs, urlparse
 
-from torchskew.guard.settings import second_port
+from torchskew.guard.settings import spare_ports
 
 
 class Place(NamedTuple):
@@ -21,9 +21,9 @@ class Place(NamedTuple):
     world: int
 
     @property
-    def second(self) -> int:
-        """The port where rank 0 listens when something else has the first."""
-        return second_port(self.port)
+    def spares(self) -> tuple[int, ...]:
+        """Where rank 0 listens, in this order, when something else has the first port."""
+        return spare_ports(self.port)
 
     def __str__(self) -> str:
         """The address or path as people write it."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from typing import Any, Iterable, Mapping, TypedDict, cast
 
-from torchskew.guard.hello import FIELDS, PERSONAL, Build, Hello
+from torchskew.guard.hello import FIELDS, PERSONAL, Build, Hello, valid
+from torchskew.guard.settings import POLICIES
+from torchskew.guard.table import SEEN
 
-MOST_GROUPS, MOST_HOSTS, MOST_ROSTER = 256, 8, 1 << 20
+MOST_GROUPS, MOST_HOSTS, MOST_ROSTER, MOST_TEXT = 256, 8, 1 << 20, 8192
 
 
 class Group(Build):
@@ -19,7 +22,10 @@ class Group(Build):
 
 
 class Roster(TypedDict):
-    """Who is in the group. groups[0] contains rank 0; more: builds left out; knocks: stock clients by era."""
+    """Who is in the group. groups[0] contains rank 0; more: builds left out; knocks: stock clients by era.
+
+    aside: rank 0 lets the stock init go on where this roster leaves something open.
+    """
 
     world: int
     policy: str
@@ -30,6 +36,7 @@ class Roster(TypedDict):
     outside: str
     knocks: dict[str, int]
     where: str
+    aside: int
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -67,6 +74,7 @@ def roster_of(hellos: list[Hello], policy: str, knocks: dict[str, int] | None = 
         "missing": spans(rank for rank in range(world) if rank not in counts),
         "twice": spans(rank for rank, count in counts.items() if count > 1),
         "outside": spans(rank for rank in counts if rank >= world), "knocks": knocks or {}, "where": "",
+        "aside": 0,
     }  # fmt: skip
 
 
@@ -80,23 +88,91 @@ def pack_roster(roster: Mapping[str, Any]) -> bytes:
     return zlib.compress(json.dumps(roster).encode())
 
 
-ROSTER_FIELDS = {"world": int, "policy": str, "groups": list, "more": int, "missing": str, "twice": str, "outside": str,
-                 "knocks": dict, "where": str}  # fmt: skip
-GROUP_FIELDS = {name: kind for name, (kind, _) in FIELDS.items() if name not in PERSONAL}
-GROUP_FIELDS.update({"ranks": str, "hosts": dict})
-
-
 def unpack_roster(body: bytes) -> Roster:
-    """The roster out of a frame; ValueError when it is none."""
+    """The roster out of bytes that anyone may have sent; ValueError for everything that isn't exactly one.
+
+    One without groups is what a guard with a secret shows to a stranger.
+    """
+    return roster_from(_unpacked(body))
+
+
+def _unpacked(body: bytes) -> Any:
+    """The value in a compressed JSON text; ValueError where there is none, or it is too large."""
     try:
-        roster = json.loads(zlib.decompressobj().decompress(body, 8 * MOST_ROSTER))
+        return json.loads(zlib.decompressobj().decompress(body, 8 * MOST_ROSTER).decode("utf-8"))
     except (zlib.error, RecursionError) as problem:
         raise ValueError(str(problem)) from problem
-    if not _has(roster, ROSTER_FIELDS) or not all(_has(group, GROUP_FIELDS) for group in roster["groups"]):
+
+
+def unpack_heard(body: bytes) -> tuple[Roster, list[str]]:
+    """A roster as it is left in a folder, and the names of the hellos that it answers; ValueError where it is none."""
+    value = _unpacked(body)
+    heard = value.pop("heard", None) if isinstance(value, dict) else None
+    if not isinstance(heard, list) or not all(isinstance(name, str) for name in heard):
         raise ValueError("no roster")
-    return cast("Roster", dict(roster))
+    return roster_from(value), heard
 
 
-def _has(value: Any, fields: Mapping[str, type]) -> bool:
-    """Whether this is an object with at least these fields, each of its type."""
-    return isinstance(value, dict) and all(type(value.get(name)) is kind for name, kind in fields.items())
+def roster_from(value: Any) -> Roster:
+    """A stranger's value as a roster; ValueError where any field of it is not one."""
+    if not isinstance(value, dict) or set(value) != set(_CHECKS):
+        raise ValueError("no roster")
+    wrong = [name for name, right in _CHECKS.items() if not right(value[name])]
+    if wrong:
+        raise ValueError("no roster: " + ", ".join(wrong))
+    return cast("Roster", value)
+
+
+def names(roster: Roster, rank: int) -> bool:
+    """Whether a roster lists rank 0's build first, and this rank: any other is not for this rank."""
+    groups = roster["groups"]
+    listed = roster["more"] > 0 or any(within(rank, group["ranks"]) for group in groups)
+    return bool(groups) and within(0, groups[0]["ranks"]) and listed
+
+
+_SPANS = re.compile(r"(\d{1,7}(-\d{1,7})?(, \d{1,7}(-\d{1,7})?)*)?", re.ASCII)
+_GROUP_FIELDS = (set(FIELDS) - set(PERSONAL)) | {"ranks", "hosts"}
+
+
+def _number(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 1 << 31
+
+
+def _line(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MOST_TEXT and value.isprintable()
+
+
+def _spans(value: Any) -> bool:
+    """Whether this is a text as spans() writes it."""
+    return isinstance(value, str) and _SPANS.fullmatch(value) is not None
+
+
+def _groups(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= MOST_GROUPS and all(map(_is_group, value))
+
+
+def _is_group(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != _GROUP_FIELDS:
+        return False
+    facts = all(valid(name, field) for name, field in value.items() if name in FIELDS)
+    hosts = value["hosts"]
+    if not facts or not isinstance(hosts, dict) or not 0 < len(hosts) <= MOST_HOSTS:
+        return False
+    named = all(valid("host", host) and _spans(ranks) and ranks for host, ranks in hosts.items())
+    return named and _spans(value["ranks"]) and value["ranks"] != ""
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is int and value in (0, 1)
+
+
+def _knocks(value: Any) -> bool:
+    return isinstance(value, dict) and all(name in SEEN and _number(count) for name, count in value.items())
+
+
+def _policy(value: Any) -> bool:
+    return _line(value) and (value in POLICIES or value.startswith("allow:"))
+
+
+_CHECKS = {"world": _number, "policy": _policy, "groups": _groups, "more": _number, "missing": _spans, "twice": _spans,
+           "outside": _spans, "knocks": _knocks, "where": _line, "aside": _flag}  # fmt: skip

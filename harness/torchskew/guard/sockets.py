@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import selectors
 import socket
 import struct
 import time
+from typing import Iterable, cast
 
 from torchskew.guard.roster import MOST_ROSTER, Roster, unpack_roster
 from torchskew.guard.wire import GREETING, MAC, NONCE, PEEK, unframe
+
+MID_SENTENCE = 5.0  # seconds for the rest of a message that has begun
 
 
 def reset(conn: socket.socket) -> None:
@@ -50,6 +54,17 @@ def bind(port: int) -> socket.socket:
     raise OSError(errno.EAFNOSUPPORT, "this machine has neither IPv6 nor IPv4")
 
 
+def bind_first(ports: Iterable[int]) -> socket.socket:
+    """A socket on the first of these ports that is free, as bind() makes it; OSError where all are taken."""
+    problem = OSError(errno.EADDRINUSE, "no port to try")
+    for port in ports:
+        try:
+            return bind(port)
+        except OSError as taken:  # noqa: PERF203 - a handful of ports
+            problem = taken
+    raise problem
+
+
 def listens(port: int) -> bool:
     """Whether something on this machine listens on a port, without connecting to it."""
     try:
@@ -80,13 +95,45 @@ def read_greeting(conn: socket.socket, seconds: float) -> bytes:
 
 
 def receive_roster(conn: socket.socket, secret: bytes, nonces: bytes, until: float) -> Roster:
-    """The roster out of the next frame; ValueError or OSError when it doesn't arrive whole and genuine."""
-    head = receive(conn, 4 + MAC, until)
+    """The roster out of the next frame; ValueError or OSError when it doesn't arrive whole and genuine.
+
+    Its first byte may take until the deadline. Who has begun to speak is given a few seconds to finish.
+    """
+    head = receive(conn, 1, until)
+    until = min(until, time.monotonic() + MID_SENTENCE)
+    head += receive(conn, 3 + MAC, until)
     (size,) = struct.unpack("!I", head[:4])
     if size > MOST_ROSTER:
         raise ValueError("too long")
     body = unframe(secret, nonces, head + receive(conn, size, until), MOST_ROSTER)
     return unpack_roster(body or b"")
+
+
+def deliver(frames: list[tuple[socket.socket, bytes]], until: float) -> None:
+    """Send each connection its bytes, all at the same time; one that doesn't take them by then gets the rest never."""
+    with contextlib.suppress(OSError), selectors.DefaultSelector() as selector:
+        for conn, data in frames:
+            with contextlib.suppress(OSError, ValueError):
+                conn.setblocking(False)
+                selector.register(conn, selectors.EVENT_WRITE, memoryview(data))
+        while selector.get_map() and time.monotonic() < until:
+            for key, _ in selector.select(max(0.001, until - time.monotonic())):
+                _send_some(selector, key)
+
+
+def _send_some(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    """As much as the connection takes; it is done with when all is sent, or it is broken."""
+    conn = cast("socket.socket", key.fileobj)
+    try:
+        rest = key.data[conn.send(key.data) :]
+    except BlockingIOError:
+        return
+    except OSError:
+        rest = b""
+    if rest:
+        selector.modify(conn, selectors.EVENT_WRITE, rest)
+    else:
+        selector.unregister(conn)
 
 
 def dial(host: str, port: int, opening: bytes, seconds: float) -> tuple[socket.socket, bytes]:

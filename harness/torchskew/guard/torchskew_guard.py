@@ -2,7 +2,7 @@
 
 One file that a training job copies: standard library and torch only, Python 3.8 or later, torch 1.7 to 2.15. Call
 install() once, call check() before one init_process_group, or run `python torchskew_guard.py train.py`. Settings:
-TORCHSKEW_GUARD (enforce, warn, off), TORCHSKEW_GUARD_POLICY (era, minor, exact, allow:2.6.0,2.13.0),
+TORCHSKEW_GUARD (enforce, warn, off, strict), TORCHSKEW_GUARD_POLICY (era, minor, exact, allow:2.6.0,2.13.0),
 TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
 """
 
@@ -10,8 +10,10 @@ TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and t
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import errno
 import functools
+import hashlib
 import hmac
 import inspect
 import json
@@ -20,6 +22,7 @@ import re
 import runpy
 import selectors
 import socket
+import stat
 import struct
 import sys
 import threading
@@ -125,14 +128,14 @@ def setting(name: str, env: Mapping[str, str]) -> str:
 
 
 # -- errors --------------------------------------------------------------------------------------------------
-# The one error that the guard raises, with its evidence as data.
+# The one error that a job gets from the guard, with its evidence as data, and what the guard itself could not do.
 
 
 class ProtocolVersionError(RuntimeError):
     """The group can't or must not form; the text names every differing rank, the cause and the remedy.
 
-    kind: "version", "settings", "group", "one-sided" or "missing". groups: one dict per build, with torch, host
-    names and ranks ("0, 5-9"). eras: dicts with kind, since and who speaks what. remedy: one sentence.
+    kind: "version", "settings", "group", "one-sided", "missing" or "unverified". groups: one dict per build, with
+    torch, host names and ranks ("0, 5-9"). eras: dicts with kind, since and who speaks what. remedy: one sentence.
     """
 
     def __init__(self, text: str, **data: Any) -> None:
@@ -150,6 +153,10 @@ class ProtocolVersionError(RuntimeError):
         return revive, (self.args[0], self.data)
 
 
+class Unverified(Exception):  # noqa: N818 - no error of the job: the stock init goes on
+    """The guard could not compare this group; the text is one line that says why. Jobs never see this class."""
+
+
 def revive(text: str, data: dict[str, Any]) -> ProtocolVersionError:
     """The error out of a pickle."""
     return ProtocolVersionError(text, **data)
@@ -158,29 +165,84 @@ def revive(text: str, data: dict[str, Any]) -> ProtocolVersionError:
 # -- settings ------------------------------------------------------------------------------------------------
 # The guard's own settings, read from the environment; a misspelt one is an error, never a default.
 
-MODES = ("enforce", "warn", "off")
+MODES = ("enforce", "warn", "off", "strict")
 POLICIES = ("era", "minor", "exact", "allow:")
+# Below the ports that kernels give to outgoing connections, and below those that torchskew leases for its cells.
+SPARE_PORTS, LOWEST_SPARE, HIGHEST_SPARE = 6, 13000, 19999
+
+
+class SettingError(ValueError):
+    """A setting of the guard that nobody can follow."""
 
 
 def chosen(name: str, choices: tuple[str, ...]) -> str:
     """A setting's value; the first choice where it isn't set."""
     value = os.environ.get(name, "").strip().lower() or choices[0]
     if value not in choices and not (value.startswith("allow:") and "allow:" in choices):
-        raise ValueError("%s must be one of %s, got %r." % (name, ", ".join(choices), value))
+        raise SettingError("%s must be one of %s, got %r." % (name, ", ".join(choices), value))
     return value
 
 
-def second_port(first: int) -> int:
-    """The port where rank 0 listens when something else has the first."""
+def spare_ports(first: int) -> tuple[int, ...]:
+    """Where rank 0 listens when something else has the first port, in this order: the same list on every rank.
+
+    The list follows from the first port and the job, so two jobs on one host rarely share a port. The neighbours of
+    the first port are not in it: they are the first ports of other jobs.
+    """
     value = os.environ.get("TORCHSKEW_GUARD_PORT", "").strip()
-    if value and not (value.isdigit() and 0 < int(value) < 65536):
-        raise ValueError("TORCHSKEW_GUARD_PORT must be a port, got %r." % value)
-    return int(value or (first + 1 if first < 65535 else 65534))
+    if value and not (value.isascii() and value.isdigit() and 0 < int(value) < 65536):
+        raise SettingError("TORCHSKEW_GUARD_PORT must be a port, got %r." % value)
+    seed = "%d %s" % (first, os.environ.get("TORCHELASTIC_RUN_ID", ""))
+    digest = hashlib.sha256(seed.encode("utf-8", "surrogateescape")).digest()
+    numbers = [int.from_bytes(digest[2 * place : 2 * place + 2], "big") for place in range(SPARE_PORTS)]
+    ports = [int(value)] if value else []
+    ports += [LOWEST_SPARE + number % (HIGHEST_SPARE - LOWEST_SPARE + 1) for number in numbers]
+    return tuple(port for port in dict.fromkeys(ports) if port != first)
 
 
 def shared_secret() -> bytes:
     """What all ranks of this job share and strangers don't know; b"" where none is set."""
     return os.environ.get("TORCHSKEW_GUARD_SECRET", "").encode()
+
+
+# -- notice --------------------------------------------------------------------------------------------------
+# What the guard says without raising: one line on standard error, or a warning that points at the user's line.
+
+# Frames of the guard, of torch and of the standard library's wrappers are not the user's line.
+_OWN = (os.path.dirname(os.path.abspath(__file__)), os.sep + os.path.join("torch", "distributed") + os.sep)
+_WRAPPERS = ("functools.py", "contextlib.py", "runpy.py")
+
+
+def say(rank: int, text: str) -> None:
+    """One line on standard error, in one write: the ranks of a host share it. Nothing where that is closed."""
+    line = "torchskew guard, rank %d: %s\n" % (rank, " ".join(text.split()))
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(line)
+        sys.stderr.flush()
+
+
+def warn(rank: int, text: str) -> None:
+    """A warning at the line that called for the init; where warnings are errors, it is only said."""
+    try:
+        warnings.warn(text, RuntimeWarning, stacklevel=_depth())
+    except RuntimeWarning:
+        say(rank, text)
+
+
+def _depth() -> int:
+    """How far up the user's line is, for warn()'s caller."""
+    depth, frame = 1, sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads every source file
+    while frame.f_back is not None and _not_the_users(frame.f_code.co_filename):
+        depth, frame = depth + 1, frame.f_back
+    return depth
+
+
+def _not_the_users(path: str) -> bool:
+    """Whether a frame of this file is not the user's."""
+    if os.path.basename(path) in _WRAPPERS:
+        return True
+    own = path == __file__ if os.path.basename(__file__) != "notice.py" else os.path.dirname(path) == _OWN[0]
+    return own or _OWN[1] in path
 
 
 # -- place ---------------------------------------------------------------------------------------------------
@@ -198,9 +260,9 @@ class Place(NamedTuple):
     world: int
 
     @property
-    def second(self) -> int:
-        """The port where rank 0 listens when something else has the first."""
-        return second_port(self.port)
+    def spares(self) -> tuple[int, ...]:
+        """Where rank 0 listens, in this order, when something else has the first port."""
+        return spare_ports(self.port)
 
     def __str__(self) -> str:
         """The address or path as people write it."""
@@ -249,6 +311,12 @@ FIELDS: dict[str, tuple[type, int]] = {
     "torch": (str, 80), "git": (str, 80), "python": (str, 40), "backend": (str, 80), "method": (str, 10),
     "job": (str, 255), "order": (str, 10), "nccl": (str, 40), "store": (str, 8), "gloo": (str, 8), "keys": (str, 8),
     "agent": (str, 8), "serves": (str, 255), "settings": (str, 400), "known": (int, 1), "last": (str, 8),
+}  # fmt: skip
+_ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
+# What the text of a field must look like, where more than its length is known.
+FORMS = {
+    "method": re.compile("tcp|agent|file"), "order": re.compile("little|big"), "serves": re.compile(r"[\d. ]*"),
+    "store": _ERA, "gloo": _ERA, "keys": _ERA, "agent": _ERA, "last": _ERA,
 }  # fmt: skip
 # The fields that tell ranks of one build apart.
 PERSONAL = ("rank", "host", "pid")
@@ -305,8 +373,13 @@ def own_hello(place: Place, backend: str = "") -> Hello:
         "last": "%d.%d" % LAST_KNOWN,
     }  # fmt: skip
     fields.update(eras)
-    cut = {name: value[: FIELDS[name][1]] if isinstance(value, str) else value for name, value in fields.items()}
+    cut = {name: shown(value)[: FIELDS[name][1]] if isinstance(value, str) else value for name, value in fields.items()}
     return cast("Hello", cut)
+
+
+def shown(text: str) -> str:
+    """A text as it can travel and be shown: one line, no control characters."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _nccl(backend: str) -> str:
@@ -329,12 +402,18 @@ def read_hello(body: bytes) -> Hello | None:
         return None
     if not isinstance(fields, dict) or set(fields) != set(FIELDS):
         return None
-    for name, (kind, most) in FIELDS.items():
-        value = fields[name]
-        size = len(value) if isinstance(value, str) else value
-        if type(value) is not kind or not 0 <= size <= most:
-            return None
-    return cast("Hello", fields)
+    return cast("Hello", fields) if all(valid(name, value) for name, value in fields.items()) else None
+
+
+def valid(name: str, value: Any) -> bool:
+    """Whether a stranger's value for a field is one: its type, its size, its form, and nothing that can't be shown."""
+    kind, most = FIELDS[name]
+    if type(value) is not kind or not isinstance(value, (int, str)):
+        return False
+    if isinstance(value, int):
+        return 0 <= value <= most
+    form = FORMS.get(name)
+    return len(value) <= most and value.isprintable() and (form is None or form.fullmatch(value) is not None)
 
 
 def identity(hello: Hello) -> Identity:
@@ -345,7 +424,7 @@ def identity(hello: Hello) -> Identity:
 # -- roster --------------------------------------------------------------------------------------------------
 # The roster: every rank's hello in one small object, the same on every rank, from which each of them decides.
 
-MOST_GROUPS, MOST_HOSTS, MOST_ROSTER = 256, 8, 1 << 20
+MOST_GROUPS, MOST_HOSTS, MOST_ROSTER, MOST_TEXT = 256, 8, 1 << 20, 8192
 
 
 class Group(Build):
@@ -356,7 +435,10 @@ class Group(Build):
 
 
 class Roster(TypedDict):
-    """Who is in the group. groups[0] contains rank 0; more: builds left out; knocks: stock clients by era."""
+    """Who is in the group. groups[0] contains rank 0; more: builds left out; knocks: stock clients by era.
+
+    aside: rank 0 lets the stock init go on where this roster leaves something open.
+    """
 
     world: int
     policy: str
@@ -367,6 +449,7 @@ class Roster(TypedDict):
     outside: str
     knocks: dict[str, int]
     where: str
+    aside: int
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -404,6 +487,7 @@ def roster_of(hellos: list[Hello], policy: str, knocks: dict[str, int] | None = 
         "missing": spans(rank for rank in range(world) if rank not in counts),
         "twice": spans(rank for rank, count in counts.items() if count > 1),
         "outside": spans(rank for rank in counts if rank >= world), "knocks": knocks or {}, "where": "",
+        "aside": 0,
     }  # fmt: skip
 
 
@@ -417,26 +501,94 @@ def pack_roster(roster: Mapping[str, Any]) -> bytes:
     return zlib.compress(json.dumps(roster).encode())
 
 
-ROSTER_FIELDS = {"world": int, "policy": str, "groups": list, "more": int, "missing": str, "twice": str, "outside": str,
-                 "knocks": dict, "where": str}  # fmt: skip
-GROUP_FIELDS = {name: kind for name, (kind, _) in FIELDS.items() if name not in PERSONAL}
-GROUP_FIELDS.update({"ranks": str, "hosts": dict})
-
-
 def unpack_roster(body: bytes) -> Roster:
-    """The roster out of a frame; ValueError when it is none."""
+    """The roster out of bytes that anyone may have sent; ValueError for everything that isn't exactly one.
+
+    One without groups is what a guard with a secret shows to a stranger.
+    """
+    return roster_from(_unpacked(body))
+
+
+def _unpacked(body: bytes) -> Any:
+    """The value in a compressed JSON text; ValueError where there is none, or it is too large."""
     try:
-        roster = json.loads(zlib.decompressobj().decompress(body, 8 * MOST_ROSTER))
+        return json.loads(zlib.decompressobj().decompress(body, 8 * MOST_ROSTER).decode("utf-8"))
     except (zlib.error, RecursionError) as problem:
         raise ValueError(str(problem)) from problem
-    if not _has(roster, ROSTER_FIELDS) or not all(_has(group, GROUP_FIELDS) for group in roster["groups"]):
+
+
+def unpack_heard(body: bytes) -> tuple[Roster, list[str]]:
+    """A roster as it is left in a folder, and the names of the hellos that it answers; ValueError where it is none."""
+    value = _unpacked(body)
+    heard = value.pop("heard", None) if isinstance(value, dict) else None
+    if not isinstance(heard, list) or not all(isinstance(name, str) for name in heard):
         raise ValueError("no roster")
-    return cast("Roster", dict(roster))
+    return roster_from(value), heard
 
 
-def _has(value: Any, fields: Mapping[str, type]) -> bool:
-    """Whether this is an object with at least these fields, each of its type."""
-    return isinstance(value, dict) and all(type(value.get(name)) is kind for name, kind in fields.items())
+def roster_from(value: Any) -> Roster:
+    """A stranger's value as a roster; ValueError where any field of it is not one."""
+    if not isinstance(value, dict) or set(value) != set(_CHECKS):
+        raise ValueError("no roster")
+    wrong = [name for name, right in _CHECKS.items() if not right(value[name])]
+    if wrong:
+        raise ValueError("no roster: " + ", ".join(wrong))
+    return cast("Roster", value)
+
+
+def names(roster: Roster, rank: int) -> bool:
+    """Whether a roster lists rank 0's build first, and this rank: any other is not for this rank."""
+    groups = roster["groups"]
+    listed = roster["more"] > 0 or any(within(rank, group["ranks"]) for group in groups)
+    return bool(groups) and within(0, groups[0]["ranks"]) and listed
+
+
+_SPANS = re.compile(r"(\d{1,7}(-\d{1,7})?(, \d{1,7}(-\d{1,7})?)*)?", re.ASCII)
+_GROUP_FIELDS = (set(FIELDS) - set(PERSONAL)) | {"ranks", "hosts"}
+
+
+def _number(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 1 << 31
+
+
+def _line(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MOST_TEXT and value.isprintable()
+
+
+def _spans(value: Any) -> bool:
+    """Whether this is a text as spans() writes it."""
+    return isinstance(value, str) and _SPANS.fullmatch(value) is not None
+
+
+def _groups(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= MOST_GROUPS and all(map(_is_group, value))
+
+
+def _is_group(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != _GROUP_FIELDS:
+        return False
+    facts = all(valid(name, field) for name, field in value.items() if name in FIELDS)
+    hosts = value["hosts"]
+    if not facts or not isinstance(hosts, dict) or not 0 < len(hosts) <= MOST_HOSTS:
+        return False
+    named = all(valid("host", host) and _spans(ranks) and ranks for host, ranks in hosts.items())
+    return named and _spans(value["ranks"]) and value["ranks"] != ""
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is int and value in (0, 1)
+
+
+def _knocks(value: Any) -> bool:
+    return isinstance(value, dict) and all(name in SEEN and _number(count) for name, count in value.items())
+
+
+def _policy(value: Any) -> bool:
+    return _line(value) and (value in POLICIES or value.startswith("allow:"))
+
+
+_CHECKS = {"world": _number, "policy": _policy, "groups": _groups, "more": _number, "missing": _spans, "twice": _spans,
+           "outside": _spans, "knocks": _knocks, "where": _line, "aside": _flag}  # fmt: skip
 
 
 # -- verdict -------------------------------------------------------------------------------------------------
@@ -444,12 +596,16 @@ def _has(value: Any, fields: Mapping[str, type]) -> bool:
 
 
 class Objection(NamedTuple):
-    """One reason against the group: its kind, one line of text, and for an era its name and its first release."""
+    """One reason against the group: its kind, one line of text, and for an era its name and its first release.
+
+    proof: the group is known not to work. Otherwise it could not be verified.
+    """
 
     kind: str
     text: str
     era: str = ""
     since: str = ""
+    proof: bool = True
 
 
 def decide(roster: Roster) -> list[Objection]:
@@ -462,8 +618,28 @@ def decide(roster: Roster) -> list[Objection]:
     if roster["more"]:
         objections.append(Objection("group", "%d more builds in this group are not listed" % roster["more"]))
     if roster["missing"]:
-        objections.append(Objection("one-sided" if roster["knocks"] else "missing", _absent(roster)))
+        objections.append(_absent_objection(roster))
     return objections
+
+
+def refuses(objections: list[Objection], mode: str, aside: bool) -> bool:
+    """Whether these objections end the init, rather than only what the guard can say about it.
+
+    aside: the stock init goes on with what could not be verified. It does not where the init's own timeout is over:
+    the stock init would end at this moment too.
+    """
+    if mode == "strict" or any(each.proof for each in objections):
+        return bool(objections)
+    return bool(objections) and not aside
+
+
+def _absent_objection(roster: Roster) -> Objection:
+    """Ranks that never said hello: proof only where stock clients came instead that this store can't serve."""
+    if not roster["knocks"]:
+        return Objection("missing", _absent(roster), proof=False)
+    serves = roster["groups"][0]["serves"].split()
+    foreign = bool(serves) and any(name not in (*serves, "file") for name in roster["knocks"])
+    return Objection("one-sided", _absent(roster), proof=foreign)
 
 
 def _wrong_group(roster: Roster) -> Iterator[str]:
@@ -638,42 +814,109 @@ def unframe(secret: bytes, nonces: bytes, data: bytes, most: int) -> bytes | Non
 # -- pace ----------------------------------------------------------------------------------------------------
 # How long a rank waits, and from when a sign that the other side has no guard counts as proof.
 
+# What the guard may add to an init where it only warns, and where it can't use the port that the store will use.
+MOST_WARN, MOST_APART = 1.8, 10.0
+
 
 class Pace(NamedTuple):
     """Instants on the monotonic clock: the deadline for late ranks, and proof, before which no sign is proof.
 
-    settle: the seconds for which a sign must hold.
+    settle: the seconds for which a sign must hold. end: when even a message that is on its way is given up. mode:
+    "enforce", "warn" or "strict". aside: the deadline comes before the init's own timeout, so the stock init goes on
+    then and waits for late ranks itself.
     """
 
     deadline: float
     proof: float
     settle: float
+    end: float
+    mode: str = "enforce"
+    aside: bool = False
 
     @property
     def greeting(self) -> float:
         """Seconds in which a guard that isn't busy greets."""
         return min(0.5, max(0.1, self.settle))
 
+    @property
+    def left(self) -> float:
+        """Seconds until the end, never less than a millisecond."""
+        return max(0.001, self.end - time.monotonic())
+
     def proven(self, seen: float) -> float:
         """When a sign that was seen at an instant counts."""
         return max(self.proof, seen + self.settle)
+
+    def aside_now(self) -> int:
+        """What a roster that is made now says of it: whether the stock init goes on with what it leaves open."""
+        return int(self.mode != "strict" and (self.aside or time.monotonic() < self.deadline))
 
     def strays(self, asked: float) -> bool:
         """Whether to look elsewhere too: some are late, and the last look there was a while ago.
 
         What listens there may be a stranger, so looks are rare.
         """
-        return time.monotonic() >= max(self.proof, asked + 5 * self.settle)
+        return time.monotonic() >= max(self.proof - 4 * self.settle, asked + min(5.0, 5 * self.settle))
+
+    def apart(self, timeout: float) -> Pace:
+        """The pace where the hellos can't use the store's port: another port may be blocked, so the wait is short."""
+        if self.mode == "strict":
+            return self
+        deadline = min(self.deadline, time.monotonic() + min(timeout / 2, MOST_APART))
+        return self._replace(deadline=deadline, end=min(self.end, deadline + 2.0), aside=True)
 
 
-def pace(seconds: float) -> Pace:
+def pace(seconds: float, mode: str = "enforce") -> Pace:
     """The pace for a timeout in seconds: signs count after 0.15 of it (10 s at most), or soon where they come later."""
     now, share = time.monotonic(), min(0.15 * seconds, 10.0)
-    return Pace(now + seconds, now + share, share / 5)
+    if mode == "warn":
+        share = min(share, 0.4)
+        deadline = now + min(seconds, 1.0)
+        return Pace(deadline, now + share, share / 5, min(deadline + 0.8, now + MOST_WARN), mode, aside=True)
+    return Pace(now + seconds, now + share, share / 5, now + seconds + 2.0, mode)
+
+
+# -- resolve -------------------------------------------------------------------------------------------------
+# Names of hosts, looked up within a time limit: the system's resolver has none that a caller can choose.
+
+
+def numeric(host: str, seconds: float) -> str:
+    """An address of a host within these seconds, IPv4 where it has one; OSError otherwise.
+
+    A thread that is stuck in the resolver is left to it: the stock init asks the same question next, and waits longer.
+    """
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass
+    else:
+        return host
+    answers: list[tuple[int, str]] = []
+    thread = threading.Thread(target=_look_up, args=(host, answers), name="torchskew-guard", daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as problem:
+        raise OSError("no thread to look up %s: %s" % (host, problem)) from problem
+    thread.join(seconds)
+    if not answers:
+        how = "did not resolve within %.1f s" % seconds if thread.is_alive() else "does not resolve"
+        raise OSError("the name %s %s" % (host, how))
+    return min(answers)[1]
+
+
+def _look_up(host: str, answers: list[tuple[int, str]]) -> None:
+    """All addresses at once, IPv4 first: rank 0 listens on both."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return
+    answers += [(family != socket.AF_INET, str(address[0])) for family, _, _, _, address in found]
 
 
 # -- sockets -------------------------------------------------------------------------------------------------
 # Sockets between guards: bound, tuned, read to an exact size, and closed without a trace on the store's port.
+
+MID_SENTENCE = 5.0  # seconds for the rest of a message that has begun
 
 
 def reset(conn: socket.socket) -> None:
@@ -713,6 +956,17 @@ def bind(port: int) -> socket.socket:
     raise OSError(errno.EAFNOSUPPORT, "this machine has neither IPv6 nor IPv4")
 
 
+def bind_first(ports: Iterable[int]) -> socket.socket:
+    """A socket on the first of these ports that is free, as bind() makes it; OSError where all are taken."""
+    problem = OSError(errno.EADDRINUSE, "no port to try")
+    for port in ports:
+        try:
+            return bind(port)
+        except OSError as taken:  # noqa: PERF203 - a handful of ports
+            problem = taken
+    raise problem
+
+
 def listens(port: int) -> bool:
     """Whether something on this machine listens on a port, without connecting to it."""
     try:
@@ -743,13 +997,45 @@ def read_greeting(conn: socket.socket, seconds: float) -> bytes:
 
 
 def receive_roster(conn: socket.socket, secret: bytes, nonces: bytes, until: float) -> Roster:
-    """The roster out of the next frame; ValueError or OSError when it doesn't arrive whole and genuine."""
-    head = receive(conn, 4 + MAC, until)
+    """The roster out of the next frame; ValueError or OSError when it doesn't arrive whole and genuine.
+
+    Its first byte may take until the deadline. Who has begun to speak is given a few seconds to finish.
+    """
+    head = receive(conn, 1, until)
+    until = min(until, time.monotonic() + MID_SENTENCE)
+    head += receive(conn, 3 + MAC, until)
     (size,) = struct.unpack("!I", head[:4])
     if size > MOST_ROSTER:
         raise ValueError("too long")
     body = unframe(secret, nonces, head + receive(conn, size, until), MOST_ROSTER)
     return unpack_roster(body or b"")
+
+
+def deliver(frames: list[tuple[socket.socket, bytes]], until: float) -> None:
+    """Send each connection its bytes, all at the same time; one that doesn't take them by then gets the rest never."""
+    with contextlib.suppress(OSError), selectors.DefaultSelector() as selector:
+        for conn, data in frames:
+            with contextlib.suppress(OSError, ValueError):
+                conn.setblocking(False)
+                selector.register(conn, selectors.EVENT_WRITE, memoryview(data))
+        while selector.get_map() and time.monotonic() < until:
+            for key, _ in selector.select(max(0.001, until - time.monotonic())):
+                _send_some(selector, key)
+
+
+def _send_some(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    """As much as the connection takes; it is done with when all is sent, or it is broken."""
+    conn = cast("socket.socket", key.fileobj)
+    try:
+        rest = key.data[conn.send(key.data) :]
+    except BlockingIOError:
+        return
+    except OSError:
+        rest = b""
+    if rest:
+        selector.modify(conn, selectors.EVENT_WRITE, rest)
+    else:
+        selector.unregister(conn)
 
 
 def dial(host: str, port: int, opening: bytes, seconds: float) -> tuple[socket.socket, bytes]:
@@ -771,6 +1057,100 @@ def peek(host: str, port: int, patience: float) -> Roster:
     with contextlib.closing(conn):
         nonces = nonce + read_greeting(conn, patience)
         return receive_roster(conn, b"", nonces, time.monotonic() + patience)
+
+
+# -- search --------------------------------------------------------------------------------------------------
+# Looks for guards on several ports at the same time, so that a port that drops packets delays no other.
+
+_MOST_ADDRESSES = 3  # of one name
+
+
+class Line(NamedTuple):
+    """An open connection to a guard that has greeted, and the nonces of both sides."""
+
+    conn: socket.socket
+    nonces: bytes
+
+
+class Call:
+    """A connection to a port, and how far it got: opening is what is still to be sent, heard what came."""
+
+    __slots__ = ("heard", "nonce", "opening")
+
+    def __init__(self) -> None:
+        """Nothing is sent yet."""
+        self.nonce, self.heard = os.urandom(NONCE), b""
+        self.opening = HELLO + self.nonce
+
+
+def greetings(host: str, ports: Iterable[int], seconds: float) -> Iterator[Line]:
+    """Guards on these ports of a host, as they greet within these seconds; OSError where the name has no address.
+
+    A line that the caller takes is the caller's to close, everything else is closed here.
+    """
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    addresses = [(family, address) for family, _, _, _, address in found][:_MOST_ADDRESSES]
+    until = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        try:
+            for port in ports:
+                for family, address in addresses:
+                    _begin(selector, family, (address[0], port, *address[2:]))
+            while selector.get_map() and time.monotonic() < until:
+                for key, _ in selector.select(max(0.001, until - time.monotonic())):
+                    line = _advance(selector, key)
+                    if line is not None:
+                        yield line
+        finally:
+            for key in list(selector.get_map().values()):
+                cast("socket.socket", key.fileobj).close()
+
+
+def _begin(selector: selectors.BaseSelector, family: int, address: tuple[object, ...]) -> None:
+    """Start to connect; a port that fails at once is passed over."""
+    conn = None
+    try:
+        conn = socket.socket(family)
+        conn.setblocking(False)
+        conn.connect_ex(address)
+        selector.register(conn, selectors.EVENT_WRITE, Call())
+    except OSError:
+        if conn is not None:
+            conn.close()
+
+
+def _advance(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> Line | None:
+    """One step with one connection; the line when its guard has greeted."""
+    conn, call = cast("socket.socket", key.fileobj), cast("Call", key.data)
+    try:
+        if call.opening:
+            _open(selector, conn, call)
+            return None
+        more = conn.recv(len(GREETING) + NONCE - len(call.heard))
+        call.heard += more
+        if not more or not GREETING.startswith(call.heard[: len(GREETING)]):
+            raise ConnectionResetError("no guard")
+    except BlockingIOError:
+        return None
+    except OSError:
+        selector.unregister(conn)
+        conn.close()
+        return None
+    if len(call.heard) < len(GREETING) + NONCE:
+        return None
+    selector.unregister(conn)
+    return Line(conn, call.nonce + call.heard[len(GREETING) :])
+
+
+def _open(selector: selectors.BaseSelector, conn: socket.socket, call: Call) -> None:
+    """The connection is there, or failed: send the opening."""
+    problem = conn.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if problem:
+        raise OSError(problem, os.strerror(problem))
+    tune(conn)
+    call.opening = call.opening[conn.send(call.opening) :]
+    if not call.opening:
+        selector.modify(conn, selectors.EVENT_READ, call)
 
 
 # -- stock ---------------------------------------------------------------------------------------------------
@@ -937,8 +1317,60 @@ class StockClients:
         return len(self.held) < self.held_limit
 
 
+# -- usher ---------------------------------------------------------------------------------------------------
+# After the roster: joiners are let go once rank 0's store listens, and their connections end.
+
+_ENDED = threading.Event()  # the init of this process is over: whoever still waits for its store has waited enough
+_USHERS: list[threading.Thread] = []
+
+
+def usher(conns: list[socket.socket], port: int) -> None:
+    """Let the joiners go from a thread, or at once where no thread can start."""
+    _ENDED.clear()
+    thread = threading.Thread(target=_await_store, args=(conns, port), name="torchskew-guard", daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError):
+        part(conns, time.monotonic() + 0.05)
+    else:
+        _USHERS[:] = [thread]
+
+
+def dismiss() -> None:
+    """The init is over: end the usher, so that no thread of the guard outlives it."""
+    _ENDED.set()
+    for thread in _USHERS:
+        thread.join(0.1)
+    _USHERS.clear()
+
+
+def _await_store(conns: list[socket.socket], port: int) -> None:
+    """Until the store listens, or for two seconds."""
+    until = time.monotonic() + 2.0
+    while time.monotonic() < until and not _ENDED.is_set() and not listens(port):
+        time.sleep(0.001)
+    part(conns, time.monotonic() + 0.05)
+
+
+def part(conns: list[socket.socket], until: float) -> None:
+    """Let the joiners go and close first; those that don't in time are reset."""
+    deliver([(conn, GO) for conn in conns], until)
+    with contextlib.suppress(OSError), selectors.DefaultSelector() as selector:
+        for conn in conns:
+            with contextlib.suppress(OSError, ValueError):
+                selector.register(conn, selectors.EVENT_READ)
+        while selector.get_map() and time.monotonic() < until:
+            for key, _ in selector.select(max(0.001, until - time.monotonic())):
+                selector.unregister(key.fileobj)
+    for conn in conns:
+        reset(conn)
+
+
 # -- host ----------------------------------------------------------------------------------------------------
 # Rank 0's side of the exchange over an address: it collects every rank's hello and sends all of them one roster.
+
+# What accept() says where this process has no room for a connection; anything else is one connection's own trouble.
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Host:
@@ -962,12 +1394,15 @@ class Host:
         self.listen()
         while not self.arrivals.complete():
             now = time.monotonic()
-            proven = until.deadline if self.secret else until.proven(self.stock.first)
-            limit = min(until.deadline, self.arrivals.wronged + 1.0, proven)
+            proven = until.proven(self.stock.first)
+            strict_stranger = self.secret and until.mode == "strict"
+            limit = min(until.deadline, self.arrivals.wronged + 1.0, until.deadline if strict_stranger else proven)
             if now >= limit:
                 break
             self.serve(min(limit - now, 0.25))
-        return self.roster()
+        roster = self.roster()
+        roster["aside"] = until.aside_now()
+        return roster
 
     def listen(self) -> None:
         """From now on ranks find this one."""
@@ -987,27 +1422,43 @@ class Host:
     def roster(self) -> Roster:
         """Who is here so far."""
         roster = roster_of([self.mine, *self.arrivals.hellos()], self.policy, self.stock.knocks)
-        roster["where"] = str(self.place)
+        roster["where"] = shown(str(self.place))
         return roster
 
     def _accept(self) -> None:
+        """Take what came; a connection that ended before it was taken ends nothing else."""
         for _ in range(128):
             try:
                 conn, _ = self.server.accept()
             except BlockingIOError:
                 return
             except OSError as problem:
-                if problem.errno not in (errno.EMFILE, errno.ENFILE) or not self.pending:
-                    raise
-                self._evict()
+                if problem.errno in _NO_ROOM:
+                    self._make_room()
                 continue
-            conn.setblocking(False)
-            tune(conn)
-            peer = self.pending[conn] = Peer(conn)
-            self.selector.register(conn, selectors.EVENT_READ, peer)
-            if len(self.pending) > max(self.pending_limit, self.place.world):
-                self._evict()
+            try:
+                conn.setblocking(False)
+                tune(conn)
+                self.selector.register(conn, selectors.EVENT_READ, Peer(conn))
+            except OSError:
+                reset(conn)
+                continue
+            self._admit(self.selector.get_key(conn).data)
+
+    def _admit(self, peer: Peer) -> None:
+        """A connection that may be anyone's."""
+        self.pending[peer.conn] = peer
+        if len(self.pending) > max(self.pending_limit, self.place.world):
+            self._evict()
+        if peer.conn.fileno() >= 0:
             self._read(peer)
+
+    def _make_room(self) -> None:
+        """Without room for a connection: drop an undecided one, or wait for a moment."""
+        if self.pending:
+            self._evict()
+        else:
+            time.sleep(0.01)
 
     def _evict(self) -> None:
         """Make room for a newcomer: drop the oldest that sent nothing, else the oldest."""
@@ -1092,42 +1543,33 @@ class Host:
         roster["world"] = self.place.world
         peer.conn.send(frame(b"", peer.nonces, pack_roster(roster)))
 
-    def send(self, roster: Roster, admitted: bool) -> None:
+    def send(self, roster: Roster, goes_on: bool, end: float) -> None:
         """Free the port first, so that no store's client lands on it; then send everyone the roster.
 
-        Joiners that are admitted start once rank 0's store listens: a thread tells them, this rank goes on.
+        Joiners that go on start once rank 0's store listens: an usher tells them, this rank goes on at once.
         """
+        self._free_port()
+        body = pack_roster(roster)
+        peers = list(self.arrivals.peers.values())
+        frames = [(peer.conn, frame(self.secret, peer.nonces, body)) for peer in peers]
+        deliver(frames, min(end, time.monotonic() + 1.0))
+        conns = [peer.conn for peer in peers]
+        if goes_on and self.place.method == "tcp" and self.mine["store"] not in HOLDS_GIL:
+            usher(conns, self.place.port)
+        else:
+            part(conns, min(end, time.monotonic() + 1.0))
+
+    def _free_port(self) -> None:
+        """Nobody finds this rank from now on; who was not counted in is reset."""
         self.selector.close()
         reset(self.server)
         for conn in [*self.pending, *self.stock.held]:
             reset(conn)
-        body = pack_roster(roster)
-        for peer in self.arrivals.peers.values():
-            peer.conn.settimeout(1.0)
-            with contextlib.suppress(OSError):
-                peer.conn.sendall(frame(self.secret, peer.nonces, body))
-        if admitted and self.place.method == "tcp" and self.mine["store"] not in HOLDS_GIL:
-            threading.Thread(target=self._usher, name="torchskew-guard", daemon=True).start()
-        else:
-            self._part()
 
-    def _usher(self) -> None:
-        """Let the joiners go once the store listens, or after two seconds."""
-        until = time.monotonic() + 2.0
-        while time.monotonic() < until and not listens(self.place.port):
-            time.sleep(0.001)
-        self._part()
-
-    def _part(self) -> None:
-        """Let the joiners go and close first; one that doesn't within a second is reset."""
-        until = time.monotonic() + 1.0
+    def abandon(self) -> None:
+        """After a failure: no socket stays open."""
+        self._free_port()
         for peer in self.arrivals.peers.values():
-            with contextlib.suppress(OSError):
-                peer.conn.sendall(GO)
-        for peer in self.arrivals.peers.values():
-            with contextlib.suppress(OSError):
-                peer.conn.settimeout(max(0.001, until - time.monotonic()))
-                peer.conn.recv(1)
             reset(peer.conn)
 
 
@@ -1135,14 +1577,9 @@ class Host:
 # The other ranks' side: a joiner says hello to rank 0, and recognises a stock store in its place.
 
 BUSY = 5.0  # seconds for a guard that is only busy
+AGENT_PAUSE = 1.0  # seconds between looks at the port of an agent's store, where no guard is expected
+LOOKS = 9  # times its patience is what a look for a store takes at most
 HUNG_UP = "its guard closed the connection (%s). Is TORCHSKEW_GUARD_SECRET the same on every rank?"
-
-
-class Line(NamedTuple):
-    """An open connection to a guard that has greeted, and the nonces of both sides."""
-
-    conn: socket.socket
-    nonces: bytes
 
 
 class Sighting(NamedTuple):
@@ -1155,12 +1592,14 @@ class Sighting(NamedTuple):
 class Signs(NamedTuple):
     """What a joiner has seen so far, handed from attempt to attempt.
 
-    taken: something else than a guard may have the first port. trouble: why the last attempt there failed.
+    taken: something else than a guard may have the first port. trouble: why the last attempt there failed. rejected:
+    since when a guard greets there and gives no roster.
     """
 
     taken: bool
     trouble: str = "nothing listened"
     seen: Optional[Sighting] = None
+    rejected: float = float("inf")
 
     @property
     def since(self) -> float:
@@ -1186,25 +1625,43 @@ class Joiner:
         self.body = json.dumps(mine).encode()
 
     def ask(self, until: Pace) -> Roster:
-        """The roster that rank 0 sends; ProtocolVersionError when no guard is there."""
-        signs, pause, asked = self.nothing_seen(), 0.01, 0.0
+        """The roster that rank 0 sends; ProtocolVersionError or Unverified when no guard sends one."""
+        signs, pause, asked, called = self.nothing_seen(), 0.01, 0.0, 0.0
+        agent = self.place.method == "agent"
         while time.monotonic() < until.deadline:
-            for second in (True, False) if self.place.method == "agent" else (False, True):
-                if second and not (signs.taken or until.strays(asked)):
-                    continue
-                asked = time.monotonic() if second else asked
-                port = self.place.second if second else self.place.port
-                roster, signs = self.attempt(Attempt(port, time.monotonic(), until, until.greeting), signs)
-                if roster is not None:
-                    return roster
-            if time.monotonic() >= until.proven(signs.since):
-                signs = self._looked(signs, signs.since, until.greeting)
-                if signs.seen:
-                    raise self._one_sided(signs.seen.store)
-            next_step = min(until.deadline, until.proven(signs.since))
+            roster = None
+            if signs.taken or until.strays(asked):
+                asked = time.monotonic()
+                roster = self.among_spares(until)
+            if roster is None and (not agent or time.monotonic() >= called + AGENT_PAUSE):
+                called = time.monotonic()
+                roster, signs = self.attempt(Attempt(self.place.port, called, until, until.greeting), signs)
+            if roster is not None:
+                return roster
+            signs = self._weighed(signs, until)
+            next_step = min(until.deadline, until.proven(min(signs.since, signs.rejected)))
             time.sleep(min(pause, max(0.0, next_step - time.monotonic())))
             pause = min(pause * 1.5, 0.25)
-        raise self._missing(signs)
+        raise self._nobody(signs, until)
+
+    def _weighed(self, signs: Signs, until: Pace) -> Signs:
+        """Raises when a sign has held long enough to end the wait; the signs otherwise."""
+        if time.monotonic() >= until.proven(signs.since):
+            signs = self._looked(signs, signs.since, until)
+            if signs.seen:
+                raise self._one_sided(signs.seen.store, until)
+        if time.monotonic() >= until.proven(signs.rejected) and until.mode != "strict":
+            raise Unverified("the releases of the other ranks are unknown: %s" % signs.trouble)
+        return signs
+
+    def among_spares(self, until: Pace) -> Roster | None:
+        """The roster of this group's guard on one of the spare ports; what else listens there is left alone."""
+        seconds = min(2 * until.greeting, max(0.001, until.deadline - time.monotonic()))
+        with contextlib.suppress(OSError):
+            for line in greetings(self.place.host, self.place.spares, seconds):
+                with contextlib.suppress(OSError, ValueError):
+                    return self._roster(line, until)
+        return None
 
     def nothing_seen(self) -> Signs:
         """The signs before the first attempt: under torchrun the agent's store has the first port."""
@@ -1215,28 +1672,36 @@ class Joiner:
         line, signs = self._reach(attempt, signs)
         if line is None:
             return None, signs
+        try:
+            return self._roster(line, attempt.until), signs
+        except (OSError, ValueError) as problem:
+            since = min(signs.rejected, attempt.began)
+            return None, signs._replace(trouble=HUNG_UP % problem, rejected=since)
+
+    def _roster(self, line: Line, until: Pace) -> Roster:
+        """What rank 0 sends over a line, once the joiners may go on; ValueError or OSError when it sends none."""
         with contextlib.closing(line.conn):
-            try:
-                line.conn.sendall(frame(self.secret, line.nonces, self.body))
-                roster = receive_roster(line.conn, self.secret, line.nonces, attempt.until.deadline + 1.0)
-                if not decide(roster):
-                    self._await_store(line.conn, roster["groups"][0])
-            except (OSError, ValueError) as problem:
-                ours = signs.taken or attempt.port == self.place.port
-                return None, signs._replace(trouble=HUNG_UP % problem) if ours else signs
-        return roster, signs
+            line.conn.settimeout(min(BUSY, until.left))
+            line.conn.sendall(frame(self.secret, line.nonces, self.body))
+            roster = receive_roster(line.conn, self.secret, line.nonces, min(until.end, until.deadline + 1.0))
+            if not names(roster, self.place.rank):
+                raise ValueError("its roster is of another group")
+            if not refuses(decide(roster), until.mode, bool(roster["aside"])):
+                self._await_store(line.conn, roster["groups"][0], min(until.end, time.monotonic() + 1.0))
+        return roster
 
     def _reach(self, attempt: Attempt, signs: Signs) -> tuple[Line | None, Signs]:
         """A connection to the guard on a port, None where none greets; and the signs after it."""
         conn = None
         try:
-            conn, nonce = dial(self.place.host, attempt.port, HELLO, BUSY)
+            seconds = max(0.01, min(BUSY, attempt.until.deadline - time.monotonic()))
+            conn, nonce = dial(self.place.host, attempt.port, HELLO, seconds)
             try:
                 return Line(conn, nonce + read_greeting(conn, attempt.patience)), signs
             except socket.timeout:
                 signs = self._examined(attempt, signs)
                 seconds = min(BUSY, attempt.until.deadline - time.monotonic())
-                if seconds <= 0 or self._occupied(attempt.port, signs):
+                if seconds <= 0 or signs.seen is not None or self.place.method == "agent":
                     raise
                 return Line(conn, nonce + read_greeting(conn, seconds)), signs
         except (OSError, ValueError) as problem:
@@ -1246,59 +1711,57 @@ class Joiner:
 
     def _unanswered(self, attempt: Attempt, problem: Exception, signs: Signs) -> Signs:
         """The signs after an attempt that reached no guard."""
-        first, refused = attempt.port == self.place.port, isinstance(problem, ConnectionRefusedError)
+        refused = isinstance(problem, ConnectionRefusedError)
         absent = refused or isinstance(problem, socket.gaierror)
-        if first:
-            trouble = "nothing listened" if refused else str(problem) if absent else "no guard answered"
-            signs = signs._replace(trouble=trouble)
+        trouble = "nothing listened" if refused else str(problem) if absent else "no guard answered"
+        signs = signs._replace(trouble=trouble, rejected=float("inf"))
         if absent:
-            return signs._replace(taken=signs.taken and not first)
+            return signs._replace(taken=self.place.method == "agent")
         return self._examined(attempt, signs)
 
     def _examined(self, attempt: Attempt, signs: Signs) -> Signs:
-        """The signs after a port answered, but not as a guard: on the first one a store is looked for."""
-        if attempt.port != self.place.port:
-            return signs
+        """The signs after the port answered, but not as a guard: a store is looked for."""
         signs = signs._replace(taken=True)
-        return signs if signs.seen else self._looked(signs, attempt.began, attempt.patience)
+        return signs if signs.seen else self._looked(signs, attempt.began, attempt.until)
 
-    def _looked(self, signs: Signs, since: float, patience: float) -> Signs:
+    def _looked(self, signs: Signs, since: float, until: Pace) -> Signs:
         """The signs after a look for a store on the first port; an agent's store may be there, and proves nothing."""
-        if self.place.method != "tcp":
+        if self.place.method != "tcp" or until.left < LOOKS * until.greeting:
             return signs._replace(seen=None)
-        listener = look(self.place.host, self.place.port, patience)
+        listener = look(self.place.host, self.place.port, until.greeting)
         return signs._replace(seen=Sighting(listener, since) if listener.what == "store" else None)
 
-    def _occupied(self, port: int, signs: Signs) -> bool:
-        """Whether a port that doesn't greet belongs to something else than a guard that is only busy."""
-        if port != self.place.port:
-            return self.place.method != "agent"
-        return signs.seen is not None or self.place.method == "agent"
-
-    def _await_store(self, conn: socket.socket, host: Group) -> None:
+    def _await_store(self, conn: socket.socket, host: Group, until: float) -> None:
         """Until rank 0's store listens, a second at most: a client that comes too early pauses for up to a second."""
-        until = time.monotonic() + 1.0
         with contextlib.suppress(OSError):
             receive(conn, 1, until)
         conn.close()
         while host["method"] == "tcp" and host["store"] in HOLDS_GIL and time.monotonic() < until:
             with contextlib.suppress(OSError):
-                socket.create_connection((self.place.host, self.place.port), timeout=1.0).close()
+                seconds = max(0.01, until - time.monotonic())
+                socket.create_connection((self.place.host, self.place.port), timeout=seconds).close()
                 return
             time.sleep(0.002)
 
-    def _one_sided(self, store: Listener) -> ProtocolVersionError:
+    def _one_sided(self, store: Listener, until: Pace) -> Exception:
+        """A store that this release's client can't use is proof; any other may be the one that it should use."""
         text = "no guard answers at %s, but a TCPStore %s (%s): rank 0 runs without the guard, or has formed its group"
-        return self._refusal("one-sided", text % (self.place, SEEN[store.era], store.backend), {store.era: 1})
+        text %= self.place, SEEN[store.era], store.backend
+        foreign = bool(self.mine["serves"]) and self.mine["store"] not in SERVES.get(store.era, ())
+        return self._ended(Objection("one-sided", text, proof=foreign), {store.era: 1}, until.mode, aside=True)
 
-    def _missing(self, signs: Signs) -> ProtocolVersionError:
+    def _nobody(self, signs: Signs, until: Pace) -> Exception:
         text = "rank 0 never answered at %s: %s" % (self.place, signs.trouble)
-        return self._refusal("missing", text, {signs.seen.store.era: 1} if signs.seen else None)
+        knocks = {signs.seen.store.era: 1} if signs.seen else {}
+        return self._ended(Objection("missing", text, proof=False), knocks, until.mode, aside=until.aside)
 
-    def _refusal(self, kind: str, text: str, knocks: dict[str, int] | None) -> ProtocolVersionError:
+    def _ended(self, objection: Objection, knocks: dict[str, int], mode: str, *, aside: bool) -> Exception:
+        """What the wait ends with: a refusal, or one line where the stock init goes on."""
+        if not refuses([objection], mode, aside):
+            return Unverified(objection.text)
         roster = roster_of([self.mine], "era", knocks)
         roster["missing"] = "0"
-        return refusal(roster, [Objection(kind, text)], self.mine["rank"])
+        return refusal(roster, [objection], self.mine["rank"])
 
 
 # -- folder --------------------------------------------------------------------------------------------------
@@ -1344,24 +1807,34 @@ class Folder:
         """Open a session, collect hellos, leave the roster for everyone that said hello, and clear the folder."""
         self._remove(*self._names())
         session, heard = os.urandom(NONCE), {}  # type: bytes, dict[str, Hello]
-        door, hellos = None, [self.mine]
         self._put("session", session)
-        for _ in self._waiting(until):
-            self._hear(session, heard)
-            door = door or self._open_door(until)
+        hellos, door = [self.mine], None  # type: list[Hello], Host | None
+        try:
+            for _ in self._waiting(until):
+                self._hear(session, heard)
+                door = door or self._open_door(until)
+                if door:
+                    door.serve(0.0)
+                came = {identity(hello): hello for hello in [*heard.values(), *_through(door)]}
+                hellos = [self.mine, *came.values()]
+                if len(hellos) >= self.place.world:
+                    break
+            roster = self._answer_all(session, hellos, set(heard), until)
             if door:
-                door.serve(0.0)
-            came = {identity(hello): hello for hello in [*heard.values(), *(door.arrivals.hellos() if door else [])]}
-            hellos = [self.mine, *came.values()]
-            if len(hellos) >= self.place.world:
-                break
+                door.send(roster, goes_on=False, end=until.end)
+        except BaseException:
+            if door:
+                door.abandon()
+            raise
+        self._clear(set(heard), until)
+        return roster
+
+    def _answer_all(self, session: bytes, hellos: list[Hello], heard: set[str], until: Pace) -> Roster:
+        """The roster, left for everyone that said hello in the folder."""
         knocks = {"file": 1} if len(hellos) < self.place.world and self._stock() else {}
         roster = roster_of(hellos, self.policy, knocks)
-        roster["where"] = str(self.place)
+        roster["where"], roster["aside"] = shown(str(self.place)), until.aside_now()
         self._put("table", frame(self.secret, session, pack_roster(dict(roster, heard=sorted(heard)))))
-        if door:
-            door.send(roster, admitted=False)
-        self._clear(set(heard))
         return roster
 
     def _open_door(self, until: Pace) -> Host | None:
@@ -1369,8 +1842,8 @@ class Folder:
         if not self.place.port or time.monotonic() < until.proof:
             return None
         try:
-            door = Host(bind(self.place.second), self.place, self.mine, self.secret, self.policy)
-        except OSError:  # something else has that port
+            door = Host(bind_first(self.place.spares), self.place, self.mine, self.secret, self.policy)
+        except OSError:  # something else has these ports
             return None
         door.listen()
         return door
@@ -1387,10 +1860,10 @@ class Folder:
                 if hello:
                     heard[name] = hello
 
-    def _clear(self, names: set[str]) -> None:
+    def _clear(self, heard: set[str], until: Pace) -> None:
         """Remove everything once each rank has read the roster, or after a second; the next session does the rest."""
-        until = time.monotonic() + 1.0
-        while time.monotonic() < until and names & set(self._names()):
+        end = min(until.end, time.monotonic() + 1.0)
+        while time.monotonic() < end and heard & set(self._names()):
             time.sleep(0.002)
         self._remove("session", "table")
 
@@ -1414,24 +1887,25 @@ class Folder:
                 return roster
         self._remove(name)
         alone = roster_of([self.mine], self.policy, {"file": 1} if self._stock() else {})
-        alone["missing"], alone["where"] = "0", str(self.place)
+        alone["missing"], alone["where"], alone["aside"] = "0", shown(str(self.place)), until.aside_now()
         return alone
 
     def _roster(self, session: bytes, name: str) -> Roster | None:
         """The roster of this session, None while there is none that names this hello."""
         try:
             body = unframe(self.secret, session, _bytes_of(self._at("table"), MOST_ROSTER), MOST_ROSTER)
-            fields: dict[str, Any] = dict(unpack_roster(body)) if body else {}
+            roster, heard = unpack_heard(body or b"")
         except ValueError:
             return None
-        heard = fields.pop("heard", ())
-        return cast("Roster", fields) if name in heard else None
+        return roster if name in heard and names(roster, self.place.rank) else None
 
     def _elsewhere(self, until: Pace) -> Roster | None:
         """The roster of a rank 0 that meets by address and misses this rank, at the address in the environment."""
-        for port in (self.place.port, self.place.second):
+        for port in (self.place.port, *self.place.spares):
+            if until.left < 4 * until.greeting:
+                break
             with contextlib.suppress(OSError, ValueError):
-                roster = peek(self.place.host, port, 0.5)
+                roster = peek(self.place.host, port, until.greeting)
                 method = [group["method"] for group in roster["groups"][:1]]
                 awaited = bool(self.secret) or within(self.place.rank, roster["missing"])
                 if awaited and method != ["file"] and roster["world"] == self.place.world:
@@ -1474,11 +1948,16 @@ class Folder:
             os.rmdir(self.folder)
 
 
+def _through(door: Host | None) -> list[Hello]:
+    """The hellos that came by address."""
+    return door.arrivals.hellos() if door else []
+
+
 def _bytes_of(path: str, most: int) -> bytes:
-    """The file's bytes, b"" when it isn't there."""
+    """The file's bytes, b"" when it isn't there or is no file: to open a pipe would block."""
     try:
-        with open(path, "rb") as file:
-            return file.read(most)
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            return file.read(most) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
     except OSError:
         return b""
 
@@ -1487,39 +1966,73 @@ def _bytes_of(path: str, most: int) -> bytes:
 # The exchange: rank 0 collects hellos, everyone gets the same roster, and everyone decides from it.
 
 
-def exchange(place: Place, mine: Hello, seconds: float) -> Roster:
-    """The roster of all ranks, the same on each of them; ProtocolVersionError where they may not form a group.
+def exchange(place: Place, mine: Hello, seconds: float, mode: str = "enforce") -> Roster:
+    """The roster of all ranks, the same on each of them, where they may form a group.
 
-    seconds: until a rank that didn't come counts as missing; pace() has the other ends.
+    seconds: the init's own timeout; pace() has the other ends. Raises ProtocolVersionError where they may not form a
+    group, and Unverified where that could not be found out and the stock init goes on.
     """
-    until, secret, policy = pace(seconds), shared_secret(), chosen("TORCHSKEW_GUARD_POLICY", POLICIES)
-    if place.method == "file":
-        roster = Folder(place, mine, secret, policy).exchange(until)
-    else:
-        server = _serve(place, until) if place.rank == 0 else None
-        if server is None:
-            roster = Joiner(place, mine, secret).ask(until)
-        else:
-            host = Host(server, place, mine, secret, policy)
-            roster = host.gather(until)
-            host.send(roster, not decide(roster))
+    until, policy = pace(seconds, mode), chosen("TORCHSKEW_GUARD_POLICY", POLICIES)
+    _ = place.spares  # a misspelt port is an error at once, and not only where it is needed
+    try:
+        if mode == "warn" and place.host:
+            place = place._replace(host=numeric(place.host, 0.6 * (until.deadline - time.monotonic())))
+        roster = _roster(Ask(place, mine, seconds, policy), until)
+    except (OSError, MemoryError) as problem:
+        raise Unverified("the releases of the other ranks could not be compared: %s" % problem) from problem
     objections = decide(roster)
-    if objections:
+    if refuses(objections, mode, bool(roster["aside"])):
         raise refusal(roster, objections, place.rank)
+    if objections:
+        raise Unverified(objections[-1].text)
     return roster
 
 
-def _serve(place: Place, until: Pace) -> socket.socket | None:
-    """A socket bound to the first port, or the second where the first is taken; None where a guard has it already."""
-    while time.monotonic() < until.deadline:
-        for port in [place.second] if place.method == "agent" else [place.port, place.second]:
-            with contextlib.suppress(OSError):
-                return bind(port)
-            if port == place.port and look("localhost", port, 0.5).what == "guard":
-                return None
-        time.sleep(0.05)
-    text = "rank 0 can't listen for hellos: ports %d and %d are taken. Set TORCHSKEW_GUARD_PORT to a free one."
-    raise OSError(errno.EADDRINUSE, text % (place.port, place.second))
+class Ask(NamedTuple):
+    """What one rank knows before it hears from the others; seconds: the init's own timeout."""
+
+    place: Place
+    mine: Hello
+    seconds: float
+    policy: str
+
+
+def _roster(ask: Ask, until: Pace) -> Roster:
+    """What rank 0 says, by way of a folder or an address."""
+    place, mine, secret = ask.place, ask.mine, shared_secret()
+    if place.method == "file":
+        return Folder(place, mine, secret, ask.policy).exchange(until)
+    server = _serve(place) if place.rank == 0 else None
+    if place.method == "agent" or (server and server.getsockname()[1] != place.port):
+        until = until.apart(ask.seconds)
+    if server is None:
+        return Joiner(place, mine, secret).ask(until)
+    host = Host(server, place, mine, secret, ask.policy)
+    try:
+        roster = host.gather(until)
+        host.send(roster, not refuses(decide(roster), until.mode, bool(roster["aside"])), until.end)
+    except BaseException:
+        host.abandon()
+        raise
+    return roster
+
+
+def _serve(place: Place) -> socket.socket | None:
+    """A socket bound to the first port, or to a spare one; None where a guard has the first: a second rank 0 is here.
+
+    OSError where no port is free.
+    """
+    if place.method != "agent":
+        with contextlib.suppress(OSError):
+            return bind(place.port)
+        with contextlib.suppress(OSError, ValueError):
+            peek("127.0.0.1", place.port, 0.1)
+            return None
+    try:
+        return bind_first(place.spares)
+    except OSError as problem:
+        text = "rank 0 can't listen for hellos: port %d and the spare ports %s are taken (%s)"
+        raise OSError(text % (place.port, ", ".join(map(str, place.spares)), problem.strerror)) from problem
 
 
 # -- install -------------------------------------------------------------------------------------------------
@@ -1538,25 +2051,51 @@ def check(
     """Exchange versions with every rank of the group that init_process_group with these arguments would form.
 
     timeout: seconds or a timedelta, torch's default where None. Returns the roster of all ranks, None where there is
-    nothing to check. Raises ProtocolVersionError (only warns under TORCHSKEW_GUARD=warn).
+    nothing to check or nothing could be compared (it says so then). Raises ProtocolVersionError where the group is
+    known not to work, under TORCHSKEW_GUARD=strict also where that could not be found out, and never under warn.
     """
     mode = chosen("TORCHSKEW_GUARD", MODES)
-    place = None if mode == "off" else locate(init_method, world_size, rank)
-    if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
+    if mode == "off":
         return None
-    mine = own_hello(place, str(backend or "").lower())
+    place = None
     try:
-        roster = exchange(place, mine, _seconds(timeout))
+        place = locate(init_method, world_size, rank)
+        if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
+            return None
+        roster = exchange(place, own_hello(place, str(backend or "").lower()), _seconds(timeout), mode)
     except ProtocolVersionError as error:
         if mode != "warn":
             raise
-        warnings.warn(str(error), RuntimeWarning, stacklevel=2)
-        return None
+        warn(error.rank, str(error))
+    except Exception as problem:  # noqa: BLE001 - whatever keeps the guard from its work, the job goes on
+        _step_aside(problem, mode, place)
+    else:
+        _note_newer(roster, place.rank)
+        return roster
+    return None
+
+
+def _step_aside(problem: Exception, mode: str, place: Place | None) -> None:
+    """Say in one line that nothing was compared; under strict, that is an error. So is a misspelt setting, except
+    under warn.
+    """
+    rank = place.rank if place else -1
+    if isinstance(problem, SettingError) and mode != "warn":
+        raise problem
+    if mode == "strict":
+        text = "The releases of this process group could not be compared (detected on rank %d): %s\nRemedy: %s"
+        remedy = "remove the cause, or set TORCHSKEW_GUARD=enforce to go on without the comparison."
+        raise ProtocolVersionError(text % (rank, problem, remedy), kind="unverified", rank=rank, remedy=remedy)
+    what = str(problem) if isinstance(problem, Unverified) else "%s: %s" % (type(problem).__name__, problem)
+    say(rank, "%s. The init goes on without a comparison of the releases." % what)
+
+
+def _note_newer(roster: Roster, rank: int) -> None:
+    """Warn where a mix has a release that the table does not know."""
     newer = sorted({group["torch"] for group in roster["groups"] if not group["known"]})
     if newer and len({group["torch"].split("+")[0] for group in roster["groups"]}) > 1:
         text = "torch %s is newer than %d.%d, the last release this guard knows: it may be incompatible with the others"
-        warnings.warn(text % (", ".join(newer), *LAST_KNOWN), RuntimeWarning, stacklevel=2)
-    return roster
+        warn(rank, text % (", ".join(newer), *LAST_KNOWN))
 
 
 def _seconds(timeout: Any) -> float:
@@ -1587,6 +2126,9 @@ def install() -> None:
     def rendezvous(url: str, rank: int = -1, world_size: int = -1, **more: Any) -> Any:
         if not getattr(_IN_INIT, "checked", False):
             check(None, url, more.get("timeout"), world_size, rank)
+        spent = dt.timedelta(seconds=getattr(_IN_INIT, "spent", 0.0))
+        if isinstance(more.get("timeout"), dt.timedelta) and spent:
+            more["timeout"] = max(more["timeout"] - spent, min(more["timeout"], dt.timedelta(seconds=1)))
         return stock(url, rank, world_size, **more)
 
     c10d.rendezvous = rendezvous
@@ -1598,14 +2140,18 @@ def _guarded(stock: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(stock)
     def init_process_group(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(*args, **kwargs).arguments
+        given, began = signature.bind(*args, **kwargs).arguments, time.monotonic()
+        compared = None
         if given.get("store") is None:
-            check(**{name: given[name] for name in inspect.signature(check).parameters if name in given})
-        _IN_INIT.checked = True
+            compared = check(**{name: given[name] for name in inspect.signature(check).parameters if name in given})
+        spent = time.monotonic() - began
+        # Where ranks are missing, the store waits for what is left of the timeout: nobody waits longer than without us.
+        _IN_INIT.checked, _IN_INIT.spent = True, spent if compared is None and spent > 0.1 else 0.0
         try:
             return stock(*args, **kwargs)
         finally:
-            _IN_INIT.checked = False
+            _IN_INIT.checked, _IN_INIT.spent = False, 0.0
+            dismiss()
 
     init_process_group.torchskew_guard = True  # type: ignore[attr-defined]
     return init_process_group

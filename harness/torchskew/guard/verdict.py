@@ -9,12 +9,16 @@ from torchskew.guard.table import SEEN, TABLE, parse
 
 
 class Objection(NamedTuple):
-    """One reason against the group: its kind, one line of text, and for an era its name and its first release."""
+    """One reason against the group: its kind, one line of text, and for an era its name and its first release.
+
+    proof: the group is known not to work. Otherwise it could not be verified.
+    """
 
     kind: str
     text: str
     era: str = ""
     since: str = ""
+    proof: bool = True
 
 
 def decide(roster: Roster) -> list[Objection]:
@@ -27,8 +31,28 @@ def decide(roster: Roster) -> list[Objection]:
     if roster["more"]:
         objections.append(Objection("group", "%d more builds in this group are not listed" % roster["more"]))
     if roster["missing"]:
-        objections.append(Objection("one-sided" if roster["knocks"] else "missing", _absent(roster)))
+        objections.append(_absent_objection(roster))
     return objections
+
+
+def refuses(objections: list[Objection], mode: str, aside: bool) -> bool:
+    """Whether these objections end the init, rather than only what the guard can say about it.
+
+    aside: the stock init goes on with what could not be verified. It does not where the init's own timeout is over:
+    the stock init would end at this moment too.
+    """
+    if mode == "strict" or any(each.proof for each in objections):
+        return bool(objections)
+    return bool(objections) and not aside
+
+
+def _absent_objection(roster: Roster) -> Objection:
+    """Ranks that never said hello: proof only where stock clients came instead that this store can't serve."""
+    if not roster["knocks"]:
+        return Objection("missing", _absent(roster), proof=False)
+    serves = roster["groups"][0]["serves"].split()
+    foreign = bool(serves) and any(name not in (*serves, "file") for name in roster["knocks"])
+    return Objection("one-sided", _absent(roster), proof=foreign)
 
 
 def _wrong_group(roster: Roster) -> Iterator[str]:

@@ -273,21 +273,38 @@ def compatible(ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...] = 
 def _guarded(
     ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], situation: Situation
 ) -> tuple[Outcome, ...]:
-    """With the guard on every rank: CLEAR on every rank or OK on every rank. One-sided: the guarded side reports it.
+    """With the guard on every rank: CLEAR on every rank or OK on every rank. One-sided: only a store era is seen.
 
-    The guarded side learns the store era of the other, not its release. So its text names every version only where all
-    run the same one: CLEAR there, OPAQUE otherwise.
+    Where that era works, the guard steps aside. Where it does not, the guarded side reports it. It learns an era, not
+    a release, so its text names every version only where all run the same one: CLEAR there, OPAQUE otherwise.
     """
     world = len(ranks)
     if situation.guard is Guard.ON:
         admitted = compatible(ranks, env, situation.rendezvous) and _policy_admits(ranks, env[0])
         return (Outcome.OK if admitted else Outcome.CLEAR,) * world
+    if all(serves(ranks[0], joiner) for joiner in ranks[1:]):
+        return _stepped_aside(ranks, env, situation)
     same = len({table.parse(text or "") for text in situation.torch}) == 1
     guarded = Outcome.CLEAR if same else Outcome.OPAQUE
     if situation.guard is Guard.HOST:
         return (guarded, *(_without_host(joiner, situation.rendezvous) for joiner in ranks[1:]))
     # The stock host waits until its timeout for ranks that never come.
     return (Outcome.TIMEOUT, *(guarded for _ in ranks[1:]))
+
+
+def _stepped_aside(
+    ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], situation: Situation
+) -> tuple[Outcome, ...]:
+    """As stock PyTorch does, except that a stock joiner up to 2.4 does not survive that the guard let it go."""
+    lost = [situation.guard is Guard.HOST and _lost(joiner, situation.rendezvous) for joiner in ranks[1:]]
+    if any(lost):
+        return (Outcome.TIMEOUT, *(Outcome.OPAQUE if each else Outcome.TIMEOUT for each in lost))
+    return _unguarded(ranks, env, situation.rendezvous)
+
+
+def _lost(joiner: Release, rendezvous: str) -> bool:
+    """Whether a stock joiner ends when the connection that a guard held for it closes."""
+    return rendezvous == "tcp" and not joiner.store.retries_when_closed
 
 
 def _policy_admits(ranks: tuple[Release, ...], env: Mapping[str, str]) -> bool:
@@ -299,6 +316,4 @@ def _policy_admits(ranks: tuple[Release, ...], env: Mapping[str, str]) -> bool:
 
 def _without_host(joiner: Release, rendezvous: str) -> Outcome:
     """A stock joiner whose guarded host gave up: up to 2.4 it ends when its connection closes, since 2.5 it retries."""
-    if rendezvous == "tcp" and not joiner.store.retries_when_closed:
-        return Outcome.OPAQUE
-    return Outcome.TIMEOUT
+    return Outcome.OPAQUE if _lost(joiner, rendezvous) else Outcome.TIMEOUT

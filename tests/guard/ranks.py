@@ -42,7 +42,8 @@ class Group:
 
     def start(self, number: int, hello: dict[str, Any], path: str = "", *, named: bool = False) -> None:
         """named: the environment of a rank that meets by file names the address as well."""
-        where = ("file", self.host * named, self.port * named, path) if path else ("tcp", self.host, self.port, "")
+        method = "agent" if hello["method"] == "agent" else "tcp"
+        where = ("file", self.host * named, self.port * named, path) if path else (method, self.host, self.port, "")
         place = Place(*where, hello["rank"], hello["world"])
         arguments = (number, place, {**hello, "port": place.port})
         self.threads.append(threading.Thread(target=self._run, args=arguments, daemon=True))

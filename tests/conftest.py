@@ -53,7 +53,7 @@ def progress() -> Silent:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Temporary files of this session lie in a folder of its own, so that what is left is ours."""
+    """Temporary files of this session go to a folder of its own, so whatever is left there is ours."""
     folder = tmp_path_factory.mktemp("temporary")
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"], tempfile.tempdir = str(folder), None

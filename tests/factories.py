@@ -45,7 +45,7 @@ def cell(scenario="all_reduce", skew=("2.1.2", "2.6.0"), guard=Guard.OFF, varian
 
 
 def facts(rank: int, declared: str, outcome: Outcome, **more) -> RankFacts:
-    """What a rank of that version shows when it comes to that outcome."""
+    """The facts of a rank of that version with that outcome."""
     done = outcome in {OK, Outcome.WRONG}
     base = RankFacts(
         rank=rank,
@@ -93,7 +93,7 @@ def result(of: Cell, *outcomes: Outcome, verdict: Verdict | None = None, **more)
 
 
 def meet(skew: tuple[str, ...]) -> tuple[Outcome, ...]:
-    """What a rendezvous of that skew comes to in this made-up world: 2.1.2 talks to nobody else."""
+    """The outcome of a rendezvous of that skew in this made-up world: 2.1.2 talks to no other release."""
     old = [version == "2.1.2" or version.startswith("1.") for version in skew]
     if all(old) or not any(old):
         return (OK,) * len(skew)

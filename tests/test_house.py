@@ -95,7 +95,7 @@ def test_what_travels_has_the_syntax_of_python_3_8(path: Path) -> None:
 def test_what_travels_imports_the_standard_library_and_torch_only(path: Path) -> None:
     known = sys.stdlib_module_names | {"torch", "coverage", "torchskew_guard", "torchskew_kit", "torchskew_agent"}
     known |= {"torchskew"} if path in SCENARIOS else set()  # for judges, which run outside
-    # The guard's own modules; the file that is generated from them stands alone.
+    # The guard's own modules; the file that is generated from them needs no other.
     known |= {"torchskew"} if path.parent == GUARD_FILE.parent and path != GUARD_FILE else set()
     known |= {"numpy"} if path in SCENARIOS or path.name == "training_job.py" else set()  # where a version has it
     known |= {f"torchskew_{each.stem}" for each in (PACKAGE / "inside").glob("*.py")}

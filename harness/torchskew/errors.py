@@ -4,13 +4,13 @@ from __future__ import annotations
 
 
 class HarnessError(Exception):
-    """Root of every error torchskew raises on purpose; its text says what, why and the mend."""
+    """Root of every error torchskew raises on purpose; its text says what, why and the fix."""
 
     exit_code = 3
 
 
 class ConfigError(HarnessError):
-    """The declaration, a pattern or an option is wrong: the user mends it. All problems at once.
+    """The declaration, a pattern or an option is wrong: the user fixes it. All problems at once.
 
     problems: one line each, with the whole path of the field.
     """

@@ -83,7 +83,7 @@ def lacks(job):
 
 
 def refuses_nothing(dist, empty):
-    """Why this version can't reduce an empty tensor; only a world of two comes to the place that asks.
+    """Why this version can't reduce an empty tensor; only a world of two reaches the check.
 
     Both members live in this process. Their groups are kept until it ends: the destructor of old ones deadlocks.
     """

@@ -11,7 +11,7 @@ SAME = True
 GUARD = ("off",)
 NEEDS = ("gloo", "guard", "TCPStore")
 TIERS = ("full",)
-# A libuv store is known by its silence: a hundred times what stands here, and more on a busy machine.
+# A libuv store is recognised by its silence: a hundred looks wait `silence` each, longer on a busy machine.
 PATIENCE = 40.0
 VARIANTS = {
     "legacy": {"params": {"silence": 3.0}},

@@ -1,4 +1,4 @@
-"""A baseline is read strictly, and its update is a text that counts only after somebody wrote the reasons."""
+"""A baseline is read strictly, and its update is a text that counts only after someone wrote the reasons."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_a_candidates_release_can_be_told() -> None:
 @pytest.mark.parametrize(
     "text", ["torch==2.15.0", "conda:torch", "pip:torch=2.15", "pip:numpy", "wheel:torch.whl", "image:"]
 )
-def test_what_is_no_candidate_is_refused_with_the_mend(text: str) -> None:
+def test_what_is_no_candidate_is_refused_with_the_fix(text: str) -> None:
     with pytest.raises(ConfigError, match="--candidate"):
         read_candidate(text)
 

@@ -38,7 +38,7 @@ def test_the_committed_declaration_is_one() -> None:
     assert {"1.7.1", "1.13.1", "2.6.0", "2.14.1", "2.13.0"} == set(declaration.matrix["docker"].versions)
 
 
-def test_a_slip_in_a_requirement_is_shown_with_its_mend() -> None:
+def test_a_slip_in_a_requirement_is_shown_with_its_fix() -> None:
     (problem,) = problems('[versions]\n"2.x" = { pip = "torch=2.1" }')
     assert problem == (
         "torchskew.toml: versions.\"2.x\".pip must be a requirement, got 'torch=2.1'. Write 'torch==2.1'."

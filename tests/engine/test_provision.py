@@ -38,8 +38,8 @@ def test_every_version_gets_its_environment_in_the_declared_order(progress) -> N
 
 
 def test_a_version_that_can_not_be_made_harms_no_other(progress) -> None:
-    made = provision_all(Scripted(a=ProvisionError("why and mend")), versions("a", "b"), progress)
-    assert str(made["a"]) == "why and mend"
+    made = provision_all(Scripted(a=ProvisionError("why and fix")), versions("a", "b"), progress)
+    assert str(made["a"]) == "why and fix"
     assert made["b"].version == "b"
 
 

@@ -80,7 +80,7 @@ def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Somebody's project: a package called harness, and a test that imports it."""
+    """A user's project: a package called harness, and a test that imports it."""
     (tmp_path / "harness").mkdir()
     (tmp_path / "harness" / "__init__.py").write_text('OWNER = "the project"\n')
     (tmp_path / "test_theirs.py").write_text(THEIRS)

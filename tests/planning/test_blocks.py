@@ -24,7 +24,7 @@ def test_what_does_not_fit_is_cut_so_that_half_of_it_stays() -> None:
     assert cut == (("a", "b", "c", "d"), ("a", "b", "e", "f"), ("c", "d", "e", "f"))
 
 
-def test_two_that_never_fit_together_are_named_with_the_mend() -> None:
+def test_two_that_never_fit_together_are_named_with_the_fix() -> None:
     refusal = "b and c need 13.0 GB together, but only 12.0 GB are allowed. Free disk space"
     with pytest.raises(ConfigError, match=refusal):
         blocks({"a": 10**9, "b": 7 * 10**9, "c": 6 * 10**9}, 12 * 10**9)

@@ -1,4 +1,4 @@
-"""The record keeps what it was given, loses nothing to a kill, and says what to mend when it can't go on."""
+"""The record keeps what it was given, loses nothing to a kill, and says what to fix when it can't go on."""
 
 from __future__ import annotations
 
@@ -343,7 +343,7 @@ def test_a_locked_record_says_who_to_wait_for(path, run, monkeypatch):
 
 @pytest.fixture
 def unprivileged():
-    """Root writes everywhere, so somebody else takes its place."""
+    """Root may write everywhere, so the test runs as another user."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)

@@ -56,7 +56,7 @@ def run() -> Run:
     known |= {result.cell.id: result for result in blocked(plan.cells, known)}
     known |= {cell.id: came(cell) for cell in plan.cells if cell.id not in known}
     info = RunInfo(
-        run_id="20261121-160000-abcdef", kind=RunKind.SURVEY, command="torchskew compatibility --measure",
+        run_id="20261121-160000-abcdef", kind=RunKind.SURVEY, command="torchskew survey --measure",
         seed=0, torchskew="0.1.0", runtime="uv", runtime_why="asked for", plan_digest=plan.digest,
         started="2026-11-21T16:00:00+00:00",
         finished="2026-11-21T16:02:05+00:00", environments=dict.fromkeys(NAMES, "sha256:0123456789abcdef"),
@@ -67,7 +67,7 @@ def run() -> Run:
 
 def written(run: Run) -> str:
     decision = decide(run.plan, run.results, (), today=dt.date(2026, 11, 21))
-    return page([Measured(run=run, decision=decision, origins=("one", "two"))], "torchskew compatibility RUN")
+    return page([Measured(run=run, decision=decision, origins=("one", "two"))], "torchskew survey RUN")
 
 
 def section(text: str, title: str) -> str:
@@ -80,7 +80,7 @@ def test_eras_are_neighbours_that_speak_alike(run: Run) -> None:
 
 def test_the_head_names_the_command_and_the_run(run: Run) -> None:
     text = written(run)
-    assert "make compatibility" in text.partition("##")[0]
+    assert "make survey" in text.partition("##")[0]
     assert "Run `20261121-160000-abcdef`, 2026-11-21, uv: 80 cells in 2 min 05 s: " in text
 
 

@@ -1,4 +1,4 @@
-"""What changed stands first in every report, flakes are told and not held against the run, in words that add up."""
+"""Every report shows changes first, lists flakes without counting them against the run, and its numbers add up."""
 
 from __future__ import annotations
 

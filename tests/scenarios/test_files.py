@@ -1,4 +1,4 @@
-"""The judges of what lies on disk between releases, and of what a release does twice, see every seeded defect."""
+"""The oracles of files that one release writes and another reads, and of repeated work, see every seeded defect."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_imports_of_a_release_are_whole(agent: Driver, tmp_path: Path) -> None:
 
 
 def kind(end: dict) -> str:
-    """What one rank came to, in the words of the design."""
+    """The outcome of one rank."""
     if end["signal"]:
         return {"SIGKILL": "HANG"}.get(end["signal"], "CRASH")
     if end["report"]["error"]:

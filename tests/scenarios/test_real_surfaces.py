@@ -37,7 +37,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory, torch_environment: Environme
 
 
 def ends(agent: Driver, scenario: Scenario, variant, share: Path, skip: dict[str, str]) -> list[dict]:
-    """Run a cell of two ranks, or of one where the scenario has no more; what each came to."""
+    """Run a cell of two ranks, or of one where the scenario has no more; return each rank's outcome."""
     size = 1 if scenario.kind is Kind.SOLO else 2
     with socket.create_server(("127.0.0.1", 0)) as free:
         job = {"world_size": size, "port": free.getsockname()[1], "timeout": TIMEOUT, "share": str(share), "skip": skip}

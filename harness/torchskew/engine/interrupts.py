@@ -49,7 +49,7 @@ def kept() -> Iterator[None]:
 def _terminable() -> _Handler | None:
     """Let SIGTERM do what Ctrl-C does; what it did before. None where nothing was changed.
 
-    Only the main thread may change a handler, and one that somebody else has set is theirs.
+    Only the main thread may change a handler, and a handler that someone else has set is left alone.
     """
     if threading.current_thread() is not threading.main_thread():
         return None

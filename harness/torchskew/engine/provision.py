@@ -15,7 +15,7 @@ WORKERS = 4  # more would only share the same network and disk
 def provision_all(
     runtime: Runtime, versions: Sequence[Version], progress: Progress, workers: int = WORKERS
 ) -> Mapping[str, Environment | ProvisionError]:
-    """Name -> environment, or the error that says what, why and the mend; in the order of `versions`."""
+    """Name -> environment, or the error that says what, why and the fix; in the order of `versions`."""
 
     def one(version: Version) -> Environment | ProvisionError:
         try:

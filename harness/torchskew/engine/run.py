@@ -168,7 +168,7 @@ class Engine:
             skip.update(running.skip)
             return attempts[-1]
 
-        # Only what the machine did is tried again; a result of the code under test stands as it came.
+        # Only the machine's faults are tried again; a result of the code under test is final.
         retrying = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
             retry=retry_if_result(lambda done: done.fault is not None),

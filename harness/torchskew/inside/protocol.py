@@ -8,7 +8,7 @@ from pathlib import Path
 
 PROTOCOL = 1
 
-# All that stands in an agent's command line: it runs what the first line of its standard input holds.
+# The whole program in an agent's command line: it runs what the first line of its standard input holds.
 LOADER = "import json,sys;b=json.loads(sys.stdin.buffer.readline());exec(b['start'])"
 _START_AGENT = (
     "import types\n"

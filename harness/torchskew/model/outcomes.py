@@ -23,7 +23,7 @@ class Outcome(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a cell came to, computed once from all its ranks' outcomes."""
+    """A cell's result, computed once from the outcomes of all its ranks."""
 
     PASS = "PASS"
     FAIL = "FAIL"

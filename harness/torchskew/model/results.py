@@ -99,7 +99,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the run came to: every planned cell checked, problems in words, and the exit code.
+    """The result of a run: every planned cell checked, problems in words, and the exit code.
 
     difference: what changed since the run it was compared with, as text; empty when it was compared with none.
     changed: ids of the cells that `difference` shows.

@@ -101,5 +101,5 @@ def _dependents(cells: Iterable[Cell]) -> dict[CellId, list[Cell]]:
 
 def _blocked(cell: Cell, need: CellId, verdict: Verdict) -> CellResult:
     ranks = tuple(Outcome.NOT_RUN for _ in cell.skew)
-    reason = f"not run: {need} came to {verdict}"
+    reason = f"not run: {need} is {verdict}"
     return CellResult(cell=cell, verdict=Verdict.BLOCKED, outcomes=ranks, reason=reason, blocked_by=need)

@@ -162,7 +162,7 @@ class CellItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where the item is from and what stands above its failure."""
+        """Where the item is from, and the heading above its failure."""
         return self.path, None, f"cell {self.cell.id}"  # as a suffix of the id pytest would rewrite its dots
 
 

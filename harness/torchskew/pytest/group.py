@@ -103,7 +103,7 @@ class Group:
 
     @property
     def verdict(self) -> Verdict:
-        """What the group came to."""
+        """The verdict on the group as a whole."""
         return self.result.verdict
 
     @property
@@ -153,7 +153,7 @@ def table(result: CellResult) -> str:
 
 
 def _log(facts: RankFacts) -> str:
-    """The innermost calls of a rank that hung, or the end of what another one printed."""
+    """The innermost calls of a rank that hung, or the last lines that another rank printed."""
     if facts.stacks:
         title, lines = "was stopped in", rank_first(facts.stacks).strip().splitlines()[:LOG_LINES]
     else:

@@ -73,7 +73,7 @@ def normalised(source: str) -> str:
 
 class _WithoutDocstrings(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """Drop a text that stands alone: a docstring, or a comment written as one."""
+        """Drop a text that is a statement by itself: a docstring, or a comment written as one."""
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_text else self.generic_visit(node)
 

@@ -161,7 +161,7 @@ def _handed_over(known: tuple[Release, ...], what: str) -> tuple[Outcome, ...]:
 
 
 def _reads(what: str, writer: Release, reader: Release) -> bool:
-    """Whether a release can read what another one wrote: these are pickles of private classes."""
+    """Whether a release can read what another wrote: these are pickles of private classes."""
     if what == "checkpoint_dcp":
         return (table.parse(writer.files.checkpoint) or ()) <= (table.parse(reader.files.checkpoint) or ())
     if what != "rendezvous_state" or writer.files.rendezvous_state == reader.files.rendezvous_state:

@@ -18,15 +18,15 @@ from torchskew.report.tables import CellTable, tables
 _HEAD = """\
 # What works between which releases
 
-Written by `make compatibility`, which is `torchskew compatibility --measure --write docs/compatibility.md`: it runs
-every scenario of [compatibility.toml](compatibility.toml) between every two releases, in both orders, and goes on
-where it was interrupted. This page is made of recorded cells only; again from the same record:
+`make survey` writes this page: it runs `torchskew survey --measure --write docs/compatibility.md`, which measures every
+scenario of [compatibility.toml](compatibility.toml) between every two releases, in both orders. An interrupted survey
+continues where it stopped. The page holds recorded cells only; this command writes it again from the same record:
 
     {command}
 
 A pair is written `first,second`: the first release runs rank 0, which hosts the store or writes the file; the second
-joins or reads. Every cell was predicted before it ran; the predictions here are those of that time. `TIME/OPQ` is what
-rank 0 and what rank 1 saw. This is stock PyTorch; what the guard makes of it is in [guard.md](guard.md).
+joins or reads. Every cell was predicted before it ran; the page shows that prediction. `TIME/OPQ`: rank 0 ended with
+TIME, rank 1 with OPQ. All cells ran stock PyTorch, without the guard; [guard.md](guard.md) shows the difference.
 [scenarios.md](scenarios.md) says what each scenario promises."""
 _NAMES = 4  # pairs that are spelled out; of more, the first and how many
 
@@ -162,7 +162,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _blockers(those: pairs.Between) -> Iterator[str]:
-    """How many scenarios could not be tried, by what stood in their way."""
+    """How many scenarios could not be tried, by the scenario that blocked them."""
     scenarios: dict[str, set[str]] = {}
     for name, items in those.named(Verdict.BLOCKED).items():
         for item in items:

@@ -42,7 +42,7 @@ class Scenarios:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeWish:
-    """Which runtime somebody wants. by: who named it; versions: those that the run may use, by runtime."""
+    """The runtime that was asked for. by: who named it; versions: those that the run may use, by runtime."""
 
     name: str
     by: str
@@ -88,7 +88,7 @@ def check_output(options: Options) -> None:
 
 
 def choose_the_runtime(options: Options, wish: RuntimeWish, watch: Watch, resources: ExitStack) -> Session:
-    """Docker when a daemon answers and can provide every version, else venv, unless somebody decided; say why."""
+    """Docker when a daemon answers and can provide every version, else venv, unless the user chose; say why."""
     chosen = choose(wish.name, wish.versions, wish.by)
     watch.say(f"{options.name} · {chosen.runtime.describe()} ({chosen.why}) · seed {options.seed}")
     return resources.enter_context(Session(chosen, watch, jobs=options.jobs))

@@ -1,4 +1,4 @@
-"""Doctor: what this machine has for torchskew, check by check, each OK or with its mend."""
+"""Doctor: what this machine has for torchskew, check by check, each OK or with its fix."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One answer. found: what is there; mend: what to do, empty when OK."""
+    """One answer. detail: what is there; fix: what to do, empty when OK."""
 
     name: str
     health: Health
-    found: str
-    mend: str = ""
+    detail: str
+    fix: str = ""
 
 
 def doctor() -> int:
@@ -61,7 +61,7 @@ def examine(runtimes: Mapping[str, Runtime], index: Callable[[], str | None]) ->
     """
     checks: tuple[Callable[[], Check], ...] = (
         python,
-        *(partial(engine, RUNTIMES[name], one) for name, one in reversed(list(runtimes.items()))),
+        *(partial(engine, RUNTIMES[name], each) for name, each in reversed(list(runtimes.items()))),
         bootstrap,
         lambda: indexes(index),
         disk,
@@ -76,16 +76,16 @@ def examine(runtimes: Mapping[str, Runtime], index: Callable[[], str | None]) ->
 
 def python() -> Check:
     """The Python that runs this; an older one can't even read these files."""
-    return Check(name="Python", health=Health.OK, found=f"{platform.python_version()} at {sys.executable}")
+    return Check(name="Python", health=Health.OK, detail=f"{platform.python_version()} at {sys.executable}")
 
 
 def engine(row: RuntimeRow, runtime: Runtime) -> Check:
     """Whether what a runtime needs answers; it may be missing where other runtimes do the work without it."""
     problem = runtime.answers()
     if problem is None:
-        return Check(name=row.engine, health=Health.OK, found=runtime.describe())
+        return Check(name=row.engine, health=Health.OK, detail=runtime.describe())
     health = Health.BROKEN if row.essential else Health.MISSING
-    return Check(name=row.engine, health=health, found=problem, mend=row.fix)
+    return Check(name=row.engine, health=health, detail=problem, fix=row.fix)
 
 
 def bootstrap() -> Check:
@@ -93,32 +93,32 @@ def bootstrap() -> Check:
     for tool in ("mmdebstrap", "debootstrap"):
         path = shutil.which(tool)
         if path:
-            return Check(name="bootstrap", health=Health.OK, found=path)
-    mend = "Install mmdebstrap to make Debian base images without a registry."
-    return Check(name="bootstrap", health=Health.MISSING, found="no mmdebstrap, no debootstrap", mend=mend)
+            return Check(name="bootstrap", health=Health.OK, detail=path)
+    fix = "Install mmdebstrap to make Debian base images without a registry."
+    return Check(name="bootstrap", health=Health.MISSING, detail="no mmdebstrap, no debootstrap", fix=fix)
 
 
 def indexes(index: Callable[[], str | None]) -> Check:
-    """Whether releases of torch can be found."""
+    """Whether releases of torch can be resolved."""
     problem = index()
     if problem is None:
-        return Check(name="indexes", health=Health.OK, found="torch can be resolved")
-    mend = "Versions that are in the store already run; new ones need an index."
-    return Check(name="indexes", health=Health.MISSING, found=problem, mend=mend)
+        return Check(name="indexes", health=Health.OK, detail="torch can be resolved")
+    fix = "Versions that are already in the store run; new ones need an index."
+    return Check(name="indexes", health=Health.MISSING, detail=problem, fix=fix)
 
 
 def disk() -> Check:
     """Room for environments."""
     folder = next(path for path in (cache_folder(), *cache_folder().parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    found = f"{readable(free)} free at {folder}"
+    detail = f"{readable(free)} free at {folder}"
     if not os.access(folder, os.W_OK):
-        mend = f"Make {folder} writable, or set XDG_CACHE_HOME."
-        return Check(name="disk", health=Health.BROKEN, found=f"{folder} can't be written", mend=mend)
+        fix = f"Make {folder} writable, or set XDG_CACHE_HOME."
+        return Check(name="disk", health=Health.BROKEN, detail=f"{folder} can't be written", fix=fix)
     if free >= _DISK:
-        return Check(name="disk", health=Health.OK, found=found)
-    mend = f"Four versions with CUDA take {readable(_DISK)}: free some, or set XDG_CACHE_HOME to another disk."
-    return Check(name="disk", health=Health.MISSING, found=found, mend=mend)
+        return Check(name="disk", health=Health.OK, detail=detail)
+    fix = f"Four versions with CUDA take {readable(_DISK)}: free some space, or set XDG_CACHE_HOME to another disk."
+    return Check(name="disk", health=Health.MISSING, detail=detail, fix=fix)
 
 
 def memory() -> Check:
@@ -126,13 +126,13 @@ def memory() -> Check:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
-        return Check(name="memory", health=Health.OK, found="this system does not tell")
+        return Check(name="memory", health=Health.OK, detail="unknown: this system has no /proc/meminfo")
     free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-    found = f"{readable(free)} available"
+    detail = f"{readable(free)} available"
     if free >= _MEMORY:
-        return Check(name="memory", health=Health.OK, found=found)
-    mend = "Close something, or run fewer cells at once (-j 2) and fewer versions (--versions)."
-    return Check(name="memory", health=Health.MISSING, found=found, mend=mend)
+        return Check(name="memory", health=Health.OK, detail=detail)
+    fix = "Stop other programs, or run fewer cells at once (-j 2) and fewer versions (--versions)."
+    return Check(name="memory", health=Health.MISSING, detail=detail, fix=fix)
 
 
 def ports() -> Check:
@@ -142,18 +142,18 @@ def ports() -> Check:
             servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(_PORTS)]
             stack.enter_context(socket.create_connection(servers[-1].getsockname(), timeout=2.0))
     except OSError as error:
-        mend = "See that the loopback interface is up, and that no rule blocks it."
-        return Check(name="ports", health=Health.BROKEN, found=str(error), mend=mend)
-    return Check(name="ports", health=Health.OK, found=f"{_PORTS} on loopback")
+        fix = "Check that the loopback interface is up and that no firewall rule blocks it."
+        return Check(name="ports", health=Health.BROKEN, detail=str(error), fix=fix)
+    return Check(name="ports", health=Health.OK, detail=f"{_PORTS} on loopback")
 
 
 def look_ups() -> Check:
     """Whether reverse name look-ups answer at once; newer stores make one per connection."""
     problem = slow_look_up()
     if problem is None:
-        return Check(name="look-ups", health=Health.OK, found="answered at once")
-    mend = "Ranks get a view of /etc without DNS where user namespaces are allowed; else add the host to /etc/hosts."
-    return Check(name="look-ups", health=Health.MISSING, found=problem, mend=mend)
+        return Check(name="look-ups", health=Health.OK, detail="answered at once")
+    fix = "Ranks get a view of /etc without DNS where user namespaces are allowed; else add the host to /etc/hosts."
+    return Check(name="look-ups", health=Health.MISSING, detail=problem, fix=fix)
 
 
 def slow_look_up(limit: float = 0.05) -> str | None:
@@ -170,20 +170,20 @@ def slow_look_up(limit: float = 0.05) -> str | None:
 
 
 def leftovers() -> Check:
-    """Whether a killed run left something."""
-    found = len(dead_folders())
-    if not found:
-        return Check(name="leftovers", health=Health.OK, found="none")
-    return Check(name="leftovers", health=Health.MISSING, found=f"{found} killed runs", mend="torchskew clean")
+    """Whether killed runs left anything."""
+    killed = len(dead_folders())
+    if not killed:
+        return Check(name="leftovers", health=Health.OK, detail="none")
+    return Check(name="leftovers", health=Health.MISSING, detail=f"{killed} killed runs", fix="torchskew clean")
 
 
 def text(checks: Sequence[Check]) -> str:
-    """A line for each check, its mend below it; the last line is the answer."""
+    """A line for each check, its fix below it; the last line is the answer."""
     rows: list[tuple[str, str, str]] = []
     for check in checks:
-        rows.append((check.name, check.health, check.found))
-        if check.mend:
-            rows.append(("", "", check.mend))
+        rows.append((check.name, check.health, check.detail))
+        if check.fix:
+            rows.append(("", "", check.fix))
     return "\n".join([*aligned(rows), _sentence(checks)])
 
 
@@ -195,6 +195,6 @@ def exit_code(checks: Sequence[Check]) -> int:
 def _sentence(checks: Sequence[Check]) -> str:
     broken = [check.name for check in checks if check.health is Health.BROKEN]
     if broken:
-        return f"torchskew can't run here: mend {', '.join(broken)}"
+        return f"torchskew can't run here: fix {', '.join(broken)}"
     missing = [check.name for check in checks if check.health is Health.MISSING]
     return f"torchskew runs here; missing: {', '.join(missing)}" if missing else "torchskew runs here"

@@ -142,7 +142,7 @@ def _make_room(session: Session, versions: Mapping[str, Version], block: Sequenc
 
 
 def _note_environments(made: ProvisionedVersions, ledger: Ledger) -> None:
-    """The record notes which environment each version had; a run never continues with another one."""
+    """The record notes which environment each version had; a run never continues with a different one."""
     info = ledger.info
     if changed := changed_environments(info, made):
         raise RecordError(
@@ -153,7 +153,7 @@ def _note_environments(made: ProvisionedVersions, ledger: Ledger) -> None:
 
 
 def sum_up(planned: Planned, session: Session, ledger: Ledger, results: Results) -> Exit:
-    """Say what the cells came to; exit 1 when one could not be measured."""
+    """Print the result of each cell; exit 1 when a cell could not be measured."""
     verdicts = [result.verdict for result in results.of_cells]
     counts = [f"{verdicts.count(verdict)} {verdict.lower()}" for verdict in Verdict]
     surprises = sum(result.surprising for result in results.of_cells)

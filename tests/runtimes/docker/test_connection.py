@@ -1,4 +1,4 @@
-"""Refusals and silences of the daemon become errors that say what, why and the mend."""
+"""Refusals and silences of the daemon become errors that say what, why and the fix."""
 
 from __future__ import annotations
 

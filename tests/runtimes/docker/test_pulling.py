@@ -50,7 +50,7 @@ def test_what_passes_by_itself_is_tried_again(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "mend"),
+    ("text", "fix"),
     [
         ("pull access denied for a/b, repository does not exist", "docker login"),
         ("unauthorized: authentication required", "docker login"),
@@ -61,9 +61,9 @@ def test_what_passes_by_itself_is_tried_again(text):
         ("something else", "Try `docker pull`"),
     ],
 )
-def test_what_never_mends_itself_is_told_at_once_with_its_mend(text, mend):
+def test_an_error_that_stays_is_reported_at_once_with_its_fix(text, fix):
     registry = Registry(text)
-    with pytest.raises(ProvisionError, match=mend):
+    with pytest.raises(ProvisionError, match=fix):
         pulling.pull(registry, "a/b:1", quiet)
     assert registry.asked == 1
 

@@ -1,4 +1,4 @@
-"""What a failed download left is removed when the last download has ended, and nothing that somebody uses."""
+"""What a failed download left is removed once the last download has ended; what is in use stays."""
 
 from __future__ import annotations
 

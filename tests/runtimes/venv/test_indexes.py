@@ -11,7 +11,7 @@ from torchskew.runtimes.venv import indexes
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """An environment whose configuration lies in a folder of the test; /etc is read as it is."""
+    """An environment whose configuration is in a folder of the test; /etc is read as it is."""
     monkeypatch.setattr(indexes, "_SYSTEM", (tmp_path / "system/pip.conf",))
     monkeypatch.setattr(indexes, "_UV_SYSTEM", tmp_path / "system/uv.toml")
     root = str(tmp_path)

@@ -128,7 +128,7 @@ def test_its_own_name_is_still_known(runtime) -> None:
     assert heard(started(runtime, "say(socket.gethostbyname(socket.gethostname()))")).startswith("127.")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_somebody_unprivileged_gets_the_same_view(tmp_path) -> None:
     etc = tmp_path / "etc"
     etc.mkdir()

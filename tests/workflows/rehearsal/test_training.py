@@ -12,7 +12,7 @@ from tests.workflows.rehearsal.observations import spec
 
 
 class Group:
-    """Ranks that are at a step as soon as somebody waits for it, and how long that was."""
+    """Ranks that are at a step as soon as someone waits for it, and how long that was."""
 
     def __init__(self) -> None:
         self.waited, self.ranks, self.versions, self.step = 0.0, [], (), 0

@@ -30,7 +30,7 @@ _SLOTS = threading.BoundedSemaphore(2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """An image, how it came to be, and the digest of what it was made from (of its id when not made here)."""
+    """An image, how it was made, and the digest of what it was made from (of its id when not made here)."""
 
     image: str
     way: str

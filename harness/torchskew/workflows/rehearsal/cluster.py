@@ -65,7 +65,7 @@ class Cluster:
         return agent
 
     def seat(self, node: int, version: str | None = None) -> NodeSeat:
-        """A place for a rank on a node, as the version it runs or another one."""
+        """A place for a rank on a node, as the version it runs or as another."""
         name = version or self.nodes[node]
         return NodeSeat(node=node, version=name, agent=self.agent(node, name))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import threading
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from torchskew.guard.errors import ProtocolVersionError
 from torchskew.guard.exchange import exchange
 from torchskew.guard.hello import FIELDS, own_hello
-from torchskew.guard.install import _seconds, check, install
+from torchskew.guard.install import _seconds, check, install, uninstall
 from torchskew.guard.place import Place, locate
 from torchskew.guard.table import TABLE, era, known
 
@@ -102,3 +103,35 @@ def test_torchs_own_timeout_counts_where_none_is_given(stub: Stub) -> None:
     assert _seconds(None) == 1800.0
     assert _seconds(dt.timedelta(seconds=3)) == 3.0
     assert _seconds(3) == 3.0
+
+
+def test_the_default_timeout_of_nccl_is_that_of_the_release(stub: Stub) -> None:
+    assert _seconds(None, "nccl") == 1800.0  # up to 2.1
+    stub.c10d.default_pg_nccl_timeout = dt.timedelta(minutes=10)  # type: ignore[attr-defined]
+    assert _seconds(None, "nccl") == 600.0
+    assert _seconds(None, "gloo") == 1800.0
+    assert _seconds(None, "cpu:gloo,cuda:nccl") == 1800.0  # as torch itself reads it
+    stub.c10d.default_pg_nccl_timeout = None  # type: ignore[attr-defined] # a build without nccl
+    assert _seconds(None, "nccl") == 1800.0
+
+
+def test_uninstall_leaves_torch_as_it_was(stub: Stub) -> None:
+    stock = stub.dist.init_process_group, stub.c10d.init_process_group, stub.c10d.rendezvous
+    uninstall()
+    install()
+    assert stub.dist.init_process_group is not stock[0]
+    uninstall()
+    uninstall()
+    assert (stub.dist.init_process_group, stub.c10d.init_process_group, stub.c10d.rendezvous) == stock
+
+
+def test_uninstall_leaves_what_something_else_has_wrapped_since(stub: Stub) -> None:
+    install()
+
+    @functools.wraps(stub.dist.init_process_group)
+    def theirs(*args: Any, **kwargs: Any) -> Any:
+        return theirs.__wrapped__(*args, **kwargs)  # type: ignore[attr-defined]
+
+    stub.dist.init_process_group = theirs  # type: ignore[attr-defined]
+    uninstall()
+    assert stub.dist.init_process_group is theirs

@@ -1,7 +1,8 @@
 """Refuse a mixed process group with one clear error on every rank, before init_process_group can fail.
 
 One file that a training job copies: standard library and torch only, Python 3.8 or later, torch 1.7 to 2.15. Call
-install() once, call check() before one init_process_group, or run `python torchskew_guard.py train.py`. Settings:
+install() once (uninstall() undoes it), call check() before one init_process_group, or run
+`python torchskew_guard.py train.py`, which covers that process and what it forks, not what it spawns. Settings:
 TORCHSKEW_GUARD (enforce, warn, off, strict), TORCHSKEW_GUARD_POLICY (era, minor, exact, allow:2.6.0,2.13.0),
 TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
 """

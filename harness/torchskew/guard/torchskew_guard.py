@@ -1,7 +1,8 @@
 """Refuse a mixed process group with one clear error on every rank, before init_process_group can fail.
 
 One file that a training job copies: standard library and torch only, Python 3.8 or later, torch 1.7 to 2.15. Call
-install() once, call check() before one init_process_group, or run `python torchskew_guard.py train.py`. Settings:
+install() once (uninstall() undoes it), call check() before one init_process_group, or run
+`python torchskew_guard.py train.py`, which covers that process and what it forks, not what it spawns. Settings:
 TORCHSKEW_GUARD (enforce, warn, off, strict), TORCHSKEW_GUARD_POLICY (era, minor, exact, allow:2.6.0,2.13.0),
 TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
 """
@@ -2062,7 +2063,7 @@ def check(
         place = locate(init_method, world_size, rank)
         if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
             return None
-        roster = exchange(place, own_hello(place, str(backend or "").lower()), _seconds(timeout), mode)
+        roster = exchange(place, own_hello(place, str(backend or "").lower()), _seconds(timeout, backend), mode)
     except ProtocolVersionError as error:
         if mode != "warn":
             raise
@@ -2098,11 +2099,13 @@ def _note_newer(roster: Roster, rank: int) -> None:
         warn(rank, text % (", ".join(newer), *LAST_KNOWN))
 
 
-def _seconds(timeout: Any) -> float:
+def _seconds(timeout: Any, backend: str | None = None) -> float:
+    """The init's timeout as torch reads it: since 2.2 nccl has a default of its own."""
     if timeout is None:
         from torch.distributed import distributed_c10d
 
-        timeout = distributed_c10d.default_pg_timeout
+        own = getattr(distributed_c10d, "default_pg_nccl_timeout", None) if str(backend).lower() == "nccl" else None
+        timeout = own or distributed_c10d.default_pg_timeout
     return float(timeout.total_seconds() if hasattr(timeout, "total_seconds") else timeout)
 
 
@@ -2131,7 +2134,22 @@ def install() -> None:
             more["timeout"] = max(more["timeout"] - spent, min(more["timeout"], dt.timedelta(seconds=1)))
         return stock(url, rank, world_size, **more)
 
+    rendezvous.torchskew_guard = True  # type: ignore[attr-defined]
     c10d.rendezvous = rendezvous
+
+
+def uninstall() -> None:
+    """Undo install(); calling it without one changes nothing.
+
+    A function that something else has wrapped since then stays as it is: it is not ours to take apart.
+    """
+    import torch.distributed
+    from torch.distributed import distributed_c10d as c10d
+
+    for module, name in ((torch.distributed, "init_process_group"), (c10d, "init_process_group"), (c10d, "rendezvous")):
+        current = getattr(module, name, None)
+        if getattr(current, "__globals__", None) is globals() and hasattr(current, "torchskew_guard"):
+            setattr(module, name, getattr(current, "__wrapped__", current))
 
 
 def _guarded(stock: Callable[..., Any]) -> Callable[..., Any]:

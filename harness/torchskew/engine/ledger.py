@@ -43,10 +43,10 @@ class Ledger:
         """A ledger for one more repetition of the same run; nothing of it is known yet."""
         return Ledger(self.record, self.info, self.scenarios, repetition=self._repetition + 1)
 
-    def keep(self, result: CellResult, made: ProvisionedVersions | None = None) -> None:
-        """Write a result. made: the environments that it ran in, where it really ran and may be reused."""
-        if made is not None and result.reusable:
-            result = replace(result, key=self.key(result.cell, made))
+    def keep(self, result: CellResult, provisioned: ProvisionedVersions | None = None) -> None:
+        """Write a result. provisioned: the environments that it ran in, where it really ran and may be reused."""
+        if provisioned is not None and result.reusable:
+            result = replace(result, key=self.key(result.cell, provisioned))
         kept = self.record.write(self.info.run_id, result, repeat=self._repetition)
         self._results[result.cell.id] = kept
 
@@ -56,19 +56,19 @@ class Ledger:
         self.record.provisioned(self.info.run_id, fresh)
         self.info = replace(self.info, environments={**self.info.environments, **fresh})
 
-    def key(self, cell: Cell, made: ProvisionedVersions) -> str:
+    def key(self, cell: Cell, provisioned: ProvisionedVersions) -> str:
         """Content key of a cell: equal keys, equal results."""
-        return key(cell, self.scenarios[cell.scenario], made.environments, self.info.seed)
+        return key(cell, self.scenarios[cell.scenario], provisioned.environments, self.info.seed)
 
-    def recall(self, cells: Iterable[Cell], made: ProvisionedVersions, reuse: Callable[[Cell], bool]) -> int:
+    def recall(self, cells: Iterable[Cell], provisioned: ProvisionedVersions, reuse: Callable[[Cell], bool]) -> int:
         """Take over earlier results of cells of which nothing changed; their number. reuse: whether a cell's counts."""
         count = 0
         for cell in cells:
-            if cell.id in self._results or made.failure_of(cell.skew) or not reuse(cell):
+            if cell.id in self._results or provisioned.failure_of(cell.skew) or not reuse(cell):
                 continue
-            found = self.record.cached(self.key(cell, made), cell)
-            if found is not None:
-                self.keep(found)
+            cached = self.record.cached(self.key(cell, provisioned), cell)
+            if cached is not None:
+                self.keep(cached)
                 count += 1
         return count
 

@@ -17,7 +17,7 @@ def provision_all(
 ) -> Mapping[str, Environment | ProvisionError]:
     """Name -> environment, or the error that says what, why and the fix; in the order of `versions`."""
 
-    def one(version: Version) -> Environment | ProvisionError:
+    def provision(version: Version) -> Environment | ProvisionError:
         try:
             return runtime.provision(version, progress)
         except ProvisionError as error:
@@ -29,10 +29,10 @@ def provision_all(
         return {}
     pool = ThreadPoolExecutor(min(workers, len(versions)), "provision")
     try:
-        made = list(pool.map(one, versions))
+        outcomes = list(pool.map(provision, versions))
     except BaseException:
         # Ctrl-C: what has not begun must not begin.
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
-    return dict(zip((version.name for version in versions), made, strict=True))
+    return dict(zip((version.name for version in versions), outcomes, strict=True))

@@ -101,23 +101,23 @@ class Session:
         Raises:
             MachineError: the machine can't go on (no port, no daemon); what was yielded is valid.
         """
-        made, found = self._provisioned, dict(known)
+        provisioned, results = self._provisioned, dict(known)
         for cell in plan.cells:
-            if cell.id not in found and (failure := made.failure_of(cell.skew)):
-                found[cell.id] = unprovisioned(cell, failure)
-                yield found[cell.id]
-        if all(cell.id in found for cell in plan.cells):
+            if cell.id not in results and (failure := provisioned.failure_of(cell.skew)):
+                results[cell.id] = unprovisioned(cell, failure)
+                yield results[cell.id]
+        if all(cell.id in results for cell in plan.cells):
             return
         engine = Engine(
             plan=plan,
             scenarios=scenarios,
-            versions=made.versions,
-            agents=self._open(run_id, made.environments),
+            versions=provisioned.versions,
+            agents=self._open(run_id, provisioned.environments),
             jobs=self._jobs,
             observe=self.watch.cells,
             ports=self._ports,
         )
-        yield from engine.run(found)
+        yield from engine.run(results)
 
     def release(self) -> None:
         """End every agent and rank and remove what the run shared; the next `run` starts anew."""
@@ -144,9 +144,9 @@ class Session:
             return self._agents
 
 
-def runnable(cells: Iterable[Cell], made: ProvisionedVersions) -> tuple[Cell, ...]:
+def runnable(cells: Iterable[Cell], provisioned: ProvisionedVersions) -> tuple[Cell, ...]:
     """The cells whose versions all have an environment."""
-    return tuple(cell for cell in cells if made.failure_of(cell.skew) is None)
+    return tuple(cell for cell in cells if provisioned.failure_of(cell.skew) is None)
 
 
 def _with(

@@ -47,5 +47,5 @@ def _listed(target: Target) -> str:
 
 
 def _count(target: Target) -> int:
-    found = _DROPPED.search(_listed(target))
-    return int(found.group(1)) if found else 0
+    match = _DROPPED.search(_listed(target))
+    return int(match.group(1)) if match else 0

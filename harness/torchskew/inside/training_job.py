@@ -59,7 +59,7 @@ class Loader:
 
     def batch(self, ids):
         """Return inputs and targets for sample ids."""
-        rows = [[((one * 31 + column * 17) % 97) / 97.0 - 0.5 for column in range(WIDTH)] for one in ids]
+        rows = [[((sample * 31 + column * 17) % 97) / 97.0 - 0.5 for column in range(WIDTH)] for sample in ids]
         x = torch.tensor(rows)
         return x, (x * x).sum(1, keepdim=True)
 
@@ -245,34 +245,34 @@ class Checkpoints:
 
 def files_of(folder):
     """Return path -> sha256 of every file of a checkpoint but its description."""
-    found = {}
+    digests = {}
     for place, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(place, name)
             if name != "meta.json":
                 with open(path, "rb") as file:
-                    found[os.path.relpath(path, folder)] = hashlib.sha256(file.read()).hexdigest()
-    return found
+                    digests[os.path.relpath(path, folder)] = hashlib.sha256(file.read()).hexdigest()
+    return digests
 
 
 def read_checkpoint(folder, name, formats, seed, world):
     """Read a checkpoint alone, as a look whether this release can; returns what it found, per format."""
-    found = {}
+    readings = {}
     before = files_of(os.path.join(folder, name))
     for each in formats:
         place = "dcp" if each == "dcp" else "plain.pt"
         if not os.path.exists(os.path.join(folder, name, place)):
             continue
         if each == "dcp" and lacks_dcp():
-            found[each] = {"lacks": lacks_dcp()}
+            readings[each] = {"lacks": lacks_dcp()}
             continue
         trainer = Trainer(seed, 0, world)
         try:
             Checkpoints(folder, (each,), 0).load(trainer, name, alone=True)
-            found[each] = {"hash": trainer.digest()[0]}
+            readings[each] = {"hash": trainer.digest()[0]}
         except BaseException as error:  # torch.distributed.checkpoint's own error is no Exception
-            found[each] = {"error": "%s: %s" % (type(error).__name__, error)}
-    return {"formats": found, "unchanged": before == files_of(os.path.join(folder, name))}
+            readings[each] = {"error": "%s: %s" % (type(error).__name__, error)}
+    return {"formats": readings, "unchanged": before == files_of(os.path.join(folder, name))}
 
 
 # -- Training ----------------------------------------------------------------------------------------------

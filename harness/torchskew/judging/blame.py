@@ -71,20 +71,20 @@ def judged(
     The baseline speaks of more cells than this plan: its unmatched patterns were found when the run began.
     """
     matching = [entry for entry in expectations if any(fnmatchcase(cell.id, entry.cells) for cell in plan.cells)]
-    found = decide(plan, results, matching, today=today)
-    return fair(replace(found, problems=(*found.problems, *asked.problems)), asked.subject)
+    decision = decide(plan, results, matching, today=today)
+    return fair(replace(decision, problems=(*decision.problems, *asked.problems)), asked.subject)
 
 
-def not_worse(decision: Decision, found: Difference, accepted: str, asked: Asked, again: Rerun) -> Decision:
+def not_worse(decision: Decision, delta: Difference, accepted: str, asked: Asked, again: Rerun) -> Decision:
     """The decision with what changed since the accepted run; a feature that is gone is a regression.
 
     again: what runs the cells of this run again.
     """
-    gone = {item.cell_id for item in found.changes if item.change is Change.NEWLY_UNSUPPORTED}
+    gone = {item.cell_id for item in delta.changes if item.change is Change.NEWLY_UNSUPPORTED}
     checked = tuple(_gone(item, accepted) if item.result.cell.id in gone else item for item in decision.checked)
-    lines = [diff.sentence(found, f"the accepted run {accepted}", asked.subject)]
-    lines += [diff.render(found.changes, again)] if found.changes else []
-    shown = tuple(item.cell_id for item in found.changes[: diff.MOST])
+    lines = [diff.sentence(delta, f"the accepted run {accepted}", asked.subject)]
+    lines += [diff.render(delta.changes, again)] if delta.changes else []
+    shown = tuple(item.cell_id for item in delta.changes[: diff.MOST])
     compared = replace(decision, checked=checked, difference="\n".join(lines), changed=shown)
     return _decision(compared, asked.subject)
 
@@ -132,11 +132,11 @@ def _against_base(item: Checked, base: Checked) -> Checked:
 
 def _able(item: Checked, others: Sequence[Checked]) -> Checked:
     """A promise, or a case of it, that all these others keep and the candidate can't: gone, unless that is known."""
-    lacks = _lacks(item.result, [one.result for one in others])
+    lacks = _lacks(item.result, [other.result for other in others])
     if not lacks or item.status not in (Status.EXPECTED, Status.REGRESSION):
         return item
     known = item.expectation is not None and item.expectation.verdict is Verdict.UNSUPPORTED
-    skews = [one.result.cell.skew for one in others]
+    skews = [other.result.cell.skew for other in others]
     names = ", ".join(dict.fromkeys("the base" if BASE in skew else skew[0] for skew in skews))
     result = replace(item.result, verdict=Verdict.UNSUPPORTED, reason=f"newly unsupported, {names} can: {lacks}")
     return replace(item, status=Status.EXPECTED if known else Status.REGRESSION, result=result)
@@ -144,12 +144,12 @@ def _able(item: Checked, others: Sequence[Checked]) -> Checked:
 
 def _lacks(result: CellResult, others: Sequence[CellResult]) -> str:
     """What the candidate can't do of what passes with every one of these others; empty: nothing."""
-    if not others or any(one.verdict is not Verdict.PASS for one in others):
+    if not others or any(other.verdict is not Verdict.PASS for other in others):
         return ""
     if result.verdict is Verdict.UNSUPPORTED:
         return result.reason
     # A release may lack more at once: its AVG/* covers the candidate's AVG/int32/*.
-    had = [pattern for one in others for pattern in one.skipped]
+    had = [pattern for other in others for pattern in other.skipped]
     new = [case for case in result.skipped if not any(fnmatchcase(case, pattern) for pattern in had)]
     if result.verdict is not Verdict.PASS or not new:
         return ""
@@ -191,7 +191,11 @@ def _besides(decision: Decision) -> str:
     parts = [
         f"{known} known {'failure' if known == 1 else 'failures'}" if known else "",
         f"{flaky} known {'flake' if flaky == 1 else 'flakes'}" if flaky else "",
-        *(f"{verdicts[one]} {one.lower()}" for one in (Verdict.BLOCKED, Verdict.UNSUPPORTED) if verdicts[one]),
+        *(
+            f"{verdicts[verdict]} {verdict.lower()}"
+            for verdict in (Verdict.BLOCKED, Verdict.UNSUPPORTED)
+            if verdicts[verdict]
+        ),
     ]
     listed = ", ".join(part for part in parts if part)
     return f", with {listed}" if listed else ""

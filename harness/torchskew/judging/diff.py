@@ -76,16 +76,16 @@ def difference(before: Iterable[CellResult], after: Iterable[CellResult]) -> Dif
     """Every cell that differs, the worse ones first, else in the later run's order, removed ones last."""
     old = {result.cell.id: result for result in before}
     new = {result.cell.id: result for result in after}
-    found = []
+    changes = []
     for cell_id, result in new.items():
         change = _change(old[cell_id], result) if cell_id in old else Change.ADDED
         if change is not None:
-            found.append(Changed(cell_id=cell_id, change=change, before=old.get(cell_id), after=result))
+            changes.append(Changed(cell_id=cell_id, change=change, before=old.get(cell_id), after=result))
     gone = [cell_id for cell_id in old if cell_id not in new]
-    found += [Changed(cell_id=one, change=Change.REMOVED, before=old[one], after=None) for one in gone]
+    changes += [Changed(cell_id=cell_id, change=Change.REMOVED, before=old[cell_id], after=None) for cell_id in gone]
     order = list(Change)
     return Difference(
-        changes=tuple(sorted(found, key=lambda item: (not item.worse, order.index(item.change)))),
+        changes=tuple(sorted(changes, key=lambda item: (not item.worse, order.index(item.change)))),
         compared=len(old.keys() & new.keys()),
         added=len(new.keys() - old.keys()),
         removed=len(gone),
@@ -114,19 +114,19 @@ def _change(old: CellResult, new: CellResult) -> Change | None:
     return next((change for holds, change in questions if holds), Change.OTHER)
 
 
-def sentence(found: Difference, before: str, after: str) -> str:
+def sentence(delta: Difference, before: str, after: str) -> str:
     """The comparison in words: the same, no worse or worse, in what, and how many cells were compared."""
-    alone = [f"{found.added} new" if found.added else "", f"{found.removed} gone" if found.removed else ""]
+    alone = [f"{delta.added} new" if delta.added else "", f"{delta.removed} gone" if delta.removed else ""]
     count = " and ".join(part for part in alone if part)
-    uncompared = f"; {count} {'cell was' if found.added + found.removed == 1 else 'cells were'} not compared"
+    uncompared = f"; {count} {'cell was' if delta.added + delta.removed == 1 else 'cells were'} not compared"
     rest = uncompared if count else ""
-    cells = f"{found.compared} {'cell' if found.compared == 1 else 'cells'}"
-    if not found.changes:
+    cells = f"{delta.compared} {'cell' if delta.compared == 1 else 'cells'}"
+    if not delta.changes:
         return f"{after} is the same as {before} in the {cells} that both have{rest}"
-    counts = Counter(item.change for item in found.changes)
+    counts = Counter(item.change for item in delta.changes)
     kinds = ", ".join(_counted(counts[change], change) for change in Change if counts[change])
-    listed = any(item.change in (Change.ADDED, Change.REMOVED) for item in found.changes)
-    word = "worse" if found.worse else "no worse"
+    listed = any(item.change in (Change.ADDED, Change.REMOVED) for item in delta.changes)
+    word = "worse" if delta.worse else "no worse"
     return f"{after} is {word} than {before}: {kinds}; {cells} compared{'' if listed else rest}"
 
 

@@ -73,14 +73,14 @@ def rates(histories: Iterable[Sequence[Past]]) -> tuple[Rate, ...]:
     A history is newest first. Results that were reused say nothing new, and a result of another content key is
     another thing that was tested: only the newest key counts.
     """
-    found = [rate for past in histories if (rate := _rate(past)) is not None]
-    return tuple(sorted(found, key=lambda rate: (-rate.low, rate.cell_id)))
+    flaky = [rate for past in histories if (rate := _rate(past)) is not None]
+    return tuple(sorted(flaky, key=lambda rate: (-rate.low, rate.cell_id)))
 
 
 def _rate(past: Sequence[Past]) -> Rate | None:
-    own = [one for one in past if not one.cached and one.verdict in (Verdict.PASS, Verdict.FAIL)]
-    own = [one for one in own if one.key == own[0].key]
-    failed = [one for one in own if one.verdict is Verdict.FAIL]
+    own = [entry for entry in past if not entry.cached and entry.verdict in (Verdict.PASS, Verdict.FAIL)]
+    own = [entry for entry in own if entry.key == own[0].key]
+    failed = [entry for entry in own if entry.verdict is Verdict.FAIL]
     if not 0 < len(failed) < len(own):
         return None
     low, high = wilson(len(failed), len(own))

@@ -19,12 +19,12 @@ def compare(reports: Sequence[Report], world: World, expected: Callable[[int], M
     Cases that a version of the group lacks (world.skip) have to be absent. Where they all are, nothing was
     tested, and that is wrong as well: such a scenario must say that it is unsupported.
     """
-    found = {
+    wrong = {
         rank: differences(report.get("cases"), expected(rank), world.skip)
         for rank, report in enumerate(reports)
         if report is not None
     }
-    return {rank: summary(problems) for rank, problems in found.items() if problems}
+    return {rank: summary(problems) for rank, problems in wrong.items() if problems}
 
 
 def differences(got: object, wanted: Mapping[str, Any], skip: Mapping[str, str]) -> list[str]:

@@ -55,15 +55,15 @@ class _Observations:
         self.missing |= lacking
         return not lacking
 
-    def words(self, one: Era, other: Era) -> set[str]:
+    def words(self, first: Era, second: Era) -> set[str]:
         """Every result between two eras."""
-        return {self.seen[pair] for pair in product(_all(one), _all(other)) if pair in self.seen}
+        return {self.seen[pair] for pair in product(_all(first), _all(second)) if pair in self.seen}
 
-    def agrees(self, one: Era, other: Era) -> bool | None:
+    def agrees(self, first: Era, second: Era) -> bool | None:
         """Whether all corners, and every other pair that ran between two eras, agree; None: not known yet."""
-        if len(self.words(one, other)) > 1:
+        if len(self.words(first, second)) > 1:
             return False
-        return True if self.ask(_corners(one, other)) else None
+        return True if self.ask(_corners(first, second)) else None
 
     def is_era(self, era: Era) -> bool | None:
         """Whether these releases behave alike, judged by both ends and, in longer eras, the middle."""
@@ -101,34 +101,34 @@ def _agreeing(eras: list[Era], observed: _Observations) -> list[Era]:
     """Halve eras until all results between every two of them agree, in both orders."""
     while True:
         odd: set[Era] = set()
-        for one, other in product(eras, repeat=2):
-            if observed.agrees(one, other) is False:
-                odd |= _changing(one, other, observed)
+        for first, second in product(eras, repeat=2):
+            if observed.agrees(first, second) is False:
+                odd |= _changing(first, second, observed)
         if observed.missing or not odd:
             return eras
         eras = [part for era in eras for part in (_halves(era) if era in odd else [era])]
 
 
-def _changing(one: Era, other: Era, observed: _Observations) -> set[Era]:
+def _changing(first: Era, second: Era, observed: _Observations) -> set[Era]:
     """Of two eras that disagree, those within which a result changes; both where that is not visible."""
-    rows = any(len(observed.words(one, (column, column))) > 1 for column in _all(other))
-    columns = any(len(observed.words((row, row), other)) > 1 for row in _all(one))
-    odd = {era for era, changes in ((one, rows), (other, columns)) if changes and era[0] < era[1]}
-    return odd or {era for era in (one, other) if era[0] < era[1]}
+    rows = any(len(observed.words(first, (column, column))) > 1 for column in _all(second))
+    columns = any(len(observed.words((row, row), second)) > 1 for row in _all(first))
+    odd = {era for era, changes in ((first, rows), (second, columns)) if changes and era[0] < era[1]}
+    return odd or {era for era in (first, second) if era[0] < era[1]}
 
 
 def _inferences(eras: list[Era]) -> Iterator[tuple[Pair, tuple[Pair, ...]]]:
-    for one, other in product(eras, repeat=2):
-        for pair in product(_all(one), _all(other)):
-            yield pair, tuple(_corners(one, other))
+    for first, second in product(eras, repeat=2):
+        for pair in product(_all(first), _all(second)):
+            yield pair, tuple(_corners(first, second))
 
 
 def _all(era: Era) -> range:
     return range(era[0], era[1] + 1)
 
 
-def _corners(one: Era, other: Era) -> list[Pair]:
-    return list(dict.fromkeys(product(one, other)))
+def _corners(first: Era, second: Era) -> list[Pair]:
+    return list(dict.fromkeys(product(first, second)))
 
 
 def _halves(era: Era) -> list[Era]:

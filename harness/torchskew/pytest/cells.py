@@ -103,8 +103,8 @@ class OneByOne:
     def result(self, cell: Cell) -> CellResult:
         """The cell's result, run now unless another cell needed it before."""
         wanted = [self._cells[need] for need in cell.needs if need in self._cells]
-        for found in self._project.run([*wanted, cell], read_scenarios(), dict(self._results)):
-            self._results[found.cell.id] = found
+        for result in self._project.run([*wanted, cell], read_scenarios(), dict(self._results)):
+            self._results[result.cell.id] = result
         return self._results[cell.id]
 
     def stop(self) -> None:

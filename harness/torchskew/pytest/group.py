@@ -144,10 +144,10 @@ def table(result: CellResult) -> str:
     """Every rank of a cell: outcome, how far it got, its error, the end of what the failed ones printed."""
     rows = [("rank", "version", "torch", "outcome", "phase", "seconds", "error")]
     for facts, outcome in zip(result.ranks, result.outcomes, strict=False):
-        said = f"{facts.error.type}: {facts.error.headline[:200]}" if facts.error else ""
-        said = said or facts.machine or facts.unsupported or (facts.signal or "")
-        told = (str(facts.rank), facts.declared, facts.torch or "-", str(outcome), str(facts.phase))
-        rows.append((*told, f"{facts.seconds:.2f}", said))
+        error = f"{facts.error.type}: {facts.error.headline[:200]}" if facts.error else ""
+        error = error or facts.machine or facts.unsupported or (facts.signal or "")
+        cells = (str(facts.rank), facts.declared, facts.torch or "-", str(outcome), str(facts.phase))
+        rows.append((*cells, f"{facts.seconds:.2f}", error))
     logs = [_log(facts) for facts, out in zip(result.ranks, result.outcomes, strict=False) if out is not Outcome.OK]
     return "\n".join([f"{result.cell.id}: {result.verdict}: {result.reason}", *aligned(rows), *filter(None, logs)])
 
@@ -204,9 +204,9 @@ def _from_function(function: Callable[[Any], Any], judge: Oracle | None) -> tupl
     if code is None or not name.isidentifier():
         raise ConfigError("the rank function must be a plain function (def), because its source is sent to the rank.")
     if code.co_freevars:
-        told = ", ".join(code.co_freevars)
+        names = ", ".join(code.co_freevars)
         raise ConfigError(
-            f"{name} uses {told} of the enclosing function, which is not sent to the rank. Pass values in params."
+            f"{name} uses {names} of the enclosing function, which is not sent to the rank. Pass values in params."
         )
     text = textwrap.dedent(inspect.getsource(function))
     start = next(index for index, line in enumerate(text.splitlines()) if line.startswith("def "))

@@ -95,15 +95,15 @@ class CodeDigests:
         """The digest of each source."""
         known = self._read()
         before = len(known)
-        found = []
+        digests = []
         for source in sources:
             raw = hashlib.sha256(source.encode()).hexdigest()
             if raw not in known:
                 known[raw] = hashlib.sha256(normalised(source).encode()).hexdigest()
-            found.append(known[raw])
+            digests.append(known[raw])
         if len(known) > before:
             self._write(dict(list(known.items())[-_MOST_STORED:]))
-        return found
+        return digests
 
     def _read(self) -> dict[str, str]:
         """What the file holds; a file that is missing or damaged holds nothing, and is written again."""

@@ -75,14 +75,14 @@ def between(run: Run, checked: Sequence[Checked]) -> Iterator[Between]:
     """Every ordered pair of eras with a cell between them."""
     known = eras_of(run)
     at = {name: index for index, era in enumerate(known) for name in era.versions}
-    found: dict[tuple[int, int], list[Checked]] = {}
+    by_pair: dict[tuple[int, int], list[Checked]] = {}
     for item in checked:
         cell = item.result.cell
         if cell.world_size == len("ab") and cell.guard is Guard.OFF:
-            found.setdefault((at[cell.skew[0]], at[cell.skew[1]]), []).append(item)
-    for one, other in product(range(len(known)), repeat=2):
-        if items := found.get((one, other)):
-            yield Between(first=known[one], second=known[other], items=tuple(items))
+            by_pair.setdefault((at[cell.skew[0]], at[cell.skew[1]]), []).append(item)
+    for row, column in product(range(len(known)), repeat=2):
+        if items := by_pair.get((row, column)):
+            yield Between(first=known[row], second=known[column], items=tuple(items))
 
 
 def alike(names: Sequence[str], word: Callable[[str, str], str]) -> tuple[tuple[str, ...], ...]:

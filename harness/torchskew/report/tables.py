@@ -60,8 +60,8 @@ def versions(run: Run) -> tuple[str, ...]:
 
 def environments(run: Run) -> Mapping[str, str]:
     """The identity of each environment that could be made, in the plan's order of versions."""
-    made = run.info.environments
-    return {name: made[name] for name in (*versions(run), *made) if name in made}
+    identities = run.info.environments
+    return {name: identities[name] for name in (*versions(run), *identities) if name in identities}
 
 
 def _table(key: tuple[str, str], items: list[Checked], order: Mapping[str, int], uniform: frozenset[str]) -> CellTable:

@@ -172,11 +172,11 @@ def new_run(options: Options, ready: Ready, session: Session) -> RunInfo:
     )
 
 
-def changed_environments(info: RunInfo, made: ProvisionedVersions) -> str:
+def changed_environments(info: RunInfo, provisioned: ProvisionedVersions) -> str:
     """The versions whose environment is not the one that the run began with, for a text; empty: none."""
     return ", ".join(
         name
-        for name, environment in made.environments.items()
+        for name, environment in provisioned.environments.items()
         if info.environments.get(name, environment.identity) != environment.identity
     )
 

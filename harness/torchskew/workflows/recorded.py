@@ -51,16 +51,16 @@ def compare(out: Path, before: str, after: str) -> int:
     """`torchskew diff`: only what changed; exit 1 when the later run is worse."""
     with record_in(out) as record:
         first, second = record.load(before), record.load(after)
-    found = diff.difference(first.results, second.results)
-    lines = [diff.render(found.changes, second.info.rerun, most=1000)] if found.changes else []
-    lines.append(diff.sentence(found, first.info.run_id, second.info.run_id))
+    delta = diff.difference(first.results, second.results)
+    lines = [diff.render(delta.changes, second.info.rerun, most=1000)] if delta.changes else []
+    lines.append(diff.sentence(delta, first.info.run_id, second.info.run_id))
     sys.stdout.write("\n".join(lines) + "\n")
-    return int(found.worse)
+    return int(delta.worse)
 
 
 def count_flakes(out: Path) -> int:
     """`torchskew flakes`: cells that showed a pass and a failure of the same content, with their rates."""
     with record_in(out) as record:
-        found = flakes.rates(record.history(cell_id) for cell_id in sorted(record.durations()))
-    sys.stdout.write(render(found) + "\n")
+        rates = flakes.rates(record.history(cell_id) for cell_id in sorted(record.durations()))
+    sys.stdout.write(render(rates) + "\n")
     return 0

@@ -125,13 +125,13 @@ class Container:
 
     def _exactly(self, size: int) -> bytes:
         """That many bytes, or fewer at the end of the stream."""
-        found = bytearray()
-        while len(found) < size:
+        received = bytearray()
+        while len(received) < size:
             try:
-                chunk = self._socket.recv(min(size - len(found), 1 << 20))
+                chunk = self._socket.recv(min(size - len(received), 1 << 20))
             except OSError:
                 break
             if not chunk:
                 break
-            found += chunk
-        return bytes(found)
+            received += chunk
+        return bytes(received)

@@ -37,7 +37,7 @@ class ContainerApi(DockerConnection):
                 pids_limit=limits.pids,
                 log_config={"Type": "none"},  # all of it comes through the attached stream
             )
-            made = api.create_container(
+            container = api.create_container(
                 spec.image,
                 list(spec.command),
                 entrypoint=[],
@@ -50,7 +50,7 @@ class ContainerApi(DockerConnection):
                 host_config=settings,
                 working_dir="/tmp",  # noqa: S108 - inside the container
             )
-        return str(made["Id"])
+        return str(container["Id"])
 
     def attach(self, container: str) -> Any:
         """The container's streams, multiplexed as Docker does; attach before the start.

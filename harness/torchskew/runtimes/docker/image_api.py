@@ -86,15 +86,15 @@ class ImageApi(DockerConnection):
                 network_mode="none", cap_drop=["ALL"], security_opt=["no-new-privileges"], read_only=True,
                 tmpfs={"/tmp": ""}, log_config={"Type": "json-file"},  # noqa: S108 - inside the container
             )  # fmt: skip
-            made = api.create_container(
+            container = api.create_container(
                 image, list(command), entrypoint=[], user=UNPRIVILEGED, host_config=settings, environment=ENVIRON
             )
             try:
-                api.start(made)
-                api.wait(made, timeout=_ASK_SECONDS)
-                return str(api.logs(made, stdout=True, stderr=False).decode(errors="replace"))
+                api.start(container)
+                api.wait(container, timeout=_ASK_SECONDS)
+                return str(api.logs(container, stdout=True, stderr=False).decode(errors="replace"))
             finally:
-                api.remove_container(made, force=True)
+                api.remove_container(container, force=True)
 
     def machine(self) -> str:
         """The engine's architecture, as `x86_64`."""

@@ -63,8 +63,8 @@ def apt_environ(environ: Mapping[str, str]) -> dict[str, str]:
         return {}
     command = ["apt-config", "shell", "http_proxy", "Acquire::http::Proxy", "https_proxy", "Acquire::https::Proxy"]
     shown = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout
-    found = dict(part.split("=", 1) for part in shlex.split(shown) if "=" in part)
-    return {name: value for name, value in found.items() if value and not environ.get(name)}
+    proxies = dict(part.split("=", 1) for part in shlex.split(shown) if "=" in part)
+    return {name: value for name, value in proxies.items() if value and not environ.get(name)}
 
 
 def certificates(environ: Mapping[str, str]) -> str | None:

@@ -24,11 +24,11 @@ def why_not(command: Sequence[str]) -> str | None:
     missing = [tool for tool in (*_TOOLS, command[0]) if shutil.which(tool) is None]
     if missing:
         return f"this machine lacks {', '.join(missing)}"
-    code, said = _run(["unshare", "--net", *command])
+    code, output = _run(["unshare", "--net", *command])
     if code == 0:
         return None
     who = f"{command[0]} does not know" if code == _GRAMMAR.get(command[0]) else "kernel refuses"
-    return f"this machine's {who} `{' '.join(command)}`: {_first(said)}"
+    return f"this machine's {who} `{' '.join(command)}`: {_first(output)}"
 
 
 def enter(channel: Channel, command: Sequence[str]) -> str:
@@ -37,10 +37,10 @@ def enter(channel: Channel, command: Sequence[str]) -> str:
     Raises:
         MachineError: the channel is no container of this machine, or the command failed.
     """
-    code, said = _run(["nsenter", f"--net=/proc/{_pid(channel)}/ns/net", *command])
+    code, output = _run(["nsenter", f"--net=/proc/{_pid(channel)}/ns/net", *command])
     if code != 0:
-        raise MachineError(f"`{' '.join(command)}` in the network of {channel.host} failed: {_first(said)}")
-    return said
+        raise MachineError(f"`{' '.join(command)}` in the network of {channel.host} failed: {_first(output)}")
+    return output
 
 
 def _pid(channel: Channel) -> int:

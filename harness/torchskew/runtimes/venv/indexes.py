@@ -25,21 +25,21 @@ _INDEX_KEYS = {"index", "index-url", "default-index", "extra-index-url", "find-l
 def settings(environ: Mapping[str, str]) -> dict[str, str]:
     """Variables to add for uv; whatever the environment or uv's own files say already is left alone."""
     pip = _pip(environ)
-    found = {theirs: pip[ours] for ours, theirs in _SINGLE.items() if pip.get(ours)}
+    variables = {theirs: pip[ours] for ours, theirs in _SINGLE.items() if pip.get(ours)}
     for ours, (theirs, joint) in _LISTS.items():
         if pip.get(ours):
-            found[theirs] = joint.join(pip[ours].split())
+            variables[theirs] = joint.join(pip[ours].split())
     bundle = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
     if bundle:
-        found.setdefault("SSL_CERT_FILE", bundle)
+        variables.setdefault("SSL_CERT_FILE", bundle)
     if pip.get("proxy"):
-        found |= {"HTTP_PROXY": pip["proxy"], "HTTPS_PROXY": pip["proxy"]}
+        variables |= {"HTTP_PROXY": pip["proxy"], "HTTPS_PROXY": pip["proxy"]}
     if _uv_has_indexes(environ):
-        found = {name: value for name, value in found.items() if not name.startswith("UV_")}
-    elif "UV_INDEX" in found:
+        variables = {name: value for name, value in variables.items() if not name.startswith("UV_")}
+    elif "UV_INDEX" in variables:
         # pip takes the best of all its indexes, uv the first that knows the name.
-        found["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return {name: value for name, value in found.items() if not _is_set(name, environ)}
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return {name: value for name, value in variables.items() if not _is_set(name, environ)}
 
 
 def flags(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def _is_set(name: str, environ: Mapping[str, str]) -> bool:
 
 def _pip(environ: Mapping[str, str]) -> dict[str, str]:
     """What pip would use: its files, least specific first, then PIP_ variables."""
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for path in _pip_files(environ):
         parser = configparser.RawConfigParser()
         try:
@@ -65,11 +65,11 @@ def _pip(environ: Mapping[str, str]) -> dict[str, str]:
             continue  # pip itself will complain about it
         for section in _SECTIONS:
             if parser.has_section(section):
-                found |= {key.replace("_", "-"): value for key, value in parser.items(section)}
+                options |= {key.replace("_", "-"): value for key, value in parser.items(section)}
     for name, value in environ.items():
         if name.startswith("PIP_") and value:
-            found[name.removeprefix("PIP_").lower().replace("_", "-")] = value
-    return found
+            options[name.removeprefix("PIP_").lower().replace("_", "-")] = value
+    return options
 
 
 def _pip_files(environ: Mapping[str, str]) -> tuple[Path, ...]:

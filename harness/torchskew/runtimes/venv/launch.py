@@ -20,12 +20,12 @@ def preparation() -> bytes:
 
 def environ(python: str, settings: Mapping[str, str]) -> dict[str, str]:
     """A small environment: what a process needs, nothing that changes what torch does."""
-    found = {name: os.environ[name] for name in _PASSED if name in os.environ}
-    found["PATH"] = f"{Path(python).parent}:{os.environ.get('PATH', os.defpath)}"
-    found |= {"OMP_NUM_THREADS": "1", "RES_OPTIONS": "timeout:1 attempts:1", "PYTHONUNBUFFERED": "1"}
+    variables = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    variables["PATH"] = f"{Path(python).parent}:{os.environ.get('PATH', os.defpath)}"
+    variables |= {"OMP_NUM_THREADS": "1", "RES_OPTIONS": "timeout:1 attempts:1", "PYTHONUNBUFFERED": "1"}
     if "LD_LIBRARY_PATH" in os.environ:
-        found["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-    return found | _measuring() | dict(settings)
+        variables["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    return variables | _measuring() | dict(settings)
 
 
 def _measuring() -> dict[str, str]:

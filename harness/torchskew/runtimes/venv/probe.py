@@ -37,8 +37,8 @@ content = hashlib.sha256()
 for folder, folders, names in os.walk(os.path.dirname(spec.origin)):
     folders[:] = sorted(set(folders) - {"__pycache__", "include"})
     for path in [os.path.join(folder, name) for name in sorted(names)]:
-        told = os.stat(path)
-        content.update(repr((path, told.st_size, told.st_mtime_ns)).encode())
+        stat = os.stat(path)
+        content.update(repr((path, stat.st_size, stat.st_mtime_ns)).encode())
 facts = {"python_version": platform.python_version(), "content": content.hexdigest()}
 if sys.argv[1] == "import":
     import torch

@@ -135,11 +135,11 @@ def of_run(run_id: str) -> tuple[int, ...]:
 
 def orphans() -> tuple[tuple[int, str], ...]:
     """Processes of ours whose owner is dead, with the run they belonged to."""
-    found = []
+    left = []
     for pid, carried in _marked():
         if not alive(carried.get(OWNER_VARIABLE, "")):
-            found.append((pid, carried[RUN_VARIABLE]))
-    return tuple(found)
+            left.append((pid, carried[RUN_VARIABLE]))
+    return tuple(left)
 
 
 def ended(pids: Sequence[int]) -> tuple[int, ...]:

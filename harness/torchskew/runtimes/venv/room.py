@@ -56,13 +56,13 @@ class Room:
     def evict(self, keep_bytes: int) -> tuple[str, ...]:
         """Remove environments, longest unused first, until `keep_bytes` hold the rest; a line for each."""
         gone = self.store.evict(keep_bytes)
-        names = sorted({package.partition("==")[0] for made in gone for package in made.packages})
+        names = sorted({package.partition("==")[0] for environment in gone for package in environment.packages})
         if names and self.uv.owns_cache:
             # The cache holds the same files by hard link: only without both is the space free. Cleaning by name leaves
             # what wheels of an index were unpacked to (12 GB of it once, uv 0.13.9), with nothing that points there.
             self.uv.call("cache", "clean", "--quiet", *names)
             self.uv.call("cache", "prune", "--quiet")
-        return tuple(f"torch {made.reports}, {readable(made.size)}" for made in gone)
+        return tuple(f"torch {environment.reports}, {readable(environment.size)}" for environment in gone)
 
     def estimate(self, source: Source) -> Size:
         """What an environment will take; 0 where provisioning is going to report what is wrong."""

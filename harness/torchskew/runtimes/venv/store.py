@@ -138,12 +138,12 @@ class Store:
 
     def _by_use(self) -> list[tuple[Made, Path]]:
         """Whole environments, longest unused first."""
-        found = []
+        environments = []
         for place in (self.folder / "envs").glob("*"):
-            made = self._read(place)
-            if made is not None:
-                found.append(((place / _MARKER).stat().st_mtime, made, place))
-        return [(made, place) for _, made, place in sorted(found, key=lambda each: each[0])]
+            environment = self._read(place)
+            if environment is not None:
+                environments.append(((place / _MARKER).stat().st_mtime, environment, place))
+        return [(environment, place) for _, environment, place in sorted(environments, key=lambda each: each[0])]
 
     def _evicted(self, identity: str, place: Path) -> bool:
         with self._lock(identity) as lock:
@@ -175,12 +175,12 @@ def size_of(folder: Path) -> int:
 
 def _files(folder: Path) -> Mapping[tuple[int, int], int]:
     """The files below a folder: bytes by device and inode, which tell hard links from copies."""
-    found = {}
+    sizes = {}
     for root, _, names in os.walk(folder):
         for name in names:
             stat = os.lstat(os.path.join(root, name))
-            found[stat.st_dev, stat.st_ino] = stat.st_size
-    return found
+            sizes[stat.st_dev, stat.st_ino] = stat.st_size
+    return sizes
 
 
 def _bytes(folders: Iterable[Mapping[tuple[int, int], int]]) -> int:

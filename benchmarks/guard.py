@@ -65,7 +65,7 @@ def said(rank: int, world: int, port: int) -> dict[str, object]:
     fields = {name: 0 if kind is int else "" for name, (kind, _) in FIELDS.items()}
     eras = {kind: era(kind, "2.13.0") or "" for kind in TABLE}
     more = {"rank": rank, "world": world, "port": port, "pid": rank, "host": f"node{rank // 8}", "torch": "2.13.0"}
-    return {**fields, **eras, **more, "serves": "2.2 2.5", "known": 1, "method": "agent"}
+    return {**fields, **eras, **more, "serves": "2.2 2.5", "known": 1, "method": "tcp", "order": "little"}
 
 
 def exchange(clients: int) -> tuple[float, float, float]:
@@ -73,7 +73,6 @@ def exchange(clients: int) -> tuple[float, float, float]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    os.environ["TORCHSKEW_GUARD_PORT"] = str(port)
     world = clients + 1
     host = Host(bind(port), place(0, world, port), said(0, world, port), b"", "era")
     host.server.listen(4096)
@@ -81,7 +80,7 @@ def exchange(clients: int) -> tuple[float, float, float]:
     children = [fork(range(1 + one, world, WORKERS), world, port) for one in range(WORKERS)]
     table = host.gather(pace(60.0))
     memory = (resident() - before) / clients
-    host.send(table, admitted=True)
+    host.send(table, goes_on=False, end=time.monotonic() + 2.0)  # there is no store to wait for
     busy = (time.process_time() - busy) / clients
     codes = [os.waitpid(child, 0)[1] for child in children]
     assert codes == [0] * WORKERS, codes
@@ -90,7 +89,7 @@ def exchange(clients: int) -> tuple[float, float, float]:
 
 def place(rank: int, world: int, port: int) -> Place:
     """Where they meet."""
-    return Place("agent", "127.0.0.1", port, "", rank, world)
+    return Place("tcp", "127.0.0.1", port, "", rank, world)
 
 
 def fork(ranks: range, world: int, port: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from torchskew.guard.roster import pack_roster, roster_of, spans, unpack_roster
+from torchskew.guard.roster import names, pack_roster, roster_of, spans, unpack_roster
 from torchskew.guard.verdict import decide
 
 from tests.guard.ranks import hello_of
@@ -41,3 +41,11 @@ def test_a_table_of_another_shape_is_no_table(change: dict[str, Any]) -> None:
     assert unpack_roster(pack_roster(right)) == right
     with pytest.raises(ValueError, match="no roster"):
         unpack_roster(pack_roster({**right, **change}))
+
+
+def test_a_table_without_this_rank_or_without_rank_0_in_its_first_build_is_not_for_this_rank() -> None:
+    table = roster_of([hello_of(0), hello_of(1, "2.13.0")], "era")
+    assert names(table, 1)
+    assert not names(table, 2)
+    assert not names({**table, "groups": []}, 1)
+    assert not names({**table, "groups": table["groups"][1:]}, 1)

@@ -1,4 +1,4 @@
-"""Processes that do not form one group are told so on every rank, before anything starts.
+"""Processes that do not form one group are refused on every rank, before anything starts.
 
 The last rank contradicts the others: `world_size` is one more, `outside` is a rank number beyond the world, `backend`
 is another backend, `method` is a store that the launcher serves, `file` is a rendezvous by file, and `twice` is the

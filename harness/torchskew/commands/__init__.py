@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torchskew.commands import (
     boundary,
+    bridge,
     clean,
     doctor,
     gate,
@@ -32,6 +33,7 @@ COMMANDS = (
     boundary,
     probe,
     guard,
+    bridge,
     images,
     doctor,
     clean,

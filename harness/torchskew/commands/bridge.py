@@ -1,0 +1,31 @@
+"""`torchskew bridge`."""
+
+from __future__ import annotations
+
+import argparse
+
+from torchskew.commands import arguments
+
+HELP = """\
+Run a store that ranks of every PyTorch release from 2.1 on can share, so that they form one gloo group.
+
+  torchskew bridge --port 29500
+
+Start every rank with MASTER_ADDR and MASTER_PORT of the bridge, and with
+TORCHELASTIC_USE_AGENT_STORE=True and TORCHELASTIC_RESTART_COUNT=0. docs/bridge.md says what was tried, and its limits.
+Like TCPStore, it asks nobody for a password: run it on a network that you trust, or give --bind."""
+
+
+def add_parser(commands: arguments.Commands) -> None:
+    """The command's own arguments."""
+    parser = arguments.command(commands, "bridge", "run a store that ranks of different releases can share", HELP)
+    parser.add_argument("--port", type=int, default=29500, help="port to listen on (default: 29500; 0: any free port)")
+    parser.add_argument("--bind", metavar="HOST", help="IP address to listen on (default: every address)")
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal ends it."""
+    from torchskew.bridge.serve import serve
+
+    return serve(args.bind, args.port)

@@ -22,7 +22,8 @@ candidate.
   torchskew gate --candidate … --update-baseline                      append what differs to the baseline
   torchskew gate --candidate … --shard 2/5 --out part2                on one of five machines; then torchskew merge
 
-exit codes: 0 the gate is open · 1 it is shut · 2 interrupted · 4 usage or declaration · 5 nothing was selected"""
+exit codes: 0 the gate is open · 1 it is shut · 2 interrupted · 4 usage or declaration · 5 nothing was selected
+With --shard, a part decides nothing: 0 it ran completely · 1 some of its cells are UNKNOWN"""
 
 
 def add_parser(commands: arguments.Commands) -> None:
@@ -71,7 +72,7 @@ def _add_selection(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--guard", nargs="+", choices=["off", "on"], default=[], help="without the guard, with it, or both"
     )
-    what.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the plan")
+    what.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the plan; merge decides")
     what.add_argument(
         "--balance", type=Path, metavar="DIR", help="balance the parts by the durations in an earlier --out"
     )

@@ -9,8 +9,11 @@ from torchskew.commands import arguments
 
 MERGE_HELP = """\
 Combine the shards of one gate, and decide. All shards must come from the same plan, and none may be missing.
+A shard by itself decides nothing.
 
-  torchskew merge part1 part2 part3 --out out"""
+  torchskew merge part1 part2 part3 --out out
+
+exit codes: 0 the gate is open · 1 it is shut, or the shards do not fit together"""
 DIFF_HELP = """\
 List what changed between two recorded runs, regressions first. The exit code is 1 when the later run is worse.
 

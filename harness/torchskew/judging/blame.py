@@ -17,9 +17,10 @@ from torchskew.model.declared import Expectation
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.reruns import Rerun
-from torchskew.model.results import CellResult, Checked, Decision, Status
+from torchskew.model.results import CellResult, Checked, Decision, Part, Status
 from torchskew.model.runs import Selection
 from torchskew.planning.gate import bases, controls, feature_controls, is_control
+from torchskew.planning.shard import Shard
 
 
 def fair(decision: Decision, subject: str) -> Decision:
@@ -53,8 +54,8 @@ def fair(decision: Decision, subject: str) -> Decision:
 class Asked:
     """What a gate's run was asked, kept with it, so that it can be decided again.
 
-    subject: the candidate in words. problems: of the baseline. selection: what was selected; None for a part of a
-    plan, which no later run is compared with.
+    subject: the candidate in words. problems: of the baseline. selection: what was selected; None where only
+    some cells were, which no later run is compared with.
     """
 
     subject: str
@@ -63,16 +64,49 @@ class Asked:
     selection: Selection | None = None
 
 
-def judged(
+def against_baseline(
     plan: Plan, results: Sequence[CellResult], expectations: Sequence[Expectation], asked: Asked, today: dt.date
 ) -> Decision:
-    """A gate's run against its baseline, with only what the candidate is to blame for.
+    """A gate's run against its baseline, each cell by itself.
 
     The baseline speaks of more cells than this plan: its unmatched patterns were found when the run began.
     """
     matching = [entry for entry in expectations if any(fnmatchcase(cell.id, entry.cells) for cell in plan.cells)]
     decision = decide(plan, results, matching, today=today)
-    return fair(replace(decision, problems=(*decision.problems, *asked.problems)), asked.subject)
+    return replace(decision, problems=(*decision.problems, *asked.problems))
+
+
+def judged(decision: Decision, subject: str, shard: Shard | None) -> Decision:
+    """The decision on the candidate; of a part of the plan, none."""
+    return fair(decision, subject) if shard is None else undecided(decision, shard)
+
+
+def undecided(decision: Decision, shard: Shard) -> Decision:
+    """A part of a plan: it blames nobody, because the control that explains a failure may be in another part.
+
+    Its exit code is 0 when every cell of the part came to a verdict, whichever, and 1 otherwise.
+    """
+    open_ends = [item for item in decision.checked if item.status in (Status.UNKNOWN, Status.MISSING)]
+    left = frozenset(item.result.cell.id for item in open_ends)
+    checked = tuple(item if item.result.cell.id in left else _unblamed(item) for item in decision.checked)
+    state = f"is incomplete: {_incomplete(open_ends)}" if left else "ran"
+    return replace(
+        decision,
+        checked=checked,
+        exit_code=int(bool(left)),
+        sentence=f"part {shard.index} of {shard.count} {state}; `torchskew merge` decides",
+        part=Part(index=shard.index, count=shard.count),
+    )
+
+
+def _unblamed(item: Checked) -> Checked:
+    return replace(item, status=Status.NOT_JUDGED) if item.status in SHUT else item
+
+
+def _incomplete(items: Sequence[Checked]) -> str:
+    counts = Counter(item.status for item in items)
+    words = [f"{counts[status]} {WORDS[status][counts[status] != 1]}" for status in WORDS if counts[status]]
+    return "; ".join([", ".join(words), *(f"{name} has no environment: {why}" for name, why in _lost(items).items())])
 
 
 def not_worse(decision: Decision, delta: Difference, accepted: str, asked: Asked, again: Rerun) -> Decision:

@@ -98,9 +98,18 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Which part of a plan a run was, from 1."""
+
+    index: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The result of a run: every planned cell checked, problems in words, and the exit code.
 
+    part: of a run that was only a part of a plan, which one; nothing is decided then.
     difference: what changed since the run it was compared with, as text; empty when it was compared with none.
     changed: ids of the cells that `difference` shows.
     """
@@ -111,3 +120,4 @@ class Decision:
     sentence: str
     difference: str = ""
     changed: tuple[CellId, ...] = ()
+    part: Part | None = None

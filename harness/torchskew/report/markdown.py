@@ -53,7 +53,8 @@ def write_markdown(run: Run, decision: Decision, written: Written, path: Path) -
 
 def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     info = run.info
-    yield f"## {'✅' if decision.exit_code == 0 else '❌'} torchskew: {_safe(decision.sentence)}"
+    passed = "⏳" if decision.part else "✅"
+    yield f"## {passed if decision.exit_code == 0 else '❌'} torchskew: {_safe(decision.sentence)}"
     yield f"`{accounting(view.counts(run, decision))}`"
     yield f"{_safe(info.runtime)} ({_safe(info.runtime_why)}) · seed {info.seed} · run `{info.run_id}`"
     if decision.difference:

@@ -55,6 +55,7 @@ def _head(run: Run, decision: Decision) -> dict[str, Json]:
         "cached": counts.cached,
         "exit_code": decision.exit_code,
         "decision": decision.sentence,
+        "part": f"{decision.part.index}/{decision.part.count}" if decision.part else None,
         "problems": [*decision.problems],
         "difference": decision.difference,
         "command": info.command,

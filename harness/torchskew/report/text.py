@@ -238,7 +238,8 @@ def _end(run: Run, decision: Decision, written: Written, look: Look) -> str:
         lines.append(f"report     {' · '.join((str(first), *(path.name for path in others)))}")
     if written.logs.left_out:
         lines.append(f"logs       {written.logs.left_out} more are in the record only")
-    lines.append(paint(decision.sentence, "1;32" if decision.exit_code == 0 else f"1;{BAD}", look))
+    fine = "1" if decision.part else "1;32"
+    lines.append(paint(decision.sentence, fine if decision.exit_code == 0 else f"1;{BAD}", look))
     return "\n".join(lines)
 
 

@@ -129,7 +129,7 @@ def provisioned(plan: Plan, versions: Mapping[str, Version], session: Session, s
         for name in used
         if name in made.environments
     )
-    session.watch.say(f"versions   {notes or 'none could be made'}")
+    session.watch.say(f"versions   {notes or ('none could be made' if used else 'none are needed')}")
     return predicted(plan, scenarios.by_name, made.versions)
 
 

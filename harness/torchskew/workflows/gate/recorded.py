@@ -11,7 +11,7 @@ from pathlib import Path
 import torchskew
 from torchskew.errors import RecordError
 from torchskew.judging import flakes
-from torchskew.judging.blame import Asked, judged
+from torchskew.judging.blame import Asked, against_baseline, judged
 from torchskew.model.cells import Plan
 from torchskew.model.results import CellResult, Decision
 from torchskew.model.runs import Accepted, Run, RunInfo, RunKind
@@ -29,9 +29,11 @@ def asked_of(record: Record, run_id: str) -> Asked | None:
 
 
 def decided_again(record: Record, run: Run, asked: Asked, today: dt.date) -> Decision:
-    """A gate's decision from its record, every repetition included."""
+    """A gate's decision from its record, every repetition included; a part of a plan decides nothing here either."""
     results = flakes.fold([{one.cell.id: one for one in each} for each in _repetitions(record, run, asked.repeat)])
-    return judged(run.plan, list(results.values()), run.expectations, asked, today)
+    held = against_baseline(run.plan, list(results.values()), run.expectations, asked, today)
+    shard = next((mark.payload for mark in record.marks(Shard) if mark.run_id == run.info.run_id), None)
+    return judged(held, asked.subject, shard)
 
 
 def _repetitions(record: Record, run: Run, count: int) -> Iterator[Sequence[CellResult]]:

@@ -75,6 +75,10 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
     declaration, table = read_declaration(path), read_gate(read_document(path), choices())
     if request.repeat > 1 and options.resume:
         raise ConfigError("--repeat runs every cell anew, so it excludes --resume. Remove one of them.")
+    if request.update_baseline and request.shard:
+        raise ConfigError(
+            "--update-baseline needs the decision over the whole plan, and --shard runs a part of it. Remove one."
+        )
     known = _completed(request, table, path)
     subjects = _subjects(known)
     versions = {**declaration.versions, **subjects}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
 
 from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import Session
 from torchskew.judging import diff, update
-from torchskew.judging.blame import Asked, judged, not_worse
+from torchskew.judging.blame import Asked, against_baseline, judged, not_worse
 from torchskew.judging.decide import stale
 from torchskew.judging.flakes import fold
 from torchskew.model.cells import Cell
@@ -55,8 +54,7 @@ def mark_the_run(options: Options, inputs: GateInputs, gate: GatePlan, ready: Re
         ledger.record.mark(ledger.info.run_id, asked)
         if gate.shard is not None:
             ledger.record.mark(ledger.info.run_id, gate.shard)
-    # A part of a plan has only some cells of the run that is the measure.
-    return replace(asked, selection=None) if gate.shard else asked
+    return asked
 
 
 def run_every_repetition(
@@ -80,17 +78,24 @@ def _reusable(cell: Cell, options: Options, inputs: GateInputs) -> bool:
     return options.cache and inputs.request.repeat == 1 and not inputs.fresh.intersection(cell.skew)
 
 
-def decide_the_gate(ready: Ready, asked: Asked, ledger: Ledger, results: Results) -> Decision:
-    """Baseline, controls and base: what the candidate is to blame for; then what changed since the accepted run."""
-    found = judged(ready.plan, results.of_cells, ready.planned.expectations, asked, today())
-    return compared(ledger.record, ledger.info, found, asked)
+def decide_the_gate(ready: Ready, gate: GatePlan, asked: Asked, ledger: Ledger, results: Results) -> Decision:
+    """Baseline, controls and base: what the candidate is to blame for; then what changed since the accepted run.
+
+    A part of the plan decides nothing: what it needs for that may be in another part.
+    """
+    held = against_baseline(ready.plan, results.of_cells, ready.planned.expectations, asked, today())
+    decision = judged(held, asked.subject, gate.shard)
+    return compared(ledger.record, ledger.info, decision, asked)
 
 
 def compared(record: Record, info: RunInfo, decision: Decision, asked: Asked) -> Decision:
     """The decision with what changed since the newest accepted run, when there is one.
 
-    That is one of the same selection; else, cell by cell where both have the cell, one of the same runtime.
+    That is one of the same selection; else, cell by cell where both have the cell, one of the same runtime. A part of
+    a plan is compared with nothing.
     """
+    if decision.part is not None:
+        return decision
     marks = [mark for mark in record.marks(Accepted) if mark.run_id != info.run_id]
     after = [item.result for item in decision.checked]
     for mark in marks:

@@ -13,3 +13,4 @@ dist.init_process_group("gloo", rank=rank, world_size=world, timeout=dt.timedelt
 value = torch.tensor([10.0**rank])
 dist.all_reduce(value)
 sys.stdout.write(f"{int(value.item())}\n")
+sys.stdout.flush()

@@ -32,7 +32,8 @@ def project(folder: Path, environment: Environment, names: str, timeout: int = 1
 
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torchskew", "matrix", *options]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "harness")}
+    # A cache folder of the test's own: any other torchskew on this machine may sweep what a killed one left.
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "harness"), "XDG_CACHE_HOME": str(folder.parent / "cache")}
     return subprocess.Popen(
         command,
         cwd=folder,

@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -192,7 +193,7 @@ def test_a_guard_shows_its_table_of_ranks_and_is_not_disturbed() -> None:
     text, code = probe(f"127.0.0.1:{port}")
     as_json = json.loads(probe(f"127.0.0.1:{port}", as_json=True)[0])
     gathering.join()
-    host.send(host.roster(), admitted=False)
+    host.send(host.roster(), goes_on=False, end=time.monotonic() + 1.0)
     assert code == 0
     assert "a guard collects a group of 3" in text
     assert "ranks 0: torch 2.1.2 on nodea" in text

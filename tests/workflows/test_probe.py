@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from torchskew import cli
 from torchskew.errors import ConfigError
-from torchskew.guard.hello import FIELDS
 from torchskew.guard.host import Host
 from torchskew.guard.pace import pace
 from torchskew.guard.place import Place
 from torchskew.guard.sockets import bind, reset
-from torchskew.guard.table import TABLE, era
 from torchskew.workflows.probe import ask, parse, probe
+
+from tests.guard.ranks import hello_of
 
 Server = Callable[[socket.socket], None]
 MAGIC = b"\x00\xce\xf7\x85\x3c"
@@ -183,9 +183,7 @@ def test_a_guard_shows_its_table_of_ranks_and_is_not_disturbed() -> None:
     server = bind(0)
     port = server.getsockname()[1]
     place = Place("tcp", "127.0.0.1", port, "", 0, 3)
-    eras = {kind: era(kind, "2.1.2") for kind in TABLE}
-    mine = {name: 0 if kind is int else "" for name, (kind, _) in FIELDS.items()}
-    mine.update(rank=0, world=3, host="nodea", torch="2.1.2", port=port, **eras)
+    mine = hello_of(0, "2.1.2", 3, host="nodea", port=port)
     host = Host(server, place, mine, b"", "era")
     gathering = threading.Thread(target=host.gather, args=(pace(1.0),))
     server.listen()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 from torchskew.engine import interrupts
@@ -24,12 +25,20 @@ def test_an_interrupt_in_a_destructor_reaches_the_program() -> None:
         threading.Event().wait(10)
 
 
+@pytest.fixture
+def default_terminate() -> Iterator[None]:
+    """SIGTERM as a program finds it; whoever measures the tests may have a handler of their own."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("default_terminate")
 def test_a_request_to_terminate_interrupts_as_control_c_does() -> None:
-    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), interrupts.kept():  # noqa: PT012 - it may come at any of these lines
         signal.raise_signal(signal.SIGTERM)
         threading.Event().wait(10)
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_handler_of_somebody_else_stays_theirs() -> None:

@@ -15,7 +15,7 @@ from torchskew.engine.provision import provision_all
 from torchskew.engine.run import Engine, default_jobs, unprovisioned
 from torchskew.errors import MachineError, ProvisionError
 from torchskew.judging.judge import public
-from torchskew.model.cells import Cell, Plan
+from torchskew.model.cells import Plan
 from torchskew.model.ids import CellId
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Environment, EnvironmentFailure, Version
@@ -142,11 +142,6 @@ class Session:
                     self._opened = opening.pop_all()
             self._agents.provide(environments)
             return self._agents
-
-
-def runnable(cells: Iterable[Cell], provisioned: ProvisionedVersions) -> tuple[Cell, ...]:
-    """The cells whose versions all have an environment."""
-    return tuple(cell for cell in cells if provisioned.failure_of(cell.skew) is None)
 
 
 def _with(

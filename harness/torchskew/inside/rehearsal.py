@@ -3,6 +3,7 @@
 Travels as a scenario does: standard library and torch only, Python 3.8 syntax.
 """
 
+import ast
 import base64
 import importlib
 import json
@@ -12,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 import types
 import uuid
 
@@ -28,13 +30,7 @@ def rank(job):
 def train(job):
     """Run the script as `__main__`; its log lines go to the harness as they come."""
     params = job.params
-    folder = os.path.dirname(params["log"])
-    for place in (folder, params["settings"]["TORCHSKEW_CHECKPOINTS"]):
-        os.makedirs(place, exist_ok=True)
-    os.environ.update(params["settings"])
-    os.environ.update(RANK=str(job.rank), LOCAL_RANK="0", WORLD_SIZE=str(job.world_size))
-    os.environ.update(MASTER_ADDR=job.host, MASTER_PORT=str(job.port), TORCHSKEW_LOG=params["log"])
-    write(os.environ["TORCHSKEW_HOLD"], params["hold"])
+    apply_settings(job)
     job.phase("rendezvous")
     if job.guard:
         importlib.import_module("torchskew_guard").install()
@@ -45,6 +41,17 @@ def train(job):
         relay.end()
     job.phase("run")
     return {"left": True, "kilobytes": kilobytes()}
+
+
+def apply_settings(job):
+    """Give the script what docs/rehearsal.md states that it finds, whether it trains or only reads."""
+    params = job.params
+    for place in (os.path.dirname(params["log"]), params["settings"]["TORCHSKEW_CHECKPOINTS"]):
+        os.makedirs(place, exist_ok=True)
+    os.environ.update(params["settings"])
+    os.environ.update(RANK=str(job.rank), LOCAL_RANK="0", WORLD_SIZE=str(job.world_size))
+    os.environ.update(MASTER_ADDR=job.host, MASTER_PORT=str(job.port), TORCHSKEW_LOG=params["log"])
+    write(os.environ["TORCHSKEW_HOLD"], params["hold"])
 
 
 def kilobytes():
@@ -155,14 +162,57 @@ def committed(folder):
 
 
 def read(job):
-    """Read a checkpoint alone with this release, by the job's own reader."""
+    """Read a checkpoint alone with this release, by the script's own reader. What that fails with is an answer."""
+    params, settings = job.params, job.params["settings"]
+    no_reader = lacks_reader(params["script"], params["name"])
+    if no_reader:
+        return {"no_reader": no_reader}
+    apply_settings(job)
     module = types.ModuleType("rehearsal_job")
-    exec(compile(job.params["script"], job.params["name"], "exec", dont_inherit=True), module.__dict__)  # noqa: S102
-    params = job.params
-    reader = getattr(module, "read_checkpoint", None)
-    if reader is None:
-        return {"formats": {}, "unchanged": None}
-    return reader(params["checkpoints"], params["checkpoint"], params["formats"], job.seed, params["world"])
+    module.__file__ = params["name"]
+    sys.modules[module.__name__] = module
+    sys.argv = [params["name"]]
+    formats = settings["TORCHSKEW_FORMATS"].split(",")
+    try:
+        exec(compile(params["script"], params["name"], "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+        answer = module.read_checkpoint(
+            settings["TORCHSKEW_CHECKPOINTS"], settings["TORCHSKEW_RESUME"], formats, job.seed, params["world"]
+        )
+    except BaseException as error:  # torch.distributed.checkpoint's own error is no Exception
+        traceback.print_exc()
+        return {"error": "{}: {}".format(type(error).__name__, error)}
+    if not isinstance(answer, dict):
+        return {"error": "read_checkpoint returned {!r}; docs/rehearsal.md states what it returns".format(answer)}
+    return answer
+
+
+def lacks_reader(source, name):
+    """Return why the script's `read_checkpoint` is not called; empty where it is. Nothing of the script is run."""
+    try:
+        tree = ast.parse(source, name)
+    except SyntaxError as error:
+        return "this Python can't read {}: SyntaxError: {}".format(name, error)
+    if not any(binds(statement, "read_checkpoint") for statement in tree.body):
+        return "{} has no function read_checkpoint".format(name)
+    tests = [node.test for node in tree.body if isinstance(node, ast.If)]
+    if not any(isinstance(part, ast.Name) and part.id == "__name__" for test in tests for part in ast.walk(test)):
+        return '{} has read_checkpoint, but no `if __name__ == "__main__":`: calling it would train'.format(name)
+    return ""
+
+
+def binds(statement, name):
+    """Whether a top-level statement may bind a name: a function, an import or an assignment, also under `if`."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return statement.name == name
+    for part in ast.walk(statement):
+        bound = getattr(part, "name", None) if isinstance(part, ast.FunctionDef) else None
+        if isinstance(part, ast.alias):
+            bound = part.asname or part.name
+        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            bound = part.id
+        if bound == name:
+            return True
+    return False
 
 
 OPS = {"SUM": sum, "MAX": max, "MIN": min}

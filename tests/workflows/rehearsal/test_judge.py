@@ -269,6 +269,18 @@ def test_an_opaque_error_on_rollback_fails_r7_and_one_that_names_both_releases_d
     assert verdicts(failing("written by torch 2.13.0, this is 2.6.0"))["R7"] is Verdict.PASS
 
 
+def test_a_reader_that_fails_as_a_whole_fails_r6_unless_it_refuses_a_rollback_by_name() -> None:
+    observation = healthy(rollback=True)
+
+    def failing(number: int, text: str) -> dict[str, Verdict]:
+        failed = replace(reading(observation, number), formats={}, error=text)
+        return verdicts(edited(observation, number, evidence={"newest": failed}))
+
+    assert failing(first(observation, ReadCheckpoint), "KeyError: 'weight'")["R6"] is Verdict.FAIL
+    assert failing(rollback_reading(observation), "KeyError: 'weight'")["R7"] is Verdict.FAIL
+    assert failing(rollback_reading(observation), "written by torch 2.13.0, this is 2.6.0")["R7"] is Verdict.PASS
+
+
 def test_a_kept_checkpoint_must_load_on_rollback_whatever_its_error_names() -> None:
     observation = healthy(rollback=True)
     number = rollback_reading(observation)

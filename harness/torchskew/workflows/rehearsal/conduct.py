@@ -272,7 +272,8 @@ def _needed(steps: Sequence[Step]) -> list[tuple[int, str]]:
 
 def _reading_errors(reading: Reading) -> list[str]:
     errors: Mapping[str, str] = {name: read.error for name, read in reading.formats.items() if read.error is not None}
-    return [f"{reading.checkpoint} as {name}: {core(error)}" for name, error in errors.items()]
+    whole = [f"{reading.checkpoint}: {core(reading.error)}"] if reading.error is not None else []
+    return [*whole, *(f"{reading.checkpoint} as {name}: {core(error)}" for name, error in errors.items())]
 
 
 def _collective_text(evidence: CollectiveEvidence) -> str:

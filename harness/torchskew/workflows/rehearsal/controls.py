@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from torchskew.workflows.rehearsal import step_log
+from torchskew.workflows.rehearsal.contract import Launch
 from torchskew.workflows.rehearsal.history import training_history
 from torchskew.workflows.rehearsal.observed import Commit, ControlKind, End, EndKind, Generation, Line
-from torchskew.workflows.rehearsal.training import Launch, Training
+from torchskew.workflows.rehearsal.training import Training
 
 # A control waits for nobody, so each of its steps takes milliseconds.
 STEP_SECONDS = 0.2

@@ -203,13 +203,18 @@ class FormatReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A checkpoint that one node read alone. written: its hash when saved; unchanged: its files, after the reading."""
+    """A checkpoint that one node read alone. written: its hash when saved; unchanged: its files, after the reading.
+
+    error: what the script's reader failed with, whatever the format. no_reader: why nothing of the script was called.
+    """
 
     checkpoint: str
     by: str
     written: str | None = None
     unchanged: bool | None = None
     formats: Mapping[str, FormatReading] = field(default_factory=dict)
+    error: str | None = None
+    no_reader: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,18 @@ import base64
 import itertools
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torchskew.engine.events import Milestone
 from torchskew.engine.ports import Ports
+from torchskew.errors import AgentError
 from torchskew.model.facts import RankFacts
 from torchskew.model.outcomes import Outcome
 from torchskew.model.rehearsal import MixedPolicy, RehearsalSpec
+from torchskew.workflows.rehearsal.causes import ending
 from torchskew.workflows.rehearsal.cluster import INSIDE, Cluster, scenario
+from torchskew.workflows.rehearsal.contract import Launch, settings
 from torchskew.workflows.rehearsal.group import NodeGroup, NodeSeat
 from torchskew.workflows.rehearsal.observed import CollectiveEvidence, Commit, FormatReading, Health, Reading
 
@@ -73,28 +77,39 @@ class Questions:
         )
 
     def read(self, node: int, commit: Commit) -> Reading:
-        """A node's release reads a checkpoint alone."""
+        """A node's release reads a checkpoint alone; what the script's reader fails with is part of the answer.
+
+        Raises:
+            AgentError: the node can't answer, which is not the script's doing.
+        """
         seat = self.cluster.seat(node)
+        share = f"{seat.agent.channel.share}/rehearsal/{self.place}"
+        launch = Launch(
+            folder="read", hold=None, formats=self.spec.formats, resume=commit, pace=0.0, until=commit.step
+        )  # fmt: skip
         params = {
             "do": "read",
             "script": self.script,
             "name": self.name,
-            "checkpoints": f"{seat.agent.channel.share}/rehearsal/{self.place}/checkpoints",
-            "checkpoint": commit.name,
-            "formats": list(self.spec.formats),
+            "settings": settings(self.spec, launch, share, generation=0),
+            "hold": "",
+            "log": f"{share}/read/rank-0.jsonl",
             "world": self.spec.nodes,
         }
-        answer = self.ask(seat, params)
-        formats, unchanged = answer.get("formats"), answer.get("unchanged")
-        return Reading(
-            checkpoint=commit.name,
-            by=seat.version,
-            written=commit.hash,
-            unchanged=unchanged if isinstance(unchanged, bool) else None,
-            formats={str(name): format_reading(got, commit.hash) for name, got in formats.items()}
-            if isinstance(formats, dict)
-            else {},
-        )
+        return reading(self._answer(seat, params), commit, seat.version)
+
+    def _answer(self, seat: NodeSeat, params: Mapping[str, Any]) -> RankFacts:
+        """What became of one rank; AgentError where the machine kept it from answering."""
+        group = self._group()
+        try:
+            group.start_all([seat], lambda _: params, guard=None)
+            group.end_within(self._patience())
+            facts = group.facts()[0]
+        finally:
+            group.close()
+        if facts.machine is not None:
+            raise AgentError(f"{seat.agent.name}: {facts.machine}")
+        return facts
 
     def ask(self, seat: NodeSeat, params: Mapping[str, Any]) -> dict[str, Any]:
         """One question to one node; AgentError (of the group) when it can't answer."""
@@ -159,6 +174,28 @@ def _count(fact: RankFacts) -> int | None:
 def _wrong(fact: RankFacts) -> list[str]:
     wrong = fact.payload.get("wrong")
     return [f"rank {fact.rank}: {each}" for each in wrong] if isinstance(wrong, list) else []
+
+
+def reading(facts: RankFacts, commit: Commit, by: str) -> Reading:
+    """What a rank that read a checkpoint alone answered. by: the version that read."""
+    read = Reading(checkpoint=commit.name, by=by, written=commit.hash)
+    if not facts.finished:
+        return replace(read, error=ending(facts))
+    answer = facts.payload
+    formats, unchanged = answer.get("formats"), answer.get("unchanged")
+    return replace(
+        read,
+        unchanged=unchanged if isinstance(unchanged, bool) else None,
+        formats={str(name): format_reading(got, commit.hash) for name, got in formats.items()}
+        if isinstance(formats, dict)
+        else {},
+        error=_text(answer.get("error")),
+        no_reader=_text(answer.get("no_reader")),
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def format_reading(answer: object, written: str | None) -> FormatReading:

@@ -13,6 +13,7 @@ from torchskew.model.outcomes import Outcome
 from torchskew.model.rehearsal import CheckpointFormat, RehearsalSpec
 from torchskew.workflows.rehearsal import step_log
 from torchskew.workflows.rehearsal.cluster import Cluster
+from torchskew.workflows.rehearsal.contract import Launch, settings
 from torchskew.workflows.rehearsal.group import NodeGroup, NodeSeat
 from torchskew.workflows.rehearsal.observed import Commit, End, EndKind, Generation, StartAttempt, StartResult
 from torchskew.workflows.rehearsal.planned import Step
@@ -44,21 +45,6 @@ class Live:
     folder: str
     node: int
     formats: tuple[CheckpointFormat, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """How to start the script. hold: the training step to wait at (None: nowhere); resume: the checkpoint to load.
-
-    pace: shortest training step in seconds; place: keeps a control's checkpoints apart from the job's.
-    """
-
-    folder: str
-    hold: int | None
-    formats: tuple[CheckpointFormat, ...]
-    resume: Commit | None
-    pace: float
-    place: str = ""
 
 
 class Training(Questions):
@@ -152,7 +138,7 @@ class Training(Questions):
             "do": "train",
             "script": self.script,
             "name": self.name,
-            "settings": self._settings(launch, share),
+            "settings": settings(self.spec, launch, share, number),
             "hold": _hold_text(launch.hold),
         }
         live = Live(
@@ -166,22 +152,6 @@ class Training(Questions):
             group.close()
             raise
         return live
-
-    def _settings(self, launch: Launch, share: str) -> dict[str, str]:
-        """What the script finds in its environment; docs/rehearsal.md states the contract."""
-        spec = self.spec
-        return {
-            "TORCHSKEW_CHECKPOINTS": f"{share}/checkpoints",
-            "TORCHSKEW_HOLD": f"{share}/hold-{launch.folder}",
-            "TORCHSKEW_RESUME": launch.resume.name if launch.resume else "",
-            "TORCHSKEW_FORMATS": ",".join(launch.formats),
-            "TORCHSKEW_STEPS": str(spec.training_steps),
-            "TORCHSKEW_EVERY": str(spec.checkpoint_every),
-            "TORCHSKEW_SEED": str(spec.seed),
-            "TORCHSKEW_PACE": str(launch.pace),
-            "TORCHSKEW_TIMEOUT": str(spec.timeout),
-            "TORCHSKEW_GENERATION": str(self._numbers),
-        }
 
     def end(self, end: End, *, kill: bool = False) -> None:
         """The live generation is over: record its facts and what it wrote."""

@@ -98,6 +98,9 @@ def _read_alone(index: EvidenceIndex, step: Step, evidence: ReadEvidence, *, nam
         if reading.unchanged is False:
             text = f"{reading.by} reading {reading.checkpoint}: the reader changed its files"
             checked = checked.and_(_Checked(breaches=(Breach(step.number, text),)))
+        if reading.error is not None and not (may_refuse and _names_all(reading.error, index.observation.reports)):
+            text = f"{reading.by} reading {reading.checkpoint}: {core(reading.error)}"
+            checked = checked.and_(_Checked(breaches=(Breach(step.number, text),)))
         for name, read in reading.formats.items():
             refused = may_refuse and read.error is not None and _names_all(read.error, index.observation.reports)
             checked = checked.and_(_one_format(step, reading, name, refused=refused))

@@ -115,7 +115,11 @@ class FakeChannel:
 
 
 class FakeRuntime:
-    """Versions that are only words. script: what each rank does; broken: versions that can't be provisioned."""
+    """Versions that are only words.
+
+    script: what each rank does. lacks: what every version lacks, case pattern -> why; lacks_of: what one version lacks
+    besides. broken: versions that can't be provisioned.
+    """
 
     name = "venv"  # cells carry the name of a runtime that a declaration knows
     replicas = False
@@ -125,11 +129,13 @@ class FakeRuntime:
         script: Script = right,
         lacks: Mapping[str, str] | None = None,
         *,
+        lacks_of: Mapping[str, Mapping[str, str]] | None = None,
         broken: tuple[str, ...] = (),
         reports: Mapping[str, str] | None = None,
     ) -> None:
         """Nothing is contacted, here or later. reports: what torch says of itself, by declared name."""
         self.script, self.lacks, self.broken, self.reports = script, lacks or {}, broken, reports or {}
+        self.lacks_of = lacks_of or {}
         self.started = 0
         self.open_channels: list[FakeChannel] = []
         self._lock = threading.Lock()
@@ -156,7 +162,8 @@ class FakeRuntime:
     def start(self, environment: Environment, replica: int) -> FakeChannel:
         """A new scripted agent."""
         del replica
-        channel = FakeChannel(environment.version, self.script, self.lacks)
+        lacks = {**self.lacks, **self.lacks_of.get(environment.version, {})}
+        channel = FakeChannel(environment.version, self.script, lacks)
         with self._lock:
             self.started += 1
             self.open_channels.append(channel)

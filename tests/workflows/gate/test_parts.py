@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from torchskew.cli import main
 from torchskew.engine.progress import Plain
-from torchskew.errors import ConfigError
+from torchskew.errors import ConfigError, RecordError
 from torchskew.model.versions import Environment, Version
 from torchskew.runtimes.fake import FakeRuntime
 from torchskew.workflows.gate.recorded import merge
 from torchskew.workflows.gate.request import Request
 from torchskew.workflows.gate.workflow import run_gate
 
-from tests.workflows.gate.test_workflow import Desk, Job, only_with, right
+from tests.workflows.gate.test_workflow import Desk, only_with, right
 
 CASE = {"AVG/*": "Cannot use ReduceOp.AVG"}
 
@@ -23,13 +24,6 @@ CASE = {"AVG/*": "Cannot use ReduceOp.AVG"}
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return Desk(tmp_path, monkeypatch)
-
-
-def lacking_avg(version: str, job: Job) -> dict[str, Any]:
-    """2.13.0 lacks a case, and so does every group with it."""
-    answer = right(version, job)
-    skipped = CASE if "2.13.0" in job["skew"] else {}
-    return {**answer, "report": {**answer["report"], "payload": {"skipped": skipped}}}
 
 
 def last(capsys: pytest.CaptureFixture[str]) -> str:
@@ -43,11 +37,15 @@ def statuses(desk: Desk, out: str) -> dict[str, tuple[str, str]]:
 def test_no_part_blames_a_good_candidate_for_what_a_release_lacks(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A group leaves out what one of its versions lacks; only that version's control shows whose lack it is."""
+    desk.runtime(lacks_of={"2.13.0": CASE})
+    request = Request(candidate="pip:torch==2.15.0")
     for count in (2, 3, 4, 5):
         folders = []
         for index in range(1, count + 1):
             out = f"part{index}of{count}"
-            assert desk.gate(lacking_avg, shard=f"{index}/{count}", options={"out": desk.folder / out}) == 0
+            part = replace(request, shard=f"{index}/{count}")
+            assert run_gate(part, desk.options(out=desk.folder / out), Plain(desk.said)) == 0
             assert last(capsys) == f"part {index} of {count} ran; `torchskew merge` decides"
             folders.append(desk.folder / out)
         assert merge(folders, desk.options(out=desk.folder / f"whole{count}")) == 0
@@ -135,3 +133,22 @@ def test_a_dry_run_lists_exactly_the_part_that_runs(
         assert listed == [cell["id"] for cell in desk.results(f"part{index}")["cells"]]
         every += listed
     assert len(every) == len(set(every)) == 29
+
+
+def test_parts_are_held_against_each_other_not_only_against_the_first(desk: Desk) -> None:
+    """The first part has no environment of 2.14.1 to compare; the other two differ."""
+    folders = [desk.folder / f"part{index}" for index in (1, 2, 3)]
+    provision = FakeRuntime.provision
+    for index, folder in enumerate(folders, start=1):
+        desk.runtime(broken=("2.14.1",) if index == 1 else ())
+
+        def of_part(self: FakeRuntime, version: Version, progress: Any, index: int = index) -> Environment:
+            made = provision(self, version, progress)
+            return replace(made, identity=f"built {index}") if version.name == "2.14.1" else made
+
+        desk.monkeypatch.setattr(FakeRuntime, "provision", of_part)
+        part = Request(candidate="pip:torch==2.15.0", shard=f"{index}/3")
+        run_gate(part, desk.options(out=folder), Plain(desk.said))
+    with pytest.raises(RecordError, match="part3 ran another environment of 2.14.1 than .*part2") as caught:
+        merge(folders, desk.options())
+    assert "part1" not in str(caught.value)

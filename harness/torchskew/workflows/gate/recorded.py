@@ -82,10 +82,12 @@ def _part(folder: Path, record: Record) -> _Part:
 def _check_same(parts: Sequence[_Part]) -> None:
     """One version is one environment on every machine, and one baseline held for all."""
     first, problems = parts[0], []
-    for part in parts[1:]:
-        ours, theirs = first.run.info.environments, part.run.info.environments
-        other = [name for name in ours if theirs.get(name, ours[name]) != ours[name]]
-        problems += [f"{part.folder} ran another environment of {name} than {first.folder}" for name in other]
+    ran: dict[str, _Part] = {}  # the first part that ran a version; a part need not run every version
+    for part in parts:
+        for name, identity in part.run.info.environments.items():
+            earlier = ran.setdefault(name, part)
+            if earlier.run.info.environments[name] != identity:
+                problems.append(f"{part.folder} ran another environment of {name} than {earlier.folder}")
         if part.run.expectations != first.run.expectations:
             problems.append(f"{part.folder} was held against another baseline than {first.folder}")
     if problems:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from torchskew.commands import (
+    advise,
     boundary,
     bridge,
     clean,
     doctor,
+    explain,
     gate,
     guard,
     images,
@@ -31,6 +33,8 @@ COMMANDS = (
     report,
     survey,
     boundary,
+    explain,
+    advise,
     probe,
     guard,
     bridge,

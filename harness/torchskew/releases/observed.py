@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
 
-from torchskew.guard.table import parse
 from torchskew.model.outcomes import Outcome
+from torchskew.releases.bounds import within
 
 OK, WRONG, OPAQUE = Outcome.OK, Outcome.WRONG, Outcome.OPAQUE
 TIMEOUT, HANG, CRASH = Outcome.TIMEOUT, Outcome.HANG, Outcome.CRASH
@@ -37,7 +36,7 @@ class Observation:
         """Whether this is about two ranks of these releases in this scenario."""
         orders = [(first, second), (second, first)] if self.either else [(first, second)]
         return fnmatchcase(scenario, self.scenario) and any(
-            _within(host, self.first) and _within(other, self.second) for host, other in orders
+            within(host, self.first) and within(other, self.second) for host, other in orders
         )
 
 
@@ -104,18 +103,3 @@ def outcomes(scenario: str, numbers: tuple[tuple[int, ...], ...]) -> tuple[Outco
         return None
     first, second = (".".join(map(str, number)) for number in numbers)
     return next((each.outcomes for each in OBSERVATIONS if each.covers(scenario, first, second)), None)
-
-
-@cache
-def _within(release: str, bounds: str) -> bool:
-    """Whether a release keeps to every bound, as in ">=2.0,<2.13"; "" has none."""
-    number = parse(release) or ()
-    return all(_keeps(number, bound) for bound in bounds.split(",") if bound)
-
-
-def _keeps(number: tuple[int, ...], bound: str) -> bool:
-    """Whether a release keeps to one bound; ValueError where the bound is misspelt."""
-    limit = parse(bound.lstrip("<>=")) or ()
-    if not limit or not bound.startswith((">=", "<")) or bound.startswith("<="):
-        raise ValueError(f"a bound is >=RELEASE or <RELEASE, got {bound!r}")
-    return number >= limit if bound.startswith(">=") else number < limit

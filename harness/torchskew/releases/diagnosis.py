@@ -1,0 +1,208 @@
+"""Which break of the catalogue a text fits, how well and why, and what else it could be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from itertools import permutations
+
+from torchskew.guard.table import parse
+from torchskew.releases.breaks import Break, Catalogue, OtherCause, Side, Symptom
+
+REACH = 160  # characters that a `*` of a symptom may stand for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of a log. where: file and number, as in "rank1.log:120"; "" where it has none."""
+
+    text: str
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedRelease:
+    """A torch release that a log names, and where."""
+
+    release: str
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What is known of a failure. first, second: releases that the user gave, "" where none.
+
+    named: releases that the text itself names. Nothing is concluded from a single one: other ranks may run another.
+    """
+
+    lines: tuple[Line, ...]
+    named: tuple[NamedRelease, ...] = ()
+    first: str = ""
+    second: str = ""
+
+    @property
+    def given(self) -> bool:
+        """Whether the user said which releases ran."""
+        return bool(self.first and self.second)
+
+    @property
+    def pairs(self) -> tuple[tuple[Side, Side], ...]:
+        """The pairs of releases that may have met; () where fewer than two are known."""
+        if self.given:
+            return tuple(dict.fromkeys([
+                (Side(self.first), Side(self.second)), (Side(self.second), Side(self.first)),
+            ]))  # fmt: skip
+        names = dict.fromkeys(".".join(map(str, parse(each.release) or ())) for each in self.named)
+        return tuple(permutations(map(Side, names), 2))
+
+
+class Fit(StrEnum):
+    """How well an entry fits."""
+
+    CERTAIN = "certain"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+
+
+class Fault(StrEnum):
+    """Whose fault it is, by what the catalogue knows."""
+
+    RELEASES = "releases"
+    OTHER = "other"
+    OPEN = "open"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A break that fits. why: what speaks for it, in one sentence."""
+
+    entry: Break
+    fit: Fit
+    lines: tuple[Line, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookalike:
+    """Another cause that fits. sure: a line says so that occurs with nothing else."""
+
+    cause: OtherCause
+    lines: tuple[Line, ...]
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """The answer. matches: best first. sentence: the conclusion in one sentence."""
+
+    fault: Fault
+    sentence: str
+    matches: tuple[Match, ...]
+    others: tuple[Lookalike, ...]
+
+
+def diagnose(material: Material, catalogue: Catalogue) -> Diagnosis:
+    """Compare a failure with every entry of the catalogue. A release that isn't named is never guessed."""
+    matches = sorted(_matches(material, catalogue), key=lambda each: list(Fit).index(each.fit))
+    others = sorted(_others(material, catalogue), key=lambda each: not each.sure)
+    fault = _fault(material, matches, others)
+    if fault is Fault.OTHER:
+        matches = [each for each in matches if each.fit is not Fit.POSSIBLE]
+    sentence = _sentence(material, fault, matches, others)
+    return Diagnosis(fault=fault, sentence=sentence, matches=tuple(matches), others=tuple(others))
+
+
+def _matches(material: Material, catalogue: Catalogue) -> Iterator[Match]:
+    for entry in catalogue.breaks:
+        seen = [(symptom, line) for symptom in entry.symptoms for line in material.lines if shows(symptom, line.text)]
+        if not seen:
+            continue
+        specific = any(symptom.specific for symptom, _ in seen)
+        fit, why = _fit(entry, material, specific=specific)
+        if fit is not None:
+            yield Match(entry=entry, fit=fit, lines=tuple(dict.fromkeys(line for _, line in seen)), why=why)
+
+
+def _fit(entry: Break, material: Material, *, specific: bool) -> tuple[Fit | None, str]:
+    """How well an entry fits whose text was seen; None where the releases rule it out."""
+    sides = "; ".join(dict.fromkeys(str(each) for each in entry.affects))
+    by_release = any(each.first or each.second for each in entry.affects)
+    if not material.pairs or not by_release:
+        if specific:
+            return Fit.CERTAIN, "nothing else produces this text"
+        return Fit.POSSIBLE, f"this text occurs there, among others; it needs {sides or 'two versions'}"
+    if any(entry.between(*pair) for pair in material.pairs):
+        names = " and ".join(dict.fromkeys(side.torch for side in material.pairs[0]))
+        if specific:
+            return Fit.CERTAIN, f"nothing else produces this text, and {names} are on its two sides"
+        return Fit.LIKELY, f"this text occurs there, and {names} are on its two sides ({sides})"
+    if specific:
+        return Fit.POSSIBLE, f"the text belongs to it, but the releases do not: it needs {sides}"
+    return None, ""
+
+
+def _others(material: Material, catalogue: Catalogue) -> Iterator[Lookalike]:
+    for cause in catalogue.others:
+        seen = [(symptom, line) for symptom in cause.symptoms for line in material.lines if shows(symptom, line.text)]
+        if seen:
+            lines = tuple(dict.fromkeys(line for _, line in seen))
+            yield Lookalike(cause=cause, lines=lines, sure=any(symptom.specific for symptom, _ in seen))
+
+
+def _fault(material: Material, matches: Sequence[Match], others: Sequence[Lookalike]) -> Fault:
+    fits = {each.fit for each in matches}
+    sure = any(each.sure for each in others)
+    if Fit.CERTAIN in fits or (Fit.LIKELY in fits and not sure):
+        return Fault.RELEASES
+    if sure or (others and material.given and not fits):
+        return Fault.OTHER
+    return Fault.OPEN if fits else Fault.UNKNOWN
+
+
+def _sentence(material: Material, fault: Fault, matches: Sequence[Match], others: Sequence[Lookalike]) -> str:
+    names = " and ".join(dict.fromkeys(side.torch for pair in material.pairs for side in pair))
+    if fault is Fault.RELEASES:
+        best = matches[0]
+        certain = "This is" if best.fit is Fit.CERTAIN else "This is most likely"
+        return f"{certain} {best.entry.id}: {best.entry.title}."
+    if fault is Fault.OTHER:
+        known = f" No break between {names} shows this text." if material.given else ""
+        return f"Not a version's fault, by what is known here: {others[0].cause.title}.{known}"
+    if fault is Fault.OPEN:
+        return (
+            "Versions could be the cause, and this text alone doesn't show it: "
+            "compare torch.__version__ of every rank, then ask again with --from and --to."
+        )
+    known = f" between {names}" if material.given else ""
+    return f"Unknown: no entry of the catalogue{known} shows this text."
+
+
+def shows(symptom: Symptom, text: str) -> bool:
+    """Whether a line shows a symptom's text."""
+    anchor, pattern = _compiled(symptom.text)
+    return anchor in text and pattern.search(text) is not None
+
+
+@cache
+def _compiled(text: str) -> tuple[str, re.Pattern[str]]:
+    """The longest fixed part of a symptom, which is cheap to look for, and the whole as a pattern."""
+    parts = text.split("*")
+    return max(parts, key=len), re.compile(f".{{0,{REACH}}}?".join(map(re.escape, parts)))
+
+
+def next_steps(diagnosis: Diagnosis, material: Material) -> tuple[str, ...]:
+    """Commands and checks that show more, best first."""
+    steps = []
+    releases = tuple(dict.fromkeys(side.torch for pair in material.pairs for side in pair))
+    for match in diagnosis.matches[:1]:
+        scenario = next((each.scenarios[0] for each in match.entry.affects), "")
+        if scenario and len(releases) == 2:
+            steps.append(f"torchskew init {' '.join(releases)} && torchskew matrix --scenarios '{scenario}'")
+    if diagnosis.fault in (Fault.OPEN, Fault.UNKNOWN):
+        steps.append("on every rank: python -c 'import torch, sys; print(torch.__version__, sys.version)'")
+    steps += [each.cause.check for each in diagnosis.others[:3]]
+    return tuple(steps)

@@ -1,0 +1,119 @@
+"""An advice about an upgrade, for a terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from torchskew.releases.advice import Advice, Hop, Order
+from torchskew.releases.breaks import Break
+
+WIDTH = 100
+ORDERS = {
+    Order.ANY: "yes, whichever runs rank 0",
+    Order.NEW_HOSTS: "only where rank 0 runs {new}",
+    Order.OLD_HOSTS: "only where rank 0 runs {old}",
+    Order.NONE: "no, whichever runs rank 0",
+}
+
+
+def advice_as_text(advice: Advice, ranks: int) -> str:
+    """The answer of `torchskew advise`. ranks: how many nodes the job has."""
+    old, new = advice.question.old, advice.question.new
+    lines = [f"{old} to {new}" + (f", uses {', '.join(advice.question.uses)}" if advice.question.uses else ""), ""]
+    lines += _field("one group", ORDERS[advice.direct.order].format(old=old, new=new))
+    lines += _field("rolling", _rolling(advice, ranks))
+    lines += _entries(advice.direct.breaks)
+    lines += _field("forward", _files(writer=old, reader=new, breaks=advice.forward))
+    lines += _entries(advice.forward)
+    lines += _field("back", _files(writer=new, reader=old, breaks=advice.back))
+    lines += _entries(advice.back)
+    lines += _field("silently", "other values, without an error:" if advice.silent else "nothing known changes")
+    lines += _entries(advice.silent)
+    lines += _field("guard", _guard(advice))
+    for gap in advice.gaps:
+        lines += _field("assumed", f"{gap}. This cell shows it: rendezvous_tcp/{old},{new}/guard-off/venv")
+    lines += _field("proof", command(advice))
+    return "\n".join(lines) + "\n"
+
+
+def _field(name: str, text: str) -> Iterator[str]:
+    yield textwrap.fill(
+        text, WIDTH, initial_indent=f"{name:<11}", subsequent_indent=" " * 11, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _entries(breaks: Iterable[Break]) -> Iterator[str]:
+    for entry in dict.fromkeys(breaks):
+        yield textwrap.fill(
+            f"{entry.id}  {entry.title}. {entry.remedy.now}", WIDTH, initial_indent=" " * 11,
+            subsequent_indent=" " * 21, break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+
+
+def _rolling(advice: Advice, ranks: int) -> str:
+    if len(advice.way) == 1:
+        return f"works: {_in_words(advice.way[0], ranks)}"
+    if advice.way:
+        return "works in steps: " + "; then ".join(_in_words(hop, ranks) for hop in advice.way)
+    if advice.conditional:
+        works = _in_words(advice.direct, ranks)
+        return f"works where the job uses none of what follows ({works}); else stop the job to cross it:"
+    if advice.direct.order is not Order.NONE and advice.direct.breaks:
+        return "a mixed group forms, and then breaks; stop the job, upgrade every node, resume from a checkpoint:"
+    if advice.border is None:
+        return "nothing to upgrade: both are the same release"
+    first, second = advice.border
+    return f"stops between {first} and {second}: stop the job there, upgrade every node, resume from a checkpoint"
+
+
+def _in_words(hop: Hop, ranks: int) -> str:
+    rest = f"the other {ranks - 1} nodes" if ranks > 2 else "the others"
+    if hop.order is Order.NEW_HOSTS:
+        return f"{hop.old} to {hop.new}, the node of rank 0 first, then {rest} in any order; back: rank 0 last"
+    if hop.order is Order.OLD_HOSTS:
+        return f"{hop.old} to {hop.new}, the node of rank 0 last"
+    return f"{hop.old} to {hop.new}, nodes in any order"
+
+
+def _files(*, writer: str, reader: str, breaks: Sequence[Break]) -> str:
+    if not breaks:
+        return f"{reader} reads what {writer} wrote, as far as it was tried"
+    return f"{reader} does not read all that {writer} wrote:"
+
+
+def _guard(advice: Advice) -> str:
+    if advice.guard_refuses:
+        return "refuses such a group on every rank within a second, and names every version"
+    if advice.direct.order in (Order.NEW_HOSTS, Order.OLD_HOSTS):
+        return "admits the order that works, and refuses the other on every rank within a second"
+    return "admits such a group"
+
+
+def command(advice: Advice) -> str:
+    """The rehearsal that proves it."""
+    words = ["torchskew rehearse", f"--from {advice.question.old}", f"--to {advice.question.new}"]
+    if not advice.way and not advice.conditional:
+        words.append("--strategy stop-the-world")
+    elif advice.direct.order is Order.NEW_HOSTS:
+        words.append("--strategy host-first")
+    return " ".join([*words, "--rollback"])
+
+
+def advice_as_json(advice: Advice) -> str:
+    """The same for a program: one JSON object."""
+    return json.dumps({
+        "schema": "1.0", "from": advice.question.old, "to": advice.question.new, "uses": list(advice.question.uses),
+        "order": advice.direct.order, "rolling": bool(advice.way), "conditional": advice.conditional,
+        "way": [{"from": hop.old, "to": hop.new, "order": hop.order} for hop in advice.way],
+        "border": list(advice.border) if advice.border else None,
+        "mixed": _ids(advice.direct.breaks), "forward": _ids(advice.forward), "back": _ids(advice.back),
+        "silent": _ids(advice.silent), "guard_refuses": advice.guard_refuses, "gaps": list(advice.gaps),
+        "proof": command(advice),
+    }, indent=2)  # fmt: skip
+
+
+def _ids(breaks: Iterable[Break]) -> list[str]:
+    return [entry.id for entry in breaks]

@@ -1,0 +1,121 @@
+"""A text leads to its entry; what it can't decide stays open; versions are never blamed without a reason."""
+
+from __future__ import annotations
+
+import pytest
+from torchskew.releases.breaks import Break, OtherCause, Symptom
+from torchskew.releases.diagnosis import (
+    Diagnosis,
+    Fault,
+    Fit,
+    Line,
+    Material,
+    NamedRelease,
+    diagnose,
+    next_steps,
+    shows,
+)
+from torchskew.workflows.knowledge import catalogue
+
+
+def named(case: Break | OtherCause | Symptom) -> str:
+    """A case for pytest's list."""
+    return case.text if isinstance(case, Symptom) else case.id
+
+
+BREAKS, OTHERS = catalogue().breaks, catalogue().others
+SPECIFIC = [(entry, symptom) for entry in BREAKS for symptom in entry.symptoms if symptom.specific]
+GENERIC = [(entry, symptom) for entry in BREAKS for symptom in entry.symptoms if not symptom.specific]
+SURE = [(cause, symptom) for cause in OTHERS for symptom in cause.symptoms if symptom.specific]
+
+
+def asked(text: str, first: str = "", second: str = "", named: tuple[str, ...] = ()) -> Diagnosis:
+    """A diagnosis of one line."""
+    releases = tuple(NamedRelease(release=each) for each in named)
+    material = Material(lines=(Line(text=text),), named=releases, first=first, second=second)
+    return diagnose(material, catalogue())
+
+
+def written(symptom: Symptom) -> str:
+    """A line as a rank would show it, with something in each gap."""
+    return f"RuntimeError: {symptom.text.replace('*', '17')} (at 0x7f)"
+
+
+@pytest.mark.parametrize(
+    ("entry", "symptom"), SPECIFIC, ids=lambda each: getattr(each, "id", getattr(each, "text", ""))
+)
+def test_a_specific_text_leads_to_its_entry(entry: Break, symptom: Symptom) -> None:
+    """Without any release known."""
+    diagnosis = asked(written(symptom))
+    assert (diagnosis.fault, diagnosis.matches[0].entry.id) == (Fault.RELEASES, entry.id)
+    assert diagnosis.matches[0].fit is Fit.CERTAIN
+
+
+@pytest.mark.parametrize(("entry", "symptom"), GENERIC, ids=named)
+def test_a_general_text_alone_blames_no_version(entry: Break, symptom: Symptom) -> None:
+    """It could be the entry, and the answer says what to compare."""
+    diagnosis = asked(written(symptom))
+    assert diagnosis.fault is not Fault.RELEASES
+    assert entry.id in {match.entry.id for match in diagnosis.matches} or diagnosis.fault is Fault.OTHER
+
+
+@pytest.mark.parametrize(("cause", "symptom"), SURE, ids=named)
+def test_a_sure_text_of_another_cause_is_no_versions_fault(cause: OtherCause, symptom: Symptom) -> None:
+    """Even where two releases are known that break elsewhere."""
+    diagnosis = asked(written(symptom), "2.1.2", "2.15.0")
+    assert diagnosis.fault is Fault.OTHER
+    assert cause.id in {other.cause.id for other in diagnosis.others}
+
+
+@pytest.mark.parametrize(
+    ("releases", "entry"),
+    [(("2.4.1", "2.6.0"), "SKEW-002"), (("2.6.0", "2.4.1"), "SKEW-002"), (("2.1.2", "2.2.2"), "SKEW-001")],
+)
+def test_the_releases_decide_between_entries_with_one_text(releases: tuple[str, str], entry: str) -> None:
+    """Which of them ran where is not known, so both orders count."""
+    diagnosis = asked("Connection reset by peer", *releases)
+    assert (diagnosis.fault, diagnosis.matches[0].entry.id) == (Fault.RELEASES, entry)
+    assert diagnosis.matches[0].fit is Fit.LIKELY
+
+
+@pytest.mark.parametrize("releases", [("2.6.0", "2.6.0"), ("2.6.0", "2.13.0")])
+def test_releases_that_have_no_such_break_are_not_blamed(releases: tuple[str, str]) -> None:
+    """The same release on every rank, and a pair that mixes."""
+    diagnosis = asked("Connection reset by peer", *releases)
+    assert diagnosis.fault is Fault.OTHER
+    assert "No break between" in diagnosis.sentence
+
+
+def test_a_specific_text_with_the_wrong_releases_is_only_possible() -> None:
+    """Somebody is wrong about the releases, and the answer says which the entry needs."""
+    diagnosis = asked("'_RendezvousState' object has no attribute 'redundancy_list'", "2.6.0", "2.13.0")
+    assert diagnosis.fault is Fault.OPEN
+    assert "it needs 2.0 to before 2.3 then 2.3 and later" in diagnosis.matches[0].why
+
+
+def test_releases_that_the_log_names_count_and_one_alone_does_not() -> None:
+    """A single named release says nothing of the other ranks."""
+    text = "Connection reset by peer"
+    assert asked(text, named=("2.4.1+cu121", "2.6.0+cu124")).fault is Fault.RELEASES
+    assert asked(text, named=("2.4.1+cu121",)).fault is Fault.OPEN
+
+
+def test_nothing_known_is_said_to_be_unknown() -> None:
+    """And how to get further."""
+    diagnosis = asked("ValueError: my own code is wrong")
+    assert diagnosis.fault is Fault.UNKNOWN
+    assert "torch.__version__" in next_steps(diagnosis, Material(lines=()))[0]
+
+
+def test_the_next_step_is_a_command_for_these_releases() -> None:
+    """A declaration and the scenario that shows it."""
+    material = Material(lines=(Line(text="Connection reset by peer"),), first="2.4.1", second="2.6.0")
+    steps = next_steps(diagnose(material, catalogue()), material)
+    assert steps[0] == "torchskew init 2.4.1 2.6.0 && torchskew matrix --scenarios 'rendezvous_tcp'"
+
+
+def test_a_gap_of_a_symptom_stays_within_reach() -> None:
+    """`*` is not the rest of a long line."""
+    symptom = Symptom(text="begin * end", rank="any", specific=True)
+    assert shows(symptom, "begin 12 end")
+    assert not shows(symptom, "begin " + "x" * 500 + " end")

@@ -1,0 +1,140 @@
+"""`torchskew explain` and `advise` as a user calls them: texts, logs, standard input, JSON, bad input."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from pathlib import Path
+
+import pytest
+from torchskew import cli
+from torchskew.commands import rehearse
+from torchskew.workflows import log_scan
+
+TEXT = "AttributeError: '_RendezvousState' object has no attribute 'redundancy_list'"
+
+
+def called(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Exit code, output, errors."""
+    code = cli.main(list(words))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_text_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """The entry, its cause and remedy, and what it was found by."""
+    code, out, _ = called(capsys, "explain", TEXT)
+    assert code == 0
+    assert out.startswith("This is SKEW-008: torchrun")
+    assert "certain: nothing else produces this text" in out
+    assert "Upgrade all agents together." in out
+
+
+def test_logs_of_ranks_name_line_and_releases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each quoted line says where it is."""
+    (tmp_path / "rank0.log").write_text("step 1\nPyTorch version: 2.4.1+cu121\nstep 2\n")
+    (tmp_path / "rank1.log").write_text("using torch==2.6.0\nstep 3\nRuntimeError: Connection reset by peer\n")
+    code, out, _ = called(capsys, "explain", str(tmp_path / "rank0.log"), str(tmp_path / "rank1.log"))
+    assert code == 0
+    assert "most likely SKEW-002" in out
+    assert "2.4.1+cu121 (rank0.log:2), 2.6.0 (rank1.log:1)" in out
+    assert "rank1.log:3: RuntimeError: Connection reset by peer" in out
+
+
+@pytest.mark.parametrize("size", [7, 64, 4096])
+def test_the_place_of_a_line_does_not_depend_on_how_much_is_read_at_once(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines across the end of a piece are whole, and counted once."""
+    monkeypatch.setattr(log_scan, "CHUNK", size)
+    lines = [f"step {number} loss 0.{number}" for number in range(300)]
+    lines[211] = TEXT
+    lines[250] = "torch 2.13.0 here"
+    (tmp_path / "job.log").write_text("\n".join(lines))
+    material = log_scan.scan([str(tmp_path / "job.log")], io.BytesIO()).material()
+    assert [line.where for line in material.lines if line.text == TEXT] == ["job.log:212"]
+    assert [(each.release, each.where) for each in material.named] == [("2.13.0", "job.log:251")]
+    assert len([line for line in material.lines if line.text.startswith("step")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "release"),
+    [
+        ("PyTorch version: 2.4.1+cu121", "2.4.1+cu121"),
+        ("torch==2.6.0", "2.6.0"),
+        ("torch.__version__ = '2.2.2+cpu'", "2.2.2+cpu"),
+        ("running with torch 2.13.0 on host a", "2.13.0"),
+        ("Version 2.5.1+rocm6.2", "2.5.1+rocm6.2"),
+        ("torchvision==0.16.0", None),
+        ("torchaudio 2.1.0", None),
+        ("NCCL version 2.20.5+cuda12.4", None),
+        ("python 3.11.7", None),
+    ],
+)
+def test_only_torchs_own_release_is_read(line: str, release: str | None) -> None:
+    """Other packages' versions are no releases of torch."""
+    scan = log_scan.Scan()
+    scan.read(io.BytesIO(line.encode()), "")
+    assert [each.release for each in scan.material().named] == ([release] if release else [])
+
+
+def test_standard_input_and_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """For a program: one object."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    code, out, _ = called(capsys, "explain", "-", "--json")
+    answer = json.loads(out)
+    assert (code, answer["fault"], answer["breaks"][0]["id"]) == (0, "releases", "SKEW-008")
+
+
+def test_an_entry_is_shown_by_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+    """In any case."""
+    code, out, _ = called(capsys, "explain", "skew-002")
+    assert (code, out.partition("  ")[0]) == (0, "SKEW-002")
+
+
+def test_what_is_open_or_unknown_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """So that a script can tell."""
+    assert called(capsys, "explain", "Connection reset by peer")[0] == 1
+    assert called(capsys, "explain", "nothing of the kind")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["explain", "nosuch.log"], "explain: nosuch.log does not exist"),
+        (["explain", "."], "explain: . is a folder"),
+        (["explain", "--from", "abc", "--to", "2.6.0", "x"], "--from 'abc' is no release"),
+        (["explain", "--from", "2.6.0", "x"], "Add --to"),
+        (["advise", "--from", "1.2", "--to", "2.6.0"], "--from '1.2' is no release since 1.7"),
+        (["advise", "--from", "2.2.2", "--to", "2.6.0", "--uses", "dpp"], "Did you mean ddp?"),
+        (["advise", "--from", "2.2.2"], "--to"),
+    ],
+)
+def test_bad_input_is_one_clear_line(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 4, with the fix."""
+    code, out, err = called(capsys, *words)
+    assert (code, out) == (4, "")
+    assert says in err
+
+
+def test_advice_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same answer in both."""
+    words = ["advise", "--from", "2.2.2", "--to", "2.15.0", "--uses", "ddp", "--ranks", "64"]
+    code, out, _ = called(capsys, *words)
+    assert code == 0
+    assert "only where rank 0 runs 2.15.0" in out
+    answer = json.loads(called(capsys, *words, "--json")[1])
+    assert (answer["order"], answer["proof"]) == ("new hosts", out.splitlines()[-1].partition("proof")[2].strip())
+
+
+def test_check_runs_the_rehearsal_that_it_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the words that it printed."""
+    seen: list[argparse.Namespace] = []
+    monkeypatch.setattr(rehearse, "run_rehearse", lambda args: seen.append(args) or 7)
+    code, out, _ = called(capsys, "advise", "--from", "2.4.1", "--to", "2.14.1", "--uses", "ddp", "--check")
+    assert code == 7
+    assert "proof      torchskew rehearse --from 2.4.1 --to 2.14.1 --strategy host-first --rollback" in out
+    assert (seen[0].from_, seen[0].to, seen[0].strategy) == ("2.4.1", "2.14.1", ["host-first"])

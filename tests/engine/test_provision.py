@@ -50,7 +50,7 @@ def test_the_machines_fault_is_told_as_the_versions(progress) -> None:
 
 
 def test_they_are_made_at_the_same_time(progress) -> None:
-    meeting = threading.Barrier(2, timeout=5)
+    meeting = threading.Barrier(2, timeout=60)
     runtime = Scripted(a=meeting.wait, b=meeting.wait)
     assert len(provision_all(runtime, versions("a", "b"), progress)) == 2
 

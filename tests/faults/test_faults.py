@@ -186,7 +186,7 @@ def test_the_delay_is_put_on_what_the_node_sends_and_taken_from_there() -> None:
 def _said(shape: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """What the real tc makes of a shape, in a network that nobody else sees."""
     command = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", *shape]
-    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 needs_tc = pytest.mark.skipif(

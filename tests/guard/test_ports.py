@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from torchskew.guard.errors import Unverified
@@ -96,16 +95,15 @@ def _stranger(server: socket.socket, how: str, heard: list[bytes]) -> None:
 
 # Two ranks in a network of their own, in which only connections to one port pass.
 BEHIND = """
-import sys, time
+import sys
 from tests.guard.ranks import Group, hello_of
 
 group, method = Group(29500, 600.0), sys.argv[1]
-began = time.monotonic()
 for rank in range(2):
     group.start(rank, hello_of(rank, "2.6.0", method=method))
 results = group.join()
 for rank in range(2):
-    print(rank, type(results[rank]).__name__, int(time.monotonic() - began))
+    print(type(results[rank]).__name__)
 """
 FIREWALL = (
     "ip link set lo up && iptables -A INPUT -p tcp --syn ! --dport 29500 -j DROP && "
@@ -113,8 +111,8 @@ FIREWALL = (
 )
 
 
-def behind_a_firewall(method: str) -> list[list[str]]:
-    """Per rank: its number, what the exchange came to, and after how many seconds."""
+def behind_a_firewall(method: str) -> list[str]:
+    """The type of each rank's result; none may wait for the timeout, which is far."""
     if not all(map(shutil.which, ("unshare", "ip", "iptables"))):
         pytest.skip("unshare, ip and iptables are needed")
     command = ["unshare", "-n", "sh", "-c", FIREWALL, "sh", sys.executable, "-c", BEHIND, method]
@@ -124,17 +122,16 @@ def behind_a_firewall(method: str) -> list[list[str]]:
     )  # fmt: skip
     if "Operation not permitted" in done.stderr or "Permission denied" in done.stderr:
         pytest.skip("a network namespace is not permitted here")
-    return [line.split() for line in done.stdout.splitlines()] or [[done.stderr]]
+    return done.stdout.splitlines() or [done.stderr]
 
 
 @pytest.mark.slow
 def test_a_firewall_that_drops_all_but_the_first_port_does_not_matter_where_the_guard_has_it() -> None:
     """As in a container with one published port."""
-    assert [each[1] for each in behind_a_firewall("tcp")] == ["dict", "dict"]
+    assert behind_a_firewall("tcp") == ["dict", "dict"]
 
 
 @pytest.mark.slow
 def test_a_firewall_that_drops_all_but_the_first_port_costs_seconds_where_an_agent_has_it() -> None:
-    said: list[Any] = behind_a_firewall("agent")
-    assert [each[1] for each in said] == [Unverified.__name__] * 2, said
-    assert all(int(each[2]) <= 15 for each in said)
+    """tests/guard/test_pace.py says how many; here, that what is far larger is not waited for."""
+    assert behind_a_firewall("agent") == [Unverified.__name__] * 2

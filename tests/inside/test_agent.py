@@ -342,7 +342,7 @@ def test_ranks_die_with_their_agent(agent: Driver, how: str) -> None:
     else:
         agent.process.send_signal(getattr(signal, "SIG" + how))
     assert gone(pid)
-    assert agent.process.wait(10) == (-9 if how == "KILL" else 0)
+    assert agent.process.wait(60) == (-9 if how == "KILL" else 0)
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def listen() -> Iterator[Callable[[Server], int]]:
         server.shutdown(socket.SHUT_RDWR)
         server.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_a_second_maker_waits_and_finds_it_made(store) -> None:
             )
         )  # fmt: skip
     assert store.take("a" * 64) is not None  # in use from now on, which must not keep the second waiting
-    thread.join(5)
+    thread.join(60)
     assert found == [None]
 
 

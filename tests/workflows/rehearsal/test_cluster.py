@@ -40,7 +40,7 @@ class Node:
     def close(self) -> None:
         if not self.gone.is_set():
             self.gone.set()
-            self.together.wait(5)
+            self.together.wait(60)
 
 
 class Nodes:

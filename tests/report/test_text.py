@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torchskew.engine.run import unprovisioned
 from torchskew.model.facts import ErrorFacts
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import Status
+from torchskew.model.versions import EnvironmentFailure
 from torchskew.report import write_reports
 from torchskew.report.grid import Look
 from torchskew.report.text import head, render
@@ -120,3 +122,27 @@ def test_an_unfinished_run_is_called_that():
     run = factories.run(tuple(factories.results()), finished=None, environments={})
     assert "to unfinished" in head(run)
     assert "none could be made" in head(run)
+
+
+def test_a_known_hang_names_where_each_rank_waited():
+    known, hung = (factories.cell(skew=("2.1.2", name)) for name in ("2.6.0", "2.14.1"))
+    reason = "rank 0 HANG: no exit within 29 s, in run at new_group -> wait; rank 1 HANG: no exit within 29 s, in run"
+    found = (
+        factories.result(known, Outcome.TIMEOUT, Outcome.OPAQUE),
+        factories.result(hung, Outcome.HANG, Outcome.HANG, reason=reason),
+    )
+    lines = render(factories.run(found), factories.decision(found)).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("known "))
+    assert lines[at].startswith("known      2   2x ")
+    assert [line.strip() for line in lines[at + 1 : at + 3]] == [f"{hung.id} HANG and 1 more", reason]
+
+
+def test_why_a_version_has_no_environment_is_said_once_with_every_cell_that_needs_it():
+    failures = {name: EnvironmentFailure(version=name, reason=f"{name} is no Python") for name in ("a", "b")}
+    cells = [factories.cell(skew=skew) for skew in (("a", "a"), ("a", "b"), ("b", "b"))]
+    found = tuple(unprovisioned(cell, failures[cell.skew[0]]) for cell in cells)
+    text = render(factories.run(found), factories.decision(found))
+    assert [text.count(failure.reason) for failure in failures.values()] == [1, 1]
+    assert f"unknown: 2 cells: no environment for a\n  a is no Python\n  {cells[0].id}\n  {cells[1].id}\n" in text
+    assert f"unknown: 1 cell: no environment for b\n  b is no Python\n  {cells[2].id}\n" in text
+    assert text.count("rerun: ") == 2

@@ -40,6 +40,13 @@ class ProvisionedVersions:
         """Why a skew can't run here: the first of its versions without an environment."""
         return next((self.failures[name] for name in skew if name in self.failures), None)
 
+    def notes(self, names: Iterable[str]) -> str:
+        """What each of these versions that has an environment came from, on one line; empty where none has."""
+        here = [self.environments[name] for name in dict.fromkeys(names) if name in self.environments]
+        return " · ".join(
+            f"{environment.version} {environment.note or environment.identity[:12]}" for environment in here
+        )
+
 
 class Session:
     """Environments are made and agents started when first needed; they stay until the block ends.

@@ -889,7 +889,7 @@ def numeric(host: str, seconds: float) -> str:
     try:
         socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
-        pass
+        pass  # no address but a name: it is looked up below, and what can't be looked up is an error there
     else:
         return host
     answers: list[tuple[int, str]] = []

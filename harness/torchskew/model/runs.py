@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -42,6 +43,11 @@ class RunInfo:
     finished: str | None = None
     environments: Mapping[str, str] = field(default_factory=dict)
     rerun: Rerun = field(default_factory=Rerun)
+
+    @property
+    def day(self) -> dt.date:
+        """The day on which it started, UTC."""
+        return dt.datetime.fromisoformat(self.started).date()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,7 +76,7 @@ def _account(measured: Measured) -> str:
         took = f" in {view.seconds(spent.total_seconds())}"
     earlier = " and ".join(f"`{run_id}`" for run_id in measured.origins if run_id != info.run_id)
     kept = f" {counts.cached} of them had not changed since they ran in {earlier}." if counts.cached else ""
-    text = f"Run `{info.run_id}`, {info.started[:10]}, {info.runtime}: {counts.planned} cells{took}: {came}.{kept}"
+    text = f"Run `{info.run_id}`, {info.day}, {info.runtime}: {counts.planned} cells{took}: {came}.{kept}"
     return f"{text} Every line of this part is from that run."
 
 

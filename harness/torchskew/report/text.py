@@ -11,6 +11,7 @@ from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run
+from torchskew.model.versions import EnvironmentFailure
 from torchskew.report import view
 from torchskew.report.columns import aligned
 from torchskew.report.grid import BAD, Look, paint, tables_text
@@ -120,11 +121,31 @@ def _full(outcome: Outcome) -> str:
 
 def _unexpected(run: Run, decision: Decision, logs: Logs, look: Look) -> str:
     """Every cell that needs attention: what, where, each rank's facts, how to run it again; none is shown twice."""
-    items = tuple(item for item in view.unexpected(decision) if item.result.cell.id not in decision.changed)
+    unexpected = [item for item in view.unexpected(decision) if item.result.cell.id not in decision.changed]
     blocks = [f"problem    {problem}" for problem in decision.problems]
+    blocks += _without_environment(unexpected, run.info.rerun, look)
+    items = [item for item in unexpected if item.result.unprovisioned is None]
     blocks += [_needs_attention(item, logs, run.info.rerun, look) for item in items[: look.most]]
     blocks += _more(len(items), look)
     return "\n\n".join(blocks)
+
+
+def _without_environment(items: Sequence[Checked], again: Rerun, look: Look) -> Iterator[str]:
+    """The cells that could not run, by the version that has no environment, each reason once."""
+    by_failure: dict[EnvironmentFailure, list[CellResult]] = {}
+    for item in items:
+        if item.result.unprovisioned:
+            by_failure.setdefault(item.result.unprovisioned, []).append(item.result)
+    for failure, results in by_failure.items():
+        cells = "1 cell" if len(results) == 1 else f"{len(results)} cells"
+        lines = [
+            paint(f"unknown: {cells}: no environment for {failure.version}", f"1;{BAD}", look),
+            f"  {_one_line(failure.reason)}",
+            *(f"  {result.cell.id}" for result in results[: look.most]),
+            *(f"  {more}" for more in _more(len(results), look)),
+            f"  rerun: {again.of_cell(results[0].cell.id)}",
+        ]
+        yield "\n".join(lines)
 
 
 def _needs_attention(item: Checked, logs: Logs, again: Rerun, look: Look) -> str:
@@ -201,13 +222,16 @@ def _flaky(decision: Decision, look: Look) -> str:
 
 
 def _known(decision: Decision, look: Look) -> str:
-    """Known failures by reason: how many cells, an example, the link."""
+    """Known failures by reason: how many cells, the link, an example: one that hung, with where its ranks waited."""
     groups = view.known_failures(decision)
     lines = []
     for (reason, link), items in [*groups.items()][: look.most]:
         lines.append(f"{len(items)}x {_one_line(reason)}{f' ({link})' if link else ''}")
         rest = f" and {len(items) - 1} more" if items[1:] else ""
-        lines.append(f"    {items[0].result.cell.id} {view.label(items[0])}{rest}")
+        hung = next((item for item in items if Outcome.HANG in item.result.outcomes), None)
+        example = hung or items[0]
+        lines.append(f"    {example.result.cell.id} {view.label(example)}{rest}")
+        lines += [f"    {_one_line(hung.result.reason)}"] if hung else []
     return _list("known", sum(map(len, groups.values())), [*lines, *_more(len(groups), look)])
 
 

@@ -124,12 +124,8 @@ def provisioned(plan: Plan, versions: Mapping[str, Version], session: Session, s
     for name, failure in made.failures.items():
         if name not in before.failures:
             session.watch.say(f"{failure}")
-    notes = " · ".join(
-        f"{name} {made.environments[name].note or made.environments[name].identity[:12]}"
-        for name in used
-        if name in made.environments
-    )
-    session.watch.say(f"versions   {notes or ('none could be made' if used else 'none are needed')}")
+    nothing = "none could be made" if used else "none are needed"
+    session.watch.say(f"versions   {made.notes(used) or nothing}")
     return predicted(plan, scenarios.by_name, made.versions)
 
 

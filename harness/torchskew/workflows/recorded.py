@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import sys
 from pathlib import Path
 
@@ -26,11 +25,10 @@ def report_again(out: Path, run_id: str, *, colour: bool) -> int:
         return reports.show_again(out, run_id)
     with record_in(out) as record:
         run = record.load(run_id)
-        day = dt.date.fromisoformat(run.info.started[:10])
         if asked := asked_of(record, run.info.run_id):
-            decision = decided_again(record, run, asked, day)
+            decision = decided_again(record, run, asked, run.info.day)
         else:
-            decision = decide(run.plan, run.results, run.expectations, today=day)
+            decision = decide(run.plan, run.results, run.expectations, today=run.info.day)
         show(record, run, decision, Options(out=out, colour=colour))
     return decision.exit_code
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +37,5 @@ def _newest(record: Record) -> list[str]:
 
 def _measured(record: Record, run_id: str) -> Measured:
     run = record.load(run_id)
-    day = dt.date.fromisoformat(run.info.started[:10])
-    decision = decide(run.plan, run.results, run.expectations, today=day)
+    decision = decide(run.plan, run.results, run.expectations, today=run.info.day)
     return Measured(run=run, decision=decision, origins=record.origins(run_id))

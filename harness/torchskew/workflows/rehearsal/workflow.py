@@ -215,9 +215,7 @@ def provision(session: Session, versions: BothVersions) -> Nodes:
     made = session.provision(versions.by_name.values())
     if failure := next(iter(made.failures.values()), None):
         raise ProvisionError(failure.reason)
-    environments = [made.environments[name] for name in versions.by_name]
-    notes = " · ".join(f"{env.version} {env.note or env.identity[:12]}" for env in environments)
-    session.watch.say(f"versions   {notes}")
+    session.watch.say(f"versions   {made.notes(versions.by_name)}")
     return Nodes(runtime=session.runtime, environments=made.environments)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 import threading
+from types import SimpleNamespace
 
 import pytest
 from torchskew.errors import ProvisionError
@@ -18,9 +20,10 @@ TOLD = {"python": "3.13.5", "debs": ["libc6=2.41"], "wheels": ["torch=2.6.0"], "
 
 
 class FakeDaemon:
-    """An engine in memory. here: references that are local; registry: what pulling answers."""
+    """An engine in memory. here: references that are local; registry: what pulling answers; images: its folder."""
 
-    def __init__(self, *, here=(), registry="no such host", told=None):
+    def __init__(self, *, here=(), registry="no such host", told=None, images=None):
+        self.images = images
         self.here = dict.fromkeys(here, "sha256:local")
         self.registry = registry
         self.told = told or TOLD
@@ -65,6 +68,9 @@ class FakeDaemon:
 
     def machine(self):
         return "x86_64"
+
+    def folder(self):
+        return self.images
 
     def _made(self, labels):
         image = f"sha256:{len(self.calls)}"
@@ -233,7 +239,7 @@ def unpacked(tmp_path, monkeypatch):
     asked = []
 
     class Unpacked:
-        def __init__(self, source, suite, machine, say):
+        def __init__(self, source, suite, machine, say, space):
             asked.append((source.value, suite.python, machine))
 
         def __enter__(self):
@@ -306,3 +312,14 @@ def test_two_makers_of_one_image_make_it_once(provide):
     for maker in makers:
         maker.join()
     assert daemon.calls.count("import torchskew/python3-torch:trixie") == 1
+
+
+def test_a_suite_that_the_disk_can_not_hold_is_refused_with_the_figures_before_anything_is_made(
+    provide, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=600 * 10**6))
+    daemon = FakeDaemon(images=tmp_path)
+    with pytest.raises(ProvisionError, match="v: the disk is full: the image needs about 672 MB, 600 MB are free at "):
+        provide(daemon, SourceKind.DEBIAN, "trixie")
+    assert daemon.calls == []
+    assert provide(FakeDaemon(), SourceKind.DEBIAN, "trixie").note == "bootstrapped with mmdebstrap"  # not on our disk

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind
 from torchskew.runtimes.docker import wheels
 from torchskew.runtimes.docker.catalogue import suite
+from torchskew.runtimes.docker.space import ImageSpace
 from torchskew.runtimes.venv.uv import Uv, UvError
 
 from tests.conftest import write_wheel
@@ -23,7 +28,8 @@ def quiet(text, done=0, total=0):
 
 
 def unpack(kind, value, **more):
-    return wheels.unpacked(Source(kind=kind, value=str(value), **more), suite("bookworm"), "x86_64", quiet)
+    space = ImageSpace(Path("/"))
+    return wheels.unpacked(Source(kind=kind, value=str(value), **more), suite("bookworm"), "x86_64", quiet, space)
 
 
 @pytest.mark.slow
@@ -31,6 +37,15 @@ def test_a_local_wheel_is_unpacked_and_gone_at_the_end(tmp_path):
     with unpack(SourceKind.WHEEL, write_wheel(tmp_path)) as site:
         assert (site / "torch/version.py").is_file()
     assert not site.exists()
+
+
+@pytest.mark.slow
+def test_wheels_of_which_the_disk_can_not_hold_an_image_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    refused = unpack(SourceKind.WHEEL, write_wheel(tmp_path))
+    with pytest.raises(ProvisionError, match=r"needs about \d+ B, 10 B are free"), refused:
+        pass
+    assert not any(wheels.sites().iterdir())
 
 
 @pytest.mark.slow
@@ -70,7 +85,7 @@ def test_the_order_of_further_requirements_does_not_matter():
 
 
 class Asked:
-    """A uv that only notes what it is asked; the dry runs of the first `refusals` calls fail."""
+    """A uv that only notes what it is asked; no dry run finds the CPU builds where their index doesn't answer."""
 
     def __init__(self, monkeypatch, *, cpu_answers, environ=None):
         self.commands = []
@@ -80,7 +95,7 @@ class Asked:
 
     def call(self, *command, **more):
         self.commands.append(command)
-        if "--dry-run" in command and not self.cpu_answers:
+        if "--torch-backend" in command and not self.cpu_answers:
             assert more["extra"]["UV_HTTP_RETRIES"] == "0"
             raise UvError("dns error")
         return "", ""
@@ -90,22 +105,25 @@ def test_the_cpu_index_is_used_when_it_answers(monkeypatch):
     uv = Asked(monkeypatch, cpu_answers=True)
     with unpack(SourceKind.PIP, "torch==2.13.0"):
         assert uv.commands[-1][-2:] == ("--torch-backend", "cpu")
+        assert all("--torch-backend" in command for command in uv.commands)  # the size is that of the same wheels
 
 
 def test_the_hosts_own_indexes_are_used_when_the_cpu_index_does_not_answer(monkeypatch):
     uv = Asked(monkeypatch, cpu_answers=False)
     with unpack(SourceKind.PIP, "torch==2.13.0"):
-        assert "--torch-backend" not in uv.commands[-1]
+        first, *others = uv.commands
+        assert "--torch-backend" in first
+        assert not any("--torch-backend" in command for command in others)
 
 
 def test_a_declared_index_is_asked_and_no_other_first(monkeypatch):
     uv = Asked(monkeypatch, cpu_answers=True)
     with unpack(SourceKind.PIP, "torch==2.13.0", index="https://site/simple"):
-        (command,) = uv.commands
-    assert command[command.index("--index") + 1] == "https://site/simple"
+        assert all(command[command.index("--index") + 1] == "https://site/simple" for command in uv.commands)
+        assert not any("--torch-backend" in command for command in uv.commands)
 
 
 def test_a_backend_that_the_user_chose_is_kept(monkeypatch):
     uv = Asked(monkeypatch, cpu_answers=True, environ={"UV_TORCH_BACKEND": "cu130"})
     with unpack(SourceKind.PIP, "torch==2.13.0"):
-        assert len(uv.commands) == 1
+        assert not any("--torch-backend" in command for command in uv.commands)

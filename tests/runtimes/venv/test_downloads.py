@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from torchskew.runtimes.venv.downloads import Downloads, DownloadSize
-from torchskew.runtimes.venv.reservations import NoSpaceError
+from torchskew.runtimes.reservations import NoSpaceError
 from torchskew.runtimes.venv.resolve import Lock
 from torchskew.runtimes.venv.uv import UvError
 

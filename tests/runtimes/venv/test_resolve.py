@@ -17,7 +17,7 @@ import pytest
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind
 from torchskew.runtimes.venv.downloads import measured
-from torchskew.runtimes.venv.reservations import NoSpaceError
+from torchskew.runtimes.reservations import NoSpaceError
 from torchskew.runtimes.venv.resolve import Lock, Resolver, download_size, is_pinned, named
 from torchskew.runtimes.venv.room import UNPACKED
 from torchskew.runtimes.venv.uv import UvError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from torchskew.errors import MachineError
@@ -99,3 +100,6 @@ class ImageDaemon(Protocol):
 
     def machine(self) -> str:
         """The engine's architecture, as `x86_64`."""
+
+    def folder(self) -> Path | None:
+        """Where the engine keeps images, None where that is not a folder of this machine."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torchskew.runtimes.docker.connection import ENVIRON, UNPRIVILEGED, DockerConnection
@@ -99,6 +100,14 @@ class ImageApi(DockerConnection):
     def machine(self) -> str:
         """The engine's architecture, as `x86_64`."""
         return self.engine().machine
+
+    def folder(self) -> Path | None:
+        """Where the engine keeps images, None where that is not a folder of this machine."""
+        if not self.url.startswith("unix://"):
+            return None
+        with self.asked("say where it keeps images") as api:
+            folder = Path(api.info()["DockerRootDir"])
+        return folder if folder.is_dir() else None
 
     def made_here(self, label: str) -> list[tuple[str, str]]:
         """(id, name) of every image with that label, those built on others first."""

@@ -17,6 +17,7 @@ from torchskew.runtimes.docker import image_facts, lock, pulling, suite_images, 
 from torchskew.runtimes.docker.catalogue import images_folder, load_suites, suite
 from torchskew.runtimes.docker.daemon import ImageDaemon
 from torchskew.runtimes.docker.pulling import Say
+from torchskew.runtimes.docker.space import ImageSpace
 
 RECIPE = "torchskew.recipe"  # label: digest of everything an image of ours was made from
 DEFAULT_PYTHON = "3.11"
@@ -96,7 +97,8 @@ class Images:
         def make() -> Made:
             labels = _labels(recipe, f"debian {of.name} {packages[0]}")
             wanted = suite_images.Wanted(suite=of, packages=tuple(packages), tag=tag, labels=labels, template=template)
-            image, way = suite_images.make(self._daemon, wanted, say)
+            with self._space().reserved(recipe, image=suite_images.least_size(wanted)):
+                image, way = suite_images.make(self._daemon, wanted, say)
             return Made(image=image, way=way, recipe=recipe)
 
         return self._once(recipe, make, say)
@@ -113,7 +115,7 @@ class Images:
 
         def make() -> Made:
             args = {"BASE": base.image, "PYTHON": of.python}
-            with wheels.unpacked(source, of, self._daemon.machine(), say) as site:
+            with wheels.unpacked(source, of, self._daemon.machine(), say, self._space()) as site:
                 say("building the image")
                 writer = tar_stream.together(
                     tar_stream.text("Dockerfile", template), tar_stream.folder(site, "site", owned_by_root=True)
@@ -133,6 +135,9 @@ class Images:
             say("waiting for a turn")
             with _SLOTS:
                 return make()
+
+    def _space(self) -> ImageSpace:
+        return ImageSpace(self._daemon.folder())
 
     def _facts(self, name: str, made: Made) -> lock.Entry:
         """What the image reports, asked once for each image."""

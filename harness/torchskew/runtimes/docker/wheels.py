@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -12,8 +13,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind, Suite
 from torchskew.runtimes import ownership
+from torchskew.runtimes.digest import digest
 from torchskew.runtimes.docker.pulling import Say
+from torchskew.runtimes.docker.space import ImageSpace
 from torchskew.runtimes.ownership import cache_folder
+from torchskew.runtimes.venv.downloads import measured
+from torchskew.runtimes.venv.resolve import download_size, lock_of, unpacked_size
+from torchskew.runtimes.venv.room import UNPACKED
 from torchskew.runtimes.venv.uv import Uv, UvError
 
 # The oldest suite's C library, so that one rule serves every suite.
@@ -37,29 +43,45 @@ def inputs(source: Source) -> tuple[str, ...]:
 
 
 @contextmanager
-def unpacked(source: Source, suite: Suite, machine: str, say: Say) -> Iterator[Path]:
-    """A folder with the wheels unpacked for a suite's Python, gone at the end.
+def unpacked(source: Source, suite: Suite, machine: str, say: Say, space: ImageSpace) -> Iterator[Path]:
+    """A folder with the wheels unpacked for a suite's Python, gone at the end; until then their image has its space.
 
     Raises:
-        ProvisionError: uv's reason and the fix.
+        ProvisionError: uv's reason and the fix, or the disk can't hold the image.
     """
     uv = Uv(cache_folder() / "uv")
-    with ownership.working(sites()) as site:
-        command = ["pip", "install", "--quiet", "--target", str(site), "--python-version", suite.python]
-        command += ["--python-platform", f"{machine}-{_GLIBC}", "--only-binary", ":all:"]
+    with ExitStack() as stack:
+        site = stack.enter_context(ownership.working(sites()))
+        options = ["--quiet", "--python-version", suite.python]
+        options += ["--python-platform", f"{machine}-{_GLIBC}", "--only-binary", ":all:"]
         if source.index:
-            command += ["--index", source.index, "--index-strategy", "unsafe-best-match"]
-        command += [_requirement(source), *source.requires]
+            options += ["--index", source.index, "--index-strategy", "unsafe-best-match"]
+        asked = [_requirement(source), *source.requires]
+        command = ["pip", "install", "--target", str(site), *options, *asked]
 
         def written(done: int) -> None:
             say(f"fetching {source.value}", done)
 
         try:
             more = _cpu(uv, source, command)
+            image, cache = _sizes(uv, asked, [*options, *more], [*command, *more])
+            stack.enter_context(space.reserved(digest(*inputs(source), suite.name), image=image, cache=cache))
             uv.call(*command, *more, written=written)
         except UvError as error:
             raise error.explained(source.value, cache_folder(), suite.python) from error
         yield site
+
+
+def _sizes(uv: Uv, asked: list[str], options: list[str], command: list[str]) -> tuple[int, int]:
+    """Bytes that the wheels take unpacked in an image, and those of them that uv's cache doesn't have yet."""
+    text, _ = uv.call("pip", "compile", "-", "--format", "pylock.toml", "--no-header", *options, stdin="\n".join(asked))
+    lock, bundle = lock_of(text, ""), uv.environ().get("SSL_CERT_FILE")
+    _, planned = uv.call(*(each for each in command if each != "--quiet"), "--dry-run")
+    missing = re.search(r"Would download (\d+) package", planned)
+    size, _ = download_size(lock, bundle)
+    fetched = measured(lock, int(missing[1]) if missing else 0, bundle)
+    fetched = measured(lock, int(missing[1]) if missing else 0, bundle)
+    return round(size * UNPACKED) + unpacked_size(lock), fetched.on_disk
 
 
 def _cpu(uv: Uv, source: Source, command: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchskew.model.sizes import readable
-from torchskew.runtimes.venv.reservations import NoSpaceError, Reservation, Reservations
+from torchskew.runtimes.reservations import NoSpaceError, Reservation, Reservations
 from torchskew.runtimes.venv.resolve import Lock, download_sizes
 from torchskew.runtimes.venv.room import UNPACKED
 from torchskew.runtimes.venv.store import Store

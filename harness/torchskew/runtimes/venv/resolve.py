@@ -48,6 +48,11 @@ class Lock:
         return tuple(f"{name}=={version}" if version else name for name, version, _ in self.wheels)
 
 
+def lock_of(text: str, python: str) -> Lock:
+    """The lock that uv wrote as this pylock.toml."""
+    return Lock(text=text, python=python, wheels=tuple(_wheels(text)))
+
+
 class Resolver:
     """Asks uv; tries the CPU index first as long as it answers, which is remembered for all versions."""
 
@@ -93,8 +98,7 @@ class Resolver:
         return found.strip()
 
     def _locked(self, source: Source, python: str) -> Lock:
-        text = self._compiled(source, python)
-        return Lock(text=text, python=python, wheels=tuple(_wheels(text)))
+        return lock_of(self._compiled(source, python), python)
 
     def _compiled(self, source: Source, python: str) -> str:
         if self._try_cpu(source):

@@ -22,7 +22,7 @@ from torchskew.inside.protocol import agent_command
 from torchskew.runtimes.venv import indexes, launch, process
 from torchskew.runtimes.base import Channel, Progress, Scope
 from torchskew.runtimes.venv.downloads import Downloads, measured
-from torchskew.runtimes.venv.reservations import NoSpaceError
+from torchskew.runtimes.reservations import NoSpaceError
 from torchskew.runtimes.venv.probe import Depth, facts_from, probed
 from torchskew.runtimes.venv.resolve import Lock, Resolver, asked_for, is_pinned
 from torchskew.runtimes.venv.room import UNPACKED, Room, Size

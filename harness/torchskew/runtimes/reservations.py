@@ -1,4 +1,4 @@
-"""Promises the disk's free space to environments under way, over every process and thread that shares a store."""
+"""Promises a disk's free space to what is being made, over every process and thread that shares a store."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Reservation:
 
 
 class Reservations:
-    """The promises on the disk of one folder. Each is a file that its holder keeps locked."""
+    """The promises on one disk. Each is a file in a folder, which its holder keeps locked."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make nothing yet."""
-        self._folder = folder
+    def __init__(self, folder: Path, disk: Path | None = None) -> None:
+        """Make nothing yet. disk: any folder on the disk, where it is not that of `folder`."""
+        self._folder, self._disk = folder, disk or folder
 
     @contextmanager
     def reserved(self, name: str, wanted: int) -> Iterator[Reservation]:
@@ -51,7 +51,7 @@ class Reservations:
         path = self._folder / "reserved" / name[:24]
         with locks.alone(self._folder / "locks" / "reserved"):
             promised = self._promised()
-            free = shutil.disk_usage(self._folder).free
+            free = shutil.disk_usage(self._disk).free
             if free - promised < wanted:
                 raise NoSpaceError(free, promised)
             file = locks.opened(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from torchskew.runtimes.venv.reservations import NoSpaceError, Reservations
+from torchskew.runtimes.reservations import NoSpaceError, Reservations
 
 GB = 10**9
 
@@ -64,7 +64,7 @@ def test_another_process_keeps_its_promise_until_it_ends_however_it_ends(free, t
     program = textwrap.dedent(f"""
         import sys
         from pathlib import Path
-        from torchskew.runtimes.venv.reservations import Reservations
+        from torchskew.runtimes.reservations import Reservations
         with Reservations(Path({str(tmp_path)!r})).reserved("theirs", 1000):
             print("reserved", flush=True)
             sys.stdin.read()

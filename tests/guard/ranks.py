@@ -9,7 +9,7 @@ from typing import Any
 
 from torchskew.guard.errors import ProtocolVersionError, Unverified
 from torchskew.guard.exchange import exchange
-from torchskew.guard.place import Place
+from torchskew.guard.place import DIRECT, Place
 from torchskew.guard.sockets import bind, dial, read_greeting
 from torchskew.guard.table import SERVES, TABLE, era, known
 from torchskew.guard.wire import HELLO
@@ -19,7 +19,8 @@ FAR = 600.0
 # Seconds that a test allows for what must happen at once, on a machine that is busy with other work.
 PATIENCE = 60.0
 
-BUILD = {"git": "abc", "python": "3.11.7", "backend": "gloo", "job": "", "order": "little", "nccl": "", "settings": ""}
+BUILD = {"git": "abc", "python": "3.11.7", "backend": "gloo", "job": "", "order": "little", "nccl": "", "settings": "",
+         "launcher": ""}  # fmt: skip
 
 
 def hello_of(rank: int, torch: str = "2.6.0", world: int = 2, **more: Any) -> dict[str, Any]:
@@ -36,13 +37,14 @@ class Group:
 
     def __init__(self, port: int, seconds: float = FAR) -> None:
         self.port, self.seconds, self.host, self.mode = port, seconds, "127.0.0.1", "enforce"
+        self.reach = float("inf")
         self.results: dict[int, Any] = {}
         self.ended: dict[int, float] = {}
         self.threads: list[threading.Thread] = []
 
     def start(self, number: int, hello: dict[str, Any], path: str = "", *, named: bool = False) -> None:
         """named: the environment of a rank that meets by file names the address as well."""
-        method = "agent" if hello["method"] == "agent" else "tcp"
+        method = "tcp" if hello["method"] == "file" else hello["method"]
         where = ("file", self.host * named, self.port * named, path) if path else (method, self.host, self.port, "")
         place = Place(*where, hello["rank"], hello["world"])
         arguments = (number, place, {**hello, "port": place.port})
@@ -51,8 +53,8 @@ class Group:
 
     def _run(self, number: int, place: Place, hello: dict[str, Any]) -> None:
         try:
-            self.results[number] = exchange(place, hello, self.seconds, self.mode)
-            if hello["rank"] == 0 and place.method == "tcp":
+            self.results[number] = exchange(place, hello, self.seconds, self.mode, self.reach)
+            if number == 0 and place.method in DIRECT:
                 store = bind(place.port)  # the store must get the port right after
                 store.listen()
                 self.results["store"] = store

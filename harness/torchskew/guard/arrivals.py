@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
 
@@ -42,6 +43,12 @@ class Arrivals:
     def earlier(self, hello: Hello) -> Peer | None:
         """The connection over which the same process said hello before."""
         return self.peers.get(identity(hello))
+
+    def numbered(self, hello: Hello) -> Hello:
+        """The hello of an agent under c10d: it has no number of its own, and may ask for a group of another size."""
+        free = next(number for number in itertools.count(1) if not self.numbers.get(number))
+        hello["rank"], hello["world"] = free, self.world
+        return hello
 
     def add(self, peer: Peer, hello: Hello) -> None:
         """Count a rank in."""

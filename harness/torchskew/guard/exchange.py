@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from torchskew.guard.errors import Unverified
 from torchskew.guard.folder import Folder
@@ -16,29 +16,30 @@ from torchskew.guard.pace import Pace, pace
 from torchskew.guard.place import Place
 from torchskew.guard.refusal import refusal
 from torchskew.guard.resolve import numeric
-from torchskew.guard.roster import Roster
+from torchskew.guard.roster import Roster, number_in
 from torchskew.guard.settings import POLICIES, chosen, shared_secret
 from torchskew.guard.sockets import bind, bind_first, peek
 from torchskew.guard.verdict import decide, refuses
 
 
-def exchange(place: Place, mine: Hello, seconds: float, mode: str = "enforce") -> Roster:
+def exchange(place: Place, mine: Hello, seconds: float, mode: str = "enforce", reach: float = float("inf")) -> Roster:
     """The roster of all ranks, the same on each of them, where they may form a group.
 
-    seconds: the init's own timeout; pace() has the other ends. Raises ProtocolVersionError where they may not form a
-    group, and Unverified where that could not be found out and the stock init goes on.
+    seconds: the init's own timeout; pace() has the other ends. reach: seconds after which nobody is called any more.
+    Raises ProtocolVersionError where they may not form a group, and Unverified where that could not be found out and
+    the stock init goes on.
     """
     until, policy = pace(seconds, mode), chosen("TORCHSKEW_GUARD_POLICY", POLICIES)
     _ = place.spares  # a misspelt port is an error at once, and not only where it is needed
     try:
         if mode == "warn" and place.host:
             place = place._replace(host=numeric(place.host, 0.6 * (until.deadline - time.monotonic())))
-        roster = _roster(Ask(place, mine, seconds, policy), until)
+        roster = _roster(Ask(place, mine, seconds, policy, reach), until)
     except (OSError, MemoryError) as problem:
         raise Unverified("the releases of the other ranks could not be compared: %s" % problem) from problem
     objections = decide(roster)
     if refuses(objections, mode, bool(roster["aside"])):
-        raise refusal(roster, objections, place.rank)
+        raise refusal(roster, objections, number_in(roster, mine) if place.method == "c10d" else place.rank)
     if objections:
         raise Unverified(objections[-1].text)
     return roster
@@ -51,6 +52,7 @@ class Ask(NamedTuple):
     mine: Hello
     seconds: float
     policy: str
+    reach: float
 
 
 def _roster(ask: Ask, until: Pace) -> Roster:
@@ -62,7 +64,9 @@ def _roster(ask: Ask, until: Pace) -> Roster:
     if place.method == "agent" or (server and server.getsockname()[1] != place.port):
         until = until.apart(ask.seconds)
     if server is None:
-        return Joiner(place, mine, secret).ask(until)
+        if place.method == "c10d":
+            place, mine, until = place._replace(rank=1), cast("Hello", {**mine, "rank": 1}), until.at_once()
+        return Joiner(place, mine, secret, ask.reach).ask(until)
     host = Host(server, place, mine, secret, ask.policy)
     try:
         roster = host.gather(until)
@@ -76,7 +80,8 @@ def _roster(ask: Ask, until: Pace) -> Roster:
 def _serve(place: Place) -> socket.socket | None:
     """A socket bound to the first port, or to a spare one; None where a guard has the first: a second rank 0 is here.
 
-    OSError where no port is free.
+    Under c10d several agents may think that they are number 0; whoever gets the port is. OSError where no port is
+    free.
     """
     if place.method != "agent":
         with contextlib.suppress(OSError):
@@ -84,6 +89,8 @@ def _serve(place: Place) -> socket.socket | None:
         with contextlib.suppress(OSError, ValueError):
             peek("127.0.0.1", place.port, 0.1)
             return None
+    if place.method == "c10d":
+        return None
     try:
         return bind_first(place.spares)
     except OSError as problem:

@@ -9,7 +9,8 @@ import socket
 import sys
 from typing import Any, Tuple, TypedDict, cast
 
-from torchskew.guard.place import Place
+from torchskew.guard.place import AGENTS, DIRECT, Place
+from torchskew.guard.settings import launcher
 from torchskew.guard.table import LAST_KNOWN, SERVES, TABLE, WIRE_SETTINGS, era, known, parse, setting
 
 # Each field of a hello, its type and its longest value; anything else is no hello.
@@ -17,13 +18,16 @@ FIELDS: dict[str, tuple[type, int]] = {
     "rank": (int, 1 << 20), "world": (int, 1 << 20), "pid": (int, 1 << 31), "port": (int, 65535), "host": (str, 255),
     "torch": (str, 80), "git": (str, 80), "python": (str, 40), "backend": (str, 80), "method": (str, 10),
     "job": (str, 255), "order": (str, 10), "nccl": (str, 40), "store": (str, 8), "gloo": (str, 8), "keys": (str, 8),
-    "agent": (str, 8), "serves": (str, 255), "settings": (str, 400), "known": (int, 1), "last": (str, 8),
+    "agent": (str, 8), "static": (str, 8), "c10d": (str, 8), "launcher": (str, 80), "serves": (str, 255),
+    "settings": (str, 400), "known": (int, 1), "last": (str, 8),
 }  # fmt: skip
 _ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
 # What the text of a field must look like, where more than its length is known.
 FORMS = {
-    "method": re.compile("tcp|agent|file"), "order": re.compile("little|big"), "serves": re.compile(r"[\d. ]*"),
-    "store": _ERA, "gloo": _ERA, "keys": _ERA, "agent": _ERA, "last": _ERA,
+    "method": re.compile("|".join((*DIRECT, "agent", "file"))), "order": re.compile("little|big"),
+    "serves": re.compile(r"[\d. ]*"),
+    "store": _ERA, "gloo": _ERA, "keys": _ERA, "agent": _ERA, "static": _ERA, "c10d": _ERA,
+    "last": _ERA,
 }  # fmt: skip
 # The fields that tell ranks of one build apart.
 PERSONAL = ("rank", "host", "pid")
@@ -32,7 +36,10 @@ Identity = Tuple[int, str, int]
 
 
 class Build(TypedDict):
-    """What ranks of one build have in common; each value as FIELDS bounds it."""
+    """What ranks of one build have in common; each value as FIELDS bounds it.
+
+    launcher: the release of the agent that started this rank and has its store, where that agent is guarded.
+    """
 
     world: int
     port: int
@@ -48,6 +55,9 @@ class Build(TypedDict):
     gloo: str
     keys: str
     agent: str
+    static: str
+    c10d: str
+    launcher: str
     serves: str
     settings: str
     known: int
@@ -68,14 +78,17 @@ def own_hello(place: Place, backend: str = "") -> Hello:
 
     version = str(torch.__version__)
     eras = {kind: era(kind, version) or "" for kind in TABLE}
+    agent = launcher() if place.method == "agent" else ""
+    store = era("store", agent or version) or ""
     release = parse(version) or (0, 0, 0)
-    wire = {name: setting(name, os.environ) for name, since in WIRE_SETTINGS.items() if since <= release[:2]}
+    read = {} if place.method in AGENTS else WIRE_SETTINGS  # what an agent has in its environment is for its workers
+    wire = {name: setting(name, os.environ) for name, since in read.items() if since <= release[:2]}
     fields: dict[str, Any] = {
         "rank": place.rank, "world": place.world, "pid": os.getpid(), "port": place.port,
         "host": socket.gethostname(), "torch": version, "git": str(getattr(torch.version, "git_version", "") or ""),
         "python": ".".join(map(str, sys.version_info[:3])), "backend": backend, "method": place.method,
         "job": os.environ.get("TORCHELASTIC_RUN_ID", ""), "order": sys.byteorder, "nccl": _nccl(backend),
-        "serves": " ".join(SERVES.get(eras["store"], ())), "known": int(known(version)),
+        "serves": " ".join(SERVES.get(store, ())), "launcher": agent, "known": int(known(version)),
         "settings": " ".join("%s=%s" % pair for pair in sorted(wire.items()) if pair[1]),
         "last": "%d.%d" % LAST_KNOWN,
     }  # fmt: skip

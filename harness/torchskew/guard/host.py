@@ -11,7 +11,7 @@ import time
 from torchskew.guard.arrivals import Arrivals, Peer, StockClients
 from torchskew.guard.hello import Hello, read_hello, shown
 from torchskew.guard.pace import Pace
-from torchskew.guard.place import Place
+from torchskew.guard.place import DIRECT, Place
 from torchskew.guard.roster import Roster, pack_roster, roster_of
 from torchskew.guard.sockets import deliver, reset, tune
 from torchskew.guard.stock import greeting_era
@@ -181,6 +181,10 @@ class Host:
         hello = read_hello(body)
         if hello is None or hello["port"] != self.place.port:
             raise ValueError("no hello, or of another group")
+        if self.place.method == "c10d":
+            if hello["job"] != self.mine["job"]:
+                raise ValueError("of another job, whose agents may meet at the same store")
+            hello = self.arrivals.numbered(hello)
         earlier = self.arrivals.earlier(hello)
         if earlier:
             self._drop(earlier)
@@ -204,7 +208,7 @@ class Host:
         frames = [(peer.conn, frame(self.secret, peer.nonces, body)) for peer in peers]
         deliver(frames, min(end, time.monotonic() + 1.0))
         conns = [peer.conn for peer in peers]
-        if goes_on and self.place.method == "tcp" and self.mine["store"] not in HOLDS_GIL:
+        if goes_on and self.place.method in DIRECT and self.mine["store"] not in HOLDS_GIL:
             usher(conns, self.place.port)
         else:
             part(conns, min(end, time.monotonic() + 1.0))

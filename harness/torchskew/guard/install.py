@@ -9,13 +9,13 @@ import threading
 import time
 from typing import Any, Callable
 
-from torchskew.guard.errors import ProtocolVersionError, Unverified
+from torchskew.guard.aside import Seat
 from torchskew.guard.exchange import exchange
 from torchskew.guard.hello import own_hello
-from torchskew.guard.notice import say, warn
+from torchskew.guard.notice import warn
 from torchskew.guard.place import Place, locate
 from torchskew.guard.roster import Roster
-from torchskew.guard.settings import MODES, SettingError, chosen
+from torchskew.guard.settings import MODES, chosen, launcher
 from torchskew.guard.table import LAST_KNOWN
 from torchskew.guard.usher import dismiss
 
@@ -38,37 +38,15 @@ def check(
     mode = chosen("TORCHSKEW_GUARD", MODES)
     if mode == "off":
         return None
-    place = None
-    try:
-        place = locate(init_method, world_size, rank)
+    with Seat(mode) as seat:
+        seat.place = place = locate(init_method, world_size, rank)
         if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
             return None
         roster = exchange(place, own_hello(place, str(backend or "").lower()), _seconds(timeout, backend), mode)
-    except ProtocolVersionError as error:
-        if mode != "warn":
-            raise
-        warn(error.rank, str(error))
-    except Exception as problem:  # noqa: BLE001 - whatever keeps the guard from its work, the job goes on
-        _step_aside(problem, mode, place)
-    else:
         _note_newer(roster, place.rank)
+        _note_agent(place)
         return roster
     return None
-
-
-def _step_aside(problem: Exception, mode: str, place: Place | None) -> None:
-    """Say in one line that nothing was compared; under strict, that is an error. So is a misspelt setting, except
-    under warn.
-    """
-    rank = place.rank if place else -1
-    if isinstance(problem, SettingError) and mode != "warn":
-        raise problem
-    if mode == "strict":
-        text = "The releases of this process group could not be compared (detected on rank %d): %s\nRemedy: %s"
-        remedy = "remove the cause, or set TORCHSKEW_GUARD=enforce to go on without the comparison."
-        raise ProtocolVersionError(text % (rank, problem, remedy), kind="unverified", rank=rank, remedy=remedy)
-    what = str(problem) if isinstance(problem, Unverified) else "%s: %s" % (type(problem).__name__, problem)
-    say(rank, "%s. The init goes on without a comparison of the releases." % what)
 
 
 def _note_newer(roster: Roster, rank: int) -> None:
@@ -77,6 +55,15 @@ def _note_newer(roster: Roster, rank: int) -> None:
     if newer and len({group["torch"].split("+")[0] for group in roster["groups"]}) > 1:
         text = "torch %s is newer than %d.%d, the last release this guard knows: it may be incompatible with the others"
         warn(rank, text % (", ".join(newer), *LAST_KNOWN))
+
+
+def _note_agent(place: Place) -> None:
+    """Warn where the agent that started this worker is of another release, although the group may form."""
+    import torch
+
+    agent = launcher() if place.method == "agent" else ""
+    if agent not in ("", str(torch.__version__)):
+        warn(place.rank, "this worker runs torch %s, the agent that started it %s" % (torch.__version__, agent))
 
 
 def _seconds(timeout: Any, backend: str | None = None) -> float:

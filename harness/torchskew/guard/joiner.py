@@ -11,7 +11,7 @@ from typing import NamedTuple, Optional
 from torchskew.guard.errors import Unverified
 from torchskew.guard.hello import Hello
 from torchskew.guard.pace import Pace
-from torchskew.guard.place import Place
+from torchskew.guard.place import AGENTS, DIRECT, Place
 from torchskew.guard.refusal import refusal
 from torchskew.guard.roster import Group, Roster, names, roster_of
 from torchskew.guard.search import Line, greetings
@@ -64,16 +64,21 @@ class Attempt(NamedTuple):
 class Joiner:
     """Reaches rank 0's guard; has no state of its own, what it sees on the way is in the signs."""
 
-    def __init__(self, place: Place, mine: Hello, secret: bytes) -> None:
-        """Mine is this rank's hello."""
-        self.place, self.secret, self.mine = place, secret, mine
+    def __init__(self, place: Place, mine: Hello, secret: bytes, reach: float = float("inf")) -> None:
+        """Mine is this rank's hello; reach: seconds after which nobody is called any more."""
+        self.place, self.secret, self.mine, self.reach = place, secret, mine, reach
         self.body = json.dumps(mine).encode()
+
+    @property
+    def noun(self) -> str:
+        """What this process is."""
+        return "agent" if self.place.method in AGENTS else "rank"
 
     def ask(self, until: Pace) -> Roster:
         """The roster that rank 0 sends; ProtocolVersionError or Unverified when no guard sends one."""
         signs, pause, asked, called = self.nothing_seen(), 0.01, 0.0, 0.0
-        agent = self.place.method == "agent"
-        while time.monotonic() < until.deadline:
+        agent, calls_end = self.place.method == "agent", min(until.deadline, time.monotonic() + self.reach)
+        while time.monotonic() < calls_end:
             roster = None
             if signs.taken or until.strays(asked):
                 asked = time.monotonic()
@@ -84,7 +89,7 @@ class Joiner:
             if roster is not None:
                 return roster
             signs = self._weighed(signs, until)
-            next_step = min(until.deadline, until.proven(min(signs.since, signs.rejected)))
+            next_step = min(calls_end, until.proven(min(signs.since, signs.rejected)))
             time.sleep(min(pause, max(0.0, next_step - time.monotonic())))
             pause = min(pause * 1.5, 0.25)
         raise self._nobody(signs, until)
@@ -129,11 +134,17 @@ class Joiner:
             line.conn.settimeout(min(BUSY, until.left))
             line.conn.sendall(frame(self.secret, line.nonces, self.body))
             roster = receive_roster(line.conn, self.secret, line.nonces, min(until.end, until.deadline + 1.0))
-            if not names(roster, self.place.rank):
+            if not self._listed(roster):
                 raise ValueError("its roster is of another group")
             if not refuses(decide(roster), until.mode, bool(roster["aside"])):
                 self._await_store(line.conn, roster["groups"][0], min(until.end, time.monotonic() + 1.0))
         return roster
+
+    def _listed(self, roster: Roster) -> bool:
+        """Whether a roster is of this rank's group; an agent under c10d does not know its number."""
+        if self.place.method != "c10d":
+            return names(roster, self.place.rank)
+        return roster["more"] > 0 or any(group["git"] == self.mine["git"] for group in roster["groups"])
 
     def _reach(self, attempt: Attempt, signs: Signs) -> tuple[Line | None, Signs]:
         """A connection to the guard on a port, None where none greets; and the signs after it."""
@@ -171,7 +182,7 @@ class Joiner:
 
     def _looked(self, signs: Signs, since: float, until: Pace) -> Signs:
         """The signs after a look for a store on the first port; an agent's store may be there, and proves nothing."""
-        if self.place.method != "tcp" or until.left < LOOKS * until.greeting:
+        if self.place.method not in DIRECT or until.left < LOOKS * until.greeting:
             return signs._replace(seen=None)
         listener = look(self.place.host, self.place.port, until.greeting)
         return signs._replace(seen=Sighting(listener, since) if listener.what == "store" else None)
@@ -181,7 +192,7 @@ class Joiner:
         with contextlib.suppress(OSError):
             receive(conn, 1, until)
         conn.close()
-        while host["method"] == "tcp" and host["store"] in HOLDS_GIL and time.monotonic() < until:
+        while host["method"] in DIRECT and host["store"] in HOLDS_GIL and time.monotonic() < until:
             with contextlib.suppress(OSError):
                 seconds = max(0.01, until - time.monotonic())
                 socket.create_connection((self.place.host, self.place.port), timeout=seconds).close()
@@ -190,13 +201,13 @@ class Joiner:
 
     def _one_sided(self, store: Listener, until: Pace) -> Exception:
         """A store that this release's client can't use is proof; any other may be the one that it should use."""
-        text = "no guard answers at %s, but a TCPStore %s (%s): rank 0 runs without the guard, or has formed its group"
-        text %= self.place, SEEN[store.era], store.backend
+        text = "no guard answers at %s, but a TCPStore %s (%s): %s 0 runs without the guard, or has formed its group"
+        text %= self.place, SEEN[store.era], store.backend, self.noun
         foreign = bool(self.mine["serves"]) and self.mine["store"] not in SERVES.get(store.era, ())
         return self._ended(Objection("one-sided", text, proof=foreign), {store.era: 1}, until.mode, aside=True)
 
     def _nobody(self, signs: Signs, until: Pace) -> Exception:
-        text = "rank 0 never answered at %s: %s" % (self.place, signs.trouble)
+        text = "%s 0 never answered at %s: %s" % (self.noun, self.place, signs.trouble)
         knocks = {signs.seen.store.era: 1} if signs.seen else {}
         return self._ended(Objection("missing", text, proof=False), knocks, until.mode, aside=until.aside)
 
@@ -206,4 +217,4 @@ class Joiner:
             return Unverified(objection.text)
         roster = roster_of([self.mine], "era", knocks)
         roster["missing"] = "0"
-        return refusal(roster, [objection], self.mine["rank"])
+        return refusal(roster, [objection], -1 if self.place.method == "c10d" else self.place.rank)

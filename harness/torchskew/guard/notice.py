@@ -12,9 +12,13 @@ _OWN = (os.path.dirname(os.path.abspath(__file__)), os.sep + os.path.join("torch
 _WRAPPERS = ("functools.py", "contextlib.py", "runpy.py")
 
 
-def say(rank: int, text: str) -> None:
-    """One line on standard error, in one write: the ranks of a host share it. Nothing where that is closed."""
-    line = "torchskew guard, rank %d: %s\n" % (rank, " ".join(text.split()))
+def say(rank: int, text: str, noun: str = "rank") -> None:
+    """One line on standard error, in one write: the ranks of a host share it. Nothing where that is closed.
+
+    rank: -1 where there is none.
+    """
+    who = ", %s %d" % (noun, rank) if rank >= 0 else ""
+    line = "torchskew guard%s: %s\n" % (who, " ".join(text.split()))
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(line)
         sys.stderr.flush()

@@ -9,9 +9,16 @@ from urllib.parse import ParseResult, parse_qs, urlparse
 
 from torchskew.guard.settings import spare_ports
 
+# How torchrun's agents meet; and all methods where number 0 makes a store on the first port right after the exchange.
+AGENTS = ("static", "c10d")
+DIRECT = ("tcp", *AGENTS)
+
 
 class Place(NamedTuple):
-    """Where a group meets, seen from one rank: method is "tcp", "agent" or "file", and only "file" has a path."""
+    """Where a group meets, seen from one rank: method is "tcp", "agent", "file" or one of AGENTS.
+
+    Only "file" has a path. Under "c10d" an agent gets its number from number 0 when it arrives.
+    """
 
     method: str
     host: str
@@ -22,8 +29,11 @@ class Place(NamedTuple):
 
     @property
     def spares(self) -> tuple[int, ...]:
-        """Where rank 0 listens, in this order, when something else has the first port."""
-        return spare_ports(self.port)
+        """Where rank 0 listens, in this order, when something else has the first port.
+
+        Under c10d that is the store of agents that met before.
+        """
+        return () if self.method == "c10d" else spare_ports(self.port)
 
     def __str__(self) -> str:
         """The address or path as people write it."""

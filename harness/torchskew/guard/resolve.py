@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import Any, Callable
 
 
 def numeric(host: str, seconds: float) -> str:
@@ -17,23 +18,35 @@ def numeric(host: str, seconds: float) -> str:
         pass  # no address but a name: it is looked up below, and what can't be looked up is an error there
     else:
         return host
-    answers: list[tuple[int, str]] = []
-    thread = threading.Thread(target=_look_up, args=(host, answers), name="torchskew-guard", daemon=True)
+    try:
+        found = within_time(seconds, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    except socket.gaierror as problem:
+        raise OSError("the name %s does not resolve" % host) from problem
+    except TimeoutError as problem:
+        raise OSError("the name %s did not resolve within %.1f s" % (host, seconds)) from problem
+    return min((family != socket.AF_INET, str(address[0])) for family, _, _, _, address in found)[1]
+
+
+def within_time(seconds: float, ask: Callable[[], Any]) -> Any:
+    """What ask() says, which may ask the resolver; TimeoutError where it takes longer, OSError without a thread."""
+    answers: list[Any] = []
+    problems: list[Exception] = []
+    thread = threading.Thread(target=_try, args=(ask, answers, problems), name="torchskew-guard", daemon=True)
     try:
         thread.start()
     except (RuntimeError, MemoryError) as problem:
-        raise OSError("no thread to look up %s: %s" % (host, problem)) from problem
+        raise OSError("no thread to look up a name: %s" % problem) from problem
     thread.join(seconds)
+    if problems:
+        raise problems[0]
     if not answers:
-        how = "did not resolve within %.1f s" % seconds if thread.is_alive() else "does not resolve"
-        raise OSError("the name %s %s" % (host, how))
-    return min(answers)[1]
+        raise TimeoutError("the name service did not answer within %.1f s" % seconds)
+    return answers[0]
 
 
-def _look_up(host: str, answers: list[tuple[int, str]]) -> None:
-    """All addresses at once, IPv4 first: rank 0 listens on both."""
+def _try(ask: Callable[[], Any], answers: list[Any], problems: list[Exception]) -> None:
+    """The answer, or the problem, for the thread that waits for it."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return
-    answers += [(family != socket.AF_INET, str(address[0])) for family, _, _, _, address in found]
+        answers.append(ask())
+    except Exception as problem:  # noqa: BLE001 - raised where it is waited for
+        problems.append(problem)

@@ -130,6 +130,12 @@ def names(roster: Roster, rank: int) -> bool:
     return bool(groups) and within(0, groups[0]["ranks"]) and listed
 
 
+def number_in(roster: Roster, hello: Hello) -> int:
+    """The number that a roster has for this hello's host; -1 where that host has several."""
+    ranks = [group["hosts"][hello["host"]] for group in roster["groups"] if hello["host"] in group["hosts"]]
+    return int(ranks[0]) if len(ranks) == 1 and ranks[0].isdigit() else -1
+
+
 _SPANS = re.compile(r"(\d{1,7}(-\d{1,7})?(, \d{1,7}(-\d{1,7})?)*)?", re.ASCII)
 _GROUP_FIELDS = (set(FIELDS) - set(PERSONAL)) | {"ranks", "hosts"}
 

@@ -40,6 +40,17 @@ def spare_ports(first: int) -> tuple[int, ...]:
     return tuple(port for port in dict.fromkeys(ports) if port != first)
 
 
+def launcher() -> str:
+    """The release of the agent that started this worker, "" where that agent is not guarded."""
+    release, _, job = os.environ.get("TORCHSKEW_GUARD_AGENT", "").partition(" ")
+    return release if job == os.environ.get("TORCHELASTIC_RUN_ID", "") else ""
+
+
+def announce(release: str, job: str) -> None:
+    """Tell the workers that this process, an agent, is about to start, what it runs."""
+    os.environ["TORCHSKEW_GUARD_AGENT"] = "%s %s" % (release, job)
+
+
 def shared_secret() -> bytes:
     """What all ranks of this job share and strangers don't know; b"" where none is set."""
     return os.environ.get("TORCHSKEW_GUARD_SECRET", "").encode()

@@ -8,7 +8,8 @@ from typing import Mapping
 # kind -> (first release, what changed in it). A release belongs to the last row that is not above it.
 # Sources: store opcodes and greetings from the headers and first bytes of released builds 1.7.1 to 2.15.0;
 # gloo from its commits 31b1f02 (one listener) and 6d8b511 (one record per rank); keys from
-# torch/distributed/distributed_c10d.py of each release; agent from the keys that real clients wrote.
+# torch/distributed/distributed_c10d.py of each release; agent from the keys that real clients wrote; static and
+# c10d, how torchrun's agents meet, from torch/distributed/elastic of 1.13.1 and 2.1 to 2.14.
 LAST_KNOWN = (2, 15)
 TABLE: dict[str, tuple[tuple[tuple[int, int], str], ...]] = {
     "store": (
@@ -33,6 +34,15 @@ TABLE: dict[str, tuple[tuple[tuple[int, int], str], ...]] = {
     "agent": (
         ((1, 7), "keys under /worker/attempt_N"),
         ((2, 6), "no prefix"),
+    ),
+    "static": (
+        ((1, 7), "every agent reads every role"),
+        ((2, 4), "agent 0 assigns the ranks"),
+    ),
+    "c10d": (
+        ((1, 7), "every agent reads every role"),
+        ((2, 4), "agent 0 assigns the ranks"),
+        ((2, 6), "the times in the state have a zone"),
     ),
 }
 # Store era of a server -> store eras of the clients it can serve: the only fact with a direction.

@@ -17,6 +17,7 @@ import functools
 import hashlib
 import hmac
 import inspect
+import itertools
 import json
 import os
 import re
@@ -39,7 +40,8 @@ from urllib.parse import ParseResult, parse_qs, urlparse
 # kind -> (first release, what changed in it). A release belongs to the last row that is not above it.
 # Sources: store opcodes and greetings from the headers and first bytes of released builds 1.7.1 to 2.15.0;
 # gloo from its commits 31b1f02 (one listener) and 6d8b511 (one record per rank); keys from
-# torch/distributed/distributed_c10d.py of each release; agent from the keys that real clients wrote.
+# torch/distributed/distributed_c10d.py of each release; agent from the keys that real clients wrote; static and
+# c10d, how torchrun's agents meet, from torch/distributed/elastic of 1.13.1 and 2.1 to 2.14.
 LAST_KNOWN = (2, 15)
 TABLE: dict[str, tuple[tuple[tuple[int, int], str], ...]] = {
     "store": (
@@ -64,6 +66,15 @@ TABLE: dict[str, tuple[tuple[tuple[int, int], str], ...]] = {
     "agent": (
         ((1, 7), "keys under /worker/attempt_N"),
         ((2, 6), "no prefix"),
+    ),
+    "static": (
+        ((1, 7), "every agent reads every role"),
+        ((2, 4), "agent 0 assigns the ranks"),
+    ),
+    "c10d": (
+        ((1, 7), "every agent reads every role"),
+        ((2, 4), "agent 0 assigns the ranks"),
+        ((2, 6), "the times in the state have a zone"),
     ),
 }
 # Store era of a server -> store eras of the clients it can serve: the only fact with a direction.
@@ -201,6 +212,17 @@ def spare_ports(first: int) -> tuple[int, ...]:
     return tuple(port for port in dict.fromkeys(ports) if port != first)
 
 
+def launcher() -> str:
+    """The release of the agent that started this worker, "" where that agent is not guarded."""
+    release, _, job = os.environ.get("TORCHSKEW_GUARD_AGENT", "").partition(" ")
+    return release if job == os.environ.get("TORCHELASTIC_RUN_ID", "") else ""
+
+
+def announce(release: str, job: str) -> None:
+    """Tell the workers that this process, an agent, is about to start, what it runs."""
+    os.environ["TORCHSKEW_GUARD_AGENT"] = "%s %s" % (release, job)
+
+
 def shared_secret() -> bytes:
     """What all ranks of this job share and strangers don't know; b"" where none is set."""
     return os.environ.get("TORCHSKEW_GUARD_SECRET", "").encode()
@@ -214,9 +236,13 @@ _OWN = (os.path.dirname(os.path.abspath(__file__)), os.sep + os.path.join("torch
 _WRAPPERS = ("functools.py", "contextlib.py", "runpy.py")
 
 
-def say(rank: int, text: str) -> None:
-    """One line on standard error, in one write: the ranks of a host share it. Nothing where that is closed."""
-    line = "torchskew guard, rank %d: %s\n" % (rank, " ".join(text.split()))
+def say(rank: int, text: str, noun: str = "rank") -> None:
+    """One line on standard error, in one write: the ranks of a host share it. Nothing where that is closed.
+
+    rank: -1 where there is none.
+    """
+    who = ", %s %d" % (noun, rank) if rank >= 0 else ""
+    line = "torchskew guard%s: %s\n" % (who, " ".join(text.split()))
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(line)
         sys.stderr.flush()
@@ -249,9 +275,16 @@ def _not_the_users(path: str) -> bool:
 # -- place ---------------------------------------------------------------------------------------------------
 # Where a group meets, read from the arguments and the environment exactly as torch reads them.
 
+# How torchrun's agents meet; and all methods where number 0 makes a store on the first port right after the exchange.
+AGENTS = ("static", "c10d")
+DIRECT = ("tcp", *AGENTS)
+
 
 class Place(NamedTuple):
-    """Where a group meets, seen from one rank: method is "tcp", "agent" or "file", and only "file" has a path."""
+    """Where a group meets, seen from one rank: method is "tcp", "agent", "file" or one of AGENTS.
+
+    Only "file" has a path. Under "c10d" an agent gets its number from number 0 when it arrives.
+    """
 
     method: str
     host: str
@@ -262,8 +295,11 @@ class Place(NamedTuple):
 
     @property
     def spares(self) -> tuple[int, ...]:
-        """Where rank 0 listens, in this order, when something else has the first port."""
-        return spare_ports(self.port)
+        """Where rank 0 listens, in this order, when something else has the first port.
+
+        Under c10d that is the store of agents that met before.
+        """
+        return () if self.method == "c10d" else spare_ports(self.port)
 
     def __str__(self) -> str:
         """The address or path as people write it."""
@@ -311,13 +347,16 @@ FIELDS: dict[str, tuple[type, int]] = {
     "rank": (int, 1 << 20), "world": (int, 1 << 20), "pid": (int, 1 << 31), "port": (int, 65535), "host": (str, 255),
     "torch": (str, 80), "git": (str, 80), "python": (str, 40), "backend": (str, 80), "method": (str, 10),
     "job": (str, 255), "order": (str, 10), "nccl": (str, 40), "store": (str, 8), "gloo": (str, 8), "keys": (str, 8),
-    "agent": (str, 8), "serves": (str, 255), "settings": (str, 400), "known": (int, 1), "last": (str, 8),
+    "agent": (str, 8), "static": (str, 8), "c10d": (str, 8), "launcher": (str, 80), "serves": (str, 255),
+    "settings": (str, 400), "known": (int, 1), "last": (str, 8),
 }  # fmt: skip
 _ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
 # What the text of a field must look like, where more than its length is known.
 FORMS = {
-    "method": re.compile("tcp|agent|file"), "order": re.compile("little|big"), "serves": re.compile(r"[\d. ]*"),
-    "store": _ERA, "gloo": _ERA, "keys": _ERA, "agent": _ERA, "last": _ERA,
+    "method": re.compile("|".join((*DIRECT, "agent", "file"))), "order": re.compile("little|big"),
+    "serves": re.compile(r"[\d. ]*"),
+    "store": _ERA, "gloo": _ERA, "keys": _ERA, "agent": _ERA, "static": _ERA, "c10d": _ERA,
+    "last": _ERA,
 }  # fmt: skip
 # The fields that tell ranks of one build apart.
 PERSONAL = ("rank", "host", "pid")
@@ -326,7 +365,10 @@ Identity = Tuple[int, str, int]
 
 
 class Build(TypedDict):
-    """What ranks of one build have in common; each value as FIELDS bounds it."""
+    """What ranks of one build have in common; each value as FIELDS bounds it.
+
+    launcher: the release of the agent that started this rank and has its store, where that agent is guarded.
+    """
 
     world: int
     port: int
@@ -342,6 +384,9 @@ class Build(TypedDict):
     gloo: str
     keys: str
     agent: str
+    static: str
+    c10d: str
+    launcher: str
     serves: str
     settings: str
     known: int
@@ -362,14 +407,17 @@ def own_hello(place: Place, backend: str = "") -> Hello:
 
     version = str(torch.__version__)
     eras = {kind: era(kind, version) or "" for kind in TABLE}
+    agent = launcher() if place.method == "agent" else ""
+    store = era("store", agent or version) or ""
     release = parse(version) or (0, 0, 0)
-    wire = {name: setting(name, os.environ) for name, since in WIRE_SETTINGS.items() if since <= release[:2]}
+    read = {} if place.method in AGENTS else WIRE_SETTINGS  # what an agent has in its environment is for its workers
+    wire = {name: setting(name, os.environ) for name, since in read.items() if since <= release[:2]}
     fields: dict[str, Any] = {
         "rank": place.rank, "world": place.world, "pid": os.getpid(), "port": place.port,
         "host": socket.gethostname(), "torch": version, "git": str(getattr(torch.version, "git_version", "") or ""),
         "python": ".".join(map(str, sys.version_info[:3])), "backend": backend, "method": place.method,
         "job": os.environ.get("TORCHELASTIC_RUN_ID", ""), "order": sys.byteorder, "nccl": _nccl(backend),
-        "serves": " ".join(SERVES.get(eras["store"], ())), "known": int(known(version)),
+        "serves": " ".join(SERVES.get(store, ())), "launcher": agent, "known": int(known(version)),
         "settings": " ".join("%s=%s" % pair for pair in sorted(wire.items()) if pair[1]),
         "last": "%d.%d" % LAST_KNOWN,
     }  # fmt: skip
@@ -544,6 +592,12 @@ def names(roster: Roster, rank: int) -> bool:
     return bool(groups) and within(0, groups[0]["ranks"]) and listed
 
 
+def number_in(roster: Roster, hello: Hello) -> int:
+    """The number that a roster has for this hello's host; -1 where that host has several."""
+    ranks = [group["hosts"][hello["host"]] for group in roster["groups"] if hello["host"] in group["hosts"]]
+    return int(ranks[0]) if len(ranks) == 1 and ranks[0].isdigit() else -1
+
+
 _SPANS = re.compile(r"(\d{1,7}(-\d{1,7})?(, \d{1,7}(-\d{1,7})?)*)?", re.ASCII)
 _GROUP_FIELDS = (set(FIELDS) - set(PERSONAL)) | {"ranks", "hosts"}
 
@@ -645,10 +699,11 @@ def _absent_objection(roster: Roster) -> Objection:
 
 def _wrong_group(roster: Roster) -> Iterator[str]:
     """Two ranks with one number, ranks outside the world, and what must be the same on every rank but isn't."""
+    noun = noun_of(roster["groups"])
     if roster["twice"]:
-        yield "more than one process says it is %s" % name_ranks(roster["twice"])
+        yield "more than one process says it is %s" % name_ranks(roster["twice"], noun)
     if roster["outside"]:
-        yield "%s of a world of %d" % (name_ranks(roster["outside"]), roster["world"])
+        yield "%s of a world of %d" % (name_ranks(roster["outside"], noun), roster["world"])
     for name, title in (("world", "world sizes"), ("backend", "backends"), ("method", "init methods"),
                         ("job", "jobs"), ("order", "byte orders"), ("nccl", "NCCL versions")):  # fmt: skip
         differences = _differences([group for group in roster["groups"] if _field(group, name) != ""], name)
@@ -668,19 +723,26 @@ def _differences(groups: list[Group], name: str) -> str:
         values.setdefault(_field(group, name), []).append(group["ranks"])
     if len(values) < 2:
         return ""
-    return "; ".join("%s %s" % (name_ranks(", ".join(ranks)), value or "none") for value, ranks in values.items())
+    noun = noun_of(groups)
+    return "; ".join("%s %s" % (name_ranks(", ".join(ranks), noun), value or "none") for value, ranks in values.items())
 
 
-def name_ranks(text: str) -> str:
+def noun_of(groups: list[Group]) -> str:
+    """What the members of this group are."""
+    return "agent" if groups and groups[0]["method"] in AGENTS else "rank"
+
+
+def name_ranks(text: str, noun: str = "rank") -> str:
     """Spans as `rank 0` or `ranks 1, 5-9`, a long list shortened."""
     parts = text.split(", ")
     shown = ", ".join(parts[:6]) + (" and %d more" % (len(parts) - 6) if len(parts) > 6 else "")
-    return ("rank " if text.isdigit() else "ranks ") + shown
+    return noun + (" " if text.isdigit() else "s ") + shown
 
 
 def _absent(roster: Roster) -> str:
     """Who never came, and which stock clients came instead."""
-    who = name_ranks(roster["missing"]) + " never said hello" + (" at %s" % roster["where"] if roster["where"] else "")
+    who = name_ranks(roster["missing"], noun_of(roster["groups"])) + " never said hello"
+    who += " at %s" % roster["where"] if roster["where"] else ""
     if not roster["knocks"]:
         return who
     came = ", ".join("%d %s" % (count, SEEN.get(name, name)) for name, count in roster["knocks"].items())
@@ -706,9 +768,10 @@ def _by_policy(groups: list[Group], policy: str) -> list[Objection]:
 
 def _by_era(groups: list[Group]) -> list[Objection]:
     """What the table of eras knows to be incompatible; groups[0] contains rank 0, which hosts the store."""
-    host, objections = groups[0], []
-    gloo = any("gloo" in group["backend"] or not group["backend"] for group in groups)
-    checked = {"store": host["method"] == "tcp", "gloo": gloo, "keys": True, "agent": host["method"] == "agent"}
+    host, objections = groups[0], _by_agents_store(groups)
+    gloo, agents = any("gloo" in group["backend"] or not group["backend"] for group in groups), host["method"] in AGENTS
+    checked = {"store": host["method"] in DIRECT, "gloo": gloo and not agents, "keys": not agents,
+               **{method: host["method"] == method for method in ("agent", *AGENTS)}}  # fmt: skip
     for kind, applies in checked.items():
         odd = [group for group in groups if _field(group, kind) != _field(host, kind)]
         if kind == "store":
@@ -718,17 +781,31 @@ def _by_era(groups: list[Group]) -> list[Objection]:
     return objections
 
 
+def _by_agents_store(groups: list[Group]) -> list[Objection]:
+    """Under torchrun the agent that started rank 0 has the store; it may be of another release than the ranks."""
+    host = groups[0]
+    odd = [group for group in groups if group["store"] not in host["serves"].split()]
+    if host["method"] != "agent" or not host["launcher"] or not odd:
+        return []
+    store_era = era("store", host["launcher"]) or ""
+    since = max([store_era, *(group["store"] for group in odd)], key=lambda name: parse(name) or (0, 0, 0))
+    who = "; ".join("%s torch %s" % (name_ranks(group["ranks"]), group["torch"]) for group in odd)
+    text = "the store is that of rank 0's agent, torch %s, which differs since %s from what these ranks speak: %s"
+    return [Objection("version", text % (host["launcher"], since, who), "store", since)]
+
+
 def _era_objection(kind: str, groups: list[Group]) -> Objection:
     """One line: which era differs, since which release, which ranks speak what."""
     speakers: dict[str, list[str]] = {}
     for group in groups:
         speakers.setdefault(_field(group, kind), []).append(group["ranks"])
     meaning = {"%d.%d" % since: what for since, what in TABLE[kind]}
-    since = max(speakers, key=lambda name: parse(name) or (0, 0, 0))
-    who = "; ".join("%s %s (%s)" % (name_ranks(", ".join(ranks)), name or "unknown",
+    since, noun = max(speakers, key=lambda name: parse(name) or (0, 0, 0)), noun_of(groups)
+    who = "; ".join("%s %s (%s)" % (name_ranks(", ".join(ranks), noun), name or "unknown",
                                     meaning.get(name, "not in the table"))
                     for name, ranks in speakers.items())  # fmt: skip
-    return Objection("version", "%s era differs since %s: %s" % (kind, since, who), kind, since)
+    title = "rendezvous" if kind in AGENTS else kind
+    return Objection("version", "%s era differs since %s: %s" % (title, since, who), kind, since)
 
 
 # -- refusal -------------------------------------------------------------------------------------------------
@@ -741,24 +818,49 @@ HEADS = {
     "one-sided": "Some ranks run without the guard",
     "missing": "Some ranks never arrived",
 }
+AGENTS_HEADS = {
+    "version": "Incompatible PyTorch releases among the agents of one job",
+    "group": "These agents do not form one job",
+    "one-sided": "Some agents run without the guard",
+    "missing": "Some agents never arrived",
+}
 
 
 def refusal(roster: Roster, objections: list[Objection], rank: int) -> ProtocolVersionError:
     """The error for one rank, out of the roster that all ranks have."""
     groups = roster["groups"]
     versions = ", ".join(dict.fromkeys(group["torch"] for group in groups[:16]))
-    head = HEADS[objections[0].kind]
-    lines = ["%s: torch %s (detected on rank %d, before it contacted the store)" % (head, versions, rank)]
-    for group in groups[:16]:
-        hosts = list(group["hosts"])[:3]
-        more = " and more" if len(group["hosts"]) > 3 else ""
-        lines.append("  %s: torch %s on %s%s" % (name_ranks(group["ranks"]), group["torch"], ", ".join(hosts), more))
+    noun = noun_of(groups)
+    head = (AGENTS_HEADS if noun == "agent" else HEADS)[objections[0].kind]
+    # An agent under c10d that has not heard from agent 0 has no number.
+    where = "on %s %d" % (noun, rank) if rank >= 0 else "by an agent"
+    lines = ["%s: torch %s (detected %s, before it contacted the store)" % (head, versions, where)]
+    lines += ["  " + _line_of(group, noun) for group in groups[:16]]
     lines += ["  " + objection.text for objection in objections]
-    remedy = _remedy(objections, groups)
+    remedy = _agents_remedy(objections[0].kind) if noun == "agent" else _remedy(objections, groups)
     lines.append("Remedy: " + remedy)
     eras = [{"kind": each.era, "since": each.since, "text": each.text} for each in objections if each.era]
     return ProtocolVersionError("\n".join(lines), kind=objections[0].kind, rank=rank, groups=groups, eras=eras,
                                 remedy=remedy, missing=roster["missing"], knocks=roster["knocks"])  # fmt: skip
+
+
+def _line_of(group: Group, noun: str) -> str:
+    """The ranks of one build, with what they run, where, and what started them where that is another release."""
+    hosts = list(group["hosts"])[:3]
+    more = " and more" if len(group["hosts"]) > 3 else ""
+    text = "%s: torch %s on %s%s" % (name_ranks(group["ranks"], noun), group["torch"], ", ".join(hosts), more)
+    foreign = group["launcher"] not in ("", group["torch"])
+    return text + (", started by an agent of torch %s" % group["launcher"] if foreign else "")
+
+
+def _agents_remedy(kind: str) -> str:
+    """What to do where torchrun's agents don't form one job."""
+    return {
+        "version": "install the same PyTorch release on every node.",
+        "group": "start every agent exactly once, with the same number of nodes, rendezvous and job id.",
+        "one-sided": "install the guard on every node, or set TORCHSKEW_GUARD=off on this one.",
+        "missing": "find out why they did not start or where they wait, or give the rendezvous a longer timeout.",
+    }[kind]
 
 
 def _remedy(objections: list[Objection], groups: list[Group]) -> str:
@@ -859,6 +961,11 @@ class Pace(NamedTuple):
         """
         return time.monotonic() >= max(self.proof - 4 * self.settle, asked + min(5.0, 5 * self.settle))
 
+    def at_once(self) -> Pace:
+        """The pace where a store instead of a guard is no surprise: agents may join a group that has formed."""
+        proof = min(self.proof, time.monotonic() + 0.5)
+        return self._replace(proof=proof, settle=min(self.settle, 0.1))
+
     def apart(self, timeout: float) -> Pace:
         """The pace where the hellos can't use the store's port: another port may be blocked, so the wait is short."""
         if self.mode == "strict":
@@ -892,26 +999,38 @@ def numeric(host: str, seconds: float) -> str:
         pass  # no address but a name: it is looked up below, and what can't be looked up is an error there
     else:
         return host
-    answers: list[tuple[int, str]] = []
-    thread = threading.Thread(target=_look_up, args=(host, answers), name="torchskew-guard", daemon=True)
+    try:
+        found = within_time(seconds, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    except socket.gaierror as problem:
+        raise OSError("the name %s does not resolve" % host) from problem
+    except TimeoutError as problem:
+        raise OSError("the name %s did not resolve within %.1f s" % (host, seconds)) from problem
+    return min((family != socket.AF_INET, str(address[0])) for family, _, _, _, address in found)[1]
+
+
+def within_time(seconds: float, ask: Callable[[], Any]) -> Any:
+    """What ask() says, which may ask the resolver; TimeoutError where it takes longer, OSError without a thread."""
+    answers: list[Any] = []
+    problems: list[Exception] = []
+    thread = threading.Thread(target=_try, args=(ask, answers, problems), name="torchskew-guard", daemon=True)
     try:
         thread.start()
     except (RuntimeError, MemoryError) as problem:
-        raise OSError("no thread to look up %s: %s" % (host, problem)) from problem
+        raise OSError("no thread to look up a name: %s" % problem) from problem
     thread.join(seconds)
+    if problems:
+        raise problems[0]
     if not answers:
-        how = "did not resolve within %.1f s" % seconds if thread.is_alive() else "does not resolve"
-        raise OSError("the name %s %s" % (host, how))
-    return min(answers)[1]
+        raise TimeoutError("the name service did not answer within %.1f s" % seconds)
+    return answers[0]
 
 
-def _look_up(host: str, answers: list[tuple[int, str]]) -> None:
-    """All addresses at once, IPv4 first: rank 0 listens on both."""
+def _try(ask: Callable[[], Any], answers: list[Any], problems: list[Exception]) -> None:
+    """The answer, or the problem, for the thread that waits for it."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return
-    answers += [(family != socket.AF_INET, str(address[0])) for family, _, _, _, address in found]
+        answers.append(ask())
+    except Exception as problem:  # noqa: BLE001 - raised where it is waited for
+        problems.append(problem)
 
 
 # -- sockets -------------------------------------------------------------------------------------------------
@@ -1283,6 +1402,12 @@ class Arrivals:
         """The connection over which the same process said hello before."""
         return self.peers.get(identity(hello))
 
+    def numbered(self, hello: Hello) -> Hello:
+        """The hello of an agent under c10d: it has no number of its own, and may ask for a group of another size."""
+        free = next(number for number in itertools.count(1) if not self.numbers.get(number))
+        hello["rank"], hello["world"] = free, self.world
+        return hello
+
     def add(self, peer: Peer, hello: Hello) -> None:
         """Count a rank in."""
         peer.hello, peer.data = hello, b""
@@ -1532,6 +1657,10 @@ class Host:
         hello = read_hello(body)
         if hello is None or hello["port"] != self.place.port:
             raise ValueError("no hello, or of another group")
+        if self.place.method == "c10d":
+            if hello["job"] != self.mine["job"]:
+                raise ValueError("of another job, whose agents may meet at the same store")
+            hello = self.arrivals.numbered(hello)
         earlier = self.arrivals.earlier(hello)
         if earlier:
             self._drop(earlier)
@@ -1555,7 +1684,7 @@ class Host:
         frames = [(peer.conn, frame(self.secret, peer.nonces, body)) for peer in peers]
         deliver(frames, min(end, time.monotonic() + 1.0))
         conns = [peer.conn for peer in peers]
-        if goes_on and self.place.method == "tcp" and self.mine["store"] not in HOLDS_GIL:
+        if goes_on and self.place.method in DIRECT and self.mine["store"] not in HOLDS_GIL:
             usher(conns, self.place.port)
         else:
             part(conns, min(end, time.monotonic() + 1.0))
@@ -1620,16 +1749,21 @@ class Attempt(NamedTuple):
 class Joiner:
     """Reaches rank 0's guard; has no state of its own, what it sees on the way is in the signs."""
 
-    def __init__(self, place: Place, mine: Hello, secret: bytes) -> None:
-        """Mine is this rank's hello."""
-        self.place, self.secret, self.mine = place, secret, mine
+    def __init__(self, place: Place, mine: Hello, secret: bytes, reach: float = float("inf")) -> None:
+        """Mine is this rank's hello; reach: seconds after which nobody is called any more."""
+        self.place, self.secret, self.mine, self.reach = place, secret, mine, reach
         self.body = json.dumps(mine).encode()
+
+    @property
+    def noun(self) -> str:
+        """What this process is."""
+        return "agent" if self.place.method in AGENTS else "rank"
 
     def ask(self, until: Pace) -> Roster:
         """The roster that rank 0 sends; ProtocolVersionError or Unverified when no guard sends one."""
         signs, pause, asked, called = self.nothing_seen(), 0.01, 0.0, 0.0
-        agent = self.place.method == "agent"
-        while time.monotonic() < until.deadline:
+        agent, calls_end = self.place.method == "agent", min(until.deadline, time.monotonic() + self.reach)
+        while time.monotonic() < calls_end:
             roster = None
             if signs.taken or until.strays(asked):
                 asked = time.monotonic()
@@ -1640,7 +1774,7 @@ class Joiner:
             if roster is not None:
                 return roster
             signs = self._weighed(signs, until)
-            next_step = min(until.deadline, until.proven(min(signs.since, signs.rejected)))
+            next_step = min(calls_end, until.proven(min(signs.since, signs.rejected)))
             time.sleep(min(pause, max(0.0, next_step - time.monotonic())))
             pause = min(pause * 1.5, 0.25)
         raise self._nobody(signs, until)
@@ -1685,11 +1819,17 @@ class Joiner:
             line.conn.settimeout(min(BUSY, until.left))
             line.conn.sendall(frame(self.secret, line.nonces, self.body))
             roster = receive_roster(line.conn, self.secret, line.nonces, min(until.end, until.deadline + 1.0))
-            if not names(roster, self.place.rank):
+            if not self._listed(roster):
                 raise ValueError("its roster is of another group")
             if not refuses(decide(roster), until.mode, bool(roster["aside"])):
                 self._await_store(line.conn, roster["groups"][0], min(until.end, time.monotonic() + 1.0))
         return roster
+
+    def _listed(self, roster: Roster) -> bool:
+        """Whether a roster is of this rank's group; an agent under c10d does not know its number."""
+        if self.place.method != "c10d":
+            return names(roster, self.place.rank)
+        return roster["more"] > 0 or any(group["git"] == self.mine["git"] for group in roster["groups"])
 
     def _reach(self, attempt: Attempt, signs: Signs) -> tuple[Line | None, Signs]:
         """A connection to the guard on a port, None where none greets; and the signs after it."""
@@ -1727,7 +1867,7 @@ class Joiner:
 
     def _looked(self, signs: Signs, since: float, until: Pace) -> Signs:
         """The signs after a look for a store on the first port; an agent's store may be there, and proves nothing."""
-        if self.place.method != "tcp" or until.left < LOOKS * until.greeting:
+        if self.place.method not in DIRECT or until.left < LOOKS * until.greeting:
             return signs._replace(seen=None)
         listener = look(self.place.host, self.place.port, until.greeting)
         return signs._replace(seen=Sighting(listener, since) if listener.what == "store" else None)
@@ -1737,7 +1877,7 @@ class Joiner:
         with contextlib.suppress(OSError):
             receive(conn, 1, until)
         conn.close()
-        while host["method"] == "tcp" and host["store"] in HOLDS_GIL and time.monotonic() < until:
+        while host["method"] in DIRECT and host["store"] in HOLDS_GIL and time.monotonic() < until:
             with contextlib.suppress(OSError):
                 seconds = max(0.01, until - time.monotonic())
                 socket.create_connection((self.place.host, self.place.port), timeout=seconds).close()
@@ -1746,13 +1886,13 @@ class Joiner:
 
     def _one_sided(self, store: Listener, until: Pace) -> Exception:
         """A store that this release's client can't use is proof; any other may be the one that it should use."""
-        text = "no guard answers at %s, but a TCPStore %s (%s): rank 0 runs without the guard, or has formed its group"
-        text %= self.place, SEEN[store.era], store.backend
+        text = "no guard answers at %s, but a TCPStore %s (%s): %s 0 runs without the guard, or has formed its group"
+        text %= self.place, SEEN[store.era], store.backend, self.noun
         foreign = bool(self.mine["serves"]) and self.mine["store"] not in SERVES.get(store.era, ())
         return self._ended(Objection("one-sided", text, proof=foreign), {store.era: 1}, until.mode, aside=True)
 
     def _nobody(self, signs: Signs, until: Pace) -> Exception:
-        text = "rank 0 never answered at %s: %s" % (self.place, signs.trouble)
+        text = "%s 0 never answered at %s: %s" % (self.noun, self.place, signs.trouble)
         knocks = {signs.seen.store.era: 1} if signs.seen else {}
         return self._ended(Objection("missing", text, proof=False), knocks, until.mode, aside=until.aside)
 
@@ -1762,7 +1902,7 @@ class Joiner:
             return Unverified(objection.text)
         roster = roster_of([self.mine], "era", knocks)
         roster["missing"] = "0"
-        return refusal(roster, [objection], self.mine["rank"])
+        return refusal(roster, [objection], -1 if self.place.method == "c10d" else self.place.rank)
 
 
 # -- folder --------------------------------------------------------------------------------------------------
@@ -1967,23 +2107,24 @@ def _bytes_of(path: str, most: int) -> bytes:
 # The exchange: rank 0 collects hellos, everyone gets the same roster, and everyone decides from it.
 
 
-def exchange(place: Place, mine: Hello, seconds: float, mode: str = "enforce") -> Roster:
+def exchange(place: Place, mine: Hello, seconds: float, mode: str = "enforce", reach: float = float("inf")) -> Roster:
     """The roster of all ranks, the same on each of them, where they may form a group.
 
-    seconds: the init's own timeout; pace() has the other ends. Raises ProtocolVersionError where they may not form a
-    group, and Unverified where that could not be found out and the stock init goes on.
+    seconds: the init's own timeout; pace() has the other ends. reach: seconds after which nobody is called any more.
+    Raises ProtocolVersionError where they may not form a group, and Unverified where that could not be found out and
+    the stock init goes on.
     """
     until, policy = pace(seconds, mode), chosen("TORCHSKEW_GUARD_POLICY", POLICIES)
     _ = place.spares  # a misspelt port is an error at once, and not only where it is needed
     try:
         if mode == "warn" and place.host:
             place = place._replace(host=numeric(place.host, 0.6 * (until.deadline - time.monotonic())))
-        roster = _roster(Ask(place, mine, seconds, policy), until)
+        roster = _roster(Ask(place, mine, seconds, policy, reach), until)
     except (OSError, MemoryError) as problem:
         raise Unverified("the releases of the other ranks could not be compared: %s" % problem) from problem
     objections = decide(roster)
     if refuses(objections, mode, bool(roster["aside"])):
-        raise refusal(roster, objections, place.rank)
+        raise refusal(roster, objections, number_in(roster, mine) if place.method == "c10d" else place.rank)
     if objections:
         raise Unverified(objections[-1].text)
     return roster
@@ -1996,6 +2137,7 @@ class Ask(NamedTuple):
     mine: Hello
     seconds: float
     policy: str
+    reach: float
 
 
 def _roster(ask: Ask, until: Pace) -> Roster:
@@ -2007,7 +2149,9 @@ def _roster(ask: Ask, until: Pace) -> Roster:
     if place.method == "agent" or (server and server.getsockname()[1] != place.port):
         until = until.apart(ask.seconds)
     if server is None:
-        return Joiner(place, mine, secret).ask(until)
+        if place.method == "c10d":
+            place, mine, until = place._replace(rank=1), cast("Hello", {**mine, "rank": 1}), until.at_once()
+        return Joiner(place, mine, secret, ask.reach).ask(until)
     host = Host(server, place, mine, secret, ask.policy)
     try:
         roster = host.gather(until)
@@ -2021,7 +2165,8 @@ def _roster(ask: Ask, until: Pace) -> Roster:
 def _serve(place: Place) -> socket.socket | None:
     """A socket bound to the first port, or to a spare one; None where a guard has the first: a second rank 0 is here.
 
-    OSError where no port is free.
+    Under c10d several agents may think that they are number 0; whoever gets the port is. OSError where no port is
+    free.
     """
     if place.method != "agent":
         with contextlib.suppress(OSError):
@@ -2029,11 +2174,168 @@ def _serve(place: Place) -> socket.socket | None:
         with contextlib.suppress(OSError, ValueError):
             peek("127.0.0.1", place.port, 0.1)
             return None
+    if place.method == "c10d":
+        return None
     try:
         return bind_first(place.spares)
     except OSError as problem:
         text = "rank 0 can't listen for hellos: port %d and the spare ports %s are taken (%s)"
         raise OSError(text % (place.port, ", ".join(map(str, place.spares)), problem.strerror)) from problem
+
+
+# -- aside ---------------------------------------------------------------------------------------------------
+# Whatever keeps the guard from its work is one line, and the job goes on: the border between the guard and a job.
+
+
+class Seat:
+    """Around all that the guard does before an init: only what the mode allows comes out.
+
+    That is ProtocolVersionError where the group is known not to work, under strict also where that could not be found
+    out, and nothing under warn.
+    """
+
+    def __init__(self, mode: str) -> None:
+        """The block sets the place as soon as it knows it."""
+        self.mode = mode
+        self.place: Place | None = None
+
+    def __enter__(self) -> Seat:  # noqa: PYI034 - typing has no Self in Python 3.8
+        return self
+
+    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> bool:
+        if isinstance(problem, ProtocolVersionError):
+            if self.mode == "warn":
+                warn(problem.rank, str(problem))
+            return self.mode == "warn"
+        if isinstance(problem, Exception):
+            _step_aside(problem, self.mode, self.place)
+            return True
+        return False
+
+
+def _step_aside(problem: Exception, mode: str, place: Place | None) -> None:
+    """Say in one line that nothing was compared; under strict, that is an error. So is a misspelt setting, except
+    under warn.
+    """
+    rank, noun = (place.rank, "agent" if place.method in AGENTS else "rank") if place else (-1, "rank")
+    if isinstance(problem, SettingError) and mode != "warn":
+        raise problem
+    if mode == "strict":
+        text = "The releases of this process group could not be compared (detected on %s %d): %s\nRemedy: %s"
+        remedy = "remove the cause, or set TORCHSKEW_GUARD=enforce to go on without the comparison."
+        raise ProtocolVersionError(text % (noun, rank, problem, remedy), kind="unverified", rank=rank, remedy=remedy)
+    what = str(problem) if isinstance(problem, Unverified) else "%s: %s" % (type(problem).__name__, problem)
+    say(rank, "%s. The init goes on without a comparison of the releases." % what, noun)
+
+
+# -- agents --------------------------------------------------------------------------------------------------
+# torchrun's agents: they say hello before the store of their rendezvous, as ranks do before theirs.
+
+_C10D_PORT, _C10D_JOIN, _C10D_READ = 29400, 600, 60  # torch's defaults: the last two in seconds
+
+
+class Rendezvous(NamedTuple):
+    """How the agents meet, seen from one. seconds: the rendezvous' timeout; reach: of them, until agent 0 is there."""
+
+    place: Place
+    job: str
+    seconds: float
+    reach: float = float("inf")
+
+
+def check_agents(look: Callable[[], Rendezvous]) -> float:
+    """Compare with the other agents, as check() does with the other ranks; the seconds that led to nothing.
+
+    look: finds out where they meet, in seconds where it asks for names. Raises ProtocolVersionError as check() does.
+    """
+    mode, began = chosen("TORCHSKEW_GUARD", MODES), time.monotonic()
+    if mode == "off":
+        return 0.0
+    with Seat(mode) as seat:
+        meeting = look() if mode != "warn" else within_time(0.5, look)
+        seat.place = meeting.place
+        if meeting.place.world >= 2:
+            exchange(meeting.place, _hello(meeting), meeting.seconds, mode, meeting.reach)
+        return 0.0
+    return time.monotonic() - began
+
+
+def _hello(meeting: Rendezvous) -> Hello:
+    """An agent's hello: its job is not in its environment."""
+    hello = own_hello(meeting.place)
+    return cast("Hello", {**hello, "job": shown(meeting.job)[: FIELDS["job"][1]]})
+
+
+def guarded_static(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """StaticTCPRendezvous.next_rendezvous with the check before its first store."""
+
+    @functools.wraps(stock)
+    def next_rendezvous(self: Any) -> Any:
+        if getattr(self, "_store", None) is not None:
+            return stock(self)  # a restart of the workers: the agents met before
+        whole = self.timeout
+        spent = dt.timedelta(seconds=check_agents(lambda: _static(self)))
+        if spent > dt.timedelta(seconds=0.1):
+            self.timeout = max(whole - spent, min(whole, dt.timedelta(seconds=1)))
+        try:
+            return stock(self)
+        finally:
+            self.timeout = whole
+            dismiss()
+
+    next_rendezvous.torchskew_guard = next_rendezvous  # type: ignore[attr-defined]
+    return next_rendezvous
+
+
+def _static(handler: Any) -> Rendezvous:
+    """Where the agents of a static rendezvous meet: each of them knows its number."""
+    host, port = str(handler.master_addr), int(handler.master_port)
+    place = Place("static", host, port, "", int(handler.rank), int(handler.world_size))
+    return Rendezvous(place, str(handler.run_id), float(handler.timeout.total_seconds()))
+
+
+def guarded_c10d(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """_create_tcp_store of the c10d backend with the check before it."""
+
+    @functools.wraps(stock)
+    def create_tcp_store(params: Any) -> Any:
+        check_agents(lambda: _c10d(params, stock.__globals__))
+        try:
+            return stock(params)
+        finally:
+            dismiss()
+
+    create_tcp_store.torchskew_guard = create_tcp_store  # type: ignore[attr-defined]
+    return create_tcp_store
+
+
+def _c10d(params: Any, torchs: dict[str, Any]) -> Rendezvous:
+    """Where the agents of a dynamic rendezvous meet: who has the store becomes number 0, the others get theirs there.
+
+    torchs: the names in the backend's own module, so that it is found out as torch finds it out right after.
+    """
+    host, port = torchs["parse_rendezvous_endpoint"](params.endpoint, default_port=_C10D_PORT)
+    own = params.get_as_bool("is_host")
+    if own is None:
+        own = int(params.min_nodes) > 1 and torchs["_matches_machine_hostname"](host)
+    place = Place("c10d", host, port, "", 0 if own else 1, int(params.min_nodes))
+    seconds, reach = params.get_as_int("join_timeout", _C10D_JOIN), params.get_as_int("read_timeout", _C10D_READ)
+    return Rendezvous(place, str(params.run_id), float(seconds), float(reach))
+
+
+def announcing(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """SimpleElasticAgent._initialize_workers, so that the workers learn which release started them."""
+
+    @functools.wraps(stock)
+    def initialize_workers(self: Any, worker_group: Any, *args: Any, **kwargs: Any) -> Any:
+        with contextlib.suppress(Exception):  # a rendezvous of the user's own may lack any of this
+            import torch
+
+            announce(str(torch.__version__), str(worker_group.spec.rdzv_handler.get_run_id()))
+        return stock(self, worker_group, *args, **kwargs)
+
+    initialize_workers.torchskew_guard = initialize_workers  # type: ignore[attr-defined]
+    return initialize_workers
 
 
 # -- install -------------------------------------------------------------------------------------------------
@@ -2058,37 +2360,15 @@ def check(
     mode = chosen("TORCHSKEW_GUARD", MODES)
     if mode == "off":
         return None
-    place = None
-    try:
-        place = locate(init_method, world_size, rank)
+    with Seat(mode) as seat:
+        seat.place = place = locate(init_method, world_size, rank)
         if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
             return None
         roster = exchange(place, own_hello(place, str(backend or "").lower()), _seconds(timeout, backend), mode)
-    except ProtocolVersionError as error:
-        if mode != "warn":
-            raise
-        warn(error.rank, str(error))
-    except Exception as problem:  # noqa: BLE001 - whatever keeps the guard from its work, the job goes on
-        _step_aside(problem, mode, place)
-    else:
         _note_newer(roster, place.rank)
+        _note_agent(place)
         return roster
     return None
-
-
-def _step_aside(problem: Exception, mode: str, place: Place | None) -> None:
-    """Say in one line that nothing was compared; under strict, that is an error. So is a misspelt setting, except
-    under warn.
-    """
-    rank = place.rank if place else -1
-    if isinstance(problem, SettingError) and mode != "warn":
-        raise problem
-    if mode == "strict":
-        text = "The releases of this process group could not be compared (detected on rank %d): %s\nRemedy: %s"
-        remedy = "remove the cause, or set TORCHSKEW_GUARD=enforce to go on without the comparison."
-        raise ProtocolVersionError(text % (rank, problem, remedy), kind="unverified", rank=rank, remedy=remedy)
-    what = str(problem) if isinstance(problem, Unverified) else "%s: %s" % (type(problem).__name__, problem)
-    say(rank, "%s. The init goes on without a comparison of the releases." % what)
 
 
 def _note_newer(roster: Roster, rank: int) -> None:
@@ -2097,6 +2377,15 @@ def _note_newer(roster: Roster, rank: int) -> None:
     if newer and len({group["torch"].split("+")[0] for group in roster["groups"]}) > 1:
         text = "torch %s is newer than %d.%d, the last release this guard knows: it may be incompatible with the others"
         warn(rank, text % (", ".join(newer), *LAST_KNOWN))
+
+
+def _note_agent(place: Place) -> None:
+    """Warn where the agent that started this worker is of another release, although the group may form."""
+    import torch
+
+    agent = launcher() if place.method == "agent" else ""
+    if agent not in ("", str(torch.__version__)):
+        warn(place.rank, "this worker runs torch %s, the agent that started it %s" % (torch.__version__, agent))
 
 
 def _seconds(timeout: Any, backend: str | None = None) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Iterator, NamedTuple
 
+from torchskew.guard.place import AGENTS, DIRECT
 from torchskew.guard.roster import Group, Roster
-from torchskew.guard.table import SEEN, TABLE, parse
+from torchskew.guard.table import SEEN, TABLE, era, parse
 
 
 class Objection(NamedTuple):
@@ -57,10 +58,11 @@ def _absent_objection(roster: Roster) -> Objection:
 
 def _wrong_group(roster: Roster) -> Iterator[str]:
     """Two ranks with one number, ranks outside the world, and what must be the same on every rank but isn't."""
+    noun = noun_of(roster["groups"])
     if roster["twice"]:
-        yield "more than one process says it is %s" % name_ranks(roster["twice"])
+        yield "more than one process says it is %s" % name_ranks(roster["twice"], noun)
     if roster["outside"]:
-        yield "%s of a world of %d" % (name_ranks(roster["outside"]), roster["world"])
+        yield "%s of a world of %d" % (name_ranks(roster["outside"], noun), roster["world"])
     for name, title in (("world", "world sizes"), ("backend", "backends"), ("method", "init methods"),
                         ("job", "jobs"), ("order", "byte orders"), ("nccl", "NCCL versions")):  # fmt: skip
         differences = _differences([group for group in roster["groups"] if _field(group, name) != ""], name)
@@ -80,19 +82,26 @@ def _differences(groups: list[Group], name: str) -> str:
         values.setdefault(_field(group, name), []).append(group["ranks"])
     if len(values) < 2:
         return ""
-    return "; ".join("%s %s" % (name_ranks(", ".join(ranks)), value or "none") for value, ranks in values.items())
+    noun = noun_of(groups)
+    return "; ".join("%s %s" % (name_ranks(", ".join(ranks), noun), value or "none") for value, ranks in values.items())
 
 
-def name_ranks(text: str) -> str:
+def noun_of(groups: list[Group]) -> str:
+    """What the members of this group are."""
+    return "agent" if groups and groups[0]["method"] in AGENTS else "rank"
+
+
+def name_ranks(text: str, noun: str = "rank") -> str:
     """Spans as `rank 0` or `ranks 1, 5-9`, a long list shortened."""
     parts = text.split(", ")
     shown = ", ".join(parts[:6]) + (" and %d more" % (len(parts) - 6) if len(parts) > 6 else "")
-    return ("rank " if text.isdigit() else "ranks ") + shown
+    return noun + (" " if text.isdigit() else "s ") + shown
 
 
 def _absent(roster: Roster) -> str:
     """Who never came, and which stock clients came instead."""
-    who = name_ranks(roster["missing"]) + " never said hello" + (" at %s" % roster["where"] if roster["where"] else "")
+    who = name_ranks(roster["missing"], noun_of(roster["groups"])) + " never said hello"
+    who += " at %s" % roster["where"] if roster["where"] else ""
     if not roster["knocks"]:
         return who
     came = ", ".join("%d %s" % (count, SEEN.get(name, name)) for name, count in roster["knocks"].items())
@@ -118,9 +127,10 @@ def _by_policy(groups: list[Group], policy: str) -> list[Objection]:
 
 def _by_era(groups: list[Group]) -> list[Objection]:
     """What the table of eras knows to be incompatible; groups[0] contains rank 0, which hosts the store."""
-    host, objections = groups[0], []
-    gloo = any("gloo" in group["backend"] or not group["backend"] for group in groups)
-    checked = {"store": host["method"] == "tcp", "gloo": gloo, "keys": True, "agent": host["method"] == "agent"}
+    host, objections = groups[0], _by_agents_store(groups)
+    gloo, agents = any("gloo" in group["backend"] or not group["backend"] for group in groups), host["method"] in AGENTS
+    checked = {"store": host["method"] in DIRECT, "gloo": gloo and not agents, "keys": not agents,
+               **{method: host["method"] == method for method in ("agent", *AGENTS)}}  # fmt: skip
     for kind, applies in checked.items():
         odd = [group for group in groups if _field(group, kind) != _field(host, kind)]
         if kind == "store":
@@ -130,14 +140,28 @@ def _by_era(groups: list[Group]) -> list[Objection]:
     return objections
 
 
+def _by_agents_store(groups: list[Group]) -> list[Objection]:
+    """Under torchrun the agent that started rank 0 has the store; it may be of another release than the ranks."""
+    host = groups[0]
+    odd = [group for group in groups if group["store"] not in host["serves"].split()]
+    if host["method"] != "agent" or not host["launcher"] or not odd:
+        return []
+    store_era = era("store", host["launcher"]) or ""
+    since = max([store_era, *(group["store"] for group in odd)], key=lambda name: parse(name) or (0, 0, 0))
+    who = "; ".join("%s torch %s" % (name_ranks(group["ranks"]), group["torch"]) for group in odd)
+    text = "the store is that of rank 0's agent, torch %s, which differs since %s from what these ranks speak: %s"
+    return [Objection("version", text % (host["launcher"], since, who), "store", since)]
+
+
 def _era_objection(kind: str, groups: list[Group]) -> Objection:
     """One line: which era differs, since which release, which ranks speak what."""
     speakers: dict[str, list[str]] = {}
     for group in groups:
         speakers.setdefault(_field(group, kind), []).append(group["ranks"])
     meaning = {"%d.%d" % since: what for since, what in TABLE[kind]}
-    since = max(speakers, key=lambda name: parse(name) or (0, 0, 0))
-    who = "; ".join("%s %s (%s)" % (name_ranks(", ".join(ranks)), name or "unknown",
+    since, noun = max(speakers, key=lambda name: parse(name) or (0, 0, 0)), noun_of(groups)
+    who = "; ".join("%s %s (%s)" % (name_ranks(", ".join(ranks), noun), name or "unknown",
                                     meaning.get(name, "not in the table"))
                     for name, ranks in speakers.items())  # fmt: skip
-    return Objection("version", "%s era differs since %s: %s" % (kind, since, who), kind, since)
+    title = "rendezvous" if kind in AGENTS else kind
+    return Objection("version", "%s era differs since %s: %s" % (title, since, who), kind, since)

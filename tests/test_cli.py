@@ -68,7 +68,7 @@ def test_the_help_teaches_and_names_the_exit_codes(capsys: pytest.CaptureFixture
         (["report"], 1, "record"),
     ],
 )
-def test_bad_input_is_answered_with_what_and_the_mend(
+def test_bad_input_is_answered_with_what_and_the_fix(
     project: Path, monkeypatch: pytest.MonkeyPatch, line: list[str], code: int, words: str
 ) -> None:
     monkeypatch.setattr(sys, "stderr", said := io.StringIO())

@@ -31,7 +31,7 @@ KNOWN = Expectation(cells="s/*", verdict=Verdict.FAIL, reason="r", outcomes=(Out
 def read(text: str) -> tuple[tuple[Expectation, ...], list[str]]:
     document = Document(path="here/baseline.toml", text=text)
     problems = Problems(document.name)
-    return parse_baseline(document, problems), problems.found
+    return parse_baseline(document, problems), problems.texts
 
 
 def decided(result: CellResult, *expectations: Expectation) -> Decision:

@@ -47,7 +47,7 @@ def test_its_scenarios_exist_and_its_comments_are_true() -> None:
     quoted = "\n".join(line[4:] for line in text.splitlines() if line.startswith("#   ") and "=" in line)
     problems = Problems("expectations.toml")
     (entry,) = parse_baseline(Document(path="expectations.toml", text=f"[[expect]]\n{quoted}"), problems)
-    assert (problems.found, entry.cells) == ([], "rendezvous_tcp/2.1.2,2.2.2/*")
+    assert (problems.texts, entry.cells) == ([], "rendezvous_tcp/2.1.2,2.2.2/*")
     gate = re.findall(r"^# (.*=.*)$", text.partition("# [gate]")[2], re.MULTILINE)
     assert tomllib.loads("\n".join(gate)) == {"candidate": "pip:torch==2.2.2", "tier": "smoke"}
 

@@ -52,7 +52,7 @@ def test_a_handler_of_somebody_else_stays_theirs() -> None:
     assert heard == [signal.SIGTERM]
 
 
-def test_what_else_a_destructor_raises_is_told_as_ever() -> None:
+def test_what_else_a_destructor_raises_is_reported_as_ever() -> None:
     told: list[object] = []
     before, sys.unraisablehook = sys.unraisablehook, lambda args: told.append(args.exc_type)
 

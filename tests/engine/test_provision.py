@@ -43,7 +43,7 @@ def test_a_version_that_can_not_be_made_harms_no_other(progress) -> None:
     assert made["b"].version == "b"
 
 
-def test_the_machines_fault_is_told_as_the_versions(progress) -> None:
+def test_the_machines_fault_is_reported_as_the_versions(progress) -> None:
     made = provision_all(Scripted(a=MachineError("daemon gone")), versions("a"), progress)
     assert isinstance(made["a"], ProvisionError)
     assert str(made["a"]) == 'versions."a": daemon gone'

@@ -140,7 +140,7 @@ def test_a_crash_leaves_the_python_stack_in_the_log(agent: Driver) -> None:
     assert 'File "it.py", line 3 in rank' in agent.exited()["log"]
 
 
-def test_an_error_is_told_with_its_type_its_text_and_its_phase(agent: Driver) -> None:
+def test_an_error_is_reported_with_its_type_its_text_and_its_phase(agent: Driver) -> None:
     agent.run("class Odd(ValueError):\n    pass\ndef rank(job):\n    job.phase('run')\n    raise Odd('two\\nlines')\n")
     end = agent.exited()
     assert end["exit"] == 1

@@ -79,7 +79,7 @@ def test_a_control_that_is_known_to_fail_does_not_hide_the_candidate() -> None:
     assert status(decision, "candidate", "r") is Status.REGRESSION
 
 
-def test_a_release_without_an_environment_is_told_in_the_last_line_and_blames_nobody() -> None:
+def test_a_release_without_an_environment_is_reported_in_the_last_line_and_blames_nobody() -> None:
     failure = EnvironmentFailure(version="r", reason="the disk is full\nmore")
     gone = [unprovisioned(cell(*skew), failure) for skew in (("r", "r"), ("candidate", "r"))]
     decision = decided(*gone, passed("s", "s"), failed("candidate", "s"))

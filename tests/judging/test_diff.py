@@ -56,7 +56,7 @@ def test_each_kind_of_change(before: CellResult, after: CellResult, change: Chan
     assert (found.change, found.worse) == (change, worse)
 
 
-def test_what_stayed_the_same_is_not_told() -> None:
+def test_what_stayed_the_same_is_not_reported() -> None:
     both = [PASS, result(Verdict.FAIL, OK, WRONG, name="t")]
     found = difference(both, both)
     assert found.changes == ()
@@ -76,7 +76,7 @@ def test_cells_of_only_one_run_are_counted_where_only_common_ones_are_compared()
     )
 
 
-def test_new_and_removed_cells_are_told_and_a_new_failure_is_worse() -> None:
+def test_new_and_removed_cells_are_reported_and_a_new_failure_is_worse() -> None:
     found = difference([PASS], [result(Verdict.PASS, OK, OK, name="t"), result(Verdict.FAIL, OK, OPAQUE, name="u")])
     assert [(item.change, item.worse) for item in found.changes] == [
         (Change.ADDED, True),
@@ -101,7 +101,7 @@ def test_a_change_shows_the_rank_that_changed_and_how_to_rerun_it() -> None:
     ]
 
 
-def test_a_wrong_answer_is_told_in_the_oracles_words() -> None:
+def test_a_wrong_answer_is_reported_in_the_oracles_words() -> None:
     text = render(difference([PASS], [result(Verdict.FAIL, OK, WRONG)]).changes, GATE)
     assert text.splitlines()[1:3] == ["  rank 1 b (2.13.0) OK -> WRONG in rendezvous", "  the reason"]
 

@@ -103,5 +103,5 @@ def test_the_committed_baseline_speaks_of_cells_that_there_are_and_gives_each_en
     versions = {name: for_runtime(version, "venv", problems) for name, version in usable.items()}
     spec = GateSpec(against=tuple(versions), guard=(Guard.OFF, Guard.ON))
     plan = gate_plan(spec, {**versions, "candidate": read_candidate("pip:torch==2.15.0")}, read_scenarios(), "venv", 0)
-    assert (problems.found, stale(entries, plan.cells, "venv")) == ([], [])
+    assert (problems.texts, stale(entries, plan.cells, "venv")) == ([], [])
     assert [entry.cells for entry in entries if not (entry.link or "").startswith("https://")] == []

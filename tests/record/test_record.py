@@ -300,7 +300,7 @@ def test_damaged_rows_name_the_cell(record, run):
         record.load()
 
 
-def test_a_file_that_is_no_record_is_named_with_the_mend(path):
+def test_a_file_that_is_no_record_is_named_with_the_fix(path):
     path.parent.mkdir()
     path.write_text("this is a text, and long enough to be no empty database " * 20)
     with pytest.raises(RecordError, match=r"not a database .*not a torchskew record"):
@@ -313,7 +313,7 @@ def test_a_record_that_is_not_there_is_not_made_by_a_reader(path):
     assert not path.exists()
 
 
-def test_a_folder_that_can_not_be_made_is_named_with_the_mend(tmp_path):
+def test_a_folder_that_can_not_be_made_is_named_with_the_fix(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match=r"can't be opened: .*--out DIR"):
         Record.open(tmp_path / "file" / "record.sqlite")

@@ -53,7 +53,7 @@ def test_the_terminal_tells_the_difference_instead_of_tables_of_what_stayed() ->
     assert "host \\ joiner" in render(run, replace(decision, difference=""))
 
 
-def test_a_cell_that_the_difference_tells_is_not_told_again() -> None:
+def test_a_cell_that_the_difference_shows_is_not_shown_again() -> None:
     run, decision = factories.bad_run()
     worst = view.unexpected(decision)[0].result.cell.id
     assert f": {worst}\n" in render(run, decision)

@@ -50,7 +50,7 @@ def test_the_guide_for_contributors_names_the_rows():
     assert "its row in `REPORTS`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
-def test_a_folder_that_can_not_be_written_to_is_named_with_the_mend(tmp_path):
+def test_a_folder_that_can_not_be_written_to_is_named_with_the_fix(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match=r"can't be written to .*/file/out: .* Make room or give another --out DIR"):
         write_reports(*factories.good_run(), tmp_path / "file" / "out")

@@ -60,7 +60,7 @@ def test_a_folder_with_something_mounted_in_it_is_never_deleted(temporary, monke
     assert (folder / "file").exists()
 
 
-def test_what_cannot_be_removed_is_told(temporary, monkeypatch):
+def test_what_cannot_be_removed_is_reported(temporary, monkeypatch):
     folder = dead(temporary)
 
     def refuse(path, onerror):

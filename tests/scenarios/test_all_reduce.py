@@ -96,7 +96,7 @@ def test_every_contribution_matters_and_stays_exact(world: int) -> None:
         assert len(set(values)) > 1
 
 
-def test_a_wrong_value_is_told_in_numbers_on_its_rank() -> None:
+def test_a_wrong_value_is_reported_in_numbers_on_its_rank() -> None:
     assert changed("SUM/int32/1", struct.pack("i", 5).hex()) == {1: "SUM/int32/1 is [5], right is [4]"}
 
 

@@ -141,7 +141,7 @@ def listen() -> Iterator[Callable[[Server], int]]:
     ],
     ids=["1.7", "1.9", "2.2", "2.2-libuv", "2.5", "2.5-libuv"],
 )
-def test_every_era_and_back_end_is_told(
+def test_every_era_and_back_end_is_reported(
     listen: Callable[[Server], int], behave: Server, era: str, backend: str
 ) -> None:
     found = ask("127.0.0.1", listen(behave), patience=0.1)

@@ -37,8 +37,8 @@ def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None
         raise ConfigError(f"--index {index}: {option} {text!r} is not installed from wheels. Remove one of the two.")
     problems = Problems(option)
     version = read_version(name, Table(problems, "", {kind: value, **({"index": index} if index else {})}))
-    if problems.found:
-        raise ConfigError(*problems.found)
+    if problems.texts:
+        raise ConfigError(*problems.texts)
     return replace(version, torch=torch) if torch else version
 
 

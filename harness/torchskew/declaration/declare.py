@@ -41,14 +41,14 @@ def declare(
     top = Table(problems, "", parse(document))
     top.unknown(["versions", "matrix", "rehearsal", "gate"])
     versions = {name: read_version(name, table, suites) for name, table in top.tables("versions")}
-    if not versions and not problems.found:
+    if not versions and not problems.texts:
         problems.add("", 'declares no version. Write [versions] with lines like "2.6.0" = { pip = "torch==2.6.0" }.')
     _same_name(versions, problems)
     matrix = _matrix(Table(problems, "matrix", top.get("matrix", dict, {})), versions)
     wrong = Problems(baseline.name if baseline else "")
     expectations = parse_baseline(baseline, wrong) if baseline else ()
-    if problems.found or wrong.found:
-        raise ConfigError(*problems.found, *wrong.found)
+    if problems.texts or wrong.texts:
+        raise ConfigError(*problems.texts, *wrong.texts)
     return Declaration(path=document.path, versions=versions, matrix=matrix, expectations=expectations)
 
 

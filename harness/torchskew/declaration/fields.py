@@ -44,11 +44,11 @@ class Problems:
     """Every problem of one file, so that a person fixes them all at once."""
 
     file: str
-    found: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
     def add(self, path: str, text: str) -> None:
         """Add a problem of one field."""
-        self.found.append(f"{self.file}: {path} {text}" if path else f"{self.file}: {text}")
+        self.texts.append(f"{self.file}: {path} {text}" if path else f"{self.file}: {text}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,6 @@ def read_gate(document: Document, runtimes: Iterable[str]) -> GateTable:
         runtime=table.choice("runtime", str, runtimes, "") or None,
         requires=requires,
     )
-    if problems.found:
-        raise ConfigError(*problems.found)
+    if problems.texts:
+        raise ConfigError(*problems.texts)
     return read

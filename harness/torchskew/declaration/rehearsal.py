@@ -61,10 +61,10 @@ def requested(
     versions = _both_versions(merged, declared)
     runtime = merged.choice("runtime", str, choices(), AUTO)
     specs: tuple[RehearsalSpec, ...] = ()
-    if not merged.problems.found:
+    if not merged.problems.texts:
         specs = tuple(_spec(merged, versions, strategy, read_text) for strategy in _strategies(merged))
-    if merged.problems.found:
-        raise ConfigError(*dict.fromkeys(merged.problems.found))
+    if merged.problems.texts:
+        raise ConfigError(*dict.fromkeys(merged.problems.texts))
     return RehearsalRequest(runtime=runtime, specs=specs, versions=versions)
 
 
@@ -208,8 +208,8 @@ def for_rehearsal(
     """
     problems = Problems(file)
     chosen = {name: for_runtime(version, runtime, problems) for name, version in versions.items()}
-    if problems.found:
-        raise ConfigError(*problems.found)
+    if problems.texts:
+        raise ConfigError(*problems.texts)
     if any(CheckpointFormat.DCP in spec.formats and spec.script is None for spec in specs):
         return {name: _with_numpy(version) for name, version in chosen.items()}
     return chosen

@@ -43,7 +43,7 @@ class Ledger:
         """A ledger for one more repetition of the same run; nothing of it is known yet."""
         return Ledger(self.record, self.info, self.scenarios, repetition=self._repetition + 1)
 
-    def keep(self, result: CellResult, provisioned: ProvisionedVersions | None = None) -> None:
+    def enter(self, result: CellResult, provisioned: ProvisionedVersions | None = None) -> None:
         """Write a result. provisioned: the environments that it ran in, where it really ran and may be reused."""
         if provisioned is not None and result.reusable:
             result = replace(result, key=self.key(result.cell, provisioned))
@@ -68,7 +68,7 @@ class Ledger:
                 continue
             cached = self.record.cached(self.key(cell, provisioned), cell)
             if cached is not None:
-                self.keep(cached)
+                self.enter(cached)
                 count += 1
         return count
 
@@ -76,5 +76,5 @@ class Ledger:
         """Write the results of cells that known failures block; the number of those whose blocker was reused."""
         results = blocked(cells, self._results)
         for result in results:
-            self.keep(result)
+            self.enter(result)
         return sum(result.cached for result in results)

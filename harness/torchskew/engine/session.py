@@ -75,7 +75,7 @@ class Session:
         self.release()
 
     @property
-    def made(self) -> ProvisionedVersions:
+    def provisioned(self) -> ProvisionedVersions:
         """Everything that was provisioned so far."""
         return self._provisioned
 
@@ -155,7 +155,7 @@ def _with(
     before: ProvisionedVersions, versions: Sequence[Version], outcomes: Mapping[str, Environment | ProvisionError]
 ) -> ProvisionedVersions:
     """What was made before and now. A release that nobody declared is known from now on."""
-    environments = {name: made for name, made in outcomes.items() if isinstance(made, Environment)}
+    environments = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Environment)}
     failures = {
         name: EnvironmentFailure(version=name, reason=str(error))
         for name, error in outcomes.items()

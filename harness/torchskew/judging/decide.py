@@ -49,8 +49,8 @@ def decide(
 
     whole: the cells of the plan before it was narrowed; a pattern that matches none of them is a problem.
     """
-    found = {result.cell.id: result for result in results}
-    checked = tuple(_check(cell, found.get(cell.id), expectations, today) for cell in plan.cells)
+    by_id = {result.cell.id: result for result in results}
+    checked = tuple(_check(cell, by_id.get(cell.id), expectations, today) for cell in plan.cells)
     problems = [*_sums(plan, results), *stale(expectations, whole or plan.cells, plan.runtime)]
     shut = Counter(item.status for item in checked if item.status in SHUT)
     if not plan.cells:

@@ -47,8 +47,8 @@ class Cell:
     def __post_init__(self) -> None:
         """Derive the id once: a decision asks for it once per cell and expectation."""
         variant = self.variant.name if self.variant else None
-        made = CellId.of(self.scenario, self.skew, self.runtime, guard=self.guard, variant=variant)
-        object.__setattr__(self, "id", made)
+        cell_id = CellId.of(self.scenario, self.skew, self.runtime, guard=self.guard, variant=variant)
+        object.__setattr__(self, "id", cell_id)
 
     @property
     def name(self) -> str:

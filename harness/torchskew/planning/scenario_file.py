@@ -40,8 +40,8 @@ def parse_scenario(name: str, source: str, path: str) -> Scenario:
         problems.add(misspelt, text)
     values = {field: _listed(getattr(module, field)) for field in FIELDS if hasattr(module, field)}
     scenario = _scenario(module, source, Table(problems, "", values))
-    if problems.found:
-        raise ConfigError(*problems.found)
+    if problems.texts:
+        raise ConfigError(*problems.texts)
     return scenario
 
 

@@ -119,16 +119,16 @@ def rounds(
     cells: Sequence[Cell],
     pair_tables: Sequence[PairTable],
     known: Mapping[CellId, CellResult],
-    keep: Callable[[CellResult], None],
+    receive: Callable[[CellResult], None],
 ) -> Iterator[tuple[Cell, ...]]:
     """The cells of each round, until none is left. The caller adds their results to `known` before the next round.
 
-    keep: receives each result that follows without running (blocked or inferred), and must add it to `known` too.
+    receive: gets each result that follows without running (blocked or inferred), and must add it to `known` too.
     """
     while True:
         follows = blocked(cells, known) or list(inferred(pair_tables, known))
         for result in follows:
-            keep(result)
+            receive(result)
         if follows:
             continue
         asked = wanted(cells, pair_tables, known)

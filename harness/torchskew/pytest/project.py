@@ -51,8 +51,8 @@ class Project:
             problems = Problems(self.declaration.path)
             declared = self.declaration.versions.get(name) or _undeclared(name)
             version = for_runtime(declared, self.runtime, problems)
-            if problems.found:
-                raise ConfigError(*problems.found)
+            if problems.texts:
+                raise ConfigError(*problems.texts)
             self._versions[name] = replace(version, name=name)
         return self._versions[name]
 

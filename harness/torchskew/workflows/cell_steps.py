@@ -67,11 +67,11 @@ class Planned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """What can run now. plan: as planned, with what is predicted of every release; made: the environments."""
+    """What can run now. plan: as planned, with what is predicted of every release; provisioned: the environments."""
 
     planned: Planned
     plan: Plan
-    made: ProvisionedVersions
+    provisioned: ProvisionedVersions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,20 +113,20 @@ def stop_at_a_dry_run(options: Options, planned: Planned) -> Exit | None:
 def provision(planned: Planned, session: Session, scenarios: Scenarios) -> Ready:
     """Make or reuse every version's environment, then predict; a version that can't be made leaves cells UNKNOWN."""
     plan = provisioned(planned.plan, planned.versions, session, scenarios)
-    return Ready(planned=planned, plan=plan, made=session.made)
+    return Ready(planned=planned, plan=plan, provisioned=session.provisioned)
 
 
 def provisioned(plan: Plan, versions: Mapping[str, Version], session: Session, scenarios: Scenarios) -> Plan:
     """The plan, predicted once its versions are there; only now the release of an interpreter or image is known."""
     used = dict.fromkeys(name for cell in plan.cells for name in cell.skew)
-    before = session.made
-    made = session.provision(versions[name] for name in used)
-    for name, failure in made.failures.items():
+    before = session.provisioned
+    after = session.provision(versions[name] for name in used)
+    for name, failure in after.failures.items():
         if name not in before.failures:
             session.watch.say(f"{failure}")
     nothing = "none could be made" if used else "none are needed"
-    session.watch.say(f"versions   {made.notes(used) or nothing}")
-    return predicted(plan, scenarios.by_name, made.versions)
+    session.watch.say(f"versions   {after.notes(used) or nothing}")
+    return predicted(plan, scenarios.by_name, after.versions)
 
 
 def open_record(options: Options, resources: ExitStack) -> Record:
@@ -141,7 +141,7 @@ def begin_or_resume(options: Options, record: Record, ready: Ready, scenarios: S
         record.begin(info, ready.plan, ready.planned.expectations)
         return Ledger(record, info, scenarios.by_name)
     info = record.resume(LATEST, ready.plan)
-    if changed := changed_environments(info, ready.made):
+    if changed := changed_environments(info, ready.provisioned):
         raise RecordError(
             f"Cannot resume run {info.run_id}: the environment of {changed} has changed since the run started. "
             "Start a new run; cells that did not change come from the cache."
@@ -164,7 +164,7 @@ def new_run(options: Options, ready: Ready, session: Session) -> RunInfo:
         runtime_why=session.why,
         plan_digest=ready.plan.digest,
         started=now(),
-        environments={name: made.identity for name, made in ready.made.environments.items()},
+        environments={name: environment.identity for name, environment in ready.provisioned.environments.items()},
     )
 
 
@@ -180,7 +180,7 @@ def changed_environments(info: RunInfo, provisioned: ProvisionedVersions) -> str
 def recall(ledger: Ledger, ready: Ready, reuse: Callable[[Cell], bool], watch: Watch) -> None:
     """Cells of which nothing changed since they last ran come from the record, with what their failures block."""
     cells = ready.plan.cells
-    count = ledger.recall(cells, ready.made, reuse) + ledger.block(cells)
+    count = ledger.recall(cells, ready.provisioned, reuse) + ledger.block(cells)
     if count:
         every = "every cell" if count == len(cells) else f"{count} of {len(cells)} cells"
         watch.say(f"cache      {every} unchanged since an earlier run (--no-cache runs them again)")
@@ -188,9 +188,9 @@ def recall(ledger: Ledger, ready: Ready, reuse: Callable[[Cell], bool], watch: W
 
 def run_cells(session: Session, ledger: Ledger, plan: Plan) -> None:
     """Run the cells that are left; every finished one is in the record before the next is looked at."""
-    made = session.made
+    provisioned = session.provisioned
     for result in session.run(ledger.info.run_id, plan, ledger.scenarios, ledger.results):
-        ledger.keep(result, made)
+        ledger.enter(result, provisioned)
 
 
 @contextmanager

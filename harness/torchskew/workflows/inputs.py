@@ -54,8 +54,8 @@ def read_baseline(path: Path) -> tuple[Expectation, ...]:
         return ()
     problems = Problems(path.name)
     expectations = parse_baseline(read_document(path), problems)
-    if problems.found:
-        raise ConfigError(*problems.found)
+    if problems.texts:
+        raise ConfigError(*problems.texts)
     return expectations
 
 

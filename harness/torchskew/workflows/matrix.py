@@ -74,8 +74,8 @@ def make_the_plan(options: Options, declaration: Declaration, scenarios: Scenari
     spec = _narrowed(declared, options, declaration)
     problems = Problems(Path(declaration.path).name)
     versions = {used: for_runtime(declaration.versions[used], name, problems) for used in spec.used}
-    if problems.found:
-        raise ConfigError(*problems.found)
+    if problems.texts:
+        raise ConfigError(*problems.texts)
     chosen_cells = make_plan(spec, versions, scenarios.by_name, name, options.seed)
     plan = narrow(chosen_cells, options.only)
     skews, names = {cell.skew for cell in plan.cells}, {cell.scenario for cell in plan.cells}
@@ -139,7 +139,7 @@ def run(options: Options, ready: Ready, session: Session, ledger: Ledger) -> Res
         if ready.planned.order:
             for cells in _rounds(ready, ledger, session.watch):
                 asked = replace(ready.plan, cells=cells)
-                ledger.recall(cells, ready.made, lambda _: options.cache)
+                ledger.recall(cells, ready.provisioned, lambda _: options.cache)
                 run_cells(session, ledger, asked)
         else:
             recall(ledger, ready, lambda _: options.cache, session.watch)
@@ -150,7 +150,7 @@ def run(options: Options, ready: Ready, session: Session, ledger: Ledger) -> Res
 def _rounds(ready: Ready, ledger: Ledger, watch: Watch) -> Iterator[tuple[Cell, ...]]:
     """By bisection: the cells that what is known so far leaves open, again and again."""
     tables = search.tables(ready.plan.cells, ready.planned.order)
-    for number, cells in enumerate(search.rounds(ready.plan.cells, tables, ledger.results, ledger.keep), 1):
+    for number, cells in enumerate(search.rounds(ready.plan.cells, tables, ledger.results, ledger.enter), 1):
         inferred = sum(bool(result.inferred_from) for result in ledger.results.values())
         watch.say(f"round {number:<4} {len(cells)} cells to run, {inferred} inferred so far")
         yield cells

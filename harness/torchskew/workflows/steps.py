@@ -55,15 +55,17 @@ def parameters(step: Step) -> Mapping[str, type]:
 def problems(steps: Sequence[Step], given: Sequence[type]) -> list[str]:
     """What keeps a workflow from running, by its annotations alone, in words."""
     known = set(given)
-    found = []
+    problems = []
     for step in steps:
         asked = (kind for kind in parameters(step).values() if kind not in known)
-        found += [f"{step.__name__} asks for {kind.__name__}, which no earlier step returns" for kind in asked]
+        problems += [f"{step.__name__} asks for {kind.__name__}, which no earlier step returns" for kind in asked]
         returned = set(_kinds(get_type_hints(step)["return"]))
-        found += [f"{step.__name__} returns another {kind.__name__}" for kind in returned & known - {Exit}]
+        problems += [f"{step.__name__} returns another {kind.__name__}" for kind in returned & known - {Exit}]
         known |= returned
     last = set(_kinds(get_type_hints(steps[-1])["return"]))
-    return found if last == {Exit} else [*found, f"{steps[-1].__name__} is the last step and does not return Exit"]
+    return (
+        problems if last == {Exit} else [*problems, f"{steps[-1].__name__} is the last step and does not return Exit"]
+    )
 
 
 def _kinds(annotation: Any) -> Iterator[type]:

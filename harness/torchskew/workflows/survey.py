@@ -64,7 +64,7 @@ def begin_or_continue(
     """Continue an interrupted survey of the same plan, else begin one; only what never ran is left."""
     earlier = _interrupted(record, planned)
     if earlier is None:
-        ready = Ready(planned=planned, plan=planned.plan, made=ProvisionedVersions())
+        ready = Ready(planned=planned, plan=planned.plan, provisioned=ProvisionedVersions())
         info = new_run(options, ready, session)
         record.begin(info, planned.plan)
         return Ledger(record, info, scenarios.by_name)
@@ -129,8 +129,10 @@ def survey_the_blocks(
 def _survey(options: Options, block: Planned, session: Session, ledger: Ledger) -> None:
     """One block. Its cells keep their needs: what an earlier block or run found unlocks or blocks them."""
     plan = provisioned(block.plan, block.versions, session, Scenarios(by_name=ledger.scenarios))
-    _note_environments(session.made, ledger)
-    recall(ledger, Ready(planned=block, plan=plan, made=session.made), lambda _: options.cache, session.watch)
+    _note_environments(session.provisioned, ledger)
+    recall(
+        ledger, Ready(planned=block, plan=plan, provisioned=session.provisioned), lambda _: options.cache, session.watch
+    )
     run_cells(session, ledger, plan)
 
 
@@ -141,15 +143,15 @@ def _make_room(session: Session, versions: Mapping[str, Version], block: Sequenc
             session.watch.say(f"evicted    {line}")
 
 
-def _note_environments(made: ProvisionedVersions, ledger: Ledger) -> None:
+def _note_environments(provisioned: ProvisionedVersions, ledger: Ledger) -> None:
     """The record notes which environment each version had; a run never continues with a different one."""
     info = ledger.info
-    if changed := changed_environments(info, made):
+    if changed := changed_environments(info, provisioned):
         raise RecordError(
             f"Cannot continue run {info.run_id}: the environment of {changed} has changed since the run started. "
             "Give another --out DIR; cells that did not change would come from the cache of this one."
         )
-    ledger.note({name: environment.identity for name, environment in made.environments.items()})
+    ledger.note({name: environment.identity for name, environment in provisioned.environments.items()})
 
 
 def sum_up(planned: Planned, session: Session, ledger: Ledger, results: Results) -> Exit:

@@ -28,11 +28,11 @@ def page_of(out: Path, run_ids: Sequence[str]) -> str:
 
 def _newest(record: Record) -> list[str]:
     """The newest complete survey of each runtime, else the latest run whatever it was."""
-    found: dict[str, str] = {}
+    newest: dict[str, str] = {}
     for info in record.runs():
         if info.kind is RunKind.SURVEY and info.finished:
-            found.setdefault(record.load(info.run_id).plan.runtime, info.run_id)
-    return [found[name] for name in by_reach() if name in found] or [record.resolve(LATEST)]
+            newest.setdefault(record.load(info.run_id).plan.runtime, info.run_id)
+    return [newest[name] for name in by_reach() if name in newest] or [record.resolve(LATEST)]
 
 
 def _measured(record: Record, run_id: str) -> Measured:

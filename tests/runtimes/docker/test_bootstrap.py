@@ -84,7 +84,7 @@ def test_a_failing_tool_ends_the_archive_with_its_last_words(tools):
         next(chunks)
 
 
-def test_a_tool_that_dies_in_silence_is_told_so(tools):
+def test_a_tool_that_dies_in_silence_is_reported_as_such(tools):
     tools("mmdebstrap", "exit 3")
     with pytest.raises(ProvisionError, match="ended with 3: without output"):
         list(bootstrap.root_tar(suite("trixie"), ["python3"], MIRROR, quiet))

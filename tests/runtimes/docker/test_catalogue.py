@@ -36,7 +36,7 @@ def test_builds_without_libuv_carry_the_setting_they_need():
     }
 
 
-def test_an_unknown_suite_is_told_with_those_that_are_known():
+def test_an_unknown_suite_is_reported_with_those_that_are_known():
     with pytest.raises(ConfigError, match="'buster' is not in the catalogue. Known: bullseye, bookworm"):
         suite("buster")
 

@@ -43,7 +43,7 @@ def test_a_refusal_says_what_was_asked_and_the_daemons_words():
     assert caught.value.reason == "no address pool left"
 
 
-def test_a_silence_says_where_the_daemon_was_and_the_mend():
+def test_a_silence_says_where_the_daemon_was_and_the_fix():
     with pytest.raises(
         DaemonGoneError, match=r"unix:///d.sock stopped answering \(create.*Broken pipe.*--runtime venv"
     ):
@@ -77,7 +77,7 @@ def test_a_container_that_has_not_ended_in_time_has_not_ended():
     assert not daemon(TimeoutError("60 s")).ended("c", 0.1)
 
 
-def test_an_error_in_a_stream_of_events_is_told_with_the_last_words():
+def test_an_error_in_a_stream_of_events_is_reported_with_the_last_words():
     events = [{"stream": "Get:1\nE: disk full\n"}, {"stream": "other"}, {"error": "returned a non-zero code: 100."}]
     with pytest.raises(DaemonError, match="^returned a non-zero code: 100; E: disk full$"):
         daemon(events).build(iter([b""]), "t:1", {}, {})

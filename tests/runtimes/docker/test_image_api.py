@@ -176,12 +176,12 @@ def test_a_registry_that_is_overloaded_at_first_is_asked_again(daemon, registry,
     assert any("again, attempt 2 of 4" in text for text in said)
 
 
-def test_a_digest_that_the_registry_has_not_is_told_at_once(daemon, registry):
+def test_a_digest_that_the_registry_has_not_is_reported_at_once(daemon, registry):
     reference = registry().reference[:-64] + "0" * 64
     with pytest.raises(ProvisionError, match="can't be pulled: .*unknown.* Check that name, tag and digest exist"):
         pulling.pull(daemon, reference, quiet)
 
 
-def test_a_registry_that_nobody_runs_is_told_after_a_few_attempts(daemon, impatient):
+def test_a_registry_that_nobody_runs_is_reported_after_a_few_attempts(daemon, impatient):
     with pytest.raises(ProvisionError, match="can't be pulled in 4 attempts: .*refused"):
         pulling.pull(daemon, "127.0.0.1:1/a/b:1", quiet)

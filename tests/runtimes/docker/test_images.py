@@ -193,7 +193,7 @@ def test_bootstrapping_says_what_it_lacks(provide, monkeypatch, tools, mirror, w
         provide(FakeDaemon(), SourceKind.DEBIAN, "trixie")
 
 
-def test_a_daemon_that_goes_away_is_told_once_and_not_for_every_way(provide, monkeypatch):
+def test_a_daemon_that_goes_away_is_reported_once_and_not_for_every_way(provide, monkeypatch):
     daemon = FakeDaemon()
 
     def gone(*_):
@@ -223,7 +223,7 @@ def test_an_image_without_torch_is_refused_with_its_own_words(provide):
         provide(daemon, SourceKind.IMAGE, "site/empty")
 
 
-def test_an_image_without_python_is_refused_with_the_mend(provide, monkeypatch):
+def test_an_image_without_python_is_refused_with_the_fix(provide, monkeypatch):
     daemon = FakeDaemon(here=["site/empty"])
     monkeypatch.setattr(daemon, "ask", lambda *_: "exec: python3: not found")
     with pytest.raises(ProvisionError, match="python3 does not answer: exec: python3: not found. Name an image with"):

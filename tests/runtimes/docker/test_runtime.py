@@ -220,7 +220,7 @@ def test_an_agent_that_dies_ends_its_lines_and_tells_why(opened, environments):
         rank.say("")
 
 
-def test_memory_beyond_the_limit_is_told_as_such(opened, environments, monkeypatch):
+def test_memory_beyond_the_limit_is_reported_as_such(opened, environments, monkeypatch):
     from torchskew.runtimes.docker.daemon import Limits
 
     monkeypatch.setattr(opened, "_limits", Limits(memory=64 << 20))
@@ -312,7 +312,7 @@ class Relay:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves its sockets open
-def test_a_daemon_that_dies_in_mid_run_is_told_with_the_mend(environments, tmp_path, monkeypatch, runtime):
+def test_a_daemon_that_dies_in_mid_run_is_reported_with_the_fix(environments, tmp_path, monkeypatch, runtime):
     path = tmp_path / "d.sock"
     relay = Relay(path)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")

@@ -62,19 +62,19 @@ def test_wheels_are_chosen_for_the_images_python_and_machine(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_a_file_that_is_no_wheel_is_told_as_such(tmp_path):
+def test_a_file_that_is_no_wheel_is_reported_as_such(tmp_path):
     path = tmp_path / "torch-9-py3-none-any.whl"
     path.write_text("no zip")
     with pytest.raises(ProvisionError, match="it is not a wheel"), unpack(SourceKind.WHEEL, path):
         pass
 
 
-def test_a_requirement_that_is_none_is_told_before_uv_is_asked():
+def test_a_requirement_that_is_none_is_reported_before_uv_is_asked():
     with pytest.raises(ProvisionError, match='is no requirement. Write it like "torch==2.6.0"'):
         wheels.inputs(Source(kind=SourceKind.PIP, value="torch=2"))
 
 
-def test_a_wheel_that_is_not_there_is_told_before_anything_is_built(tmp_path):
+def test_a_wheel_that_is_not_there_is_reported_before_anything_is_built(tmp_path):
     with pytest.raises(ProvisionError, match="No such file or directory. Build the wheel"):
         wheels.inputs(Source(kind=SourceKind.WHEEL, value=str(tmp_path / "none.whl")))
 

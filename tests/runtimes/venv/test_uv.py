@@ -86,7 +86,7 @@ def test_a_call_that_takes_too_long_is_ended(scripted) -> None:
 
 
 @pytest.mark.slow
-def test_bytes_written_so_far_are_told_while_it_runs(scripted) -> None:
+def test_bytes_written_so_far_are_reported_while_it_runs(scripted) -> None:
     told = []
     scripted("head -c 100000 /dev/zero > big; sleep 0.7").call("x", written=told.append)
     assert told

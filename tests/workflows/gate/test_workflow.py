@@ -182,7 +182,7 @@ def test_an_update_of_the_baseline_keeps_the_gate_shut_until_reasons_are_written
     assert desk.gate(right, options={"cache": False}) == 1
 
 
-def test_only_what_changed_since_the_accepted_run_is_told(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_what_changed_since_the_accepted_run_is_reported(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.gate()
     capsys.readouterr()
     assert desk.gate(only_with("candidate", "2.13.0"), options={"cache": False}) == 1
@@ -218,7 +218,7 @@ def test_the_newest_releases_are_those_of_the_declaration_whether_the_matrix_lis
     assert {name for cell in desk.results()["cells"] for name in cell["skew"]} == {"candidate", "2.14.1"}
 
 
-def test_a_release_that_this_runtime_cannot_have_is_refused_with_the_mend(desk: Desk) -> None:
+def test_a_release_that_this_runtime_cannot_have_is_refused_with_the_fix(desk: Desk) -> None:
     (desk.folder / "torchskew.toml").write_text(DECLARED.replace("[matrix]", 'old = { debian = "bookworm" }\n[matrix]'))
     with pytest.raises(ConfigError, match=r"versions\.old comes from debian, which the venv runtime can't use\. Add"):
         desk.gate(against=("2.13.0", "old"))

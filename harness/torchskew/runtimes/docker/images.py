@@ -66,7 +66,7 @@ class Images:
 
         try:
             made = ways[source.kind](source, say)
-            found = self._facts(_name(source), made)
+            facts = self._facts(_name(source), made)
         except HarnessError as error:
             raise ProvisionError(f"{version.name}: {error}") from error
         return Environment(
@@ -75,7 +75,7 @@ class Images:
             identity=made.image,
             handle=made.image,
             env=version.env,
-            reports=version.reports or found.torch,
+            reports=version.reports or facts.torch,
             note=made.way,
         )
 

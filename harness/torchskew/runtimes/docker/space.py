@@ -41,10 +41,10 @@ class ImageSpace:
         """The promises of each disk, a folder on it, and the bytes that it must have."""
         ours = cache_folder()
         ours.mkdir(parents=True, exist_ok=True)
-        one = self._engine is not None and self._engine.stat().st_dev == ours.stat().st_dev
+        shared = self._engine is not None and self._engine.stat().st_dev == ours.stat().st_dev
         # Environments of the venv runtime are promised in the same folder.
-        yield Reservations(ours), ours, cache + (image if one else 0)
-        if self._engine is not None and not one:
+        yield Reservations(ours), ours, cache + (image if shared else 0)
+        if self._engine is not None and not shared:
             yield Reservations(ours / "images", self._engine), self._engine, image
 
 

@@ -92,10 +92,10 @@ class Resolver:
         extra = {"UV_PYTHON_INSTALL_DIR": str(self._uv.cache.with_name("pythons")), "UV_HTTP_RETRIES": "0"}
         try:
             self._uv.call("python", "install", "--quiet", "--no-bin", release, extra=extra, limit=300.0)
-            found, _ = self._uv.call("python", "find", "--managed-python", release, extra=extra)
+            path, _ = self._uv.call("python", "find", "--managed-python", release, extra=extra)
         except UvError:
             return None  # what uv said about the wheels tells more than why this failed
-        return found.strip()
+        return path.strip()
 
     def _locked(self, source: Source, python: str) -> Lock:
         return lock_of(self._compiled(source, python), python)

@@ -162,12 +162,12 @@ class Uv:
     def interpreters(self) -> tuple[tuple[tuple[int, int], str], ...]:
         """Pythons of this machine as ((major, minor), path), one for each minor version, newest first."""
         out, _ = self.call("python", "list", "--only-installed", "--output-format", "json", limit=60.0)
-        found: dict[tuple[int, int], str] = {}
+        paths: dict[tuple[int, int], str] = {}
         for each in json.loads(out):
             parts = each["version_parts"]
             if each["implementation"] == "cpython" and each["variant"] == "default":
-                found.setdefault((parts["major"], parts["minor"]), each["path"])
-        return tuple(sorted(found.items(), reverse=True))
+                paths.setdefault((parts["major"], parts["minor"]), each["path"])
+        return tuple(sorted(paths.items(), reverse=True))
 
 
 def binary() -> str:

@@ -81,10 +81,12 @@ def _spec(options: Options, inputs: GateInputs, against: tuple[str, ...], runtim
 def _subjects(inputs: GateInputs, runtime: str) -> Mapping[str, Version]:
     """Candidate and base as this runtime gets them."""
     problems = Problems(Path(inputs.declaration.path).name)
-    found = {name: for_runtime(version, runtime, problems, at=f"--{name}") for name, version in inputs.subjects.items()}
-    if problems.found:
-        raise ConfigError(*problems.found)
-    return found
+    by_name = {
+        name: for_runtime(version, runtime, problems, at=f"--{name}") for name, version in inputs.subjects.items()
+    }
+    if problems.texts:
+        raise ConfigError(*problems.texts)
+    return by_name
 
 
 def _releases(inputs: GateInputs, runtime: str) -> tuple[Mapping[str, Version], tuple[str, ...]]:
@@ -96,8 +98,8 @@ def _releases(inputs: GateInputs, runtime: str) -> tuple[Mapping[str, Version], 
     for name in request.against:
         if name in declared and name not in usable:
             for_runtime(declared[name], runtime, problems)
-    if problems.found:
-        raise ConfigError(*problems.found)
+    if problems.texts:
+        raise ConfigError(*problems.texts)
     listed = {name: usable[name] for name in inputs.declaration.matrix[runtime].versions if name in usable}
     named = request.against or request.last is not None
     return usable, releases_against(usable if named else listed, request.against, request.last)

@@ -30,7 +30,9 @@ def asked_of(record: Record, run_id: str) -> Asked | None:
 
 def decided_again(record: Record, run: Run, asked: Asked, today: dt.date) -> Decision:
     """A gate's decision from its record, every repetition included; a part of a plan decides nothing here either."""
-    results = flakes.fold([{one.cell.id: one for one in each} for each in _repetitions(record, run, asked.repeat)])
+    results = flakes.fold(
+        [{result.cell.id: result for result in each} for each in _repetitions(record, run, asked.repeat)]
+    )
     held = against_baseline(run.plan, list(results.values()), run.expectations, asked, today)
     shard = next((mark.payload for mark in record.marks(Shard) if mark.run_id == run.info.run_id), None)
     return judged(held, asked.subject, shard)
@@ -39,8 +41,8 @@ def decided_again(record: Record, run: Run, asked: Asked, today: dt.date) -> Dec
 def _repetitions(record: Record, run: Run, count: int) -> Iterator[Sequence[CellResult]]:
     yield run.results
     for number in range(1, count):
-        found = (record.result(run.info.run_id, cell.id, repeat=number) for cell in run.plan.cells)
-        yield [result for result in found if result is not None]
+        results = (record.result(run.info.run_id, cell.id, repeat=number) for cell in run.plan.cells)
+        yield [result for result in results if result is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

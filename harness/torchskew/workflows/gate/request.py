@@ -92,7 +92,9 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
         baseline=baseline,
         expectations=read_baseline(baseline),
         # Somebody may be changing an interpreter's packages: its libraries are not part of its identity.
-        fresh=frozenset(n for n, one in subjects.items() if one.sources[0].kind is SourceKind.INTERPRETER),
+        fresh=frozenset(
+            name for name, subject in subjects.items() if subject.sources[0].kind is SourceKind.INTERPRETER
+        ),
     )
     return inputs, Scenarios(by_name=read_scenarios()), _runtime(options, inputs, table)
 
@@ -122,8 +124,8 @@ def _packages(request: Request, table: GateTable) -> tuple[str, ...]:
 
 
 def _subjects(request: Request) -> Mapping[str, Version]:
-    found = {CANDIDATE: read_candidate(request.candidate, torch=request.torch, index=request.index)}
-    return {**found, BASE: read_candidate(request.base, BASE)} if request.base else found
+    subjects = {CANDIDATE: read_candidate(request.candidate, torch=request.torch, index=request.index)}
+    return {**subjects, BASE: read_candidate(request.base, BASE)} if request.base else subjects
 
 
 def _runtime(options: Options, inputs: GateInputs, table: GateTable) -> RuntimeWish:

@@ -100,15 +100,15 @@ def compared(record: Record, info: RunInfo, decision: Decision, asked: Asked) ->
     after = [item.result for item in decision.checked]
     for mark in marks:
         if mark.payload.selection == asked.selection:
-            found = diff.difference(record.results(mark.run_id), after)
-            return not_worse(decision, found, mark.run_id, asked, info.rerun)
+            difference = diff.difference(record.results(mark.run_id), after)
+            return not_worse(decision, difference, mark.run_id, asked, info.rerun)
     runtimes = {result.cell.runtime for result in after}
     for mark in marks:
         if mark.payload.selection.runtime not in runtimes:
             continue
-        found = diff.in_common(record.results(mark.run_id), after)
-        if found.compared:
-            return not_worse(decision, found, mark.run_id, asked, info.rerun)
+        difference = diff.in_common(record.results(mark.run_id), after)
+        if difference.compared:
+            return not_worse(decision, difference, mark.run_id, asked, info.rerun)
     return decision
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import socket
 import time
@@ -10,6 +11,7 @@ from typing import NamedTuple, Optional
 
 from torchskew.guard.errors import Unverified
 from torchskew.guard.hello import Hello
+from torchskew.guard.notice import say
 from torchskew.guard.pace import Pace
 from torchskew.guard.place import AGENTS, DIRECT, Place
 from torchskew.guard.refusal import refusal
@@ -21,6 +23,7 @@ from torchskew.guard.table import HOLDS_GIL, SEEN, SERVES
 from torchskew.guard.verdict import Objection, decide, refuses
 from torchskew.guard.wire import HELLO, frame
 
+NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EINVAL)  # the network has no way to the host
 BUSY = 5.0  # seconds for a guard that is only busy
 AGENT_PAUSE = 1.0  # seconds between looks at the port of an agent's store, where no guard is expected
 LOOKS = 9  # times its patience is what a look for a store takes at most
@@ -37,14 +40,15 @@ class Sighting(NamedTuple):
 class Signs(NamedTuple):
     """What a joiner has seen so far, handed from attempt to attempt.
 
-    taken: something else than a guard may have the first port. trouble: why the last attempt there failed. rejected:
-    since when a guard greets there and gives no roster.
+    taken: something else than a guard may have the first port. trouble: why the last attempt there failed. nameless:
+    since when the host's name has no address. rejected: since when a guard greets there and gives no roster.
     """
 
     taken: bool
     trouble: str = "nothing listened"
     seen: Optional[Sighting] = None
     rejected: float = float("inf")
+    nameless: float = float("inf")
 
     @property
     def since(self) -> float:
@@ -76,7 +80,7 @@ class Joiner:
 
     def ask(self, until: Pace) -> Roster:
         """The roster that rank 0 sends; ProtocolVersionError or Unverified when no guard sends one."""
-        signs, pause, asked, called = self.nothing_seen(), 0.01, 0.0, 0.0
+        signs, pause, asked, called, noted = self.nothing_seen(), 0.01, 0.0, 0.0, False
         agent, calls_end = self.place.method == "agent", min(until.deadline, time.monotonic() + self.reach)
         while time.monotonic() < calls_end:
             roster = None
@@ -89,6 +93,9 @@ class Joiner:
             if roster is not None:
                 return roster
             signs = self._weighed(signs, until)
+            if time.monotonic() > signs.nameless + 1.0 and not noted:
+                say(self.place.rank, signs.trouble + ", and is tried again", self.noun)
+                noted = True
             next_step = min(calls_end, until.proven(min(signs.since, signs.rejected)))
             time.sleep(min(pause, max(0.0, next_step - time.monotonic())))
             pause = min(pause * 1.5, 0.25)
@@ -167,11 +174,14 @@ class Joiner:
 
     def _unanswered(self, attempt: Attempt, problem: Exception, signs: Signs) -> Signs:
         """The signs after an attempt that reached no guard."""
-        refused = isinstance(problem, ConnectionRefusedError)
-        absent = refused or isinstance(problem, socket.gaierror)
-        trouble = "nothing listened" if refused else str(problem) if absent else "no guard answered"
-        signs = signs._replace(trouble=trouble, rejected=float("inf"))
-        if absent:
+        refused, nameless = isinstance(problem, ConnectionRefusedError), isinstance(problem, socket.gaierror)
+        away = isinstance(problem, OSError) and problem.errno in NO_WAY
+        trouble = "nothing listened" if refused else str(problem) if away else "no guard answered"
+        if nameless:
+            trouble = "the name %s does not resolve on this %s (%s)" % (self.place.host, self.noun, problem)
+        since = min(signs.nameless, attempt.began) if nameless else float("inf")
+        signs = signs._replace(trouble=trouble, rejected=float("inf"), nameless=since)
+        if refused or nameless or away:
             return signs._replace(taken=self.place.method == "agent")
         return self._examined(attempt, signs)
 

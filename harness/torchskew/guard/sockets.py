@@ -9,12 +9,13 @@ import selectors
 import socket
 import struct
 import time
-from typing import Iterable, cast
+from typing import Any, Iterable, cast
 
 from torchskew.guard.roster import MOST_ROSTER, Roster, unpack_roster
 from torchskew.guard.wire import GREETING, MAC, NONCE, PEEK, unframe
 
 MID_SENTENCE = 5.0  # seconds for the rest of a message that has begun
+HEAD_START = 0.15  # seconds that an address has before the next one of the same name is tried, or the same again
 
 
 def reset(conn: socket.socket) -> None:
@@ -136,10 +137,66 @@ def _send_some(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> 
         selector.unregister(conn)
 
 
+def connect(host: str, port: int, seconds: float) -> socket.socket:
+    """A connection to the first address of a name that takes one; OSError where none does within these seconds.
+
+    The addresses are tried at the same time, each a little later than the one before it: one that leads nowhere
+    delays the others by that little alone. While none answers each is tried once more: where the first packet of a
+    connection is lost, the system would send the next a second later.
+    """
+    first = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    left, until, turn = first + first, time.monotonic() + seconds, 0.0
+    problem: OSError | None = None
+    with selectors.DefaultSelector() as selector:
+        try:
+            while selector.get_map() or len(left) > len(first):
+                now = time.monotonic()
+                if now >= until:
+                    raise socket.timeout("timed out")
+                if left and (now >= turn or not selector.get_map()):
+                    problem, turn = _begin_to_connect(selector, left.pop(0)) or problem, now + HEAD_START
+                for key, _ in selector.select(max(0.001, min(turn if left else until, until) - now)):
+                    conn = cast("socket.socket", key.fileobj)
+                    problem = _settled(selector, conn)
+                    if problem is None:
+                        conn.settimeout(seconds)
+                        return conn
+            raise problem or OSError("no address")
+        finally:
+            for key in list(selector.get_map().values()):
+                cast("socket.socket", key.fileobj).close()
+
+
+def _begin_to_connect(selector: selectors.BaseSelector, found: Any) -> OSError | None:
+    """Start with one address of getaddrinfo(); the problem where it fails at once."""
+    family, kind, number, _, address = found
+    try:
+        conn = socket.socket(family, kind, number)
+    except OSError as problem:
+        return problem
+    conn.setblocking(False)
+    code = conn.connect_ex(address)
+    if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+        conn.close()
+        return OSError(code, os.strerror(code))
+    selector.register(conn, selectors.EVENT_WRITE)
+    return None
+
+
+def _settled(selector: selectors.BaseSelector, conn: socket.socket) -> OSError | None:
+    """None where a connection is there; its problem where it failed, and then it is closed."""
+    selector.unregister(conn)
+    code = conn.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if not code:
+        return None
+    conn.close()
+    return OSError(code, os.strerror(code))
+
+
 def dial(host: str, port: int, opening: bytes, seconds: float) -> tuple[socket.socket, bytes]:
     """A connection that has sent its opening (HELLO or PEEK), and its nonce; OSError when nothing accepts it."""
     nonce = os.urandom(NONCE)
-    conn = socket.create_connection((host, port), timeout=seconds)
+    conn = connect(host, port, seconds)
     try:
         tune(conn)
         conn.sendall(opening + nonce)

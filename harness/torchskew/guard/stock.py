@@ -10,7 +10,7 @@ import time
 from typing import NamedTuple, Optional
 
 from torchskew.guard.roster import Roster
-from torchskew.guard.sockets import peek, receive
+from torchskew.guard.sockets import connect, peek, receive
 
 
 class Listener(NamedTuple):
@@ -77,7 +77,7 @@ def _counts(data: bytes, many: int) -> bool:
 
 def _store_since_2_2(host: str, port: int, patience: float) -> str:
     """VALIDATE and four times the number of keys; an older server reads one absurd length and closes."""
-    with contextlib.closing(socket.create_connection((host, port), timeout=patience)) as conn:
+    with contextlib.closing(connect(host, port, patience)) as conn:
         if not _counts(_request(conn, b"\x00\xce\xf7\x85\x3c" + b"\x07" * 4, 32, patience), 4):
             return ""
         nonce = b"\x7f\x7f" + os.urandom(2)
@@ -89,7 +89,7 @@ def _store_before(host: str, port: int, patience: float) -> str:
 
     Up to 1.8 the second is the number of keys and a rest, so that store waits until this connection closes, at once.
     """
-    with contextlib.closing(socket.create_connection((host, port), timeout=patience)) as conn:
+    with contextlib.closing(connect(host, port, patience)) as conn:
         if _request(conn, b"\x04" + bytes(8), 1, patience) != b"\x00":
             return ""
         first = _request(conn, b"\x05" + bytes(8), 1, patience)

@@ -1037,6 +1037,7 @@ def _try(ask: Callable[[], Any], answers: list[Any], problems: list[Exception]) 
 # Sockets between guards: bound, tuned, read to an exact size, and closed without a trace on the store's port.
 
 MID_SENTENCE = 5.0  # seconds for the rest of a message that has begun
+HEAD_START = 0.15  # seconds that an address has before the next one of the same name is tried, or the same again
 
 
 def reset(conn: socket.socket) -> None:
@@ -1158,10 +1159,66 @@ def _send_some(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> 
         selector.unregister(conn)
 
 
+def connect(host: str, port: int, seconds: float) -> socket.socket:
+    """A connection to the first address of a name that takes one; OSError where none does within these seconds.
+
+    The addresses are tried at the same time, each a little later than the one before it: one that leads nowhere
+    delays the others by that little alone. While none answers each is tried once more: where the first packet of a
+    connection is lost, the system would send the next a second later.
+    """
+    first = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    left, until, turn = first + first, time.monotonic() + seconds, 0.0
+    problem: OSError | None = None
+    with selectors.DefaultSelector() as selector:
+        try:
+            while selector.get_map() or len(left) > len(first):
+                now = time.monotonic()
+                if now >= until:
+                    raise socket.timeout("timed out")
+                if left and (now >= turn or not selector.get_map()):
+                    problem, turn = _begin_to_connect(selector, left.pop(0)) or problem, now + HEAD_START
+                for key, _ in selector.select(max(0.001, min(turn if left else until, until) - now)):
+                    conn = cast("socket.socket", key.fileobj)
+                    problem = _settled(selector, conn)
+                    if problem is None:
+                        conn.settimeout(seconds)
+                        return conn
+            raise problem or OSError("no address")
+        finally:
+            for key in list(selector.get_map().values()):
+                cast("socket.socket", key.fileobj).close()
+
+
+def _begin_to_connect(selector: selectors.BaseSelector, found: Any) -> OSError | None:
+    """Start with one address of getaddrinfo(); the problem where it fails at once."""
+    family, kind, number, _, address = found
+    try:
+        conn = socket.socket(family, kind, number)
+    except OSError as problem:
+        return problem
+    conn.setblocking(False)
+    code = conn.connect_ex(address)
+    if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+        conn.close()
+        return OSError(code, os.strerror(code))
+    selector.register(conn, selectors.EVENT_WRITE)
+    return None
+
+
+def _settled(selector: selectors.BaseSelector, conn: socket.socket) -> OSError | None:
+    """None where a connection is there; its problem where it failed, and then it is closed."""
+    selector.unregister(conn)
+    code = conn.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if not code:
+        return None
+    conn.close()
+    return OSError(code, os.strerror(code))
+
+
 def dial(host: str, port: int, opening: bytes, seconds: float) -> tuple[socket.socket, bytes]:
     """A connection that has sent its opening (HELLO or PEEK), and its nonce; OSError when nothing accepts it."""
     nonce = os.urandom(NONCE)
-    conn = socket.create_connection((host, port), timeout=seconds)
+    conn = connect(host, port, seconds)
     try:
         tune(conn)
         conn.sendall(opening + nonce)
@@ -1341,7 +1398,7 @@ def _counts(data: bytes, many: int) -> bool:
 
 def _store_since_2_2(host: str, port: int, patience: float) -> str:
     """VALIDATE and four times the number of keys; an older server reads one absurd length and closes."""
-    with contextlib.closing(socket.create_connection((host, port), timeout=patience)) as conn:
+    with contextlib.closing(connect(host, port, patience)) as conn:
         if not _counts(_request(conn, b"\x00\xce\xf7\x85\x3c" + b"\x07" * 4, 32, patience), 4):
             return ""
         nonce = b"\x7f\x7f" + os.urandom(2)
@@ -1353,7 +1410,7 @@ def _store_before(host: str, port: int, patience: float) -> str:
 
     Up to 1.8 the second is the number of keys and a rest, so that store waits until this connection closes, at once.
     """
-    with contextlib.closing(socket.create_connection((host, port), timeout=patience)) as conn:
+    with contextlib.closing(connect(host, port, patience)) as conn:
         if _request(conn, b"\x04" + bytes(8), 1, patience) != b"\x00":
             return ""
         first = _request(conn, b"\x05" + bytes(8), 1, patience)
@@ -1706,6 +1763,7 @@ class Host:
 # -- joiner --------------------------------------------------------------------------------------------------
 # The other ranks' side: a joiner says hello to rank 0, and recognises a stock store in its place.
 
+NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EINVAL)  # the network has no way to the host
 BUSY = 5.0  # seconds for a guard that is only busy
 AGENT_PAUSE = 1.0  # seconds between looks at the port of an agent's store, where no guard is expected
 LOOKS = 9  # times its patience is what a look for a store takes at most
@@ -1722,14 +1780,15 @@ class Sighting(NamedTuple):
 class Signs(NamedTuple):
     """What a joiner has seen so far, handed from attempt to attempt.
 
-    taken: something else than a guard may have the first port. trouble: why the last attempt there failed. rejected:
-    since when a guard greets there and gives no roster.
+    taken: something else than a guard may have the first port. trouble: why the last attempt there failed. nameless:
+    since when the host's name has no address. rejected: since when a guard greets there and gives no roster.
     """
 
     taken: bool
     trouble: str = "nothing listened"
     seen: Optional[Sighting] = None
     rejected: float = float("inf")
+    nameless: float = float("inf")
 
     @property
     def since(self) -> float:
@@ -1761,7 +1820,7 @@ class Joiner:
 
     def ask(self, until: Pace) -> Roster:
         """The roster that rank 0 sends; ProtocolVersionError or Unverified when no guard sends one."""
-        signs, pause, asked, called = self.nothing_seen(), 0.01, 0.0, 0.0
+        signs, pause, asked, called, noted = self.nothing_seen(), 0.01, 0.0, 0.0, False
         agent, calls_end = self.place.method == "agent", min(until.deadline, time.monotonic() + self.reach)
         while time.monotonic() < calls_end:
             roster = None
@@ -1774,6 +1833,9 @@ class Joiner:
             if roster is not None:
                 return roster
             signs = self._weighed(signs, until)
+            if time.monotonic() > signs.nameless + 1.0 and not noted:
+                say(self.place.rank, signs.trouble + ", and is tried again", self.noun)
+                noted = True
             next_step = min(calls_end, until.proven(min(signs.since, signs.rejected)))
             time.sleep(min(pause, max(0.0, next_step - time.monotonic())))
             pause = min(pause * 1.5, 0.25)
@@ -1852,11 +1914,14 @@ class Joiner:
 
     def _unanswered(self, attempt: Attempt, problem: Exception, signs: Signs) -> Signs:
         """The signs after an attempt that reached no guard."""
-        refused = isinstance(problem, ConnectionRefusedError)
-        absent = refused or isinstance(problem, socket.gaierror)
-        trouble = "nothing listened" if refused else str(problem) if absent else "no guard answered"
-        signs = signs._replace(trouble=trouble, rejected=float("inf"))
-        if absent:
+        refused, nameless = isinstance(problem, ConnectionRefusedError), isinstance(problem, socket.gaierror)
+        away = isinstance(problem, OSError) and problem.errno in NO_WAY
+        trouble = "nothing listened" if refused else str(problem) if away else "no guard answered"
+        if nameless:
+            trouble = "the name %s does not resolve on this %s (%s)" % (self.place.host, self.noun, problem)
+        since = min(signs.nameless, attempt.began) if nameless else float("inf")
+        signs = signs._replace(trouble=trouble, rejected=float("inf"), nameless=since)
+        if refused or nameless or away:
             return signs._replace(taken=self.place.method == "agent")
         return self._examined(attempt, signs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torchskew.releases.advice import Advice, Order, Question, advise, surface_names
 from torchskew.report.advice import advice_as_text, command
-from torchskew.workflows.knowledge import catalogue
+from torchskew.report.catalogue import catalogue
 
 
 def answer(old: str, new: str, *uses: str) -> Advice:

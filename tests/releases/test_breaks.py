@@ -14,7 +14,7 @@ from torchskew.model.outcomes import Outcome
 from torchskew.releases import observed
 from torchskew.releases.breaks import Affected, Break, Side, catalogue_from
 from torchskew.report.breaks import page
-from torchskew.workflows.knowledge import FILE, SCHEMA, catalogue
+from torchskew.report.catalogue import FILE, SCHEMA, catalogue
 
 from tests.conftest import ROOT
 

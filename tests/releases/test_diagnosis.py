@@ -15,7 +15,7 @@ from torchskew.releases.diagnosis import (
     next_steps,
     shows,
 )
-from torchskew.workflows.knowledge import catalogue
+from torchskew.report.catalogue import catalogue
 
 
 def named(case: Break | OtherCause | Symptom) -> str:

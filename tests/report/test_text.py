@@ -66,7 +66,8 @@ def test_a_rank_can_not_move_the_cursor():
 
 
 def test_a_long_list_ends_with_how_many_more_there_are():
-    found = tuple(factories.result(factories.cell(skew=(f"1.{n}", "2")), Outcome.OK, Outcome.WRONG) for n in range(30))
+    cells = (factories.cell(f"scenario_{n}", ("1.13.1", "2.6.0")) for n in range(30))
+    found = tuple(factories.result(cell, Outcome.OK, Outcome.WRONG) for cell in cells)
     run, decision = factories.run(found), factories.decision(found)
     assert "… and 10 more: see the report" in render(run, decision)
     assert "more: see" not in render(run, decision, look=Look(most=30))

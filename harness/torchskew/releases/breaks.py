@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from torchskew.releases.bounds import within, words
@@ -68,7 +69,7 @@ class Affected:
 
     def covers(self, scenario: str, first: Side, second: Side) -> bool:
         """Whether two ranks in this scenario are meant."""
-        return any(fnmatchcase(scenario, pattern) for pattern in self.scenarios) and self.between(first, second)
+        return _matches(scenario, self.scenarios) and self.between(first, second)
 
     def between(self, first: Side, second: Side) -> bool:
         """Whether two ranks, in this order, are on the two sides."""
@@ -122,6 +123,8 @@ class Break:
 
     def covers(self, scenario: str, ranks: Sequence[Side]) -> bool:
         """Whether a cell of this scenario over these ranks, rank 0 first, shows this break."""
+        if not any(_matches(scenario, each.scenarios) for each in self.affects):
+            return False
         pairs = [(ranks[0], other) for other in ranks[1:]] or [(ranks[0], ranks[0])]
         return any(each.covers(scenario, *pair) for each in self.affects for pair in pairs)
 
@@ -200,6 +203,11 @@ def _affected(entry: Mapping[str, Any]) -> Affected:
         either=entry["either"],
         python=(entry["python"][0], entry["python"][1]),
     )
+
+
+@cache
+def _matches(scenario: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(scenario, pattern) for pattern in patterns)
 
 
 def _keeps(rank: Side, bounds: Side) -> bool:

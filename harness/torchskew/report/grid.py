@@ -29,11 +29,15 @@ _STYLES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How to print: terminal colours or none, columns available, entries shown of a long list."""
+    """How to print: terminal colours or none, columns available, entries shown of a long list.
+
+    whole: show every cell of a group of failures, not the first alone.
+    """
 
     colour: bool = False
     width: int = _WIDTH
     most: int = _MOST
+    whole: bool = False
 
 
 def tables_text(tables: Sequence[CellTable], look: Look) -> Iterator[str]:

@@ -15,6 +15,7 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
+from torchskew.report.failures import FailureGroup, groups
 from torchskew.report.logs import Logs, Written
 from torchskew.report.tables import CellTable, environments, tables
 from torchskew.report.text import accounting
@@ -55,6 +56,7 @@ def write_html(run: Run, decision: Decision, written: Written, path: Path) -> No
         accounting=accounting(view.counts(run, decision)),
         shares=_shares(decision),
         unexpected=len(view.unexpected(decision)),
+        causes=[_cause(group, run.info.rerun) for group in groups(view.unexpected(decision))],
         failures=[_failure(item, written.logs, run.info.rerun) for item in view.unexpected(decision)[:_LISTED]],
         surprises=len(view.surprises(decision)),
         data=_data(run, decision, written.logs),
@@ -83,6 +85,29 @@ class _Failure:
     reason: str
     rerun: str
     ranks: tuple[_RankLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cause:
+    """A group of failures that are one thing; cause and now are empty where no known break explains them."""
+
+    title: str
+    count: int
+    where: str
+    cause: str
+    now: str
+    rerun: str
+
+
+def _cause(group: FailureGroup, again: Rerun) -> _Cause:
+    return _Cause(
+        title=group.title,
+        count=len(group.items),
+        where=group.pairs,
+        cause=group.entry.cause if group.entry else "",
+        now=group.entry.remedy.now if group.entry else "",
+        rerun=str(group.rerun(again)),
+    )
 
 
 def _failure(item: Checked, logs: Logs, again: Rerun) -> _Failure:

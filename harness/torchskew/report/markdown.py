@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision
 from torchskew.model.runs import Run
 from torchskew.report import view
+from torchskew.report.failures import groups
 from torchskew.report.logs import Logs, Written
 from torchskew.report.tables import CellTable, tables
 from torchskew.report.text import accounting
@@ -64,6 +65,7 @@ def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
     items = view.unexpected(decision)
     if items:
         yield f"### Not as expected: {len(items)}"
+    yield from _by_cause(items, info.rerun)
     for item in items[:_DETAILED]:
         yield _unexpected(item, logs, info.rerun)
     if rest := items[_DETAILED:]:
@@ -81,6 +83,18 @@ def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
         + "</sub>"
     )
     yield from _known(decision)
+
+
+def _by_cause(items: Sequence[Checked], again: Rerun) -> Iterator[str]:
+    """What the cells have in common, where several fail in one way or a known break explains them."""
+    for group in groups(items):
+        if len(group.items) == 1 and not group.entry:
+            continue
+        count = f"{len(group.items)} cells" if len(group.items) > 1 else "1 cell"
+        lines = [f"**{_safe(group.title)}** ({count}: {_safe(group.pairs)})"]
+        if group.entry:
+            lines += ["", f"{_safe(group.entry.cause)} **Now:** {_safe(group.entry.remedy.now)}"]
+        yield "\n".join([*lines, _fenced(str(group.rerun(again)))])
 
 
 def _unexpected(item: Checked, logs: Logs, again: Rerun) -> str:

@@ -14,6 +14,7 @@ from torchskew.model.runs import Run
 from torchskew.model.versions import EnvironmentFailure
 from torchskew.report import view
 from torchskew.report.columns import aligned
+from torchskew.report.failures import FailureGroup, groups
 from torchskew.report.grid import BAD, Look, paint, tables_text
 from torchskew.report.logs import Logs, Written
 from torchskew.report.tables import CellTable, environments, tables
@@ -30,7 +31,7 @@ _TITLES: Final = {
 }
 
 
-_FOR_A_FILE: Final = Look(width=160, most=1_000_000)
+_FOR_A_FILE: Final = Look(width=160, most=1_000_000, whole=True)
 
 
 def write_text(run: Run, decision: Decision, written: Written, path: Path) -> None:
@@ -120,13 +121,14 @@ def _full(outcome: Outcome) -> str:
 
 
 def _unexpected(run: Run, decision: Decision, logs: Logs, look: Look) -> str:
-    """Every cell that needs attention: what, where, each rank's facts, how to run it again; none is shown twice."""
+    """What needs attention, cells that fail in one way together; none is shown twice."""
     unexpected = [item for item in view.unexpected(decision) if item.result.cell.id not in decision.changed]
+    together = groups(item for item in unexpected if item.result.unprovisioned is None)
     blocks = [f"problem    {problem}" for problem in decision.problems]
     blocks += _without_environment(unexpected, run.info.rerun, look)
-    items = [item for item in unexpected if item.result.unprovisioned is None]
-    blocks += [_needs_attention(item, logs, run.info.rerun, look) for item in items[: look.most]]
-    blocks += _more(len(items), look)
+    for group in together[: look.most]:
+        blocks += _group(group, logs, run.info.rerun, look)
+    blocks += _more(len(together), look)
     return "\n\n".join(blocks)
 
 
@@ -146,6 +148,25 @@ def _without_environment(items: Sequence[Checked], again: Rerun, look: Look) -> 
             f"  rerun: {again.of_cell(results[0].cell.id)}",
         ]
         yield "\n".join(lines)
+
+
+def _group(group: FailureGroup, logs: Logs, again: Rerun, look: Look) -> Iterator[str]:
+    """A group: what is known of it, then its first cell in full; in a file, every cell."""
+    shown = group.items if look.whole else group.items[:1]
+    if len(group.items) > 1 or group.entry:
+        yield _of_group(group, again, look)
+    yield from (_needs_attention(item, logs, again, look) for item in shown)
+
+
+def _of_group(group: FailureGroup, again: Rerun, look: Look) -> str:
+    count = f"{len(group.items)} cells" if len(group.items) > 1 else "1 cell"
+    lines = [paint(f"{_TITLES[group.status]}: {count}, {group.title}", f"1;{BAD}", look)]
+    if group.entry:
+        lines += [f"  cause    {group.entry.cause}", f"  now      {group.entry.remedy.now}"]
+    if len(group.items) > 1:
+        lines += [f"  where    {', '.join(group.scenarios)} · {group.pairs}", f"  rerun    {group.rerun(again)}"]
+    lines.append(f"  {'each' if look.whole else 'one'} of them:" if len(group.items) > 1 else "  the cell:")
+    return "\n".join(lines)
 
 
 def _needs_attention(item: Checked, logs: Logs, again: Rerun, look: Look) -> str:

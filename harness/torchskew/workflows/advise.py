@@ -10,7 +10,7 @@ from torchskew.errors import ConfigError
 from torchskew.releases import eras
 from torchskew.releases.advice import Advice, Question, advise, surface_names
 from torchskew.report.advice import command
-from torchskew.workflows.knowledge import catalogue
+from torchskew.report.catalogue import catalogue
 
 
 def advice_for(old: str, new: str, uses: Sequence[str]) -> Advice:

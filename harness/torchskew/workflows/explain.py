@@ -10,7 +10,7 @@ from torchskew.errors import ConfigError
 from torchskew.guard.table import parse
 from torchskew.releases.diagnosis import Fault, diagnose
 from torchskew.report.breaks import diagnosis_as_json, diagnosis_as_text, entry_as_text, page
-from torchskew.workflows.knowledge import catalogue
+from torchskew.report.catalogue import catalogue
 from torchskew.workflows.log_scan import scan
 
 

@@ -78,7 +78,8 @@ def test_the_order_for_a_bisection_is_by_release_and_a_version_without_one_is_re
 def test_every_cell_of_a_known_release_is_predicted_for_every_rank() -> None:
     plan = make_plan(spec(world_sizes=(2, 3)), versions(), read_scenarios(), "venv")
     unpredicted = {cell.scenario for cell in plan.cells if len(cell.predicted) != cell.world_size}
-    assert unpredicted <= {"env_skew"}  # where its file says that chance decides
+    # Where chance decides, and where the oracle is PyTorch's own: the table of eras says nothing of such tests.
+    assert unpredicted <= {"env_skew", "suite", "suite_rpc"}
 
 
 def test_a_cell_needs_only_cells_of_its_own_plan() -> None:

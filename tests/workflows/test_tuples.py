@@ -11,6 +11,7 @@ from torchskew.workflows.gate.workflow import GATE
 from torchskew.workflows.matrix import MATRIX
 from torchskew.workflows.options import Options
 from torchskew.workflows.steps import Step, problems
+from torchskew.workflows.suite import SUITE, SuiteRequest
 from torchskew.workflows.survey import SURVEY, DiskBound
 
 GIVEN = (Options, Watch, ExitStack)
@@ -18,8 +19,8 @@ GIVEN = (Options, Watch, ExitStack)
 
 @pytest.mark.parametrize(
     ("steps", "given"),
-    [(MATRIX, GIVEN), (GATE, (*GIVEN, Request)), (SURVEY, (*GIVEN, DiskBound))],
-    ids=["matrix", "gate", "survey"],
+    [(MATRIX, GIVEN), (GATE, (*GIVEN, Request)), (SURVEY, (*GIVEN, DiskBound)), (SUITE, (*GIVEN, SuiteRequest))],
+    ids=["matrix", "gate", "survey", "suite"],
 )
 def test_every_step_gets_what_it_asks_for(steps: tuple[Step, ...], given: tuple[type, ...]) -> None:
     assert problems(steps, given) == []

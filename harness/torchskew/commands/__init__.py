@@ -19,6 +19,7 @@ from torchskew.commands import (
     report,
     runs,
     scenarios,
+    suite,
     survey,
 )
 
@@ -32,6 +33,7 @@ COMMANDS = (
     scenarios,
     report,
     survey,
+    suite,
     boundary,
     explain,
     advise,

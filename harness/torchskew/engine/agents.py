@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from torchskew.engine.events import (
@@ -181,6 +181,18 @@ class Agent:
         return f"The end of its standard error:\n{tail}" if tail else "It wrote nothing to standard error."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which agent a rank needs. replica: counts its version's ranks in a cell, where each needs an address of its own.
+
+    agent: the scenario's AGENT, empty for the agent that most scenarios share.
+    """
+
+    version: str
+    replica: int
+    agent: str = ""
+
+
 class Agents:
     """The warm agents of a run: started at first need, replaced when they die, closed together."""
 
@@ -188,20 +200,20 @@ class Agents:
         """Start nothing yet."""
         self._runtime = runtime
         self._environments: Mapping[str, Environment] = {}
-        self._agents: dict[tuple[str, int], Agent] = {}
-        self._locks: dict[tuple[str, int], threading.Lock] = {}
+        self._agents: dict[Place, Agent] = {}
+        self._locks: dict[Place, threading.Lock] = {}
         self._lock = threading.Lock()
         self._ids = itertools.count()
-        self._imports: tuple[str, ...] = ()
+        self._imports: Mapping[str, tuple[str, ...]] = {}
         self.replaced = 0
 
     def provide(self, environments: Mapping[str, Environment]) -> None:
         """Set the environment of each version; agents that run already keep theirs."""
         self._environments = environments
 
-    def get(self, version: str, replica: int) -> Agent:
-        """The live agent of a version; replica counts its ranks in a cell where each needs an address of its own."""
-        key = (version, replica if self._runtime.replicas else 0)
+    def get(self, place: Place) -> Agent:
+        """The live agent of a place; where the runtime needs no replicas, all of them share one."""
+        key = place if self._runtime.replicas else replace(place, replica=0)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -211,25 +223,27 @@ class Agents:
                 self.replaced += 1
                 agent = None
             if agent is None:
-                channel = self._runtime.start(self._environments[version], key[1])
-                agent = Agent(channel, f"agent of {version}", boot_line(self._imports))
+                channel = self._runtime.start(self._environments[key.version], key.replica)
+                boot = boot_line(self._imports.get(key.agent, ()))
+                agent = Agent(channel, f"agent of {key.version}", boot)
                 self._agents[key] = agent
         agent.wait_ready()
         return agent
 
-    def warm(self, keys: Iterable[tuple[str, int]], imports: Iterable[str] = ()) -> None:
+    def warm(self, places: Iterable[Place], imports: Mapping[str, Iterable[str]]) -> None:
         """Start agents side by side before cells need them; the cells of one that can't start report it.
 
-        imports: modules of torch that take seconds to import and that ranks will need, so that agents do it once.
+        imports: by kind of agent, modules of torch that take seconds to import and that ranks will need, so that
+        agents do it once.
         """
-        self._imports = tuple(dict.fromkeys(imports))
+        self._imports = {agent: tuple(dict.fromkeys(names)) for agent, names in imports.items()}
 
-        def start(key: tuple[str, int]) -> None:
+        def start(place: Place) -> None:
             with suppress(MachineError):  # the first cell that needs it tries again and records the attempt
-                self.get(*key)
+                self.get(place)
 
         with ThreadPoolExecutor(WARM_AT_ONCE, "warm") as pool:
-            list(pool.map(start, keys))
+            list(pool.map(start, places))
 
     def new_id(self) -> str:
         """An id no other rank of this run has."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torchskew.engine.agents import Agents
+from torchskew.engine.agents import Agents, Place
 from torchskew.engine.ports import Ports
 from torchskew.engine.rank_group import REAP_SECONDS, GroupRank, RankGroup, Seat, rank_facts
 from torchskew.errors import AgentError
@@ -94,7 +94,7 @@ class CellAttempt:
         replicas: dict[str, int] = {}
         for version in self.cell.skew:
             replica = replicas[version] = replicas.get(version, -1) + 1
-            agent = self.agents.get(version, replica)
+            agent = self.agents.get(Place(version=version, replica=replica, agent=self.scenario.agent))
             for case, why in agent.load(self.scenario).items():
                 self.skip.setdefault(case, f"{version}: {why}")
             self._group.add(Seat(version=version, agent=agent), self.agents.new_id())

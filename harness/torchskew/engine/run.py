@@ -6,13 +6,13 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt
 
-from torchskew.engine.agents import Agents
+from torchskew.engine.agents import Agents, Place
 from torchskew.engine.attempt import CellAttempt
 from torchskew.engine.ports import Ports
 from torchskew.judging.judge import SharedInputs, judge
@@ -90,9 +90,7 @@ class Engine:
         schedule = Schedule(self.plan.cells, {cell_id: result.verdict for cell_id, result in known.items()})
         self._tally.done = self._tally.unrun = sum(cell.id in known for cell in self.plan.cells)
         left = [cell for cell in self.plan.cells if cell.id not in known]
-        used = dict.fromkeys(cell.scenario for cell in left)
-        imports = [module for name in used for module in self.scenarios[name].warm]
-        self.agents.warm(dict.fromkeys(key for cell in left for key in _places(cell)), imports)
+        self._warm(left)
         self._tally.longest = max(chain_seconds([cell for cell in left if cell.predicted]).values(), default=0.0)
         self._tally.begun = time.monotonic()
         open_cells = 0
@@ -115,6 +113,14 @@ class Engine:
                 yield result
             else:
                 return
+
+    def _warm(self, cells: Sequence[Cell]) -> None:
+        """Start every agent that these cells need, each with what its scenarios import."""
+        imports: dict[str, list[str]] = {}
+        for name in dict.fromkeys(cell.scenario for cell in cells):
+            imports.setdefault(self.scenarios[name].agent, []).extend(self.scenarios[name].warm)
+        places = (place for cell in cells for place in _places(cell, self.scenarios[cell.scenario].agent))
+        self.agents.warm(dict.fromkeys(places), imports)
 
     def _ended(self) -> CellResult:
         result = self._done.get()
@@ -209,9 +215,12 @@ class _Slot:
             self._count(waiting=-1)
 
 
-def _places(cell: Cell) -> list[tuple[str, int]]:
+def _places(cell: Cell, agent: str) -> list[Place]:
     """The agents a cell needs: its version, and which of that version's ranks this is."""
-    return [(version, cell.skew[:rank].count(version)) for rank, version in enumerate(cell.skew)]
+    return [
+        Place(version=version, replica=cell.skew[:rank].count(version), agent=agent)
+        for rank, version in enumerate(cell.skew)
+    ]
 
 
 def _unsupported(cell: Cell, why: str) -> CellResult:

@@ -25,11 +25,24 @@ def import_problem(module: str) -> dict[str, str] | None:
 
 
 def import_ahead(modules: list[str]) -> None:
-    """Import what the run's scenarios need, once for all ranks; a rank that needs what fails here reports it."""
+    """Import what the run's scenarios need, once for all ranks; a rank that needs what fails here reports it.
+
+    An entry `module:function` calls the function as well, for what can't be imported by its name alone.
+    """
     for name in modules:
-        problem = import_problem(name)
+        module, _, function = name.partition(":")
+        problem = import_problem(module) or (call_problem(module, function) if function else None)
         if problem:
             print("not imported ahead: {}: {type}: {text}".format(name, **problem), file=sys.stderr)
+
+
+def call_problem(module: str, function: str) -> dict[str, str] | None:
+    """Call a function of an imported module; return why it failed: type and text."""
+    try:
+        getattr(sys.modules[module], function)()
+    except Exception as error:  # what it imports may be broken in any way
+        return dict(child.describe(error))
+    return None
 
 
 def broken_parts() -> dict[str, dict[str, str] | None]:

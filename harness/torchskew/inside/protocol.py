@@ -29,6 +29,7 @@ FILES = {
     "torchskew_child": _HERE / "child.py",
     "torchskew_handle": _HERE / "handle.py",
     "torchskew_place": _HERE / "place.py",
+    "torchskew_suite": _HERE / "suite.py",
     "torchskew_agent": _HERE / "agent.py",
 }
 

@@ -22,6 +22,7 @@ class RunKind(StrEnum):
     GATE = "gate"
     SURVEY = "survey"
     MERGE = "merge"
+    SUITE = "suite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,8 +103,8 @@ def skews(spec: MatrixSpec) -> list[Skew]:
     if not isinstance(spec.pairs, str):
         return _unique(solo, spec.pairs, spec.worlds)
     pairs = _pairs(spec)
-    worlds = [_worlds(pair, size) for size in spec.world_sizes for pair in pairs]
-    return _unique(solo, (skew for world in worlds for skew in world), spec.worlds)
+    every = [worlds(pair, size) for size in spec.world_sizes for pair in pairs]
+    return _unique(solo, (skew for world in every for skew in world), spec.worlds)
 
 
 def _unique(*groups: Iterable[Skew]) -> list[Skew]:
@@ -128,7 +128,7 @@ def oldest_first(versions: Mapping[str, Version]) -> tuple[str, ...]:
     return tuple(sorted(versions, key=lambda name: Release(str(versions[name].torch))))
 
 
-def _worlds(pair: tuple[str, str], size: int) -> list[Skew]:
+def worlds(pair: tuple[str, str], size: int) -> list[Skew]:
     """The worlds of one size for a pair: the pair itself, or one odd rank at each position."""
     first, second = pair
     if size == 2:

@@ -36,7 +36,8 @@ class Scenario:
     after: scenarios whose failure for the same skew blocks this one. same: the same release on every rank.
     rendezvous: how its ranks meet, for the prediction. tiers: which parts of a gate run it.
     patience: its timeout in seconds is never shorter, because on a busy machine its work (not waiting) takes long.
-    warm: modules that take seconds to import; the agent imports them once, before it forks ranks.
+    warm: modules that take seconds to import; the agent imports them once, before it forks ranks. agent: a name where
+    its ranks need an agent of their own (what it imports changes the interpreter); scenarios that name it share it.
     """
 
     name: str
@@ -57,4 +58,5 @@ class Scenario:
     tiers: tuple[str, ...] = ("full",)
     patience: float = 0.0
     warm: tuple[str, ...] = ()
+    agent: str = ""
     judge: Callable[[Sequence[Report], World], Mapping[int, str]] = field(compare=False)

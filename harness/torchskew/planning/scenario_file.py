@@ -17,7 +17,7 @@ from torchskew.planning.scenario import GUARDS, RENDEZVOUS, TIERS, WORLDS, Scena
 
 FIELDS = (
     "KIND", "WORLD", "AFTER", "POLICY", "VARIANTS", "NEEDS", "GUARD", "SAME", "APPLIES", "RENDEZVOUS", "TIERS", "WARM",
-    "PATIENCE",
+    "PATIENCE", "AGENT",
 )  # fmt: skip
 FUNCTIONS = ("rank", "judge", "lacks")
 VARIANT_FIELDS = ("params", "env", "rank_env", "predicted")
@@ -116,6 +116,7 @@ def _scenario(module: ModuleType, source: str, table: Table) -> Scenario:
         rendezvous=table.choice("RENDEZVOUS", str, RENDEZVOUS, "tcp" if kind is Kind.GROUP else "none"),
         tiers=table.choices("TIERS", str, TIERS, ("full",)),
         warm=table.texts("WARM", ()),
+        agent=table.get("AGENT", str, ""),
         patience=table.get("PATIENCE", float, 0.0),
         judge=module.judge,
     )

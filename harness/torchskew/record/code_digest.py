@@ -31,8 +31,8 @@ COUNTED: Final = (
 # Modules in them that lead to the plan, whose cells are in the key themselves, or that follow the verdict.
 EXEMPT: Final = frozenset(
     {
-        *(f"planning/{name}.py" for name in ("bisection", "blocks", "gate", "replay", "search", "shard")),
-        *(f"judging/{name}.py" for name in ("blame", "decide", "diff", "flakes", "update")),
+        *(f"planning/{name}.py" for name in ("bisection", "blocks", "gate", "replay", "search", "shard", "suite")),
+        *(f"judging/{name}.py" for name in ("blame", "controls", "decide", "diff", "flakes", "update")),
     }
 )
 # Parsing everything that counts takes half a second. So the digest of a text is kept in the user's cache folder, under

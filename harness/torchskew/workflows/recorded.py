@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 from torchskew.judging import diff, flakes
+from torchskew.judging.controls import against_controls
 from torchskew.judging.decide import decide
+from torchskew.model.runs import RunKind
 from torchskew.record.folder import DATABASE
 from torchskew.report.flakes import render
 from torchskew.workflows.cell_steps import show
@@ -14,6 +16,7 @@ from torchskew.workflows.gate.recorded import asked_of, decided_again
 from torchskew.workflows.options import Options
 from torchskew.workflows.records import record_in
 from torchskew.workflows.rehearsal import archive, reports
+from torchskew.workflows.suite import show_suite
 
 
 def report_again(out: Path, run_id: str, *, colour: bool) -> int:
@@ -25,6 +28,10 @@ def report_again(out: Path, run_id: str, *, colour: bool) -> int:
         return reports.show_again(out, run_id)
     with record_in(out) as record:
         run = record.load(run_id)
+        if run.info.kind is RunKind.SUITE:
+            decision = against_controls(run.plan, run.results, run.expectations, run.info.day)
+            show_suite(record, run, decision, Options(out=out, colour=colour))
+            return decision.exit_code
         if asked := asked_of(record, run.info.run_id):
             decision = decided_again(record, run, asked, run.info.day)
         else:

@@ -118,8 +118,8 @@ def read_the_request(options: Options, request: SuiteRequest) -> tuple[SuiteVers
         name: with_backend(for_runtime(version, runtime, problems, at=name), request.backend)
         for name, version in suite_versions(request.versions, declared).items()
     }
-    if problems.found:
-        raise ConfigError(*problems.found)
+    if problems.texts:
+        raise ConfigError(*problems.texts)
     wish = RuntimeWish(name=runtime, by="asked for", versions={runtime: tuple(versions.values())})
     return SuiteVersions(by_name=versions), Scenarios(by_name=read_scenarios()), wish
 
@@ -187,7 +187,7 @@ def plan_the_suite(
 ) -> tuple[Planned, KnownBefore]:
     """Tests and releases become cells; those that a release has no test for have their result already."""
     names = tuple(listing.version for listing in lists.listings)
-    versions = session.made.versions
+    versions = session.provisioned.versions
     spec = SuiteSpec(
         versions=tuple(name for name in versions if name in names),
         suites=request.suites,
@@ -238,10 +238,10 @@ def run_the_tests(options: Options, ready: Ready, before: KnownBefore, session: 
         planned = {cell.id for cell in ready.plan.cells}
         for result in before.results:
             if result.cell.id in planned and result.cell.id not in ledger.results:
-                ledger.keep(result, session.made if result.attempts else None)
+                ledger.enter(result, session.provisioned if result.attempts else None)
         run_cells(session, ledger, replace(ready.plan, cells=tuple(filter(is_control, ready.plan.cells))))
         for result in skipped_alone(ready.plan.cells, ledger.results):
-            ledger.keep(result)
+            ledger.enter(result)
         run_cells(session, ledger, ready.plan)
     return in_order(ready.plan, ledger.results)
 

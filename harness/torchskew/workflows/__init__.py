@@ -1,1 +1,1 @@
-"""The uses of the engine, each a tuple of steps: matrix, gate, rehearsal and survey."""
+"""The uses of the engine, each a tuple of steps: matrix, gate, rehearsal, survey and suite."""

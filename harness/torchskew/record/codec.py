@@ -224,9 +224,17 @@ def _enum(kind: type[Enum]) -> _Read:
     return read
 
 
+def _plain(annotation: Hashable) -> frozenset[type]:
+    """The classes whose values a field holds as they are, so that no reader need be asked about most fields."""
+    origin = get_origin(annotation)
+    kinds = get_args(annotation) if origin in (Union, types.UnionType) else (annotation,)
+    return frozenset(kinds) & {bool, float, int, str, types.NoneType}
+
+
 def _record(cls: type, newer: bool) -> _Read:
     hints = get_type_hints(cls)
     readers = {item.name: _reader(hints[item.name], newer) for item in fields(cls) if item.init}
+    plain = {name: _plain(hints[name]) for name in readers}
     required = [name for name, default in _defaults(cls) if default is MISSING]
     own = _kind(cls)
 
@@ -239,7 +247,7 @@ def _record(cls: type, newer: bool) -> _Read:
         try:
             for name, item in value.items():
                 if name in readers:
-                    known[name] = readers[name](item)
+                    known[name] = item if item.__class__ in plain[name] else readers[name](item)
         except _MismatchError as error:
             error.path.append(f".{name}")
             raise

@@ -146,11 +146,19 @@ def _facts(item: Checked, logs: Logs, again: Rerun) -> Iterable[str]:
         yield f"predicted={','.join(result.cell.predicted)}"
     yield f"rerun={again.of_cell(result.cell.id)}"
     for facts, outcome in zip(result.ranks, result.outcomes, strict=False):
-        named = {"outcome": outcome, "declared": facts.declared, "torch": facts.torch, "python": facts.python}
-        named |= {"phase": facts.phase, "seconds": f"{facts.seconds:.3f}", "signal": facts.signal}
-        named |= {"error": facts.error.type if facts.error else None}
-        named |= {"log": logs.paths.get((result.cell.id, facts.rank))}
-        yield from (f"rank{facts.rank}.{name}={value}" for name, value in named.items() if value)
+        rank = f"rank{facts.rank}."
+        yield f"{rank}outcome={outcome}"
+        for name, value in (("declared", facts.declared), ("torch", facts.torch), ("python", facts.python)):
+            if value:
+                yield f"{rank}{name}={value}"
+        yield f"{rank}phase={facts.phase}"
+        yield f"{rank}seconds={facts.seconds:.3f}"
+        if facts.signal:
+            yield f"{rank}signal={facts.signal}"
+        if facts.error:
+            yield f"{rank}error={facts.error.type}"
+        if log := logs.paths.get((result.cell.id, facts.rank)):
+            yield f"{rank}log={log}"
 
 
 def _problems(run: Run, problems: Sequence[str], number: int) -> str:

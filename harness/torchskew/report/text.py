@@ -291,4 +291,4 @@ def _end(run: Run, decision: Decision, written: Written, look: Look) -> str:
 def _one_line(text: str) -> str:
     """The first line, without what would move the cursor."""
     first = next((line for line in text.splitlines() if line.strip()), "").strip()
-    return "".join(char if char.isprintable() else "?" for char in first)
+    return first if first.isprintable() else "".join(char if char.isprintable() else "?" for char in first)

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from torchskew.errors import ConfigError
-from torchskew.record.folder import DATABASE, check_writable
+from torchskew.errors import ConfigError, RecordError
+from torchskew.record.folder import DATABASE, check_record, check_writable
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
@@ -68,3 +68,15 @@ def test_a_disk_that_can_only_be_read_is_named_as_such(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
     with pytest.raises(ConfigError, match="is on a read-only disk"):
         check_writable(tmp_path / "out")
+
+
+def test_a_folder_without_a_record_passes_and_gets_none(tmp_path: Path) -> None:
+    check_record(tmp_path / "not" / "yet")
+    check_record(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_record_is_refused(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).write_text("no record\n" * 100)
+    with pytest.raises(RecordError, match=DATABASE):
+        check_record(tmp_path)

@@ -1,4 +1,4 @@
-"""The folder of results: whether it can be written, asked before anything is made."""
+"""The folder of results: whether it can be written and its record read, asked before anything is made."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from torchskew.errors import ConfigError
+from torchskew.record.database import Database
 
 DATABASE = "record.sqlite"
 
@@ -21,6 +22,17 @@ def check_writable(folder: Path, option: str = "--out") -> None:
     for path in existing:
         if reason := _obstacle(path):
             raise ConfigError(f"{option} {folder}: {reason}. Give a folder that can be written: {option} DIR.")
+
+
+def check_record(folder: Path) -> None:
+    """Refuse a record that this version can't read; a folder without one passes, and nothing is made there.
+
+    Raises:
+        RecordError: names the file and the versions, or what is damaged.
+    """
+    path = folder / DATABASE
+    if path.exists():
+        Database.open(path, create=False).close()
 
 
 def _obstacle(path: Path) -> str | None:

@@ -23,7 +23,7 @@ from torchskew.model.runs import Run, RunInfo
 from torchskew.model.versions import Version
 from torchskew.planning.plan import predicted
 from torchskew.planning.scenario import Scenario
-from torchskew.record.folder import check_writable
+from torchskew.record.folder import check_record, check_writable
 from torchskew.record.record import LATEST, Record
 from torchskew.report import write_reports
 from torchskew.report.text import render
@@ -82,9 +82,10 @@ class Results:
 
 
 def check_output(options: Options) -> None:
-    """Before anything is made: results can be written. A dry run writes nothing and needs no folder."""
+    """Before anything is made: results can be recorded. A dry run writes nothing and needs no folder."""
     if not options.dry_run:
         check_writable(options.out)
+        check_record(options.out)
 
 
 def choose_the_runtime(options: Options, wish: RuntimeWish, watch: Watch, resources: ExitStack) -> Session:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import sqlite3
 import sys
 import tomllib
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from torchskew.workflows.recorded import report_again
 
 from tests.conftest import faked, only_scenarios
 
+FIRST_RELEASE = Path(__file__).parents[2] / "record" / "record-1.0.sql"
 DECLARED = """
 [versions]
 "2.13.0" = { pip = "torch==2.13.0" }
@@ -312,6 +315,18 @@ def test_two_runs_can_be_compared(desk: Desk, capsys: pytest.CaptureFixture[str]
     assert main(["diff", first, "latest", "--out", out]) == 1
     assert "worse than" in last(capsys)
     assert main(["diff", first, first, "--out", out]) == 0
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_record_of_another_major_schema_is_refused_before_a_version_is_provided(desk: Desk, resume: bool) -> None:
+    path = desk.folder / "out" / "record.sqlite"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(FIRST_RELEASE.read_text(encoding="utf-8"))
+    with pytest.raises(RecordError, match=r"written by torchskew 0\.1\.0 in schema 1\.0; torchskew .* reads 2\.x"):
+        desk.gate(options={"resume": resume})
+    assert "versions" not in desk.said.getvalue()
+    assert not (desk.folder / "cache").exists()
 
 
 def test_a_dry_run_prints_the_plan_and_makes_nothing(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

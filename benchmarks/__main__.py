@@ -15,6 +15,7 @@ BENCHMARKS = {
     "cells-docker": ["benchmarks.cells", "--runtime", "docker"],
     "matrix": ["benchmarks.matrix", "--runtime", "venv"],
     "guard": ["benchmarks.guard"],
+    "guard-start": ["benchmarks.guard_start"],
 }
 NEED_DOCKER = frozenset({"cells-docker"})
 

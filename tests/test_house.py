@@ -26,7 +26,7 @@ HOUSE = {
 }
 # What runs inside a version, on Python 3.8.
 TRAVELLERS = [path for room in ("guard", "bridge", "inside") for path in (PACKAGE / room).glob("*.py")] + SCENARIOS
-OUTSIDE = ("__init__.py", "protocol.py", "handle.py", "generate.py")
+OUTSIDE = ("__init__.py", "protocol.py", "handle.py", "generate.py", "environment.py")
 TRAVELLERS = [path for path in TRAVELLERS if path.name not in OUTSIDE]
 GUARD_FILE = PACKAGE / "guard" / "torchskew_guard.py"
 

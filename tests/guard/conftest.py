@@ -42,14 +42,16 @@ def early(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     torch = Stub()
     modules = {"torch": torch.torch, "torch.version": torch.version, "torch.distributed": torch.dist}
     for name, module in {**modules, "torch.distributed.distributed_c10d": torch.c10d}.items():
         monkeypatch.setitem(sys.modules, name, module)
     for name in ("TORCHSKEW_GUARD", "TORCHSKEW_GUARD_POLICY", "TORCHELASTIC_USE_AGENT_STORE", *WIRE_SETTINGS):
         monkeypatch.delenv(name, raising=False)
-    return torch
+    finders = list(sys.meta_path)
+    yield torch
+    sys.meta_path[:] = finders
 
 
 @pytest.fixture

@@ -4,7 +4,30 @@ from __future__ import annotations
 
 import datetime as dt
 import types
+from pathlib import Path
 from typing import Any
+
+# A torch on the disk: of the real one, what the guard asks and what it puts itself in front of.
+FILES = {
+    "__init__.py": "from torch import distributed, version\n__version__ = '2.6.0'\n",
+    "version.py": "git_version = 'abc'\n",
+    "distributed/__init__.py": "from .distributed_c10d import init_process_group\nfrom .rendezvous import rendezvous\n",
+    "distributed/rendezvous.py": "def rendezvous(url, rank=-1, world_size=-1, **more):\n    pass\n",
+    "distributed/distributed_c10d.py": """
+from .rendezvous import rendezvous
+
+def init_process_group(backend=None, init_method=None, timeout=None, world_size=-1, rank=-1, store=None):
+    pass
+""",
+}
+
+
+def write_torch(folder: Path) -> None:
+    """A torch package of a few lines in this folder."""
+    for name, text in FILES.items():
+        path = folder / "torch" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 class Stub:

@@ -67,7 +67,14 @@ def ranks(torch_environment: Environment, tmp_path: Path):
         running = [
             subprocess.Popen(
                 command,
-                env={**os.environ, **torch_environment.env, **where, **settings, "RANK": str(rank)},
+                env={
+                    **os.environ,
+                    **torch_environment.env,
+                    **where,
+                    **settings,
+                    "RANK": str(rank),
+                    "TMPDIR": str(tmp_path),
+                },
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

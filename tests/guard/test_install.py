@@ -76,12 +76,6 @@ def test_a_reference_taken_before_is_checked_in_torchs_own_rendezvous(stub: Stub
     other.join()
 
 
-def test_a_store_that_is_given_is_not_checked(stub: Stub) -> None:
-    install()
-    stub.dist.init_process_group("gloo", store="mine", world_size=2, rank=0)
-    assert stub.calls == [("init", "gloo", None, 0)]
-
-
 def test_warn_says_it_and_goes_on(stub: Stub, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHSKEW_GUARD", "warn")
     other = joiner(where, "2.1.2", [])

@@ -13,20 +13,8 @@ import pytest
 from torchskew.guard.generate import FILE, HERE
 from torchskew.guard.launch import main
 
-from tests.guard.stub import Stub
+from tests.guard.stub import Stub, write_torch
 
-# Of torch, what the guard asks and what it puts itself in front of.
-TORCH = """
-from torch import version
-__version__ = "2.6.0"
-"""
-DISTRIBUTED = """
-def init_process_group(backend=None, init_method=None, timeout=None, world_size=-1, rank=-1, store=None):
-    pass
-
-def rendezvous(url, rank=-1, world_size=-1, **more):
-    pass
-"""
 # Rank 1 of a group without a rank 0.
 JOB = """
 import pickle, sys
@@ -43,12 +31,7 @@ except RuntimeError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [[FILE.name], ["-m", FILE.stem], ["-m", "torchskew.guard"]], ids=" ".join)
 def test_an_error_survives_a_pickle_however_the_guard_was_started(command: list[str], tmp_path: Path) -> None:
-    distributed = tmp_path / "torch" / "distributed"
-    distributed.mkdir(parents=True)
-    (tmp_path / "torch" / "__init__.py").write_text(TORCH)
-    (tmp_path / "torch" / "version.py").write_text("git_version = 'abc'\n")
-    (distributed / "__init__.py").write_text("from torch.distributed.distributed_c10d import init_process_group\n")
-    (distributed / "distributed_c10d.py").write_text(DISTRIBUTED)
+    write_torch(tmp_path)
     (tmp_path / "job.py").write_text(JOB)
     shutil.copy(FILE, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -56,7 +39,8 @@ def test_an_error_survives_a_pickle_however_the_guard_was_started(command: list[
     path = os.pathsep.join(map(str, (tmp_path, HERE.parent.parent)))
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path / "job.py"), where], cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("ProtocolVersionError missing True __main__\n", "")
 
@@ -68,6 +52,8 @@ def test_main_runs_a_script_guarded_with_its_own_arguments(
     (tmp_path / "a_job.py").write_text("import sys, torch.distributed as d\nd.calls = sys.argv[1:], __name__\n")
     monkeypatch.setattr(sys, "argv", ["torchskew_guard.py"])
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", "")
     main(["-m", "a_job", "x"] if as_module else [str(tmp_path / "a_job.py"), "x"])
     assert stub.dist.calls == (["x"], "__main__")
     assert stub.c10d.init_process_group.torchskew_guard

@@ -29,7 +29,7 @@ import sys
 import harness
 from torch.distributed import init_process_group
 
-print(harness.OWNER, init_process_group.torchskew_guard, *sys.argv[1:])
+print(harness.OWNER, hasattr(init_process_group, "torchskew_guard"), *sys.argv[1:])
 """
 # Of torch, what the guard puts itself in front of.
 TORCH = """
@@ -88,14 +88,14 @@ def project(tmp_path: Path) -> Path:
     distributed = tmp_path / "torch" / "distributed"
     distributed.mkdir(parents=True)
     (distributed.parent / "__init__.py").write_text('__version__ = "2.6.0"\n')
-    (distributed / "__init__.py").touch()
+    (distributed / "__init__.py").write_text("from torch.distributed.distributed_c10d import *\n")
     (distributed / "distributed_c10d.py").write_text(TORCH)
     return tmp_path
 
 
 def run(python: Path, folder: Path, *arguments: str) -> str:
-    kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TMPDIR") if name in os.environ}
-    environment = {**kept, "PYTHONDONTWRITEBYTECODE": "1"}
+    kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
+    environment = {**kept, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(folder)}
     command = [str(python), *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from torchskew.guard.errors import Unverified
 from torchskew.guard.folder import Folder
+from torchskew.guard.given_store import GivenStore
 from torchskew.guard.hello import Hello
 from torchskew.guard.host import Host
 from torchskew.guard.joiner import Joiner
@@ -37,9 +38,24 @@ def exchange(place: Place, mine: Hello, seconds: float, mode: str = "enforce", r
         roster = _roster(Ask(place, mine, seconds, policy, reach), until)
     except (OSError, MemoryError) as problem:
         raise Unverified("the releases of the other ranks could not be compared: %s" % problem) from problem
+    return _admitted(roster, mode, number_in(roster, mine) if place.method == "c10d" else place.rank)
+
+
+def exchange_in(store: Any, mine: Hello, seconds: float, mode: str = "enforce") -> Roster:
+    """As exchange(), through a store that the init is given."""
+    policy, until = chosen("TORCHSKEW_GUARD_POLICY", POLICIES), pace(seconds, mode).apart(seconds)
+    given = GivenStore(store, mine, shared_secret(), policy)
+    roster = given.exchange(until)
+    if refuses(decide(roster), mode, bool(roster["aside"])):
+        given.part(min(until.end, time.monotonic() + 1.0))
+    return _admitted(roster, mode, mine["rank"])
+
+
+def _admitted(roster: Roster, mode: str, rank: int) -> Roster:
+    """The roster itself, where its ranks may form a group."""
     objections = decide(roster)
     if refuses(objections, mode, bool(roster["aside"])):
-        raise refusal(roster, objections, number_in(roster, mine) if place.method == "c10d" else place.rank)
+        raise refusal(roster, objections, rank)
     if objections:
         raise Unverified(objections[-1].text)
     return roster

@@ -24,7 +24,7 @@ FIELDS: dict[str, tuple[type, int]] = {
 _ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
 # What the text of a field must look like, where more than its length is known.
 FORMS = {
-    "method": re.compile("|".join((*DIRECT, "agent", "file"))), "order": re.compile("little|big"),
+    "method": re.compile("|".join((*DIRECT, "agent", "file", "store"))), "order": re.compile("little|big"),
     "serves": re.compile(r"[\d. ]*"),
     "store": _ERA, "gloo": _ERA, "keys": _ERA, "agent": _ERA, "static": _ERA, "c10d": _ERA,
     "last": _ERA,

@@ -5,17 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import inspect
+import sys
 import threading
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
+from torchskew.guard.agents import announcing, guarded_c10d, guarded_static  # noqa: F401 - the hook's rows
 from torchskew.guard.aside import Seat
-from torchskew.guard.exchange import exchange
+from torchskew.guard.exchange import exchange, exchange_in
 from torchskew.guard.hello import own_hello
 from torchskew.guard.notice import warn
 from torchskew.guard.place import Place, locate
 from torchskew.guard.roster import Roster
 from torchskew.guard.settings import MODES, chosen, launcher
+from torchskew.guard.start import StartHook
 from torchskew.guard.table import LAST_KNOWN
 from torchskew.guard.usher import dismiss
 
@@ -35,14 +38,20 @@ def check(
     nothing to check or nothing could be compared (it says so then). Raises ProtocolVersionError where the group is
     known not to work, under TORCHSKEW_GUARD=strict also where that could not be found out, and never under warn.
     """
+    return _compare(backend, timeout, lambda: locate(init_method, world_size, rank))
+
+
+def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store: Any = None) -> Roster | None:
+    """As check(), for a group that meets where a look says, or in a store that its init is given."""
     mode = chosen("TORCHSKEW_GUARD", MODES)
     if mode == "off":
         return None
     with Seat(mode) as seat:
-        seat.place = place = locate(init_method, world_size, rank)
+        seat.place = place = look()
         if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
             return None
-        roster = exchange(place, own_hello(place, str(backend or "").lower()), _seconds(timeout, backend), mode)
+        mine, seconds = own_hello(place, str(backend or "").lower()), _seconds(timeout, backend)
+        roster = exchange(place, mine, seconds, mode) if store is None else exchange_in(store, mine, seconds, mode)
         _note_newer(roster, place.rank)
         _note_agent(place)
         return roster
@@ -76,21 +85,83 @@ def _seconds(timeout: Any, backend: str | None = None) -> float:
     return float(timeout.total_seconds() if hasattr(timeout, "total_seconds") else timeout)
 
 
+class _Installed(StartHook):
+    """The hook of this process: the guard is here already."""
+
+    def guarded(self, stock: Any, maker: str) -> Any:
+        """What this guard makes of a function."""
+        return globals()[maker](stock)
+
+
+_HOOK = _Installed(__name__)
+
+
 def install() -> None:
-    """Cover every later init_process_group of this process; calling it again changes nothing.
+    """Cover every later init_process_group of this process, and the agents of torchrun; again, it changes nothing.
 
-    A reference to init_process_group taken before is covered too, by way of torch's own rendezvous, except that
-    the backend is not compared then.
+    A reference to init_process_group that others took before is covered too, by way of torch's own rendezvous, except
+    that the backend is not compared then.
     """
-    from torch.distributed import distributed_c10d as c10d
+    import torch.distributed.distributed_c10d  # noqa: F401 - what is covered first
 
-    if getattr(c10d.init_process_group, "torchskew_guard", False):
-        return
-    import torch.distributed
+    _HOOK.watch()
 
-    guarded = _guarded(c10d.init_process_group)
-    c10d.init_process_group = torch.distributed.init_process_group = guarded
-    stock = c10d.rendezvous
+
+def uninstall() -> None:
+    """Undo install(), or what a start-up hook did in this process; calling it without one changes nothing.
+
+    A function that something else has wrapped since then stays as it is: it is not ours to take apart.
+    """
+    sys.meta_path[:] = [each for each in sys.meta_path if not hasattr(each, "COVERED")]
+    for where, rows in StartHook.COVERED.items():
+        for name, _ in rows:
+            _uncover(where, *name.rpartition(".")[::2])
+
+
+def _uncover(where: str, owner: str, attribute: str) -> None:
+    """Restore one function, wherever torch.distributed has it."""
+    for module in filter(None, (sys.modules.get(where), sys.modules.get("torch.distributed"))):
+        holder = getattr(module, owner, None) if owner else module
+        cover: Any = getattr(holder, attribute, None)
+        if getattr(cover, "torchskew_guard", holder) is cover and cover is not None:
+            if owner:
+                setattr(holder, attribute, cover.__wrapped__)
+            else:
+                StartHook.replace(attribute, cover, cover.__wrapped__)
+
+
+def guarded_init(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """init_process_group with the check before it."""
+    signature = inspect.signature(stock)
+
+    @functools.wraps(stock)
+    def init_process_group(*args: Any, **kwargs: Any) -> Any:
+        given, began = signature.bind(*args, **kwargs).arguments, time.monotonic()
+        compared = _before_init(given)
+        spent = time.monotonic() - began
+        # Where ranks are missing, the store waits for what is left of the timeout: nobody waits longer than without us.
+        _IN_INIT.checked, _IN_INIT.spent = True, spent if compared is None and spent > 0.1 else 0.0
+        try:
+            return stock(*args, **kwargs)
+        finally:
+            _IN_INIT.checked, _IN_INIT.spent = False, 0.0
+            dismiss()
+
+    init_process_group.torchskew_guard = init_process_group  # type: ignore[attr-defined]
+    return init_process_group
+
+
+def _before_init(given: Mapping[str, Any]) -> Roster | None:
+    """Compare what an init with these arguments would bring together."""
+    if given.get("store") is None:
+        return check(**{name: given[name] for name in inspect.signature(check).parameters if name in given})
+    rank, world = (value if type(value) is int else -1 for value in (given.get("rank"), given.get("world_size")))
+    place = Place("store", "", 0, "", rank, world) if 0 <= rank < world else None
+    return _compare(given.get("backend"), given.get("timeout"), lambda: place, given["store"])
+
+
+def guarded_rendezvous(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """The rendezvous of torch with the check before it: for what meets without init_process_group."""
 
     @functools.wraps(stock)
     def rendezvous(url: str, rank: int = -1, world_size: int = -1, **more: Any) -> Any:
@@ -101,42 +172,5 @@ def install() -> None:
             more["timeout"] = max(more["timeout"] - spent, min(more["timeout"], dt.timedelta(seconds=1)))
         return stock(url, rank, world_size, **more)
 
-    rendezvous.torchskew_guard = True  # type: ignore[attr-defined]
-    c10d.rendezvous = rendezvous
-
-
-def uninstall() -> None:
-    """Undo install(); calling it without one changes nothing.
-
-    A function that something else has wrapped since then stays as it is: it is not ours to take apart.
-    """
-    import torch.distributed
-    from torch.distributed import distributed_c10d as c10d
-
-    for module, name in ((torch.distributed, "init_process_group"), (c10d, "init_process_group"), (c10d, "rendezvous")):
-        current = getattr(module, name, None)
-        if getattr(current, "__globals__", None) is globals() and hasattr(current, "torchskew_guard"):
-            setattr(module, name, getattr(current, "__wrapped__", current))
-
-
-def _guarded(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """init_process_group with the check before it, where it meets by address or file."""
-    signature = inspect.signature(stock)
-
-    @functools.wraps(stock)
-    def init_process_group(*args: Any, **kwargs: Any) -> Any:
-        given, began = signature.bind(*args, **kwargs).arguments, time.monotonic()
-        compared = None
-        if given.get("store") is None:
-            compared = check(**{name: given[name] for name in inspect.signature(check).parameters if name in given})
-        spent = time.monotonic() - began
-        # Where ranks are missing, the store waits for what is left of the timeout: nobody waits longer than without us.
-        _IN_INIT.checked, _IN_INIT.spent = True, spent if compared is None and spent > 0.1 else 0.0
-        try:
-            return stock(*args, **kwargs)
-        finally:
-            _IN_INIT.checked, _IN_INIT.spent = False, 0.0
-            dismiss()
-
-    init_process_group.torchskew_guard = True  # type: ignore[attr-defined]
-    return init_process_group
+    rendezvous.torchskew_guard = rendezvous  # type: ignore[attr-defined]
+    return rendezvous

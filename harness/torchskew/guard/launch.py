@@ -2,7 +2,7 @@
 
 One file that a training job copies: standard library and torch only, Python 3.8 or later, torch 1.7 to 2.15. Call
 install() once (uninstall() undoes it), call check() before one init_process_group, or run
-`python torchskew_guard.py train.py`, which covers that process and what it forks, not what it spawns. Settings:
+`python torchskew_guard.py train.py`, which also covers every Python that the script forks, spawns or starts. Settings:
 TORCHSKEW_GUARD (enforce, warn, off, strict), TORCHSKEW_GUARD_POLICY (era, minor, exact, allow:2.6.0,2.13.0),
 TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
 """
@@ -13,17 +13,19 @@ import os
 import runpy
 import sys
 
+from torchskew.guard.children import reach_children
 from torchskew.guard.errors import ProtocolVersionError, revive
 from torchskew.guard.install import install
+from torchskew.guard.notice import say
 
 
 def main(args: list[str]) -> None:
     """Run a script (or -m module) with its arguments, guarded."""
     if not args or args[0] in ("-h", "--help") or args == ["-m"]:
         sys.exit((__doc__ or "").strip() + "\n\nusage: python torchskew_guard.py [-m] train.py [arguments]")
-    if __name__ == "__main__":
-        _name_this_file()
+    _name_this_file()
     install()
+    _cover_children()
     if args[0] == "-m":
         sys.argv = args[1:]
         runpy.run_module(args[1], run_name="__main__", alter_sys=True)
@@ -34,9 +36,27 @@ def main(args: list[str]) -> None:
 
 def _name_this_file() -> None:
     """Errors that are pickled name the module they come from, and the script takes the name __main__ over."""
-    name = getattr(__spec__, "name", None) or os.path.splitext(os.path.basename(__file__))[0]
-    sys.modules[name] = sys.modules["__main__"]
-    ProtocolVersionError.__module__ = revive.__module__ = name
+    if __name__ == "__main__":
+        name = _own_name()
+        sys.modules[name] = sys.modules["__main__"]
+        ProtocolVersionError.__module__ = revive.__module__ = name
+
+
+def _own_name() -> str:
+    """The name under which this one file is imported."""
+    return getattr(__spec__, "name", None) or os.path.splitext(os.path.basename(__file__))[0]
+
+
+def _cover_children() -> None:
+    """Reach the processes that the script starts, too; where that fails, one line says so, and the script runs."""
+    packaged = ProtocolVersionError.__module__ == "torchskew.guard.errors"
+    try:
+        if packaged:
+            reach_children("torchskew.guard.install")
+        else:
+            reach_children(_own_name(), os.path.abspath(__file__))
+    except (OSError, TypeError) as problem:
+        say(int(os.environ.get("RANK") or -1), "processes that this one starts run unguarded: %s" % problem)
 
 
 if __name__ == "__main__":

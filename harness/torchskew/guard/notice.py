@@ -9,7 +9,7 @@ import warnings
 
 # Frames of the guard, of torch and of the standard library's wrappers are not the user's line.
 _OWN = (os.path.dirname(os.path.abspath(__file__)), os.sep + os.path.join("torch", "distributed") + os.sep)
-_WRAPPERS = ("functools.py", "contextlib.py", "runpy.py")
+_WRAPPERS = ("functools.py", "contextlib.py", "runpy.py", "torchskew_guard_start.py")
 
 
 def say(rank: int, text: str, noun: str = "rank") -> None:

@@ -15,9 +15,10 @@ DIRECT = ("tcp", *AGENTS)
 
 
 class Place(NamedTuple):
-    """Where a group meets, seen from one rank: method is "tcp", "agent", "file" or one of AGENTS.
+    """Where a group meets, seen from one rank: method is "tcp", "agent", "file", "store" or one of AGENTS.
 
-    Only "file" has a path. Under "c10d" an agent gets its number from number 0 when it arrives.
+    Only "file" has a path; "store", one that the init is given, has neither host nor port. Under "c10d" an agent gets
+    its number from number 0 when it arrives.
     """
 
     method: str
@@ -37,6 +38,8 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         """The address or path as people write it."""
+        if self.method == "store":
+            return "the given store"
         return self.path if self.method == "file" else "%s:%d" % (self.host, self.port)
 
 

@@ -2,7 +2,7 @@
 
 One file that a training job copies: standard library and torch only, Python 3.8 or later, torch 1.7 to 2.15. Call
 install() once (uninstall() undoes it), call check() before one init_process_group, or run
-`python torchskew_guard.py train.py`, which covers that process and what it forks, not what it spawns. Settings:
+`python torchskew_guard.py train.py`, which also covers every Python that the script forks, spawns or starts. Settings:
 TORCHSKEW_GUARD (enforce, warn, off, strict), TORCHSKEW_GUARD_POLICY (era, minor, exact, allow:2.6.0,2.13.0),
 TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
 """
@@ -10,6 +10,7 @@ TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and t
 # Generated from torchskew 0.2.0, do not edit: `make guard-file` writes it from torchskew.guard, a module a part.
 from __future__ import annotations
 
+import binascii
 import contextlib
 import datetime as dt
 import errno
@@ -27,6 +28,7 @@ import socket
 import stat
 import struct
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -233,7 +235,7 @@ def shared_secret() -> bytes:
 
 # Frames of the guard, of torch and of the standard library's wrappers are not the user's line.
 _OWN = (os.path.dirname(os.path.abspath(__file__)), os.sep + os.path.join("torch", "distributed") + os.sep)
-_WRAPPERS = ("functools.py", "contextlib.py", "runpy.py")
+_WRAPPERS = ("functools.py", "contextlib.py", "runpy.py", "torchskew_guard_start.py")
 
 
 def say(rank: int, text: str, noun: str = "rank") -> None:
@@ -281,9 +283,10 @@ DIRECT = ("tcp", *AGENTS)
 
 
 class Place(NamedTuple):
-    """Where a group meets, seen from one rank: method is "tcp", "agent", "file" or one of AGENTS.
+    """Where a group meets, seen from one rank: method is "tcp", "agent", "file", "store" or one of AGENTS.
 
-    Only "file" has a path. Under "c10d" an agent gets its number from number 0 when it arrives.
+    Only "file" has a path; "store", one that the init is given, has neither host nor port. Under "c10d" an agent gets
+    its number from number 0 when it arrives.
     """
 
     method: str
@@ -303,6 +306,8 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         """The address or path as people write it."""
+        if self.method == "store":
+            return "the given store"
         return self.path if self.method == "file" else "%s:%d" % (self.host, self.port)
 
 
@@ -353,7 +358,7 @@ FIELDS: dict[str, tuple[type, int]] = {
 _ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
 # What the text of a field must look like, where more than its length is known.
 FORMS = {
-    "method": re.compile("|".join((*DIRECT, "agent", "file"))), "order": re.compile("little|big"),
+    "method": re.compile("|".join((*DIRECT, "agent", "file", "store"))), "order": re.compile("little|big"),
     "serves": re.compile(r"[\d. ]*"),
     "store": _ERA, "gloo": _ERA, "keys": _ERA, "agent": _ERA, "static": _ERA, "c10d": _ERA,
     "last": _ERA,
@@ -2168,6 +2173,80 @@ def _bytes_of(path: str, most: int) -> bytes:
         return b""
 
 
+# -- given_store ---------------------------------------------------------------------------------------------
+# The exchange through a store that init_process_group is given: each rank leaves its hello there, rank 0 a roster.
+#
+# Only set, get of a key that is there, and add are used: a wait that times out can leave a store of 2.0 or older out of
+# step. Keys begin with torchskew/ and the number of this rank's inits through this store, so no earlier init counts.
+
+
+class GivenStore:
+    """A store as one rank uses it; RuntimeError where the store itself fails."""
+
+    def __init__(self, store: Any, mine: Hello, secret: bytes, policy: str) -> None:
+        """The store is torch's, connected; mine is this rank's hello."""
+        self.store, self.mine, self.secret, self.policy = store, mine, secret, policy
+        self.prefix, self.arrived = "", 0  # arrived: the ranks that rank 0 has heard
+
+    def exchange(self, until: Pace) -> Roster:
+        """The roster, on every rank."""
+        rank = self.mine["rank"]
+        self.prefix = "torchskew/%d/" % self.store.add("torchskew/inits/%d" % rank, 1)
+        return self._gather(until) if rank == 0 else self._answer(until)
+
+    def _gather(self, until: Pace) -> Roster:
+        """Read each hello that comes before the deadline, and leave a roster for all of them."""
+        hellos, late = {0: self.mine}, set(range(1, self.mine["world"]))
+        pause = 0.002
+        while late and time.monotonic() < until.deadline:
+            for rank in [rank for rank in sorted(late) if self._has(str(rank))]:
+                hello = read_hello(self._get(str(rank), MOST_HELLO))
+                if hello is None or hello["rank"] != rank:
+                    raise Unverified("rank %d left no hello that this guard can read in the store" % rank)
+                hellos[rank] = hello
+                late.remove(rank)
+            time.sleep(pause if late else 0.0)
+            pause = min(pause * 1.3, 0.1)
+        roster = roster_of([hellos[rank] for rank in sorted(hellos)], self.policy)
+        roster["where"], roster["aside"], self.arrived = "the given store", until.aside_now(), len(hellos) - 1
+        self._put("roster", pack_roster(roster))
+        return roster
+
+    def _answer(self, until: Pace) -> Roster:
+        """Leave this rank's hello, and wait for the roster."""
+        self._put(str(self.mine["rank"]), json.dumps(self.mine).encode())
+        pause, end = 0.002, min(until.end, until.deadline + 1.0)
+        while not self._has("roster"):
+            if time.monotonic() >= end:
+                raise Unverified("rank 0 left no roster in the given store")
+            time.sleep(pause)
+            pause = min(pause * 1.3, 0.1)
+        roster = unpack_roster(self._get("roster", MOST_ROSTER))
+        self.store.add(self.prefix + "read", 1)
+        if not names(roster, self.mine["rank"]):
+            raise Unverified("the roster in the given store is of another group")
+        return roster
+
+    def part(self, until: float) -> None:
+        """Rank 0 waits until every rank has read the roster: the store may be its own, and end with it."""
+        while time.monotonic() < until and self.store.add(self.prefix + "read", 0) < self.arrived:
+            time.sleep(0.002)
+
+    def _put(self, name: str, body: bytes) -> None:
+        """A value, and after it the sign that it is there."""
+        framed = frame(self.secret, self.prefix.encode(), body)
+        self.store.set(self.prefix + name, binascii.b2a_hex(framed).decode())
+        self.store.add(self.prefix + name + "/set", 1)
+
+    def _has(self, name: str) -> bool:
+        return bool(self.store.add(self.prefix + name + "/set", 0))
+
+    def _get(self, name: str, most: int) -> bytes:
+        """What another rank left; ValueError where that is not whole and genuine."""
+        value = self.store.get(self.prefix + name)
+        return unframe(self.secret, self.prefix.encode(), binascii.a2b_hex(value), most) or b""
+
+
 # -- exchange ------------------------------------------------------------------------------------------------
 # The exchange: rank 0 collects hellos, everyone gets the same roster, and everyone decides from it.
 
@@ -2187,9 +2266,24 @@ def exchange(place: Place, mine: Hello, seconds: float, mode: str = "enforce", r
         roster = _roster(Ask(place, mine, seconds, policy, reach), until)
     except (OSError, MemoryError) as problem:
         raise Unverified("the releases of the other ranks could not be compared: %s" % problem) from problem
+    return _admitted(roster, mode, number_in(roster, mine) if place.method == "c10d" else place.rank)
+
+
+def exchange_in(store: Any, mine: Hello, seconds: float, mode: str = "enforce") -> Roster:
+    """As exchange(), through a store that the init is given."""
+    policy, until = chosen("TORCHSKEW_GUARD_POLICY", POLICIES), pace(seconds, mode).apart(seconds)
+    given = GivenStore(store, mine, shared_secret(), policy)
+    roster = given.exchange(until)
+    if refuses(decide(roster), mode, bool(roster["aside"])):
+        given.part(min(until.end, time.monotonic() + 1.0))
+    return _admitted(roster, mode, mine["rank"])
+
+
+def _admitted(roster: Roster, mode: str, rank: int) -> Roster:
+    """The roster itself, where its ranks may form a group."""
     objections = decide(roster)
     if refuses(objections, mode, bool(roster["aside"])):
-        raise refusal(roster, objections, number_in(roster, mine) if place.method == "c10d" else place.rank)
+        raise refusal(roster, objections, rank)
     if objections:
         raise Unverified(objections[-1].text)
     return roster
@@ -2403,6 +2497,165 @@ def announcing(stock: Callable[..., Any]) -> Callable[..., Any]:
     return initialize_workers
 
 
+# -- start ---------------------------------------------------------------------------------------------------
+# The start-up hook: it waits for torch.distributed, and covers its init by a call that loads the guard when needed.
+#
+# Every Python of an environment may run it, so it is written into a small file of its own, as text: StartHook uses
+# nothing but sys until torch.distributed is imported, and the guard itself is loaded by the first init.
+
+START = "torchskew_guard_start"  # the module that the text becomes
+MARK = "# Written by torchskew's guard, which also removes it."
+_TEXT = '''"""The start-up hook of torchskew's guard: nothing but torch.distributed loads more than this file."""
+
+{mark}
+from __future__ import annotations
+
+import sys
+
+
+{hook}
+
+StartHook({name!r}, {path}).arm()
+'''
+
+
+class StartHook:
+    """A finder that finds nothing: it waits for modules of torch.distributed, and covers functions that form groups."""
+
+    # By module: what is covered, and the guard's function that makes the cover. A dot: a method of a class.
+    COVERED = {  # noqa: RUF012 - never changed, and typing is not loaded here
+        "torch.distributed.distributed_c10d": (
+            ("init_process_group", "guarded_init"),
+            ("rendezvous", "guarded_rendezvous"),
+        ),
+        "torch.distributed.elastic.rendezvous.static_tcp_rendezvous": (
+            ("StaticTCPRendezvous.next_rendezvous", "guarded_static"),
+        ),
+        "torch.distributed.elastic.rendezvous.c10d_rendezvous_backend": (("_create_tcp_store", "guarded_c10d"),),
+        "torch.distributed.elastic.agent.server.api": (("SimpleElasticAgent._initialize_workers", "announcing"),),
+    }
+
+    def __init__(self, name: str, path: str = "") -> None:
+        """The guard's module, and its file where that is not to be looked for."""
+        self.name, self.path = name, path
+        self.loading: set[str] = set()
+
+    def arm(self) -> None:
+        """Cover what there is of torch.distributed, and wait for the rest; nothing where the guard is switched off."""
+        import os
+
+        if os.environ.get("TORCHSKEW_GUARD", "").strip().lower() != "off":
+            self.watch()
+
+    def watch(self) -> None:
+        """As arm(), whatever is set."""
+        for where in self.COVERED:
+            if where in sys.modules:
+                self.cover(where)
+        if not any(hasattr(each, "COVERED") for each in sys.meta_path):
+            sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """What the other finders find; for a module that is waited for, its loader covers it when it is loaded."""
+        if name not in self.COVERED or name in self.loading:
+            return None
+        self.loading.add(name)
+        try:
+            for finder in list(sys.meta_path):
+                spec = finder.find_spec(name, path, target) if finder is not self else None
+                if spec is not None:
+                    self.follow(name, spec.loader)
+                    return spec
+        finally:
+            self.loading.discard(name)
+        return None
+
+    def follow(self, name: str, loader: Any) -> None:
+        """Cover the module once its own loader has run it; a loader that allows no change stays as it is."""
+        load = loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            load(module)
+            self.cover(name)
+
+        try:
+            loader.exec_module = exec_module
+        except AttributeError:
+            self.say("%s has a loader of its own" % name)
+
+    def cover(self, where: str) -> None:
+        """Put a call that loads the guard before each function of a module, wherever torch.distributed has it."""
+        for name, maker in self.COVERED[where]:
+            owner, _, attribute = name.rpartition(".")
+            holder = getattr(sys.modules[where], owner, None) if owner else sys.modules[where]
+            stock = getattr(holder, attribute, None)
+            if stock is None or hasattr(stock, "torchskew_guard"):
+                continue
+            if owner:
+                setattr(holder, attribute, self.late(stock, maker))
+            else:
+                self.replace(attribute, stock, self.late(stock, maker))
+
+    @staticmethod
+    def replace(name: str, stock: Any, cover: Any) -> None:
+        """Every reference to a function under its own name in torch.distributed's modules becomes its cover."""
+        for where, module in list(sys.modules.items()):
+            if where.startswith("torch.distributed") and getattr(module, "__dict__", {}).get(name) is stock:
+                setattr(module, name, cover)
+
+    def late(self, stock: Any, maker: str) -> Any:
+        """The function, guarded from its first call on."""
+        import functools
+
+        ready: list[Any] = []
+
+        @functools.wraps(stock)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not ready:
+                ready.append(self.guarded(stock, maker))
+            return ready[0](*args, **kwargs)
+
+        call.torchskew_guard = call  # type: ignore[attr-defined]
+        return call
+
+    def guarded(self, stock: Any, maker: str) -> Any:
+        """What the guard makes of a function; the function itself where the guard can't be loaded."""
+        try:
+            return getattr(self.load(), maker)(stock)
+        except Exception as problem:  # noqa: BLE001 - whatever is wrong with the guard, the job goes on
+            self.say("%s can't be loaded: %s: %s" % (self.path or self.name, type(problem).__name__, problem))
+            return stock
+
+    def load(self) -> Any:
+        """The guard's module."""
+        import importlib.util
+
+        if self.name in sys.modules or not self.path:
+            return importlib.import_module(self.name)
+        spec = importlib.util.spec_from_file_location(self.name, self.path)
+        module = sys.modules[self.name] = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        try:
+            spec.loader.exec_module(module)  # type: ignore[union-attr]
+        except BaseException:
+            del sys.modules[self.name]
+            raise
+        return module
+
+    @staticmethod
+    def say(problem: str) -> None:
+        """One line on standard error."""
+        try:
+            line = "torchskew guard: %s. The init goes on without a comparison of the releases.\n"
+            sys.stderr.write(line % " ".join(problem.split()))
+        except (OSError, ValueError, AttributeError):
+            return
+
+
+def start_text(name: str, path: str = "") -> str:
+    """The file that a Python loads at its start; path: the guard's file as an expression, "" to import it by name."""
+    return _TEXT.format(mark=MARK, hook=inspect.getsource(StartHook).rstrip(), name=name, path=path or '""')
+
+
 # -- install -------------------------------------------------------------------------------------------------
 # The guard in a job: check() before one init_process_group, or install() before all of them.
 
@@ -2422,14 +2675,20 @@ def check(
     nothing to check or nothing could be compared (it says so then). Raises ProtocolVersionError where the group is
     known not to work, under TORCHSKEW_GUARD=strict also where that could not be found out, and never under warn.
     """
+    return _compare(backend, timeout, lambda: locate(init_method, world_size, rank))
+
+
+def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store: Any = None) -> Roster | None:
+    """As check(), for a group that meets where a look says, or in a store that its init is given."""
     mode = chosen("TORCHSKEW_GUARD", MODES)
     if mode == "off":
         return None
     with Seat(mode) as seat:
-        seat.place = place = locate(init_method, world_size, rank)
+        seat.place = place = look()
         if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
             return None
-        roster = exchange(place, own_hello(place, str(backend or "").lower()), _seconds(timeout, backend), mode)
+        mine, seconds = own_hello(place, str(backend or "").lower()), _seconds(timeout, backend)
+        roster = exchange(place, mine, seconds, mode) if store is None else exchange_in(store, mine, seconds, mode)
         _note_newer(roster, place.rank)
         _note_agent(place)
         return roster
@@ -2463,21 +2722,83 @@ def _seconds(timeout: Any, backend: str | None = None) -> float:
     return float(timeout.total_seconds() if hasattr(timeout, "total_seconds") else timeout)
 
 
+class _Installed(StartHook):
+    """The hook of this process: the guard is here already."""
+
+    def guarded(self, stock: Any, maker: str) -> Any:
+        """What this guard makes of a function."""
+        return globals()[maker](stock)
+
+
+_HOOK = _Installed(__name__)
+
+
 def install() -> None:
-    """Cover every later init_process_group of this process; calling it again changes nothing.
+    """Cover every later init_process_group of this process, and the agents of torchrun; again, it changes nothing.
 
-    A reference to init_process_group taken before is covered too, by way of torch's own rendezvous, except that
-    the backend is not compared then.
+    A reference to init_process_group that others took before is covered too, by way of torch's own rendezvous, except
+    that the backend is not compared then.
     """
-    from torch.distributed import distributed_c10d as c10d
+    import torch.distributed.distributed_c10d  # noqa: F401 - what is covered first
 
-    if getattr(c10d.init_process_group, "torchskew_guard", False):
-        return
-    import torch.distributed
+    _HOOK.watch()
 
-    guarded = _guarded(c10d.init_process_group)
-    c10d.init_process_group = torch.distributed.init_process_group = guarded
-    stock = c10d.rendezvous
+
+def uninstall() -> None:
+    """Undo install(), or what a start-up hook did in this process; calling it without one changes nothing.
+
+    A function that something else has wrapped since then stays as it is: it is not ours to take apart.
+    """
+    sys.meta_path[:] = [each for each in sys.meta_path if not hasattr(each, "COVERED")]
+    for where, rows in StartHook.COVERED.items():
+        for name, _ in rows:
+            _uncover(where, *name.rpartition(".")[::2])
+
+
+def _uncover(where: str, owner: str, attribute: str) -> None:
+    """Restore one function, wherever torch.distributed has it."""
+    for module in filter(None, (sys.modules.get(where), sys.modules.get("torch.distributed"))):
+        holder = getattr(module, owner, None) if owner else module
+        cover: Any = getattr(holder, attribute, None)
+        if getattr(cover, "torchskew_guard", holder) is cover and cover is not None:
+            if owner:
+                setattr(holder, attribute, cover.__wrapped__)
+            else:
+                StartHook.replace(attribute, cover, cover.__wrapped__)
+
+
+def guarded_init(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """init_process_group with the check before it."""
+    signature = inspect.signature(stock)
+
+    @functools.wraps(stock)
+    def init_process_group(*args: Any, **kwargs: Any) -> Any:
+        given, began = signature.bind(*args, **kwargs).arguments, time.monotonic()
+        compared = _before_init(given)
+        spent = time.monotonic() - began
+        # Where ranks are missing, the store waits for what is left of the timeout: nobody waits longer than without us.
+        _IN_INIT.checked, _IN_INIT.spent = True, spent if compared is None and spent > 0.1 else 0.0
+        try:
+            return stock(*args, **kwargs)
+        finally:
+            _IN_INIT.checked, _IN_INIT.spent = False, 0.0
+            dismiss()
+
+    init_process_group.torchskew_guard = init_process_group  # type: ignore[attr-defined]
+    return init_process_group
+
+
+def _before_init(given: Mapping[str, Any]) -> Roster | None:
+    """Compare what an init with these arguments would bring together."""
+    if given.get("store") is None:
+        return check(**{name: given[name] for name in inspect.signature(check).parameters if name in given})
+    rank, world = (value if type(value) is int else -1 for value in (given.get("rank"), given.get("world_size")))
+    place = Place("store", "", 0, "", rank, world) if 0 <= rank < world else None
+    return _compare(given.get("backend"), given.get("timeout"), lambda: place, given["store"])
+
+
+def guarded_rendezvous(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """The rendezvous of torch with the check before it: for what meets without init_process_group."""
 
     @functools.wraps(stock)
     def rendezvous(url: str, rank: int = -1, world_size: int = -1, **more: Any) -> Any:
@@ -2488,45 +2809,81 @@ def install() -> None:
             more["timeout"] = max(more["timeout"] - spent, min(more["timeout"], dt.timedelta(seconds=1)))
         return stock(url, rank, world_size, **more)
 
-    rendezvous.torchskew_guard = True  # type: ignore[attr-defined]
-    c10d.rendezvous = rendezvous
+    rendezvous.torchskew_guard = rendezvous  # type: ignore[attr-defined]
+    return rendezvous
 
 
-def uninstall() -> None:
-    """Undo install(); calling it without one changes nothing.
+# -- children ------------------------------------------------------------------------------------------------
+# Processes that a guarded one starts anew: what spawns, what a launcher runs again, and what those start.
+#
+# They have nothing of their parent but its environment, so the start-up hook reaches them by PYTHONPATH. The folder is
+# one for each user and guard; it stays, because a child may start after its parent has ended.
 
-    A function that something else has wrapped since then stays as it is: it is not ours to take apart.
+_CUSTOMIZE = '''"""Loads the start-up hook of torchskew's guard, then the sitecustomize that this one hides."""
+
+{mark}
+import os
+import sys
+
+here = os.path.dirname(os.path.abspath(__file__))
+own = sys.modules.pop("sitecustomize", None)
+try:
+    import torchskew_guard_start
+except Exception as problem:
+    sys.stderr.write("torchskew guard: this process is not guarded: %s\\n" % problem)
+finally:
+    sys.path[:] = [each for each in sys.path if os.path.abspath(each) != here]
+    try:
+        import sitecustomize
+    except ImportError as problem:
+        if problem.name != "sitecustomize":
+            raise
+    finally:
+        if own is not None:
+            sys.modules.setdefault("sitecustomize", own)
+'''
+
+
+def reach_children(name: str, path: str = "") -> None:
+    """From now on every Python that this process starts loads the hook, by the environment that it inherits.
+
+    name, path: the guard's module there, and its file. OSError where no folder can be made.
     """
-    import torch.distributed
-    from torch.distributed import distributed_c10d as c10d
+    if START in sys.modules:
+        return  # this Python's own environment has the hook
+    start = start_text(name, repr(path) if path else "")
+    folder = _folder({START + ".py": start, "sitecustomize.py": _CUSTOMIZE.format(mark=MARK)})
+    others = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != folder]
+    os.environ["PYTHONPATH"] = os.pathsep.join([folder, *others])
 
-    for module, name in ((torch.distributed, "init_process_group"), (c10d, "init_process_group"), (c10d, "rendezvous")):
-        current = getattr(module, name, None)
-        if getattr(current, "__globals__", None) is globals() and hasattr(current, "torchskew_guard"):
-            setattr(module, name, getattr(current, "__wrapped__", current))
+
+def _folder(files: dict[str, str]) -> str:
+    """A folder of this user's with these files; OSError where anyone else could have written them."""
+    digest = hashlib.sha256("".join(files.values()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = os.path.join(tempfile.gettempdir(), "torchskew-guard-%d-%s" % (user, digest))
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    status = os.lstat(folder)
+    foreign = hasattr(os, "getuid") and (status.st_uid != user or status.st_mode & 0o022)
+    if foreign or not stat.S_ISDIR(status.st_mode):
+        raise PermissionError("%s belongs to another user, or others can write it" % folder)
+    for name, text in files.items():
+        _write(os.path.join(folder, name), text)
+    return folder
 
 
-def _guarded(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """init_process_group with the check before it, where it meets by address or file."""
-    signature = inspect.signature(stock)
-
-    @functools.wraps(stock)
-    def init_process_group(*args: Any, **kwargs: Any) -> Any:
-        given, began = signature.bind(*args, **kwargs).arguments, time.monotonic()
-        compared = None
-        if given.get("store") is None:
-            compared = check(**{name: given[name] for name in inspect.signature(check).parameters if name in given})
-        spent = time.monotonic() - began
-        # Where ranks are missing, the store waits for what is left of the timeout: nobody waits longer than without us.
-        _IN_INIT.checked, _IN_INIT.spent = True, spent if compared is None and spent > 0.1 else 0.0
-        try:
-            return stock(*args, **kwargs)
-        finally:
-            _IN_INIT.checked, _IN_INIT.spent = False, 0.0
-            dismiss()
-
-    init_process_group.torchskew_guard = True  # type: ignore[attr-defined]
-    return init_process_group
+def _write(path: str, text: str) -> None:
+    """The file with this text, whole for whoever reads it meanwhile."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            if file.read() == text:
+                return
+    except (OSError, UnicodeError):
+        pass
+    part = "%s.%d.part" % (path, os.getpid())
+    with open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+    os.replace(part, path)
 
 
 # -- launch --------------------------------------------------------------------------------------------------
@@ -2536,9 +2893,9 @@ def main(args: list[str]) -> None:
     """Run a script (or -m module) with its arguments, guarded."""
     if not args or args[0] in ("-h", "--help") or args == ["-m"]:
         sys.exit((__doc__ or "").strip() + "\n\nusage: python torchskew_guard.py [-m] train.py [arguments]")
-    if __name__ == "__main__":
-        _name_this_file()
+    _name_this_file()
     install()
+    _cover_children()
     if args[0] == "-m":
         sys.argv = args[1:]
         runpy.run_module(args[1], run_name="__main__", alter_sys=True)
@@ -2549,9 +2906,27 @@ def main(args: list[str]) -> None:
 
 def _name_this_file() -> None:
     """Errors that are pickled name the module they come from, and the script takes the name __main__ over."""
-    name = getattr(__spec__, "name", None) or os.path.splitext(os.path.basename(__file__))[0]
-    sys.modules[name] = sys.modules["__main__"]
-    ProtocolVersionError.__module__ = revive.__module__ = name
+    if __name__ == "__main__":
+        name = _own_name()
+        sys.modules[name] = sys.modules["__main__"]
+        ProtocolVersionError.__module__ = revive.__module__ = name
+
+
+def _own_name() -> str:
+    """The name under which this one file is imported."""
+    return getattr(__spec__, "name", None) or os.path.splitext(os.path.basename(__file__))[0]
+
+
+def _cover_children() -> None:
+    """Reach the processes that the script starts, too; where that fails, one line says so, and the script runs."""
+    packaged = ProtocolVersionError.__module__ == "torchskew.guard.errors"
+    try:
+        if packaged:
+            reach_children("torchskew.guard.install")
+        else:
+            reach_children(_own_name(), os.path.abspath(__file__))
+    except (OSError, TypeError) as problem:
+        say(int(os.environ.get("RANK") or -1), "processes that this one starts run unguarded: %s" % problem)
 
 
 if __name__ == "__main__":

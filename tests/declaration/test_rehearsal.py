@@ -64,6 +64,15 @@ def test_several_strategies_give_several_specs() -> None:
     assert [str(spec.strategy) for spec in found.specs] == ["rolling", "stop-the-world"]
 
 
+def test_several_seeds_give_a_spec_each_and_are_searched() -> None:
+    found = asked({**TABLE, "seed": 4, "strategy": ["rolling", "group:2"]}, seeds=3)
+    assert found.search
+    assert [(str(spec.strategy), spec.seed) for spec in found.specs] == [
+        (strategy, seed) for strategy in ("rolling", "group:2") for seed in (4, 5, 6)
+    ]
+    assert not asked(TABLE).search
+
+
 def test_a_release_that_is_not_declared_comes_from_the_index() -> None:
     found = asked({"from": "2.6.0", "to": "2.9.1"})
     assert found.versions["2.9.1"].sources[0].value == "torch==2.9.1"
@@ -96,11 +105,12 @@ def test_numpy_is_added_where_checkpoints_need_it_and_no_other_is_pinned() -> No
         ({**TABLE, "policy": "hope"}, "policy must be one of"),
         ({**TABLE, "node": 3}, "did you mean 'nodes'"),
         ({**TABLE, "nodes": "three"}, "rehearsal.nodes must be a number"),
-        ({**TABLE, "checkpoint": ["zip"]}, "must hold dcp and plain only"),
+        ({**TABLE, "checkpoint": ["zip"]}, "must hold dcp, dcp-partial and plain only"),
         ({**TABLE, "script": "/no/such/train.py"}, "rehearsal.script can't be read"),
         ({**TABLE, "rollback": "half"}, "rehearsal.rollback must be true"),
         ({**TABLE, "rollback": 9}, "rehearsal.rollback must name replacements from 1 to 4, got 9. (strategy rolling)"),
         ({**TABLE, "rollback": 1.5}, "rehearsal.rollback must be true"),
+        ({**TABLE, "seeds": 0}, "rehearsal.seeds must be from 1 to 1000, got 0"),
         ({**TABLE, "runtime": "moon"}, "must be one of auto, docker, venv"),
     ],
 )

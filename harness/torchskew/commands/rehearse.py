@@ -16,6 +16,7 @@ rollback, and report what works. [rehearsal] in the declaration holds the defaul
   torchskew rehearse --from 2.6.0 --to 2.14.1 --rollback all     roll back after every single node
   torchskew rehearse --from 2.6.0 --to 2.14.1 --dry-run          print the plan, run and write nothing
   torchskew rehearse --from 1.13.1 --to 2.6.0 --strategy rolling stop-the-world    compare two strategies
+  torchskew rehearse --from 2.6.0 --to 2.14.1 --faults random --seeds 20    random schedules, until one fails
   torchskew rehearse --plan out/…/plan.json --shrink             find the smallest plan that still fails
   torchskew report rehearsal-…                                   judge and show a finished rehearsal again"""
 
@@ -42,12 +43,18 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     policies = ["interoperate", "refuse", "auto"]
     group.add_argument("--policy", choices=policies, help="what a mixed group must do (auto)")
-    group.add_argument("--faults", metavar="LIST", help=f"any of {','.join(FAULTS)}; injected one at a time")
+    group.add_argument(
+        "--faults", metavar="LIST", help=f"any of {','.join(FAULTS)}, or random; pause+kill are two at once"
+    )
+    group.add_argument(
+        "--clock-skew", type=float, metavar="S", help="shift each node's clock by up to S seconds either way (0)"
+    )  # fmt: skip
     group.add_argument("--steps", type=int, metavar="N", help="training steps of the whole job (60)")
     group.add_argument("--every", type=int, metavar="N", help="training steps between checkpoints (5)")
-    group.add_argument("--checkpoint", metavar="LIST", help="formats to write: dcp,plain (both)")
+    group.add_argument("--checkpoint", metavar="LIST", help="formats to write: dcp, dcp-partial, plain (dcp,plain)")
     group.add_argument("--script", metavar="FILE", help="your own training script; docs/rehearsal.md has the contract")
     group.add_argument("--seed", type=int, metavar="N", help="decides order, lengths and faults (0)")
+    group.add_argument("--seeds", type=int, metavar="N", help="rehearse so many seeds; shrink the first that fails (1)")
     group.add_argument(
         "--rollback", nargs="?", const="true", metavar="K",
         help="roll back after these replacements: 2, 1,3, last or all (without K: half-way and after the last)",
@@ -70,8 +77,22 @@ def run_rehearse(args: argparse.Namespace) -> int:
     from torchskew.engine.progress import watching
     from torchskew.workflows.rehearsal.workflow import Options, run_rehearsal
 
-    names = ("to", "nodes", "strategy", "policy", "steps", "every", "script", "seed", "rollback", "timeout", "pace")
+    names = (
+        "to",
+        "nodes",
+        "strategy",
+        "policy",
+        "steps",
+        "every",
+        "script",
+        "seed",
+        "seeds",
+        "rollback",
+        "timeout",
+        "pace",
+    )
     given = {name: getattr(args, name) for name in (*names, "runtime")}
+    given["clock_skew"] = args.clock_skew
     given |= {"from": args.from_, "faults": _parts(args.faults), "checkpoint": _parts(args.checkpoint)}
     options = Options(
         declaration=args.declaration,

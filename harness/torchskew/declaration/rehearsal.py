@@ -24,8 +24,8 @@ from torchskew.model.runtimes import AUTO, choices
 from torchskew.model.versions import Source, SourceKind, Version
 
 FIELDS = (
-    "from", "to", "runtime", "nodes", "strategy", "policy", "faults", "steps", "every", "seed", "rollback", "timeout",
-    "pace", "checkpoint", "script",
+    "from", "to", "runtime", "nodes", "strategy", "policy", "faults", "steps", "every", "seed", "seeds", "rollback",
+    "timeout", "pace", "checkpoint", "script", "clock_skew",
 )  # fmt: skip
 STRATEGIES = ("rolling", "stop-the-world", "host-first", "host-last", "group:N")
 ROLLBACK_GRAMMAR = 'true, "all", "last", the number of a replacement, or several like "1,3"'
@@ -35,17 +35,23 @@ DEFAULTS = RehearsalSpec(
     checkpoint_every=5, seed=0, rollback=None, runtime="venv", timeout=10.0, pace=0.03,
     formats=(CheckpointFormat.DCP, CheckpointFormat.PLAIN), script=None,
 )  # fmt: skip
+# Each seed is a whole rehearsal.
+MOST_SEEDS = 1000
 # Reads a file as text; raises OSError or UnicodeDecodeError.
 ReadText = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalRequest:
-    """What a person asked for, before a runtime is chosen: one spec per strategy, and the versions they name."""
+    """What a person asked for, before a runtime is chosen: a spec per strategy and seed, and the versions they name.
+
+    search: there are several seeds, of which the first that fails is looked for.
+    """
 
     runtime: str
     specs: tuple[RehearsalSpec, ...]
     versions: Mapping[str, Version]
+    search: bool = False
 
 
 def requested(
@@ -61,11 +67,21 @@ def requested(
     versions = _both_versions(merged, declared)
     runtime = merged.choice("runtime", str, choices(), AUTO)
     specs: tuple[RehearsalSpec, ...] = ()
+    seeds = _seeds(merged)
     if not merged.problems.texts:
         specs = tuple(_spec(merged, versions, strategy, read_text) for strategy in _strategies(merged))
+        specs = tuple(replace(spec, seed=spec.seed + more) for spec in specs for more in range(seeds))
     if merged.problems.texts:
         raise ConfigError(*dict.fromkeys(merged.problems.texts))
-    return RehearsalRequest(runtime=runtime, specs=specs, versions=versions)
+    return RehearsalRequest(runtime=runtime, specs=specs, versions=versions, search=seeds > 1)
+
+
+def _seeds(table: Table) -> int:
+    """How many seeds to rehearse, from `seed` on."""
+    seeds = table.get("seeds", int, 1)
+    if not 1 <= seeds <= MOST_SEEDS:
+        table.problems.add(f"{table.path}.seeds", f"must be from 1 to {MOST_SEEDS}, got {seeds}.")
+    return seeds
 
 
 def versions_of(spec: RehearsalSpec, declared: Mapping[str, Version]) -> Mapping[str, Version]:
@@ -133,6 +149,7 @@ def _spec(table: Table, versions: Mapping[str, Version], strategy: Strategy, rea
         pace=table.get("pace", float, DEFAULTS.pace),
         formats=_formats(table),
         script=_script(table, read_text),
+        clock_skew=table.get("clock_skew", float, DEFAULTS.clock_skew),
     )
 
 
@@ -141,7 +158,7 @@ def _formats(table: Table) -> tuple[CheckpointFormat, ...]:
     names = table.texts("checkpoint", tuple(str(name) for name in DEFAULTS.formats))
     for name in names:
         if name not in known:
-            table.problems.add(f"{table.path}.checkpoint", f"must hold dcp and plain only, got {name!r}.")
+            table.problems.add(f"{table.path}.checkpoint", f"must hold dcp, dcp-partial and plain only, got {name!r}.")
     return tuple(dict.fromkeys(CheckpointFormat(name) for name in names if name in known))
 
 
@@ -210,7 +227,7 @@ def for_rehearsal(
     chosen = {name: for_runtime(version, runtime, problems) for name, version in versions.items()}
     if problems.texts:
         raise ConfigError(*problems.texts)
-    if any(CheckpointFormat.DCP in spec.formats and spec.script is None for spec in specs):
+    if any(each.distributed for spec in specs if spec.script is None for each in spec.formats):
         return {name: _with_numpy(version) for name, version in chosen.items()}
     return chosen
 

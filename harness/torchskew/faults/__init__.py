@@ -33,6 +33,11 @@ FAULTS: dict[str, FaultRow] = {
 }
 
 
+def parts(name: str) -> tuple[str, ...]:
+    """The faults that are injected together: `pause+loss` is two."""
+    return tuple(name.split("+"))
+
+
 def fault(name: str) -> Fault:
     """A fault by its name."""
     module, _, attribute = FAULTS[name].implementation.partition(":")

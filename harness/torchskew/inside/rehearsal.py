@@ -5,6 +5,7 @@ Travels as a scenario does: standard library and torch only, Python 3.8 syntax.
 
 import ast
 import base64
+import hashlib
 import importlib
 import json
 import os
@@ -283,7 +284,49 @@ def send(job):
     return {"arrived": arrived, "seconds": time.monotonic() - began}
 
 
+def draws(job):
+    """Return a digest of what one seed gives, for each kind of random numbers that samplers and layers draw."""
+    import torch
+    from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+    from torch.utils.data.distributed import DistributedSampler
+
+    layers, ones, many = torch.nn.functional, torch.ones(64), list(range(64))
+    weights = [1.0 + each % 5 for each in many]
+    job.phase("run")
+    kinds = {
+        "sampler": {
+            "RandomSampler": lambda: list(RandomSampler(many)),
+            "SubsetRandomSampler": lambda: list(SubsetRandomSampler(many)),
+            "WeightedRandomSampler": lambda: list(WeightedRandomSampler(weights, 64)),
+            "WeightedRandomSampler without replacement": lambda: list(WeightedRandomSampler(weights, 64, False)),
+            "DistributedSampler": lambda: list(DistributedSampler(many, num_replicas=2, rank=0)),
+        },
+        "layer": {
+            "dropout": lambda: layers.dropout(ones, 0.5).tolist(),
+            "rrelu": lambda: layers.rrelu(-ones, training=True).tolist(),
+            "gumbel_softmax": lambda: layers.gumbel_softmax(ones).tolist(),
+            "rand": lambda: torch.rand(64).tolist(),
+            "randn": lambda: torch.randn(64).tolist(),
+            "initial weights": lambda: torch.nn.Linear(8, 8).weight.flatten().tolist(),
+        },
+    }
+    return {kind: {name: _drawn(torch, draw) for name, draw in each.items()} for kind, each in kinds.items()}
+
+
+def _drawn(torch, draw):
+    torch.manual_seed(20)
+    return hashlib.sha256(repr(draw()).encode()).hexdigest()
+
+
+def clock(job):
+    """Return this node's time of day."""
+    job.phase("run")
+    return {"at": time.time()}
+
+
 TASKS = {
+    "clock": clock,
+    "draws": draws,
     "train": train,
     "collect": collect,
     "hold": hold,

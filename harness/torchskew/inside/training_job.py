@@ -1,6 +1,7 @@
 """The training job of a rehearsal: DDP on gloo, resumable to the bit; follows the contract of docs/rehearsal.md.
 
-It is a script like anybody's own: environment variables in, JSON lines out, SIGTERM means checkpoint and leave.
+It is a script like anybody's own. It saves and loads what a training run has, as PyTorch's documentation shows: a plain
+file by torch.save of state dicts, a distributed checkpoint by get_state_dict, dcp.save, dcp.load and set_state_dict.
 Standard library and torch only, Python 3.8 syntax, torch 1.7 to 2.15.
 """
 
@@ -16,10 +17,14 @@ import time
 
 import torch
 import torch.distributed as dist
+from torch.utils.data.distributed import DistributedSampler
 
-WIDTH, BATCH, SAMPLES = 16, 4, 4096
+WIDTH, BATCH, SAMPLES = 16, 4, 512
+# What a checkpoint holds, in the words of docs/rehearsal.md.
+HOLDS = ["model", "optimizer", "scheduler", "step", "loader", "generators"]
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 NO_NUMPY = "no NumPy"
+DOCUMENTED = "torch.distributed.checkpoint.state_dict"
 
 
 def setting(name, default=""):
@@ -41,206 +46,233 @@ class Log:
 
 
 class Loader:
-    """Deterministic and resumable: which samples a rank sees at a step depends on the seed and the step alone."""
+    """A DistributedSampler and the position in its epoch: which samples come next is a part of the run's state."""
 
     def __init__(self, seed, rank, world):
-        """Nothing is drawn yet."""
-        self.seed, self.rank, self.world = seed, rank, world
+        """Begin the first epoch."""
+        self.sampler = DistributedSampler(list(range(SAMPLES)), num_replicas=world, rank=rank, seed=seed)
+        self.begin(0)
 
-    def samples(self, step):
-        """Return this rank's sample ids of a step, counted from 1."""
-        first = (step - 1) * BATCH * self.world
-        epoch, start = divmod(first, SAMPLES)
-        ids = list(range(SAMPLES))
-        random.Random(self.seed * 1000 + epoch).shuffle(ids)
-        ids += ids[: BATCH * self.world]
-        mine = start + self.rank * BATCH
-        return ids[mine : mine + BATCH]
+    def begin(self, epoch, seen=0):
+        """Draw the order of an epoch; seen: how many of this rank's samples are behind us."""
+        self.sampler.set_epoch(epoch)
+        self.epoch, self.seen, self.ids = epoch, seen, list(self.sampler)
 
-    def batch(self, ids):
-        """Return inputs and targets for sample ids."""
+    def batch(self):
+        """Return the next sample ids with their inputs and targets."""
+        if self.seen >= len(self.ids):
+            self.begin(self.epoch + 1)
+        ids = self.ids[self.seen : self.seen + BATCH]
+        self.seen += BATCH
         rows = [[((sample * 31 + column * 17) % 97) / 97.0 - 0.5 for column in range(WIDTH)] for sample in ids]
         x = torch.tensor(rows)
-        return x, (x * x).sum(1, keepdim=True)
+        return ids, x, (x * x).sum(1, keepdim=True)
+
+    def state_dict(self):
+        """Return the position."""
+        return {"epoch": self.epoch, "seen": self.seen}
+
+    def load_state_dict(self, state):
+        """Go on from a position."""
+        self.begin(state["epoch"], state["seen"])
 
 
 class Trainer:
-    """Model, optimizer and generators; everything that a checkpoint has to bring back."""
+    """Model, optimizer, scheduler, step, loader and generators: everything that a checkpoint has to bring back."""
 
     def __init__(self, seed, rank, world):
-        """Weights come from the seed; each rank draws its noise from a generator of its own."""
-        self.rank, self.world = rank, world
+        """Weights come from the seed; each rank draws its noise from generators of its own."""
+        self.rank, self.world, self.done = rank, world, 0
         torch.manual_seed(seed)
         self.model = torch.nn.Sequential(torch.nn.Linear(WIDTH, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01, weight_decay=0.01)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=8, gamma=0.9)
+        self.loader = Loader(seed, rank, world)
         self.wrapped = self.model
         torch.manual_seed(seed * 1000 + rank)
+        random.seed(seed * 1000 + rank)
 
     def wrap(self):
         """Make it distributed; needs the process group."""
         self.wrapped = torch.nn.parallel.DistributedDataParallel(self.model)
 
-    def step(self, x, y):
-        """Return the loss of one training step.
+    def step(self):
+        """Return the sample ids and the loss of one training step.
 
-        The noise makes the generator's state matter. Dropout would do, but its masks depend on the build's libraries.
+        The noise makes the generators' states matter. Dropout would do, but one seed gives it other masks in other
+        releases, and then no loss could be held against the control's.
         """
+        ids, x, y = self.loader.batch()
         self.optimizer.zero_grad()
-        noise = torch.rand(x.shape) - 0.5
-        loss = ((self.wrapped(x + 0.1 * noise) - y) ** 2).mean()
+        noise = (torch.rand(x.shape) - 0.5) * random.random()
+        loss = ((self.wrapped(x + 0.2 * noise) - y) ** 2).mean()
         loss.backward()
         self.optimizer.step()
-        return float(loss.detach())
+        self.scheduler.step()
+        self.done += 1
+        return ids, float(loss.detach())
 
-    def tensors(self, rng=None):
-        """Return name -> tensor of everything; rng: all ranks' generators, one row each."""
-        state = {"model." + name: value for name, value in self.model.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            for name in ADAM:
-                value = slots[name]
-                state["optim.%s.%s" % (index, name)] = value if torch.is_tensor(value) else torch.tensor(float(value))
-        if rng is not None:
-            state["rng"] = rng
-        return state
+    def rest(self, generators):
+        """Return all state but the model's and the optimizer's. generators: of all ranks, as `own_generators`."""
+        return {
+            "scheduler": self.scheduler.state_dict(),
+            "step": self.done,
+            "loader": self.loader.state_dict(),
+            "generators": generators,
+        }
 
-    def blank(self):
-        """Return tensors of the right names and shapes, to load into."""
-        state = {"model." + name: torch.zeros_like(value) for name, value in self.model.state_dict().items()}
-        for index, parameter in enumerate(self.model.parameters()):
-            state["optim.%s.step" % index] = torch.tensor(0.0)
-            for name in ADAM[1:]:
-                state["optim.%s.%s" % (index, name)] = torch.zeros_like(parameter.data)
-        state["rng"] = torch.zeros(self.world, len(torch.get_rng_state()), dtype=torch.uint8)
-        return state
-
-    def restore(self, state):
-        """Take over what a checkpoint held."""
-        self.model.load_state_dict({name[6:]: value for name, value in state.items() if name.startswith("model.")})
-        whole = self.optimizer.state_dict()
-        whole["state"] = {}
-        for index, _ in enumerate(self.model.parameters()):
-            slots = {name: state["optim.%s.%s" % (index, name)].clone() for name in ADAM}
-            if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (1, 12):
-                slots["step"] = int(slots["step"])
-            whole["state"][index] = slots
-        self.optimizer.load_state_dict(whole)
-        if self.rank < len(state["rng"]):
-            torch.set_rng_state(state["rng"][self.rank].clone())
+    def restore_rest(self, state):
+        """Take it over; a rank that was not there when it was saved keeps generators of its own."""
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.done, rows = state["step"], state["generators"]
+        self.loader.load_state_dict(state["loader"])
+        if self.rank < len(rows["torch"]):
+            torch.set_rng_state(rows["torch"][self.rank].clone())
+            random.setstate((3, tuple(int(number) for number in rows["python"][self.rank]), None))
 
     def digest(self):
-        """Return a hash over the bits of parameters and optimizer, and their sum of squares for a near look."""
-        return digest(self.tensors())
+        """Return sha256 over everything that all ranks share, and the sum of squares of its tensors for a near look."""
+        tensors = tensors_of(self)
+        whole, norm = hashlib.sha256(repr(self.numbers()).encode()), 0.0
+        for name in sorted(tensors):
+            value = tensors[name].detach().contiguous()
+            whole.update(name.encode())
+            whole.update(ctypes.string_at(value.data_ptr(), value.numel() * value.element_size()))
+            norm += float((value.double() ** 2).sum())
+        return whole.hexdigest(), norm
+
+    def numbers(self):
+        """Return the numbers of the state, alike in every release: step, position, and each group's settings."""
+        groups = [[group["lr"], group["weight_decay"], *group["betas"]] for group in self.optimizer.param_groups]
+        return [self.done, self.loader.epoch, self.loader.seen, self.scheduler.last_epoch, groups]
 
 
-def digest(state):
-    """Return sha256 over names and bits, and the sum of squares as a float; generators stay out."""
-    whole, norm = hashlib.sha256(), 0.0
-    for name in sorted(state):
-        if name == "rng":
-            continue
-        value = state[name].detach().contiguous()
-        whole.update(name.encode())
-        whole.update(ctypes.string_at(value.data_ptr(), value.numel() * value.element_size()))
-        norm += float((value.double() ** 2).sum())
-    return whole.hexdigest(), norm
+def tensors_of(trainer):
+    """Return name -> tensor of the model's parameters and the optimizer's state."""
+    state = {"model." + name: value for name, value in trainer.model.state_dict().items()}
+    for index, slots in trainer.optimizer.state_dict()["state"].items():
+        for name in ADAM:
+            value = slots[name]
+            state["optim.%s.%s" % (index, name)] = value if torch.is_tensor(value) else torch.tensor(float(value))
+    return state
 
 
-# -- Checkpoints -------------------------------------------------------------------------------------------
+def own_generators():
+    """Return this rank's generators as tensors: torch's bytes, and the numbers of Python's."""
+    return {"torch": torch.get_rng_state(), "python": torch.tensor(random.getstate()[1], dtype=torch.int64)}
+
+
+def all_generators(world):
+    """Return those of all ranks, a row each. Every rank calls it."""
+    gathered = {}
+    for name, mine in sorted(own_generators().items()):
+        rows = [torch.zeros_like(mine) for _ in range(world)]
+        dist.all_gather(rows, mine)
+        gathered[name] = torch.stack(rows)
+    return gathered
+
+
+# -- Distributed checkpoints -------------------------------------------------------------------------------
+def module_or_none(name):
+    """Return a module of this release, or None."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, AttributeError):
+        return None
+
+
 def lacks_dcp():
     """Return why torch.distributed.checkpoint can't be used here, or nothing.
 
     Among several ranks it moves its plans by object collectives, which need NumPy.
     """
-    try:
-        module = importlib.import_module("torch.distributed.checkpoint")
-    except (ImportError, AttributeError) as error:
-        return "this release has no torch.distributed.checkpoint that loads: %s" % error
-    if not hasattr(module, "FileSystemWriter"):
-        return "this release has no FileSystemWriter"
-    try:
-        importlib.import_module("numpy")
-    except ImportError:
-        return NO_NUMPY
-    return ""
-
-
-def dcp():
-    """Return torch.distributed.checkpoint, or None where it can't be used."""
-    return None if lacks_dcp() else importlib.import_module("torch.distributed.checkpoint")
+    if module_or_none(DOCUMENTED) is None:
+        return "this release has no %s, which came with 2.2" % DOCUMENTED
+    return "" if module_or_none("numpy") else NO_NUMPY
 
 
 def agreed_formats(asked):
     """Return the formats that every rank can write: one rank alone in a collective save would wait for ever."""
     able = torch.tensor([0.0 if lacks_dcp() else 1.0])
     dist.all_reduce(able, op=dist.ReduceOp.MIN)
-    return [each for each in asked if each != "dcp" or float(able) > 0]
+    return [each for each in asked if each == "plain" or float(able) > 0]
 
 
-def dcp_save(folder, state):
+def documented(trainer, generators):
+    """Return the state as the documentation has it saved.
+
+    The scheduler is one text: as a dict its keys depend on the release (2.13 dropped `verbose`), and to load a key that
+    a checkpoint lacks is an error.
+    """
+    model, optim = importlib.import_module(DOCUMENTED).get_state_dict(trainer.model, trainer.optimizer)
+    rest = trainer.rest(generators)
+    return dict(rest, model=model, optim=optim, scheduler=json.dumps(rest["scheduler"]))
+
+
+def dcp_save(folder, trainer, generators):
     """Every rank writes its part."""
-    module = dcp()
-    save = getattr(module, "save", None) or module.save_state_dict
-    save(state, storage_writer=module.FileSystemWriter(folder))
+    module = importlib.import_module("torch.distributed.checkpoint")
+    module.save(documented(trainer, generators), storage_writer=module.FileSystemWriter(folder))
 
 
-def dcp_load(folder, state, alone=False):
-    """Fill state from a folder; alone: without a process group."""
-    module = dcp()
-    reader = module.FileSystemReader(folder)
-    if alone or not hasattr(module, "load"):
-        module.load_state_dict(state, storage_reader=reader, no_dist=alone)
-    else:
-        module.load(state, storage_reader=reader)
+def dcp_load(folder, trainer, partial=False):
+    """Restore the trainer from a folder. partial: what the checkpoint lacks keeps the value that it has."""
+    module = importlib.import_module("torch.distributed.checkpoint")
+    rows = {name: torch.stack([torch.zeros_like(one)] * trainer.world) for name, one in own_generators().items()}
+    state = documented(trainer, rows)
+    planner = module.DefaultLoadPlanner(allow_partial_load=True) if partial else None
+    module.load(state, storage_reader=module.FileSystemReader(folder), planner=planner)
+    importlib.import_module(DOCUMENTED).set_state_dict(
+        trainer.model, trainer.optimizer, model_state_dict=state["model"], optim_state_dict=state["optim"]
+    )
+    trainer.restore_rest(dict(state, scheduler=json.loads(state["scheduler"])))
 
 
+# -- Checkpoints -------------------------------------------------------------------------------------------
 class Checkpoints:
     """Committed checkpoints in a shared folder; a name without a leading dot is whole, because it was renamed."""
 
     def __init__(self, folder, formats, generation):
-        """Formats: dcp, plain, or both."""
+        """Formats: plain, dcp, or dcp-partial, which is written as dcp and loaded without what it lacks."""
         self.folder, self.formats, self.generation = folder, formats, generation
+        self.dcp = [each for each in formats if each != "plain"]
 
-    def save(self, trainer, step):
+    def save(self, trainer):
         """Write, then commit by one rename; returns the name. Every rank calls it."""
-        name = "step-%05d-g%d" % (step, self.generation)
+        name = "step-%05d-g%d" % (trainer.done, self.generation)
         part = os.path.join(self.folder, "." + name)
         if trainer.rank == 0:
             os.makedirs(part)
-        mine = torch.get_rng_state()
-        rows = [torch.zeros_like(mine) for _ in range(trainer.world)]
-        dist.all_gather(rows, mine)  # nobody goes on before the folder is there
-        state = trainer.tensors(torch.stack(rows))
-        if "dcp" in self.formats:
-            dcp_save(os.path.join(part, "dcp"), state)
+        generators = all_generators(trainer.world)  # nobody goes on before the folder is there
+        if self.dcp:
+            dcp_save(os.path.join(part, "dcp"), trainer, generators)
         dist.barrier()
         if trainer.rank == 0:
-            self.commit(part, name, step, state)
+            self.commit(part, name, trainer, generators)
         dist.barrier()
         return name
 
-    def commit(self, part, name, step, state):
+    def commit(self, part, name, trainer, generators):
         """Rank 0 writes the plain file and the description, and renames."""
         if "plain" in self.formats:
-            torch.save(state, os.path.join(part, "plain.pt"))
-        meta = {"step": step, "generation": self.generation, "hash": digest(state)[0], "torch": str(torch.__version__)}
-        meta["files"] = files_of(part)
-        meta["at"] = time.time()
+            state = {"model": trainer.model.state_dict(), "optim": trainer.optimizer.state_dict()}
+            torch.save(dict(state, **trainer.rest(generators)), os.path.join(part, "plain.pt"))
+        meta = {"step": trainer.done, "generation": self.generation, "hash": trainer.digest()[0]}
+        meta.update(torch=str(torch.__version__), files=files_of(part), at=time.time())
         with open(os.path.join(part, "meta.json"), "w") as file:
             json.dump(meta, file)
         os.rename(part, os.path.join(self.folder, name))
 
-    def load(self, trainer, name, alone=False):
-        """Restore from a checkpoint; returns the step it was taken after."""
+    def load(self, trainer, name):
+        """Restore from a checkpoint, in the first of the formats that it has."""
         folder = os.path.join(self.folder, name)
-        with open(os.path.join(folder, "meta.json")) as file:
-            meta = json.load(file)
-        if os.path.isdir(os.path.join(folder, "dcp")) and "dcp" in self.formats:
-            state = trainer.blank()
-            dcp_load(os.path.join(folder, "dcp"), state, alone)
-        else:
-            state = torch.load(os.path.join(folder, "plain.pt"))
-        trainer.restore(state)
-        return meta["step"]
+        if self.dcp and os.path.isdir(os.path.join(folder, "dcp")):
+            dcp_load(os.path.join(folder, "dcp"), trainer, partial="dcp-partial" in self.dcp)
+            return
+        state = torch.load(os.path.join(folder, "plain.pt"))
+        trainer.model.load_state_dict(state["model"])
+        trainer.optimizer.load_state_dict(state["optim"])
+        trainer.restore_rest(state)
 
 
 def files_of(folder):
@@ -260,19 +292,25 @@ def read_checkpoint(folder, name, formats, seed, world):
     readings = {}
     before = files_of(os.path.join(folder, name))
     for each in formats:
-        place = "dcp" if each == "dcp" else "plain.pt"
+        place = "plain.pt" if each == "plain" else "dcp"
         if not os.path.exists(os.path.join(folder, name, place)):
             continue
-        if each == "dcp" and lacks_dcp():
-            readings[each] = {"lacks": lacks_dcp()}
-            continue
-        trainer = Trainer(seed, 0, world)
-        try:
-            Checkpoints(folder, (each,), 0).load(trainer, name, alone=True)
-            readings[each] = {"hash": trainer.digest()[0]}
-        except BaseException as error:  # torch.distributed.checkpoint's own error is no Exception
-            readings[each] = {"error": "%s: %s" % (type(error).__name__, error)}
+        readings[each] = {"lacks": lacks_dcp()} if place == "dcp" and lacks_dcp() else {}
+        if not readings[each]:
+            readings[each] = read_alone(folder, name, each, Trainer(seed, 0, world))
+        if each == "dcp" and "error" in readings[each]:
+            remedy = read_alone(folder, name, "dcp-partial", Trainer(seed, 0, world))
+            readings[each]["partial"] = remedy.get("hash")
     return {"formats": readings, "unchanged": before == files_of(os.path.join(folder, name))}
+
+
+def read_alone(folder, name, each, trainer):
+    """Return the hash of what was read in one format, or the error."""
+    try:
+        Checkpoints(folder, (each,), 0).load(trainer, name)
+    except BaseException as error:  # torch.distributed.checkpoint's own error is no Exception
+        return {"error": "%s: %s" % (type(error).__name__, error)}
+    return {"hash": trainer.digest()[0]}
 
 
 # -- Training ----------------------------------------------------------------------------------------------
@@ -322,41 +360,39 @@ def main():
     trainer = Trainer(int(setting("SEED", "0")), rank, world)
     asked = setting("FORMATS", "plain").split(",")
     formats = agreed_formats(asked)
-    log.say("formats", formats=formats, lacks=lacks_dcp() if "dcp" in asked else "")
+    log.say("formats", formats=formats, lacks=lacks_dcp() if asked != ["plain"] else "")
+    if not formats:
+        raise RuntimeError("%s can't be written here: %s" % (", ".join(asked), lacks_dcp() or "a peer lacks it"))
     checkpoints = Checkpoints(setting("CHECKPOINTS"), formats, int(setting("GENERATION", "0")))
-    done = checkpoints.load(trainer, setting("RESUME")) if setting("RESUME") else 0
     if setting("RESUME"):
-        log.say("loaded", checkpoint=setting("RESUME"), step=done, hash=trainer.digest()[0])
+        checkpoints.load(trainer, setting("RESUME"))
+        log.say("loaded", checkpoint=setting("RESUME"), step=trainer.done, hash=trainer.digest()[0])
     trainer.wrap()
-    train(trainer, Loader(int(setting("SEED", "0")), rank, world), (log, stop, checkpoints), done)
+    train(trainer, log, stop, checkpoints)
     # The group outlives the model that holds it: its destructor, run by the model's, joins a thread that may want
     # the interpreter's lock (a rank in thirty hung there, on 2.6 and on 2.13).
     del trainer
 
 
-def train(trainer, loader, tools, done):
+def train(trainer, log, stop, checkpoints):
     """Step after step; a checkpoint each TORCHSKEW_EVERY steps, at the last step and before leaving."""
-    log, stop, checkpoints = tools
     last, every, pace = int(setting("STEPS", "10")), int(setting("EVERY", "5")), float(setting("PACE", "0"))
-    hold, saved = Hold(setting("HOLD")), done
+    hold, saved = Hold(setting("HOLD")), trainer.done
     while True:
-        while hold.reached(done) and not stop.asked:
+        while hold.reached(trainer.done) and not stop.asked:
             time.sleep(0.01)
-        leaving = done >= last or stop.agreed()
-        if saved != done and (leaving or done % every == 0):
-            name = checkpoints.save(trainer, done)
-            saved = done
+        leaving = trainer.done >= last or stop.agreed()
+        if saved != trainer.done and (leaving or trainer.done % every == 0):
+            name, saved = checkpoints.save(trainer), trainer.done
             if trainer.rank == 0:
-                log.say("committed", step=done, checkpoint=name, hash=trainer.digest()[0])
+                log.say("committed", step=saved, checkpoint=name, hash=trainer.digest()[0], holds=HOLDS)
         if leaving:
-            log.say("left", step=done)
+            log.say("left", step=trainer.done)
             return
         began = time.time()
-        ids = loader.samples(done + 1)
-        loss = trainer.step(*loader.batch(ids))
-        done += 1
+        ids, loss = trainer.step()
         whole, norm = trainer.digest()
-        log.say("step", step=done, samples=ids, loss=loss.hex(), hash=whole, norm=norm.hex())
+        log.say("step", step=trainer.done, samples=ids, loss=loss.hex(), hash=whole, norm=norm.hex())
         time.sleep(max(0.0, pace - (time.time() - began)))
 
 

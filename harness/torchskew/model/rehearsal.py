@@ -7,10 +7,32 @@ from enum import StrEnum
 
 
 class CheckpointFormat(StrEnum):
-    """How the training job writes a checkpoint: torch.distributed.checkpoint, or one torch.save file."""
+    """How the training job writes a checkpoint: torch.distributed.checkpoint, or one torch.save file.
+
+    PARTIAL: written as DCP, loaded with `allow_partial_load`: what a checkpoint lacks keeps its fresh value.
+    """
 
     DCP = "dcp"
+    PARTIAL = "dcp-partial"
     PLAIN = "plain"
+
+    @property
+    def distributed(self) -> bool:
+        """Whether torch.distributed.checkpoint writes it."""
+        return self is not CheckpointFormat.PLAIN
+
+
+class StateKind(StrEnum):
+    """What a training run may have to bring back. A script names what its checkpoints hold; docs/rehearsal.md."""
+
+    MODEL = "model"
+    OPTIMIZER = "optimizer"
+    SCHEDULER = "scheduler"
+    STEP = "step"
+    LOADER = "loader"
+    GENERATORS = "generators"
+    SCALER = "scaler"
+    AVERAGES = "averages"
 
 
 class MixedPolicy(StrEnum):
@@ -75,11 +97,11 @@ class DeclaredRelease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalSpec:
-    """One rehearsal. Nothing has a default, so that a saved plan states everything.
+    """One rehearsal. Nothing has a default, so that a saved plan states everything; what came later is off by default.
 
     training_steps: of the whole job; checkpoint_every: training steps between two checkpoints. timeout: seconds given
     to the process group. pace: shortest training step in seconds, so that faults and drains hit a job at work.
-    formats: checkpoint formats that the job writes.
+    formats: checkpoint formats that the job writes. clock_skew: seconds by which a node's clock is off at most.
     """
 
     old: DeclaredRelease
@@ -97,3 +119,4 @@ class RehearsalSpec:
     pace: float
     formats: tuple[CheckpointFormat, ...]
     script: Script | None
+    clock_skew: float = 0.0

@@ -49,6 +49,7 @@ from torchskew.workflows.rehearsal.planned import (
 
 OLD, NEW = DeclaredRelease(name="2.6.0", torch="2.6.0"), DeclaredRelease(name="2.13.0", torch="2.13.0")
 PLAIN = (CheckpointFormat.PLAIN,)
+HOLDS = ("model", "optimizer")
 REFUSED, TRAINS = StartResult.REFUSED, StartResult.TRAINS
 
 
@@ -98,11 +99,13 @@ class World:
 
     def control(self, release: DeclaredRelease) -> Generation:
         ranks = range(self.plan.spec.nodes)
-        lines = tuple(line(step, rank) for step in range(1, self.plan.spec.training_steps + 1) for rank in ranks)
-        end = End(kind=EndKind.FINISHED)
+        last = self.plan.spec.training_steps
+        lines = tuple(line(step, rank) for step in range(1, last + 1) for rank in ranks)
+        commit = Commit(name=f"step-{last:05}-g0", step=last, hash=f"h{last}", by=release.name, holds=HOLDS)
         return Generation(
-            number=0, step=0, versions=(release.name,) * len(ranks), begun=0, ended=1, end=end, lines=lines
-        )
+            number=0, step=0, versions=(release.name,) * len(ranks), begun=0, ended=1, end=End(kind=EndKind.FINISHED),
+            lines=lines, commits=(commit,),
+        )  # fmt: skip
 
     def act(self, step: Step) -> None:
         before, evidence = self.versions, self.evidence(step)
@@ -168,7 +171,9 @@ class World:
     def save(self, step: int) -> None:
         assert self.live
         name = f"step-{step:05}-g{self.live.number}"
-        self.commit = Commit(name=name, step=step, hash=f"h{step}", at=self.clock)
+        self.commit = Commit(
+            name=name, step=step, hash=f"h{step}", at=self.clock, by=self.live.versions[0], holds=HOLDS
+        )
         self.live = replace(self.live, commits=(*self.live.commits, self.commit))
 
     def end(self, kind: EndKind) -> None:
@@ -196,6 +201,7 @@ class World:
         return Reading(
             checkpoint=self.commit.name,
             by=by,
+            writer=self.commit.by,
             written=self.commit.hash,
             unchanged=True,
             formats={"dcp": read, "plain": read},

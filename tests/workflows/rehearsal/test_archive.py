@@ -91,9 +91,9 @@ def _edited(change) -> str:
         ("[]", "does not hold the facts of a rehearsal"),
         (
             _edited(lambda fields: fields.update(schema="3.0")),
-            "its schema is 3.0, this torchskew reads 2.0. Use a newer",
+            "its schema is 3.0, this torchskew reads 2.1. Use a newer",
         ),
-        (_edited(lambda fields: fields.update(schema="1.0")), "its schema is 1.0, this torchskew reads 2.0. Rehearse"),
+        (_edited(lambda fields: fields.update(schema="1.0")), "its schema is 1.0, this torchskew reads 2.1. Rehearse"),
         (_edited(lambda fields: fields["seen"]["plan"].update(spec=3)), "plan.spec must be RehearsalSpec, got 3"),
         (_edited(lambda fields: fields["seen"].update(strange=1)), "strange is unknown"),
     ],
@@ -121,7 +121,7 @@ def test_results_hold_what_the_documentation_states(tmp_path: Path) -> None:
     named = set(re.findall(r"`([a-z_]+)`", section))
     keys = {*fields, *fields["steps"][0], *fields["stages"][0], *fields["invariants"][0]}
     assert keys <= named, sorted(keys - named)
-    assert (fields["schema"], fields["answer"], fields["verdict"]) == ("2.0", "safe", "PASS")
+    assert (fields["schema"], fields["answer"], fields["verdict"]) == ("2.1", "safe", "PASS")
     assert [each["name"] for each in fields["invariants"]] == [f"R{number}" for number in range(1, 17)]
     assert [each["number"] for each in fields["steps"]] == list(range(1, len(archived.observation.plan.steps) + 1))
 

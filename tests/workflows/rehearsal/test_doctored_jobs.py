@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from torchskew.model.outcomes import Verdict
 from torchskew.model.rehearsal import CheckpointFormat, DeclaredRelease, MixedPolicy, Script, Strategy, StrategyKind
-from torchskew.model.versions import Environment
+from torchskew.model.versions import Environment, Source, SourceKind, Version
 from torchskew.runtimes import ownership
 from torchskew.runtimes.venv.runtime import VenvRuntime
 from torchskew.workflows.rehearsal.cluster import Cluster
@@ -18,7 +18,7 @@ from torchskew.workflows.rehearsal.judge import judge
 from torchskew.workflows.rehearsal.plan import make_plan
 from torchskew.workflows.rehearsal.questions import DEFAULT_SCRIPT
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TORCH, Silent
 from tests.workflows.rehearsal.observations import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
@@ -37,10 +37,9 @@ def doctored(original: str, changed: str) -> str:
     return JOB.replace(original, changed)
 
 
-@pytest.fixture
-def rehearse(torch_environment: Environment) -> Iterator[Rehearse]:
+def rehearsing(environment: Environment) -> Rehearse:
     """Carries out a small rehearsal of a script, and judges it."""
-    names = {name: replace(torch_environment, version=name) for name in ("a", "b")}
+    names = {name: replace(environment, version=name) for name in ("a", "b")}
 
     def run(script: str, **more) -> Finding:
         runtime = VenvRuntime()
@@ -57,6 +56,23 @@ def rehearse(torch_environment: Environment) -> Iterator[Rehearse]:
     return run
 
 
+@pytest.fixture
+def rehearse(torch_environment: Environment) -> Rehearse:
+    """On the release as it comes, without NumPy."""
+    return rehearsing(torch_environment)
+
+
+@pytest.fixture
+def rehearse_with_numpy() -> Rehearse:
+    """On the same release with NumPy beside it, which distributed checkpoints need."""
+    source = Source(kind=SourceKind.PIP, value=TORCH, requires=("numpy",))
+    runtime = VenvRuntime()
+    try:
+        return rehearsing(runtime.provision(Version(name="real", sources=(source,), torch="2.13.0"), Silent()))
+    finally:
+        runtime.close()
+
+
 def named(finding: Finding, name: str) -> Invariant:
     return next(each for each in finding.invariants if each.name == name)
 
@@ -71,15 +87,16 @@ def test_the_job_as_it_is_breaks_nothing_and_its_old_node_is_not_refused_for_lac
 
 def test_a_job_that_skips_a_sample_after_a_restart_is_caught(rehearse) -> None:
     script = doctored(
-        "        ids = loader.samples(done + 1)\n",
-        "        ids = loader.samples(done + 1)\n        if setting('RESUME'):\n            ids[0] += 1\n",
+        "        ids, x, y = self.loader.batch()\n",
+        "        ids, x, y = self.loader.batch()\n        if setting('RESUME'):\n            ids[0] += 1\n",
     )
     assert named(rehearse(script), "R3").verdict is Verdict.FAIL
 
 
 def test_a_job_that_repeats_a_step_is_caught(rehearse) -> None:
     script = doctored(
-        "    log, stop, checkpoints = tools\n", "    log, stop, checkpoints = tools\n    done = max(0, done - 1)\n"
+        '    hold, saved = Hold(setting("HOLD")), trainer.done\n',
+        '    trainer.done = max(0, trainer.done - 1)\n    hold, saved = Hold(setting("HOLD")), trainer.done\n',
     )
     found = rehearse(script)
     assert named(found, "R2").verdict is Verdict.FAIL
@@ -90,7 +107,7 @@ def test_a_job_whose_parameters_differ_on_a_rank_after_a_restart_is_caught(rehea
     script = doctored(
         "    trainer.wrap()\n    train(",
         "    trainer.wrap()\n"
-        "    if rank == 1 and done:\n"
+        "    if rank == 1 and trainer.done:\n"
         "        with torch.no_grad():\n"
         "            next(trainer.model.parameters()).add_(1e-3)\n"
         "    train(",
@@ -108,10 +125,51 @@ def test_a_job_that_ignores_sigterm_is_caught(rehearse) -> None:
 
 
 def test_a_job_that_does_not_restore_its_optimizer_is_caught_although_its_controls_restart_too(rehearse) -> None:
-    script = doctored("        self.optimizer.load_state_dict(whole)\n", "        del whole\n")
+    script = doctored('        trainer.optimizer.load_state_dict(state["optim"])\n', "")
     found = rehearse(script)
     assert named(found, "R4").verdict is Verdict.FAIL
     assert "a restart alone" in named(found, "R4").evidence
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        '        self.scheduler.load_state_dict(state["scheduler"])\n',
+        '        self.loader.load_state_dict(state["loader"])\n',
+        '            torch.set_rng_state(rows["torch"][self.rank].clone())\n',
+    ],
+)
+def test_a_job_that_does_not_restore_a_part_of_its_state_is_no_verdict_on_releases(rehearse, lost: str) -> None:
+    found = rehearse(doctored(lost, ""))
+    assert (found.answer, named(found, "R4").verdict) == (Answer.UNKNOWN, Verdict.FAIL)
+    assert found.because.startswith("your job does not resume on a as it was: first diverging step")
+
+
+@pytest.mark.parametrize("form", [CheckpointFormat.DCP, CheckpointFormat.PARTIAL])
+def test_a_distributed_checkpoint_of_all_state_comes_back_to_the_bit(rehearse_with_numpy, form) -> None:
+    found = rehearse_with_numpy(JOB, formats=(form,))
+    for name in ("R2", "R3", "R4", "R5", "R6", "R12"):
+        assert named(found, name).verdict is Verdict.PASS, named(found, name)
+    assert "b read step-" in named(found, "R6").evidence
+    assert f"as {form}, which a wrote" in named(found, "R6").evidence
+
+
+def test_a_release_that_can_write_no_format_that_was_asked_for_does_not_run(rehearse) -> None:
+    found = rehearse(JOB, formats=(CheckpointFormat.DCP,))
+    assert found.answer is Answer.UNKNOWN
+    assert found.because.startswith("your job does not run on a: RuntimeError: dcp can't be written here: no NumPy")
+
+
+def test_a_script_that_python_can_not_read_gives_no_verdict_on_releases_but_its_own_error(rehearse) -> None:
+    found = rehearse("import os\ndef main(:\n    pass\n")
+    assert (found.answer, found.verdict) == (Answer.UNKNOWN, Verdict.UNKNOWN)
+    assert found.because.startswith("your job does not run on a: SyntaxError: invalid syntax (train.py, line 2)")
+
+
+def test_a_script_that_ignores_the_contract_gives_no_verdict_on_releases(rehearse) -> None:
+    found = rehearse("import torch\ntorch.ones(3).sum()\n")
+    assert found.answer is Answer.UNKNOWN
+    assert found.because.startswith("your job does not run on a: it logged no training step (TORCHSKEW_LOG)")
 
 
 def test_a_mixed_group_that_trains_where_it_had_to_refuse_is_caught(rehearse) -> None:

@@ -293,7 +293,8 @@ def test_a_mixed_group_that_can_not_load_a_checkpoint_fails_r6_and_needs_stop_th
     number = first(observation, StartJob, mixed=True)
     good = observation.results[number - 1].evidence.attempts
     at = next(index for index, each in enumerate(observation.generations) if each.step == number)
-    hung = replace(observation.generations[at], loaded=(), lines=(), commits=())
+    timeouts = (Outcome.TIMEOUT,) * 4
+    hung = replace(observation.generations[at], loaded=(), lines=(), commits=(), outcomes=timeouts)
     late = {0: 10.3, 1: 10.1, 2: 10.2, 3: 10.4}
     hung = replace(
         hung,
@@ -302,7 +303,7 @@ def test_a_mixed_group_that_can_not_load_a_checkpoint_fails_r6_and_needs_stop_th
         ),
     )
     generations = [*observation.generations[:at], hung, *observation.generations[at:]]
-    failed = replace(good[0], result=StartResult.FAILED, outcomes=(Outcome.TIMEOUT,) * 4)
+    failed = replace(good[0], result=StartResult.FAILED, outcomes=timeouts)
     observation = edited(
         replace(observation, generations=tuple(generations)), number, evidence={"attempts": (failed, *good)}
     )

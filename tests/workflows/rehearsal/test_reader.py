@@ -105,6 +105,13 @@ def test_what_a_reader_fails_with_is_its_answer(tmp_path: Path, body: str, error
     capsys.readouterr()
 
 
+def test_a_reading_keeps_what_a_partial_load_gave() -> None:
+    answer = {"formats": {"dcp": {"error": "RuntimeError: no", "partial": "h"}, "plain": {"hash": "h"}}}
+    facts = RankFacts(rank=0, declared="2.13.0", finished=True, payload=answer)
+    formats = reading(facts, COMMIT, "2.13.0").formats
+    assert (formats["dcp"].error, formats["dcp"].partial, formats["plain"].hash) == ("RuntimeError: no", "h", "h")
+
+
 class Group:
     """A group whose rank ends as it is told."""
 
@@ -159,12 +166,12 @@ def asked(monkeypatch: pytest.MonkeyPatch, **ended) -> Questions:
     ],
 )
 def test_a_rank_that_the_script_ended_is_an_answer_and_no_fault_of_the_machine(monkeypatch, ended, error) -> None:
-    assert asked(monkeypatch, **ended).read(1, COMMIT).error == error
+    assert asked(monkeypatch, **ended).read(Seat(), COMMIT).error == error
 
 
 def test_a_node_that_is_gone_is_the_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AgentError, match=r"node 1 \(2.13.0\): the container is gone"):
-        asked(monkeypatch, machine="the container is gone").read(1, COMMIT)
+        asked(monkeypatch, machine="the container is gone").read(Seat(), COMMIT)
 
 
 def test_a_reading_keeps_why_nothing_was_called() -> None:

@@ -33,7 +33,10 @@ def broken():
 def test_the_last_line_is_the_answer() -> None:
     observation = healthy()
     shown = text(observation, judge(observation), COMMAND)
-    assert shown.splitlines()[-1] == "2.6.0 to 2.13.0 in rolling mode: safe, because every invariant holds"
+    assert shown.splitlines()[-1] == (
+        "2.6.0 to 2.13.0 in rolling mode: safe, because every invariant holds; its checkpoints held model, optimizer, "
+        "not scheduler, step, loader, generators, scaler, averages"
+    )
     assert "training steps redone" in shown
     assert "MB a node" in shown
 
@@ -56,7 +59,15 @@ def test_what_is_not_tested_is_reported_as_that() -> None:
 
 def test_several_strategies_are_compared() -> None:
     both = [(observation, judge(observation)) for observation in (healthy(), healthy(strategy="stop-the-world"))]
-    assert "stop-the-world  safe" in comparison(both)
+    assert "stop-the-world  0     safe" in comparison(both)
+
+
+def test_seeds_with_one_answer_share_its_line() -> None:
+    seeds = [(observation, judge(observation)) for observation in (healthy(seed=seed) for seed in (4, 5))]
+    assert comparison(seeds).splitlines()[-1].endswith(" (seeds 4, 5)")
+    lines = comparison([*seeds, (broken()[0], judge(broken()[0]))]).splitlines()
+    assert lines[-1].endswith(" (seed 0)")
+    assert "needs stop-the-world" in lines[-1]
 
 
 def test_the_page_escapes_what_ranks_report_and_needs_nothing_else() -> None:

@@ -1,4 +1,4 @@
-"""Step logs out of a rank are decoded without trusting them; errors are cut to the line that says what went wrong."""
+"""Step logs out of a rank are decoded without trusting them; a checkpoint names who wrote it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from torchskew.workflows.rehearsal.observed import Commit, MissingDcp
-from torchskew.workflows.rehearsal.step_log import core, newest, number, read
+from torchskew.workflows.rehearsal.step_log import newest, number, read
 
 STEP = {"event": "step", "step": 3, "samples": [1, 2], "loss": (0.1).hex(), "hash": "h", "norm": (2.5).hex(), "at": 9.0}
 
 
 def test_lines_keep_the_bits_of_the_loss() -> None:
-    logs = read({"rank-2.jsonl": json.dumps(STEP)}, {})
+    logs = read({"rank-2.jsonl": json.dumps(STEP)}, {}, ())
     assert logs.lines[0].loss == 0.1
     assert (logs.lines[0].rank, logs.lines[0].step, logs.lines[0].samples) == (2, 3, (1, 2))
     assert logs.junk == ()
@@ -22,19 +22,26 @@ def test_lines_keep_the_bits_of_the_loss() -> None:
 
 def test_a_checkpoint_counts_only_where_it_is_on_the_disk() -> None:
     row = json.dumps({"event": "committed", "step": 5, "checkpoint": "step-5", "hash": "h"})
-    assert read({"rank-0.jsonl": row}, {}).commits == ()
-    assert [commit.name for commit in read({"rank-0.jsonl": row}, {"step-5": {}}).commits] == ["step-5"]
+    assert read({"rank-0.jsonl": row}, {}, ()).commits == ()
+    assert [commit.name for commit in read({"rank-0.jsonl": row}, {"step-5": {}}, ()).commits] == ["step-5"]
+
+
+def test_a_checkpoint_names_the_release_of_the_rank_that_committed_it_and_what_it_holds() -> None:
+    row = json.dumps({"event": "committed", "step": 5, "checkpoint": "step-5", "holds": ["model", "step"]})
+    assert read({"rank-1.jsonl": row}, {"step-5"}, ("2.6.0", "2.13.0")).commits == (
+        Commit(name="step-5", step=5, by="2.13.0", holds=("model", "step")),
+    )
 
 
 def test_a_script_that_logs_plain_numbers_and_no_hash_is_understood() -> None:
-    logs = read({"rank-0.jsonl": json.dumps({"event": "step", "step": 1, "samples": [], "loss": 1.5})}, {})
+    logs = read({"rank-0.jsonl": json.dumps({"event": "step", "step": 1, "samples": [], "loss": 1.5})}, {}, ())
     assert (logs.lines[0].loss, logs.lines[0].hash) == (1.5, None)
 
 
 def test_a_rank_that_lacks_dcp_is_recorded_with_its_reason() -> None:
     whys = ["", "x", "no NumPy"]
     rows = {f"rank-{rank}.jsonl": json.dumps({"event": "formats", "lacks": why}) for rank, why in enumerate(whys)}
-    assert read(rows, {}).missing_dcp == (
+    assert read(rows, {}, ()).missing_dcp == (
         MissingDcp(rank=1, why="x", no_numpy=False),
         MissingDcp(rank=2, why="no NumPy", no_numpy=True),
     )
@@ -42,7 +49,7 @@ def test_a_rank_that_lacks_dcp_is_recorded_with_its_reason() -> None:
 
 @given(some.text())
 def test_junk_is_kept_apart_and_breaks_nothing(text: str) -> None:
-    logs = read({"rank-0.jsonl": text}, {})
+    logs = read({"rank-0.jsonl": text}, {}, ())
     assert not logs.lines or logs.junk == () or logs.junk
 
 
@@ -50,7 +57,7 @@ def test_junk_is_kept_apart_and_breaks_nothing(text: str) -> None:
     "row", ['{"event": "step"}', "[1]", "{", '{"event": "step", "step": "x", "samples": [], "loss": 1}']
 )
 def test_a_broken_line_is_kept_as_junk(row: str) -> None:
-    assert len(read({"rank-0.jsonl": row}, {}).junk) == 1
+    assert len(read({"rank-0.jsonl": row}, {}, ()).junk) == 1
 
 
 @pytest.mark.parametrize("value", [True, None, [], "x"])
@@ -63,11 +70,3 @@ def test_the_newest_checkpoint_is_the_last_committed_not_the_one_of_the_highest_
     early, late = Commit(name="a", step=9, at=1.0), Commit(name="b", step=5, at=2.0)
     assert newest([late, early]) == late
     assert newest([]) is None
-
-
-def test_the_core_of_an_error_is_the_exception_inside_it() -> None:
-    head = "CheckpointException ranks:dict_keys([0])"
-    text = f"{head}\nTraceback (most recent call last):\n  File\nValueError: too many values\n"
-    assert core(text) == "CheckpointException ranks:dict_keys([0]) … ValueError: too many values"
-    assert core("ValueError: no") == "ValueError: no"
-    assert core("") == "no text"

@@ -15,16 +15,32 @@ from typing import IO
 
 import pytest
 from torchskew.cli import main
+from torchskew.declaration.rehearsal import RehearsalRequest
 from torchskew.engine.progress import Watch
-from torchskew.workflows.rehearsal import workflow
+from torchskew.model.outcomes import Verdict
+from torchskew.model.rehearsal import DeclaredRelease
+from torchskew.model.versions import Version
+from torchskew.runtimes.venv.runtime import VenvRuntime
+from torchskew.workflows.rehearsal import schedules, workflow
 from torchskew.workflows.rehearsal.archive import ArchivedRehearsal
 from torchskew.workflows.rehearsal.observed import Observation
 from torchskew.workflows.rehearsal.plan import make_plan
 from torchskew.workflows.rehearsal.plan_file import load
-from torchskew.workflows.rehearsal.planned import InjectFault, RehearsalPlan
+from torchskew.workflows.rehearsal.planned import Expect, InjectFault, RehearsalPlan, StartJob
 from torchskew.workflows.rehearsal.reports import judged
 from torchskew.workflows.rehearsal.validity import first_problem
-from torchskew.workflows.rehearsal.workflow import REHEARSE, Nodes, Options, Rehearsals, shrink_failure
+from torchskew.workflows.rehearsal.workflow import (
+    REHEARSE,
+    KnownPlans,
+    Nodes,
+    Options,
+    Plans,
+    Rehearsals,
+    Request,
+    RunFolder,
+    plan_with_what_is_known,
+    shrink_failure,
+)
 from torchskew.workflows.steps import problems
 
 from tests.conftest import ROOT
@@ -127,6 +143,12 @@ def test_an_edited_plan_that_can_not_be_carried_out_is_named_before_anything_run
     assert "can't be carried out: step 2 (train): the job does not run then" in capsys.readouterr().err
 
 
+def test_a_plan_with_clocks_for_some_of_its_nodes_only_is_refused(place: Path, capsys) -> None:
+    path = _edited(place, lambda plan: plan.update(clock_offsets=[1.0]))
+    assert main(["rehearse", "--plan", str(path)]) == 4
+    assert "clock_offsets must hold one number for each of 4 nodes, or none" in capsys.readouterr().err
+
+
 def test_a_plan_for_a_runtime_that_does_not_exist_is_refused(place: Path, capsys) -> None:
     path = _edited(place, lambda plan: plan["spec"].update(runtime="moon"))
     assert main(["rehearse", "--plan", str(path)]) == 4
@@ -168,6 +190,56 @@ def test_a_mistake_is_reported_with_its_fix_and_exit_code_4(more: list[str], tex
     assert text in capsys.readouterr().err
 
 
+class Provisioned:
+    """A session on local processes."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch, self.runtime = watch, VenvRuntime()
+
+
+def saying(**torch: str) -> Nodes:
+    """Two interpreters, each of which says which release it is."""
+    known = {name: Version(name=name, sources=(), torch=release) for name, release in torch.items()}
+    return Nodes(runtime=None, environments={}, known=known)
+
+
+def undeclared() -> Request:
+    asked = spec(old=DeclaredRelease(name="a"), new=DeclaredRelease(name="b"), runtime="venv")
+    return Request(asked=RehearsalRequest(runtime="venv", specs=(asked,), versions={}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expects"), [("2.6.0", "2.13.0", Expect.TRAIN), ("2.1.2", "2.2.2", Expect.REFUSE)]
+)
+def test_what_an_interpreter_says_that_it_is_decides_what_a_mixed_group_must_do(
+    progress, capsys, old: str, new: str, expects: Expect
+) -> None:
+    request = undeclared()
+    before = Plans(plans=(make_plan(request.asked.specs[0]),))
+    known = plan_with_what_is_known(request, before, Provisioned(progress), saying(a=old, b=new)).plans[0]
+
+    def mixed(plan: RehearsalPlan) -> set[Expect]:
+        return {step.action.expect for step in plan.steps if isinstance(step.action, StartJob) and step.mixed}
+
+    assert (mixed(before.plans[0]), mixed(known)) == ({Expect.EITHER}, {expects})
+    assert (known.spec.old.torch, known.spec.new.torch) == (old, new)
+    assert known.digest in capsys.readouterr().out
+
+
+def test_a_saved_plan_and_one_of_declared_releases_are_carried_out_as_they_were_printed(progress, capsys) -> None:
+    nodes, session = saying(a="2.6.0", b="2.13.0"), Provisioned(progress)
+    saved = make_plan(undeclared().asked.specs[0])
+    request = Request(asked=undeclared().asked, saved=saved)
+    assert plan_with_what_is_known(request, Plans(plans=(saved,)), session, nodes).plans == (saved,)
+    known = spec(
+        old=DeclaredRelease(name="a", torch="2.6.0"), new=DeclaredRelease(name="b", torch="2.13.0"), runtime="venv"
+    )
+    request = Request(asked=RehearsalRequest(runtime="venv", specs=(known,), versions={}))
+    declared = Plans(plans=(make_plan(known),))
+    assert plan_with_what_is_known(request, declared, session, nodes).plans == declared.plans
+    assert capsys.readouterr().out == ""
+
+
 def faults(plan: RehearsalPlan) -> list[str]:
     return [step.action.fault for step in plan.steps if isinstance(step.action, InjectFault)]
 
@@ -188,7 +260,8 @@ def test_a_failing_plan_is_shrunk_to_what_fails_and_can_be_carried_out_again(
     monkeypatch.setattr(workflow, "carry_out", lambda _nodes, each, _watch, controlled: _sick(each))
     archived = ArchivedRehearsal(folder=tmp_path, observation=_sick(plan))
     nodes = Nodes(runtime=None, environments={})
-    shrink_failure(Options(shrink=True), Rehearsals(judged=(judged(archived),)), nodes, progress)
+    request = Request(asked=RehearsalRequest(runtime="venv", specs=(), versions={}))
+    shrink_failure(Options(shrink=True), request, Rehearsals(judged=(judged(archived),)), nodes, progress)
     smallest = load((tmp_path / "smallest.json").read_text(), "smallest.json")
     assert len(smallest.steps) < len(plan.steps) / 2
     assert faults(smallest) == ["pause"]
@@ -196,6 +269,26 @@ def test_a_failing_plan_is_shrunk_to_what_fails_and_can_be_carried_out_again(
     printed = capsys.readouterr().out
     assert "smallest plan that still fails R13 (6 runs)" in printed
     assert f"rerun: torchskew rehearse --plan {tmp_path / 'smallest.json'}" in printed
+
+
+def test_the_first_seed_that_fails_is_the_last_and_is_shrunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progress, capsys
+) -> None:
+    """Seeds without a pause are sound here."""
+    specs = tuple(spec(rollback=True, faults=("random",), training_steps=70, seed=seed) for seed in range(26, 40))
+    request = Request(asked=RehearsalRequest(runtime="venv", specs=specs, versions={}, search=True))
+    plans = tuple(schedules.plan(each, dict.fromkeys(("partition", "slow", "loss", "delay"), "no")) for each in specs)
+    monkeypatch.setattr(workflow, "carry_out", lambda _nodes, each, _watch, **_: _sick(each))
+    folder, nodes = RunFolder(path=tmp_path, seeded=True), Nodes(runtime=None, environments={})
+    done = workflow.rehearse(request, KnownPlans(plans=plans), nodes, folder, progress)
+    failing = next(index for index, each in enumerate(plans) if "pause" in each.spec.faults)
+    assert failing > 0
+    assert [each.finding.verdict for each in done.judged] == [Verdict.PASS] * failing + [Verdict.FAIL]
+    assert done.judged[-1].archived.folder.name == f"rolling-seed-{26 + failing}"
+    shrink_failure(Options(), request, done, nodes, progress)
+    assert "smallest plan that still fails R13" in capsys.readouterr().out
+    smallest = load((done.judged[-1].archived.folder / "smallest.json").read_text(), "smallest.json")
+    assert "pause" in faults(smallest)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from torchskew.workflows.rehearsal.plan_text import prediction_text
 from torchskew.workflows.rehearsal.planned import Collective, InjectFault, Rejoin, StartJob, Step
 from torchskew.workflows.rehearsal.stage_summary import StageSummary, summarise
 
-SCHEMA = "2.0"
+SCHEMA = "2.1"
 FACTS, RESULTS, PLAN = "facts.json", "results.json", "plan.json"
 PREFIX = "rehearsal-"
 

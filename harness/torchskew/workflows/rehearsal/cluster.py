@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from torchskew.engine.agents import Agent
@@ -14,12 +15,13 @@ from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
 from torchskew.runtimes.base import Channel, Runtime
 from torchskew.workflows.inputs import read_scenario
+from torchskew.workflows.rehearsal import clocks
 from torchskew.workflows.rehearsal.group import NodeSeat
 
 INSIDE = Path(__file__).resolve().parents[2] / "inside"
 # Imported in the agent, so that no forked rank has to: together 2 s a rank and start on 2.13. A first optimizer wants
 # torch._dynamo; moving checkpoint plans among ranks wants NumPy. What a release lacks is passed over.
-IMPORTS = ("numpy", "torch.distributed.checkpoint", "torch._dynamo")
+IMPORTS = ("numpy", "torch.distributed.checkpoint.state_dict", "torch.utils.data.distributed", "torch._dynamo")
 # Each warm node costs memory; the plan's next change is enough to hide the start behind the training.
 SPARES = 4
 WORKERS = 2
@@ -33,8 +35,11 @@ def scenario() -> Scenario:
 class Cluster:
     """Nodes by number; (node, version) pairs that the plan needs next are started ahead."""
 
-    def __init__(self, runtime: Runtime, environments: Mapping[str, Environment]) -> None:
-        """Start nothing yet; the runtime is open."""
+    def __init__(
+        self, runtime: Runtime, environments: Mapping[str, Environment], clock_offsets: Sequence[float] = ()
+    ) -> None:
+        """Start nothing yet; the runtime is open. clock_offsets: seconds by which each node's clock is off."""
+        self._clock_offsets = tuple(clock_offsets)
         self.runtime, self.environments = runtime, environments
         self.nodes: dict[int, str] = {}
         self._agents: dict[tuple[int, str], Future[Agent]] = {}
@@ -52,6 +57,10 @@ class Cluster:
         self._wanted = {*(wanted := list(dict.fromkeys(soon))), *later}
         for node, version in wanted[: SPARES + len(self.nodes)]:
             self._begin(node, version)
+
+    def clock_offset(self, node: int) -> float:
+        """By how many seconds a node's clock is off."""
+        return self._clock_offsets[node] if self._clock_offsets else 0.0
 
     def agent(self, node: int, version: str) -> Agent:
         """The ready agent of a node as this version; MachineError when it can't start."""
@@ -126,7 +135,9 @@ class Cluster:
             return self._agents[node, version]
 
     def _start(self, node: int, version: str, count: int) -> Agent:
-        channel = self.runtime.start(self.environments[version], count)
+        environment = self.environments[version]
+        shifted = {**environment.env, **clocks.settings(self.clock_offset(node))}
+        channel = self.runtime.start(replace(environment, env=shifted), count)
         with self._lock:
             self._channels.append(channel)
             over = self._over

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from torchskew import faults
 from torchskew.errors import HarnessError
+from torchskew.faults.together import Together
 from torchskew.guard.table import parse
 from torchskew.model.outcomes import Outcome
-from torchskew.workflows.rehearsal import controls
+from torchskew.workflows.rehearsal import controls, fitness
+from torchskew.workflows.rehearsal.causes import core
 from torchskew.workflows.rehearsal.cluster import Cluster
 from torchskew.workflows.rehearsal.fault_target import NodeTarget
 from torchskew.workflows.rehearsal.observed import (
+    ClockReading,
     CollectiveEvidence,
     Control,
     ControlKind,
@@ -20,6 +23,7 @@ from torchskew.workflows.rehearsal.observed import (
     EndKind,
     Evidence,
     FaultEvidence,
+    Generation,
     Observation,
     ReadEvidence,
     Reading,
@@ -46,7 +50,7 @@ from torchskew.workflows.rehearsal.planned import (
     Train,
     next_stop,
 )
-from torchskew.workflows.rehearsal.step_log import core
+from torchskew.workflows.rehearsal.step_log import newest
 from torchskew.workflows.rehearsal.training import Failed, Skipped, Training
 
 Say = Callable[[str], None]
@@ -67,6 +71,7 @@ class Conductor:
         self.results: list[StepResult] = []
         self.controls: list[Control] = []
         self.reports: dict[str, str] = {}
+        self.clocks: list[ClockReading] = []
         self.began = time.monotonic()
 
     def run(self) -> Observation:
@@ -77,7 +82,11 @@ class Conductor:
         for node, version in first:
             self.reports[version] = self.cluster.replace(node, version)
         try:
+            self._look_at_clocks(range(spec.nodes))
             self._control(ControlKind.OLD, spec.old.name)
+            if why := fitness.problem(self.observation()):
+                self.say(f"stopped    the job does not run on {spec.old.name}: {why}")
+                return self.observation()
             for step in self.plan.steps:
                 self._step(step)
             points = controls.restarts(self.training.generations)
@@ -97,6 +106,7 @@ class Conductor:
             reports=dict(self.reports),
             seconds=time.monotonic() - self.began,
             memory=dict(self.training.memory),
+            clocks=tuple(self.clocks),
         )
 
     def _control(self, name: ControlKind, version: str, points: Sequence[int] = ()) -> None:
@@ -104,11 +114,25 @@ class Conductor:
             return
         try:
             generation = controls.run(self.training, version, name, points)
+            reading = self._own_reading(name, version, generation)
+            draws = None if name is ControlKind.OLD_RESTARTED else self.training.draws(self.cluster.seat(0, version))
         except HarnessError as error:
             self.say(f"control    {name} ({version}) could not run: {error}")
             return
-        self.controls.append(Control(name=name, version=version, generation=generation))
+        self.controls.append(Control(name=name, version=version, generation=generation, reading=reading, draws=draws))
         self.say(f"control    {name} ({version}): {generation.end}")
+
+    def _look_at_clocks(self, nodes: Iterable[int]) -> None:
+        """What these nodes take for the time of day, where the plan shifts it."""
+        if self.plan.clock_offsets:
+            self.clocks += [self.training.clock(self.cluster.seat(node)) for node in nodes]
+
+    def _own_reading(self, name: ControlKind, version: str, generation: Generation) -> Reading | None:
+        """The old release reads its own checkpoint: a reader that can't is no fault of the new one."""
+        commit = newest(generation.commits)
+        if name is not ControlKind.OLD or commit is None:
+            return None
+        return self.training.read(self.cluster.seat(0, version), commit, controls.place(name))
 
     def _ahead(self, at: int) -> list[tuple[int, str]]:
         """The nodes that the next steps need, as they need them."""
@@ -191,25 +215,29 @@ class Conductor:
         """Healthy, inject, observe, heal, observe, healthy."""
         if self.training.live is None:
             raise Skipped("the job does not run")
-        fault = faults.fault(action.fault)
-        target = NodeTarget(self.training, self.cluster, action.node, next_stop(self.plan.steps[step.number :]))
+        until = next_stop(self.plan.steps[step.number :])
+        targets = [
+            (faults.fault(name), NodeTarget(self.training, self.cluster, node, until))
+            for name, node in action.hits(self.plan.spec.nodes)
+        ]
+        several = Together(targets)
         before, observed = self.training.healthy(), None
         yield FaultEvidence(before=before)
         try:  # a fault that was injected half-way is undone as well
-            fault.inject(target)
-            target.release()
-            observed = fault.observed(target, action.seconds)
+            several.inject()
+            self.training.release(until)
+            observed = several.observed(action.seconds)
             yield FaultEvidence(before=before, observed=observed)
         finally:
-            fault.heal(target)
-        healed = fault.healed(target, self.plan.spec.timeout)
+            several.heal()
+        healed = several.healed(self.plan.spec.timeout)
         yield FaultEvidence(before=before, observed=observed, healed=healed)
         after = self.training.healthy()
         yield FaultEvidence(before=before, observed=observed, healed=healed, after=after)
         if observed is None:
-            raise Failed(f"nothing shows that {fault.name} happened")
+            raise Failed(f"nothing shows that {action.fault} happened")
         if healed is None:
-            raise Failed(f"nothing shows that {fault.name} healed")
+            raise Failed(f"nothing shows that {action.fault} healed")
 
     def drain(self) -> None:
         """Every rank takes its checkpoint and leaves."""
@@ -224,6 +252,7 @@ class Conductor:
             version = step.versions[node]
             reported[node] = self.reports[version] = self.cluster.replace(node, version)
             yield ReplaceEvidence(torch=dict(reported))
+        self._look_at_clocks(action.nodes)
         release = {release.name: release.torch for release in (self.plan.spec.old, self.plan.spec.new)}
         for node, torch in reported.items():
             declared = release[step.versions[node]]
@@ -235,11 +264,12 @@ class Conductor:
         commit, own = self.training.newest(), self.training.newest_by(step.versions[action.node])
         if commit is None:
             raise Skipped("no checkpoint is committed yet")
-        newest = self.training.read(action.node, commit)
-        yield ReadEvidence(newest=newest)
-        kept = self.training.read(action.node, own) if own is not None else None
-        yield ReadEvidence(newest=newest, kept=kept)
-        if errors := [text for reading in (newest, kept) if reading for text in _reading_errors(reading)]:
+        seat = self.cluster.seat(action.node)
+        last = self.training.read(seat, commit)
+        yield ReadEvidence(newest=last)
+        kept = self.training.read(seat, own) if own is not None else None
+        yield ReadEvidence(newest=last, kept=kept)
+        if errors := [text for reading in (last, kept) if reading for text in _reading_errors(reading)]:
             raise Failed("; ".join(errors))
 
     def collective(self, step: Step, action: Collective) -> Iterator[CollectiveEvidence]:

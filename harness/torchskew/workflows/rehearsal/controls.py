@@ -21,6 +21,11 @@ FOLDERS = {
 }
 
 
+def place(name: ControlKind) -> str:
+    """What a control's folder has behind the name of the job's."""
+    return f"-control-{FOLDERS[name]}"
+
+
 def restarts(generations: Sequence[Generation]) -> tuple[int, ...]:
     """After which training steps the rehearsal's surviving generations began.
 
@@ -45,7 +50,7 @@ def run(training: Training, version: str, name: ControlKind, points: Sequence[in
     for part, point in enumerate(stops):
         launch = Launch(
             folder=f"part-{part}", hold=point, formats=training.spec.formats, resume=commit, pace=0.0,
-            place=f"-control-{FOLDERS[name]}",
+            place=place(name),
         )  # fmt: skip
         generation = _part(training, version, launch)
         lines += generation.lines

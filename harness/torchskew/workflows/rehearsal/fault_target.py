@@ -22,10 +22,6 @@ class NodeTarget:
         """The job waits at a step; `release` lets it go on."""
         self.training, self.cluster, self.node, self.until = training, cluster, node, until
 
-    def release(self) -> None:
-        """Let the job run into the fault."""
-        self.training.release(self.until)
-
     def signal(self, name: str) -> None:
         """Send a signal to the node's rank."""
         self._group().signal(name, self.node)

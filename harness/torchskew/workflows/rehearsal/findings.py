@@ -17,6 +17,18 @@ class Answer(StrEnum):
     UNKNOWN = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One place where a promise was broken: the number of the plan's step (None: no single one), and how.
+
+    cause: the error at the bottom of it, whole, as it is in the text; empty where there is none.
+    """
+
+    step: int | None
+    text: str
+    cause: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invariant:
     """R1..R16 judged: its verdict and what shows it. steps: numbers of the plan's steps that broke it."""
@@ -26,6 +38,7 @@ class Invariant:
     verdict: Verdict
     evidence: str
     steps: tuple[int, ...] = ()
+    breaches: tuple[Breach, ...] = ()
 
     @property
     def shown_verdict(self) -> str:

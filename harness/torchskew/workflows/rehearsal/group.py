@@ -37,12 +37,14 @@ class NodeGroup(RankGroup):
         super().__init__(scenario.name)
         self._scenario, self._timeout, self._seed = scenario, timeout, seed
         self._stack = ExitStack()
+        self.nodes: tuple[int, ...] = ()
         self.port = self._stack.enter_context(ports.lease())
 
     def start_all(
         self, seats: Sequence[NodeSeat], params: Callable[[int], Mapping[str, Any]], *, guard: str | None
     ) -> None:
         """Start a rank in each seat, rank 0 first. params: by rank. guard: its policy, or None for without."""
+        self.nodes = tuple(seat.node for seat in seats)
         for seat in seats:
             seat.agent.load(self._scenario)
             self.add(seat, f"rehearsal {next(_IDS)}")

@@ -39,12 +39,18 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A committed checkpoint: name, the step after which it was taken, hash of parameters and optimizer."""
+    """A committed checkpoint: name, the step after which it was taken, hash of what it holds.
+
+    by: the version of the rank that committed it, which wrote the plain file and the description of a distributed one.
+    holds: the kinds of state that it holds, as the script says; empty: it says nothing.
+    """
 
     name: str
     step: int
     hash: str | None = None
     at: float = 0.0
+    by: str = ""
+    holds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,22 +200,27 @@ class ReplaceEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatReading:
-    """A checkpoint read in one format: the hash of what was read, or why not. missing: the release lacks the format."""
+    """A checkpoint read in one format: the hash of what was read, or why not. missing: the release lacks the format.
+
+    partial: the hash of what was read where what the checkpoint lacks was left out.
+    """
 
     hash: str | None = None
     error: str | None = None
     missing: str | None = None
+    partial: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A checkpoint that one node read alone. written: its hash when saved; unchanged: its files, after the reading.
+    """A checkpoint that one node read alone. writer: who wrote it; written: its hash then; unchanged: its files.
 
     error: what the script's reader failed with, whatever the format. no_reader: why nothing of the script was called.
     """
 
     checkpoint: str
     by: str
+    writer: str = ""
     written: str | None = None
     unchanged: bool | None = None
     formats: Mapping[str, FormatReading] = field(default_factory=dict)
@@ -265,6 +276,16 @@ class StepResult:
     evidence: Evidence | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockReading:
+    """A node's clock held against ours. It is off by no less than low and no more than high, in seconds."""
+
+    node: int
+    version: str
+    low: float
+    high: float
+
+
 # -- The whole
 
 
@@ -277,19 +298,33 @@ class ControlKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """What one seed gives on a release: name of a sampler or layer -> digest of the numbers that it draws."""
+
+    samplers: Mapping[str, str] = field(default_factory=dict)
+    layers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """A control and the generation that it ran as."""
+    """A control and the generation that it ran as. reading: its own release read its last checkpoint alone.
+
+    draws: what one seed gives on its release.
+    """
 
     name: ControlKind
     version: str
     generation: Generation
+    reading: Reading | None = None
+    draws: Draws | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """Everything a rehearsal observed. reports: declared name -> the version that its torch reports.
 
-    left_behind: what the cleanup could not remove; memory: kilobytes of a node, by declared name.
+    clocks: of nodes whose clocks are shifted. left_behind: what the cleanup could not remove; memory: kilobytes of a
+    node, by declared name.
     """
 
     plan: RehearsalPlan
@@ -300,3 +335,4 @@ class Observation:
     left_behind: tuple[str, ...] = ()
     seconds: float = 0.0
     memory: Mapping[str, int] = field(default_factory=dict)
+    clocks: tuple[ClockReading, ...] = ()

@@ -12,7 +12,7 @@ from torchskew.model.outcomes import Verdict
 from torchskew.workflows.rehearsal import timeline
 from torchskew.workflows.rehearsal.findings import Finding, Invariant
 from torchskew.workflows.rehearsal.observed import Observation, State, StepResult
-from torchskew.workflows.rehearsal.plan_text import group_text, prediction_text, sentence
+from torchskew.workflows.rehearsal.plan_text import group_text, left_out, prediction_text, sentence
 from torchskew.workflows.rehearsal.planned import Step
 from torchskew.workflows.rehearsal.stage_summary import StageSummary, summarise
 from torchskew.workflows.rehearsal.terminal import answer, costs
@@ -82,6 +82,7 @@ def html(observation: Observation, finding: Finding, command: str) -> str:
         stages=_stages(observation, rows),
         predictions=[prediction_text(prediction) for prediction in observation.plan.predictions],
         answer=answer(observation, finding),
+        left_out=left_out,
         costs=costs(observation, finding),
         command=command,
         lanes=Markup(timeline.lanes(observation)),  # noqa: S704 - made of escaped parts

@@ -10,12 +10,13 @@ from typing import TypeAlias
 
 from torchskew.declaration.rehearsal import check_rollback
 from torchskew.errors import ConfigError
-from torchskew.faults import FAULTS
+from torchskew.faults import FAULTS, parts
 from torchskew.model.outcomes import Kind, Outcome
-from torchskew.model.rehearsal import CheckpointFormat, MixedPolicy, RehearsalSpec, StrategyKind
+from torchskew.model.rehearsal import MixedPolicy, RehearsalSpec, StrategyKind
 from torchskew.record import codec
 from torchskew.releases import eras
 from torchskew.workflows.rehearsal.planned import (
+    CLOCK_SKEW,
     Action,
     Collective,
     Drain,
@@ -44,6 +45,8 @@ PROGRESS = 3
 MOST_STEPS = 400
 # How long a fault lasts, in seconds: long enough for a probe to see it, shorter than any process group's timeout.
 SHORTEST, LONGEST = 0.8, 2.0
+# A year; a clock that is off by more breaks what has nothing to do with releases.
+MOST_SKEW = 365 * 86400.0
 # Seconds that each kind of step takes on two cores once torch is imported, and how much longer a slow machine may take.
 ESTIMATES = {
     StepKind.START: 0.4, StepKind.DRAIN: 0.2, StepKind.REPLACE: 0.5, StepKind.READ: 0.2, StepKind.COLLECTIVE: 0.5,
@@ -61,7 +64,9 @@ def make_plan(spec: RehearsalSpec, unsupported: Mapping[str, str] | None = None)
         ConfigError: too few training steps for the stages, an unknown fault, a number out of range.
     """
     check(spec)
-    lacking = {name: why for name, why in (unsupported or {}).items() if name in spec.faults}
+    lacking = _lacking(spec.faults, unsupported or {})
+    if spec.clock_skew and CLOCK_SKEW in (unsupported or {}):
+        lacking[CLOCK_SKEW] = (unsupported or {})[CLOCK_SKEW]
     rng = random.Random(f"torchskew {spec.seed}")
     draft = _Draft(spec=spec, rng=rng)
     draft.build()
@@ -71,7 +76,24 @@ def make_plan(spec: RehearsalSpec, unsupported: Mapping[str, str] | None = None)
         fix = "Use fewer nodes, group:N, or fewer rollbacks."
         raise ConfigError(f"the plan has {len(steps)} steps, {MOST_STEPS} are allowed. {fix}")
     predictions = (*draft.predictions, *_unreadable(spec))
-    return with_digest(RehearsalPlan(spec=spec, steps=steps, unsupported=lacking, predictions=predictions))
+    offsets = () if CLOCK_SKEW in lacking else _clock_offsets(spec)
+    plan = RehearsalPlan(
+        spec=spec, steps=steps, unsupported=lacking, predictions=predictions, clock_offsets=offsets
+    )  # fmt: skip
+    return with_digest(plan)
+
+
+def _clock_offsets(spec: RehearsalSpec) -> tuple[float, ...]:
+    """By how many seconds each node's clock is off, as the seed decides."""
+    rng = random.Random(f"torchskew clocks {spec.seed}")
+    offsets = tuple(round(rng.uniform(-spec.clock_skew, spec.clock_skew), 1) for _ in range(spec.nodes))
+    return offsets if spec.clock_skew else ()
+
+
+def _lacking(faults: Sequence[str], unsupported: Mapping[str, str]) -> dict[str, str]:
+    """Of these faults, those that can't be injected, with why: of several at once, the first that can't."""
+    why = {name: next((unsupported[part] for part in parts(name) if part in unsupported), None) for name in faults}
+    return {name: reason for name, reason in why.items() if reason is not None}
 
 
 def with_digest(plan: RehearsalPlan) -> RehearsalPlan:
@@ -83,12 +105,21 @@ def with_digest(plan: RehearsalPlan) -> RehearsalPlan:
 def check(spec: RehearsalSpec) -> None:
     """ConfigError with everything that is wrong with a spec."""
     known = ", ".join(FAULTS)
-    problems = [f"faults must be of {known}, got {name!r}." for name in spec.faults if name not in FAULTS]
+    problems = [
+        f"faults must be of {known}, got {name!r}." for name in spec.faults if not set(parts(name)) <= set(FAULTS)
+    ]
+    problems += [
+        f"faults at once must not be more than the {spec.nodes} nodes, got {name!r}."
+        for name in spec.faults
+        if len(parts(name)) > spec.nodes
+    ]
     if not 2 <= spec.nodes <= 16:
         problems.append(f"nodes must be from 2 to 16, got {spec.nodes}.")
     if not 1 <= spec.checkpoint_every <= spec.training_steps <= 10000:
         least = f"{spec.checkpoint_every} (the steps between checkpoints)"
         problems.append(f"steps must be from {least} to 10000, got {spec.training_steps}.")
+    if not 0 <= spec.clock_skew <= MOST_SKEW:
+        problems.append(f"clock-skew must be from 0 to {MOST_SKEW:.0f} seconds, got {spec.clock_skew:g}.")
     if not problems and spec.rollback is not None:
         try:
             check_rollback(spec.rollback.after, spec.strategy.replacements(spec.nodes))
@@ -117,7 +148,7 @@ def _unreadable(spec: RehearsalSpec) -> list[Prediction]:
     """What the table of eras knows about checkpoints on the way back."""
     torch = (spec.new.torch, spec.old.torch)
     situation = eras.Situation(torch=torch, kind=Kind.HANDOVER, scenario="checkpoint_dcp")
-    rolls_back = spec.rollback is not None and CheckpointFormat.DCP in spec.formats
+    rolls_back = spec.rollback is not None and any(each.distributed for each in spec.formats)
     if not rolls_back or Outcome.OPAQUE not in eras.predict(situation):
         return []
     return [UnreadablePrediction(reader=spec.old.name, writer=spec.new.name)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torchskew.model.rehearsal import RehearsalSpec
 from torchskew.workflows.rehearsal.planned import (
+    CLOCK_SKEW,
     Collective,
     Drain,
     Expect,
@@ -39,7 +40,8 @@ def sentence(step: Step, spec: RehearsalSpec) -> str:  # noqa: C901, PLR0911 - o
         case Train(until=until):
             return f"train through step {until}"
         case InjectFault() as fault:
-            return f"fault at step {fault.at}: {fault.fault} node {fault.node} for {fault.seconds} s, then heal"
+            hits = " and ".join(f"{name} node {node}" for name, node in fault.hits(spec.nodes))
+            return f"fault at step {fault.at}: {hits} for {fault.seconds} s, then heal"
         case Drain():
             return "drain: ask every rank to take a checkpoint and leave"
         case ReplaceNodes(nodes=nodes):
@@ -104,10 +106,17 @@ def tree(plan: RehearsalPlan, marks: Mapping[int, str] | None = None) -> str:
             mark = marks.get(step.number, "").ljust(width)
             text = f"{sentence(step, plan.spec)}   [{', '.join(step.versions)}]"
             lines.append(f"{mark}{trunk}{twig}{step.number:>3}  {text}")
-    lines += [f"left out: fault {name}: {why}" for name, why in sorted(plan.unsupported.items())]
+    lines += [f"left out: {left_out(name)}: {why}" for name, why in sorted(plan.unsupported.items())]
+    if offsets := plan.clock_offsets:
+        lines.append("clocks: " + ", ".join(f"node {node} {off:+.1f} s" for node, off in enumerate(offsets)))
     lines += [f"predicted: {prediction_text(prediction)}" for prediction in plan.predictions]
     lines.append(f"{len(plan.steps)} steps, about {plan.estimate:.0f} s once the nodes are up")
     return "\n".join(lines) + "\n"
+
+
+def left_out(name: str) -> str:
+    """What a plan can't do here, in words."""
+    return name if name == CLOCK_SKEW else f"fault {name}"
 
 
 def headline(plan: RehearsalPlan) -> str:

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
+from torchskew import faults
 from torchskew.model.rehearsal import RehearsalSpec
 
+# What a plan calls clocks that differ, beside the names of faults.
+CLOCK_SKEW = "clock skew"
 # Seconds that the three controls of a rehearsal take together.
 CONTROLS_SECONDS = 8.0
 
@@ -84,13 +87,20 @@ class Train:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InjectFault:
-    """Inject a fault into one node while the job waits at a training step; heal it after so many seconds."""
+    """Inject a fault into one node while the job waits at a training step; heal it after so many seconds.
+
+    fault: its name, or several like `pause+loss`, which hit this node and the following ones at once.
+    """
 
     kind: ClassVar[StepKind] = StepKind.FAULT
     fault: str
     node: int
     seconds: float
     at: int
+
+    def hits(self, nodes: int) -> tuple[tuple[str, int], ...]:
+        """Each fault with its node, of so many nodes."""
+        return tuple((name, (self.node + index) % nodes) for index, name in enumerate(faults.parts(self.fault)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +187,9 @@ class Step:
         match self.action:
             case Drain(nodes=nodes) | ReplaceNodes(nodes=nodes):
                 return nodes
-            case InjectFault(node=node) | ReadCheckpoint(node=node) | Rejoin(node=node):
+            case InjectFault() as fault:
+                return tuple(node for _, node in fault.hits(len(self.versions)))
+            case ReadCheckpoint(node=node) | Rejoin(node=node):
                 return (node,)
             case _:
                 return ()
@@ -223,12 +235,16 @@ Prediction: TypeAlias = GroupPrediction | UnreadablePrediction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalPlan:
-    """A whole plan. unsupported: fault -> why this runtime can't inject it."""
+    """A whole plan. unsupported: fault -> why this runtime can't inject it.
+
+    clock_offsets: by how many seconds each node's clock is off; empty where all are right.
+    """
 
     spec: RehearsalSpec
     steps: tuple[Step, ...]
     unsupported: Mapping[str, str] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
+    clock_offsets: tuple[float, ...] = ()
     digest: str = ""
 
     @property

@@ -19,7 +19,15 @@ from torchskew.workflows.rehearsal.causes import ending
 from torchskew.workflows.rehearsal.cluster import INSIDE, Cluster, scenario
 from torchskew.workflows.rehearsal.contract import Launch, settings
 from torchskew.workflows.rehearsal.group import NodeGroup, NodeSeat
-from torchskew.workflows.rehearsal.observed import CollectiveEvidence, Commit, FormatReading, Health, Reading
+from torchskew.workflows.rehearsal.observed import (
+    ClockReading,
+    CollectiveEvidence,
+    Commit,
+    Draws,
+    FormatReading,
+    Health,
+    Reading,
+)
 
 # What the code under test may take beyond its own timeout: twice that, once in the rendezvous, once in a collective.
 FACTOR, GRACE = 2.0, 3.0
@@ -76,14 +84,15 @@ class Questions:
             error_after=tuple(fact.error_after for fact in facts),
         )
 
-    def read(self, node: int, commit: Commit) -> Reading:
+    def read(self, seat: NodeSeat, commit: Commit, place: str = "") -> Reading:
         """A node's release reads a checkpoint alone; what the script's reader fails with is part of the answer.
+
+        place: of a control, whose checkpoint it is.
 
         Raises:
             AgentError: the node can't answer, which is not the script's doing.
         """
-        seat = self.cluster.seat(node)
-        share = f"{seat.agent.channel.share}/rehearsal/{self.place}"
+        share = f"{seat.agent.channel.share}/rehearsal/{self.place}{place}"
         launch = Launch(
             folder="read", hold=None, formats=self.spec.formats, resume=commit, pace=0.0, until=commit.step
         )  # fmt: skip
@@ -97,6 +106,17 @@ class Questions:
             "world": self.spec.nodes,
         }
         return reading(self._answer(seat, params), commit, seat.version)
+
+    def clock(self, seat: NodeSeat) -> ClockReading:
+        """A node's clock; AgentError when it can't answer."""
+        before = time.time()
+        at = float(self.ask(seat, {"do": "clock"})["at"])
+        return ClockReading(node=seat.node, version=seat.version, low=at - time.time(), high=at - before)
+
+    def draws(self, seat: NodeSeat) -> Draws:
+        """What one seed gives on a node's release; AgentError when it can't answer."""
+        answer = self.ask(seat, {"do": "draws"})
+        return Draws(samplers=_texts(answer.get("sampler")), layers=_texts(answer.get("layer")))
 
     def _answer(self, seat: NodeSeat, params: Mapping[str, Any]) -> RankFacts:
         """What became of one rank; AgentError where the machine kept it from answering."""
@@ -178,7 +198,7 @@ def _wrong(fact: RankFacts) -> list[str]:
 
 def reading(facts: RankFacts, commit: Commit, by: str) -> Reading:
     """What a rank that read a checkpoint alone answered. by: the version that read."""
-    read = Reading(checkpoint=commit.name, by=by, written=commit.hash)
+    read = Reading(checkpoint=commit.name, by=by, writer=commit.by, written=commit.hash)
     if not facts.finished:
         return replace(read, error=ending(facts))
     answer = facts.payload
@@ -198,6 +218,10 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
+def _texts(value: object) -> dict[str, str]:
+    return {str(name): str(text) for name, text in value.items()} if isinstance(value, dict) else {}
+
+
 def format_reading(answer: object, written: str | None) -> FormatReading:
     """What a rank answered about one format of a checkpoint; an answer of another shape is an error.
 
@@ -206,7 +230,8 @@ def format_reading(answer: object, written: str | None) -> FormatReading:
     if not isinstance(answer, dict):
         return FormatReading(error="no answer")
     if answer.get("error") is not None:
-        return FormatReading(error=str(answer["error"]), hash=_hash(answer, written))
+        partial = _text(answer.get("partial"))
+        return FormatReading(error=str(answer["error"]), hash=_hash(answer, written), partial=partial)
     if answer.get("lacks") is not None:
         return FormatReading(missing=str(answer["lacks"]))
     return FormatReading(hash=_hash(answer, written))

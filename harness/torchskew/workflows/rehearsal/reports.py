@@ -36,8 +36,11 @@ def write(path: Path, content: str) -> None:
 
 def show(rehearsals: Sequence[JudgedRehearsal]) -> int:
     """Write and print every report; the exit code: 0 when every rehearsal passed."""
+    many = len({rehearsal.archived.observation.plan.spec.seed for rehearsal in rehearsals}) > 1
     for rehearsal in rehearsals:
-        sys.stdout.write(_write_reports(rehearsal))
+        shown = _write_reports(rehearsal)
+        if not many or rehearsal.finding.verdict is not Verdict.PASS:
+            sys.stdout.write(shown)
     if len(rehearsals) > 1:
         compared = [(rehearsal.archived.observation, rehearsal.finding) for rehearsal in rehearsals]
         sys.stdout.write("\n" + terminal.comparison(compared))

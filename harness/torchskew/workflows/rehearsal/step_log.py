@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from torchskew.workflows.rehearsal.observed import Commit, Line, Loaded, MissingDcp
 
-ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception)\b: ")
 NAME = re.compile(r"rank-(\d+)\.jsonl")
 # As harness/torchskew/inside/training_job.py writes it.
 NO_NUMPY = "no NumPy"
@@ -37,9 +36,15 @@ class _Junk:
 _Entry: TypeAlias = Line | Commit | Loaded | MissingDcp | _Junk | None
 
 
-def read(logs: Mapping[str, str], committed: Collection[str]) -> StepLogs:
-    """From the logs of a generation by file name; a commit counts only where the checkpoint is on the disk."""
-    entries = list(_entries(logs))
+def read(
+    logs: Mapping[str, str], committed: Collection[str], versions: Sequence[str], offsets: Sequence[float] = ()
+) -> StepLogs:
+    """From the logs of a generation by file name; a commit counts only where the checkpoint is on the disk.
+
+    versions: of each rank, so that a checkpoint names the release that committed it. offsets: seconds by which each
+    rank's clock is off; times are as a right clock would have had them.
+    """
+    entries = list(_entries(logs, versions, offsets))
     return StepLogs(
         lines=tuple(entry for entry in entries if isinstance(entry, Line)),
         commits=tuple(entry for entry in entries if isinstance(entry, Commit) and entry.name in committed),
@@ -49,25 +54,29 @@ def read(logs: Mapping[str, str], committed: Collection[str]) -> StepLogs:
     )
 
 
-def _entries(logs: Mapping[str, str]) -> Iterator[_Entry]:
+def _entries(logs: Mapping[str, str], versions: Sequence[str], offsets: Sequence[float]) -> Iterator[_Entry]:
+    by_rank, off = dict(enumerate(versions)), dict(enumerate(offsets))
     for name, text in sorted(logs.items()):
         match = NAME.fullmatch(name)
         rank = int(match.group(1)) if match else -1
         for raw in text.splitlines():
             try:
-                yield _entry(json.loads(raw), rank)
+                entry = _entry(json.loads(raw), rank, by_rank.get(rank, ""))
+                yield replace(entry, at=entry.at - off.get(rank, 0.0)) if isinstance(entry, Line | Commit) else entry
             except (ValueError, KeyError, TypeError) as error:
                 yield _Junk(f"{name}: {raw[:120]!r}: {error}")
 
 
-def _entry(fields: Mapping[str, Any], rank: int) -> _Entry:
-    """The record of a line; None for an event that the harness does not use."""
+def _entry(fields: Mapping[str, Any], rank: int, version: str) -> _Entry:
+    """The record of a line of a rank of this version; None for an event that the harness does not use."""
     event = fields["event"]
     if event == "step":
         return _line(fields, rank)
     if event == "committed":
         name, step = str(fields["checkpoint"]), int(fields["step"])
-        return Commit(name=name, step=step, hash=_hash(fields), at=float(fields.get("at", 0.0)))
+        holds = tuple(str(kind) for kind in fields.get("holds", ()))
+        at = float(fields.get("at", 0.0))
+        return Commit(name=name, step=step, hash=_hash(fields), at=at, by=version, holds=holds)
     if event == "loaded":
         return Loaded(rank=rank, checkpoint=str(fields["checkpoint"]), hash=_hash(fields))
     if event == "formats" and fields.get("lacks"):
@@ -104,11 +113,3 @@ def number(value: object) -> float:
 def newest(commits: Sequence[Commit]) -> Commit | None:
     """The last checkpoint committed."""
     return max(commits, key=lambda commit: commit.at, default=None)
-
-
-def core(text: str, most: int = 140) -> str:
-    """The line of an error that says what went wrong: the first exception named after a traceback, else its first."""
-    rows = [row.strip() for row in text.splitlines() if row.strip()]
-    named = [row for row in rows[1:] if ERROR.match(row)]
-    head = rows[0] if rows else "no text"
-    return (f"{head[:60]} … {named[0]}" if named else head)[:most]

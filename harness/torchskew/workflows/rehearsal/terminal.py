@@ -90,10 +90,11 @@ def answer(observation: Observation, finding: Finding) -> str:
 
 def comparison(rehearsals: Sequence[tuple[Observation, Finding]]) -> str:
     """Several strategies side by side, and the answer for each."""
-    head = ("strategy", "answer", "redone", "without progress", "took")
+    head = ("strategy", "seed", "answer", "redone", "without progress", "took")
     rows = [
         (
             str(observation.plan.spec.strategy),
+            str(observation.plan.spec.seed),
             finding.answer,
             str(finding.redone),
             f"{finding.idle:.0f} s",
@@ -101,5 +102,14 @@ def comparison(rehearsals: Sequence[tuple[Observation, Finding]]) -> str:
         )
         for observation, finding in rehearsals
     ]
-    answers = [answer(observation, finding) for observation, finding in rehearsals]
-    return "\n".join([*table(head, rows), *answers]) + "\n"
+    return "\n".join([*table(head, rows), *_answers(rehearsals)]) + "\n"
+
+
+def _answers(rehearsals: Sequence[tuple[Observation, Finding]]) -> list[str]:
+    """Each answer; where seeds differ, each distinct one with the seeds that came to it."""
+    seeds: dict[str, list[int]] = {}
+    for observation, finding in rehearsals:
+        seeds.setdefault(answer(observation, finding), []).append(observation.plan.spec.seed)
+    if len({seed for each in seeds.values() for seed in each}) < 2:
+        return list(seeds)
+    return [f"{line} (seed{'s' if len(each) > 1 else ''} {', '.join(map(str, each))})" for line, each in seeds.items()]

@@ -105,13 +105,14 @@ def _faults(observation: Observation, span: _Span) -> list[str]:
             continue
         observed = result.evidence.observed if isinstance(result.evidence, FaultEvidence) else None
         left, right = span.x(result.begun), span.x(result.begun + result.seconds)
-        top = 24 + fault.node * (LANE + GAP)
         title = _escape(f"{fault.fault} at step {fault.at}: {observed or 'not observed'}")
-        parts.append(
-            f'<rect x="{left:.1f}" y="{top - 3}" width="{max(3.0, right - left):.1f}" height="{LANE + 6}" fill="none" '
-            f'stroke="{FAULT}" stroke-width="3"><title>{title}</title></rect>'
-            f'<text x="{left:.1f}" y="{top - 5}" class="fault">{_escape(fault.fault)}</text>'
-        )
+        for name, node in fault.hits(observation.plan.spec.nodes):
+            top = 24 + node * (LANE + GAP)
+            parts.append(
+                f'<rect x="{left:.1f}" y="{top - 3}" width="{max(3.0, right - left):.1f}" height="{LANE + 6}" '
+                f'fill="none" stroke="{FAULT}" stroke-width="3"><title>{title}</title></rect>'
+                f'<text x="{left:.1f}" y="{top - 5}" class="fault">{_escape(name)}</text>'
+            )
     return parts
 
 

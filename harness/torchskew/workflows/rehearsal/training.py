@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from torchskew.engine.events import Milestone
 from torchskew.errors import AgentError
-from torchskew.judging.stacks import waiting_in
 from torchskew.model.outcomes import Outcome
 from torchskew.model.rehearsal import CheckpointFormat, RehearsalSpec
-from torchskew.workflows.rehearsal import step_log
+from torchskew.workflows.rehearsal import causes, step_log
 from torchskew.workflows.rehearsal.cluster import Cluster
 from torchskew.workflows.rehearsal.contract import Launch, settings
 from torchskew.workflows.rehearsal.group import NodeGroup, NodeSeat
@@ -173,7 +172,8 @@ class Training(Questions):
         if seat.agent.dead is not None:
             seat = self.cluster.seat(live.node)
         checkpoints = f"{seat.agent.channel.share}/rehearsal/{self.place}{place}/checkpoints"
-        logs = step_log.read(*self.collect(seat, live.folder, checkpoints))
+        offsets = [self.cluster.clock_offset(node) for node in group.nodes]
+        logs = step_log.read(*self.collect(seat, live.folder, checkpoints), group.versions, offsets)
         facts = group.facts()
         for fact in facts:
             size = fact.payload.get("kilobytes")
@@ -307,16 +307,10 @@ def _stepped(group: NodeGroup) -> bool:
 
 
 def _failure(group: NodeGroup) -> End:
-    """The end of a group whose ranks did not end well: what happened on each, in a line."""
-    parts = []
-    for facts, outcome in zip(group.facts(), group.outcomes(), strict=True):
-        if outcome is not Outcome.OK:
-            place = waiting_in(facts.stacks)
-            cause = f": {step_log.core(facts.error.text)}" if facts.error else f" at {place}" if place else ""
-            parts.append(f"rank {facts.rank} ({facts.declared}) {outcome}{cause}")
-    return End(kind=EndKind.FAILED, detail="; ".join(parts) or "every rank left before the plan asked for it")
+    """The end of a group whose ranks did not end well: each distinct error once."""
+    detail = causes.sentence(group.facts(), group.outcomes())
+    return End(kind=EndKind.FAILED, detail=detail or "every rank left before the plan asked for it")
 
 
 def _errors(generation: Generation) -> str:
-    errors = [f"rank {fact.rank} {step_log.core(fact.error.text)}" for fact in generation.facts if fact.error]
-    return "; ".join(errors) or "a rank left without a report"
+    return causes.sentence(generation.facts, generation.outcomes) or "a rank left without a report"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torchskew.faults import FAULTS
+from torchskew.faults import FAULTS, parts
 from torchskew.model.rehearsal import RehearsalSpec
 from torchskew.workflows.rehearsal.planned import (
     Collective,
@@ -48,7 +48,10 @@ def _malformed(step: Step, spec: RehearsalSpec) -> str | None:
         (not set(step.nodes) <= every, f"nodes must be from 0 to {spec.nodes - 1}"),
         (isinstance(action, ReplaceNodes | ReadCheckpoint) and not step.nodes, "it names no node"),
         (isinstance(action, Collective | Rejoin) and set(action.order) != every, "order must hold every node"),
-        (isinstance(action, InjectFault) and action.fault not in FAULTS, f"fault must be one of {', '.join(FAULTS)}"),
+        (
+            isinstance(action, InjectFault) and not set(parts(action.fault)) <= set(FAULTS),
+            f"fault must be one of {', '.join(FAULTS)}",
+        ),
     )
     return next((text for broken, text in rules if broken), None)
 

@@ -24,15 +24,15 @@ from torchskew.runtimes.base import Runtime
 from torchskew.runtimes.choice import choose, for_every
 from torchskew.workflows.cell_steps import new_run_id
 from torchskew.workflows.inputs import read_declaration, read_document
-from torchskew.workflows.rehearsal import archive, plan_file, reports, shrink
+from torchskew.workflows.rehearsal import archive, clocks, plan_file, reports, schedules, shrink
 from torchskew.workflows.rehearsal.archive import ArchivedRehearsal
 from torchskew.workflows.rehearsal.cluster import Cluster
 from torchskew.workflows.rehearsal.conduct import Conductor
 from torchskew.workflows.rehearsal.invariants import training
 from torchskew.workflows.rehearsal.judge import judge
 from torchskew.workflows.rehearsal.observed import Observation
-from torchskew.workflows.rehearsal.plan import make_plan, with_digest
-from torchskew.workflows.rehearsal.plan_text import tree
+from torchskew.workflows.rehearsal.plan import with_digest
+from torchskew.workflows.rehearsal.plan_text import headline, tree
 from torchskew.workflows.rehearsal.planned import RehearsalPlan
 from torchskew.workflows.rehearsal.reports import JudgedRehearsal
 from torchskew.workflows.rehearsal.validity import first_problem
@@ -82,23 +82,33 @@ class Plans:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nodes:
-    """What nodes are started from: the runtime, and each version's environment."""
+    """What nodes are started from: the runtime, and each version's environment. known: the versions as they are."""
 
     runtime: Runtime
     environments: Mapping[str, Environment]
+    known: Mapping[str, Version] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownPlans:
+    """The plans that are carried out: those that were printed, or made again because the releases are known now."""
+
+    plans: tuple[RehearsalPlan, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
-    """The folder of this run; each strategy has a folder in it."""
+    """The folder of this run; each strategy has a folder in it, and where there are several seeds, each of those."""
 
     path: Path
+    seeded: bool = False
 
     def of(self, plan: RehearsalPlan) -> Path:
-        """The folder of one strategy."""
+        """The folder of one plan."""
         strategy = plan.spec.strategy
         grouped = strategy.kind is StrategyKind.GROUP
-        return self.path / (f"{strategy.kind}-{strategy.size}" if grouped else str(strategy.kind))
+        name = f"{strategy.kind}-{strategy.size}" if grouped else str(strategy.kind)
+        return self.path / (f"{name}-seed-{plan.spec.seed}" if self.seeded else name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +147,13 @@ def saved_plan(path: Path, fields: Mapping[str, object], watch: Watch) -> Rehear
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {error}.") from None
     if fields:
-        named = ", ".join(f"--{name}" for name in fields)
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in fields)
         raise ConfigError(f"--plan fixes the whole rehearsal, so {named} would be ignored. Remove one of them.")
     if plan.spec.runtime not in choices():
         names = ", ".join(choices())
         raise ConfigError(f"{path}: spec.runtime must be one of {names}, got {plan.spec.runtime!r}.")
+    if len(plan.clock_offsets) not in (0, plan.spec.nodes):
+        raise ConfigError(f"{path}: clock_offsets must hold one number for each of {plan.spec.nodes} nodes, or none.")
     if why := first_problem(plan.steps, plan.spec):
         raise ConfigError(f"{path}: can't be carried out: {why}. Fix it, or write another plan with --save-plan.")
     current = with_digest(plan)
@@ -172,17 +184,27 @@ def choose_the_runtime(
 
 def make_plans(request: Request, session: Session, versions: BothVersions) -> Plans:
     """One plan per strategy, printed before anything runs."""
-    if request.saved is not None:
-        plans = [request.saved]
-    else:
-        lacking = faults.unsupported(session.runtime.name)
-        plans = []
-        for spec in request.asked.specs:
-            old, new = (replace(each, torch=versions.by_name[each.name].torch) for each in (spec.old, spec.new))
-            plans.append(make_plan(replace(spec, runtime=session.runtime.name, old=old, new=new), lacking))
+    plans = (request.saved,) if request.saved is not None else _planned(request, session, versions.by_name)
     for plan in plans:
-        sys.stdout.write(tree(plan) + "\n")
-    return Plans(plans=tuple(plans))
+        sys.stdout.write(_printed(plan, request))
+    return Plans(plans=plans)
+
+
+def _printed(plan: RehearsalPlan, request: Request) -> str:
+    """The plan as a tree; of many seeds, a line each with the faults that it drew."""
+    if not request.asked.search:
+        return tree(plan) + "\n"
+    return f"{headline(plan)} · faults {', '.join(plan.spec.faults) or 'none'}\n"
+
+
+def _planned(request: Request, session: Session, versions: Mapping[str, Version]) -> tuple[RehearsalPlan, ...]:
+    """A plan for each spec; what a mixed group must do follows from the releases that the versions are known to be."""
+    lacking = {**faults.unsupported(session.runtime.name), **clocks.unsupported(session.runtime.name)}
+    plans = []
+    for spec in request.asked.specs:
+        old, new = (replace(each, torch=versions[each.name].torch) for each in (spec.old, spec.new))
+        plans.append(schedules.plan(replace(spec, runtime=session.runtime.name, old=old, new=new), lacking))
+    return tuple(plans)
 
 
 def save_plan(options: Options, plans: Plans) -> None:
@@ -216,22 +238,43 @@ def provision(session: Session, versions: BothVersions) -> Nodes:
     if failure := next(iter(made.failures.values()), None):
         raise ProvisionError(failure.reason)
     session.watch.say(f"versions   {made.notes(versions.by_name)}")
-    return Nodes(runtime=session.runtime, environments=made.environments)
+    return Nodes(runtime=session.runtime, environments=made.environments, known=made.versions)
 
 
-def begin_folder(options: Options, plans: Plans) -> RunFolder:
+def plan_with_what_is_known(request: Request, plans: Plans, session: Session, nodes: Nodes) -> KnownPlans:
+    """An interpreter or an image says only now which release it is; a saved plan stays as it is."""
+    known = nodes.known
+    if request.saved is not None:
+        return KnownPlans(plans=plans.plans)
+    again = _planned(request, session, known)
+    if again != plans.plans:
+        names = dict.fromkeys(name for plan in again for name in (plan.spec.old.name, plan.spec.new.name))
+        said = ", ".join(f"{name} is torch {known[name].torch}" for name in names)
+        session.watch.say(f"planned again, because the releases are known now: {said}")
+        for plan in again:
+            sys.stdout.write(_printed(plan, request))
+    return KnownPlans(plans=again)
+
+
+def begin_folder(options: Options, request: Request, plans: KnownPlans) -> RunFolder:
     """A folder for this run, with each plan in it."""
-    folder = RunFolder(path=options.out / f"{archive.PREFIX}{new_run_id()}")
+    folder = RunFolder(path=options.out / f"{archive.PREFIX}{new_run_id()}", seeded=request.asked.search)
     for plan in plans.plans:
         reports.write(folder.of(plan) / archive.PLAN, plan_file.dump(plan))
     return folder
 
 
-def rehearse(plans: Plans, nodes: Nodes, folder: RunFolder, watch: Watch) -> Rehearsals:
-    """Carry out each plan on nodes of its own; its facts are in its folder before the next one begins."""
-    judged = []
+def rehearse(request: Request, plans: KnownPlans, nodes: Nodes, folder: RunFolder, watch: Watch) -> Rehearsals:
+    """Carry out each plan on nodes of its own; its facts are in its folder before the next one begins.
+
+    Of several seeds, the first that fails is the last.
+    """
+    judged: list[JudgedRehearsal] = []
     for plan in plans.plans:
-        watch.say(f"rehearsing {plan.spec.strategy}: {len(plan.steps)} steps, about {plan.estimate:.0f} s")
+        if request.asked.search and judged and judged[-1].finding.verdict is Verdict.FAIL:
+            break
+        what = f"{plan.spec.strategy}, seed {plan.spec.seed}" if request.asked.search else str(plan.spec.strategy)
+        watch.say(f"rehearsing {what}: {len(plan.steps)} steps, about {plan.estimate:.0f} s")
         observation = carry_out(nodes, plan, watch, folder=folder.of(plan))
         archived = ArchivedRehearsal(folder=folder.of(plan), observation=observation)
         reports.write(archived.folder / archive.FACTS, archive.facts(observation))
@@ -251,7 +294,7 @@ def carry_out(
         owned = stack.enter_context(ownership.opened(new_run_id()))
         stack.callback(nodes.runtime.close)
         nodes.runtime.open(owned)
-        cluster = Cluster(nodes.runtime, nodes.environments)
+        cluster = Cluster(nodes.runtime, nodes.environments, plan.clock_offsets)
         conductor = Conductor(plan, cluster, watch.say, controlled=controlled)
         try:
             observation = conductor.run()
@@ -273,10 +316,10 @@ def _interrupted(observation: Observation, folder: Path) -> InterruptedRunError:
     return InterruptedRunError(f"interrupted: {done}; `torchskew report {folder}` shows what was observed so far.")
 
 
-def shrink_failure(options: Options, rehearsals: Rehearsals, nodes: Nodes, watch: Watch) -> None:
-    """--shrink: the smallest plan that still fails as the first failing one does."""
+def shrink_failure(options: Options, request: Request, rehearsals: Rehearsals, nodes: Nodes, watch: Watch) -> None:
+    """--shrink, or several seeds: the smallest plan that still fails as the first failing one does."""
     failed = [each for each in rehearsals.judged if each.finding.verdict is Verdict.FAIL]
-    if not options.shrink or not failed:
+    if not (options.shrink or request.asked.search) or not failed:
         return
     archived, names = failed[0].archived, shrink.failing(failed[0].finding)
 
@@ -307,6 +350,7 @@ REHEARSE = (
     stop_at_a_dry_run,
     sweep,
     provision,
+    plan_with_what_is_known,
     begin_folder,
     rehearse,
     shrink_failure,

@@ -10,6 +10,7 @@ from typing import TypeVar
 from torchskew.workflows.rehearsal.history import TrainingHistory, training_history
 from torchskew.workflows.rehearsal.observed import (
     ControlKind,
+    Draws,
     EndKind,
     Generation,
     Line,
@@ -18,7 +19,7 @@ from torchskew.workflows.rehearsal.observed import (
     StartEvidence,
     StepResult,
 )
-from torchskew.workflows.rehearsal.planned import Action, Expect, StartJob, Step
+from torchskew.workflows.rehearsal.planned import Action, Step
 
 A = TypeVar("A", bound=Action)
 
@@ -67,13 +68,19 @@ class EvidenceIndex:
                 return {(line.step, line.rank): line for line in control.generation.lines}
         return None
 
+    def drawn_otherwise(self) -> Draws:
+        """The samplers and layers to which one seed gives other numbers on the new release, with its digests."""
+        draws = {control.name: control.draws or Draws() for control in self.observation.controls}
+        old, new = draws.get(ControlKind.OLD, Draws()), draws.get(ControlKind.NEW_RESTARTED, Draws())
+
+        def others(left: Mapping[str, str], right: Mapping[str, str]) -> dict[str, str]:
+            return {name: digest for name, digest in right.items() if left.get(name, digest) != digest}
+
+        return Draws(samplers=others(old.samplers, new.samplers), layers=others(old.layers, new.layers))
+
     def generations_of(self, number: int) -> list[Generation]:
         """What a step of the plan started."""
         return [generation for generation in self.observation.generations if generation.step == number]
-
-    def mixed_may_train(self) -> bool:
-        """Whether the plan has a mixed group that must train."""
-        return any(step.mixed and start.expect is Expect.TRAIN for step, start, _ in self.actions(StartJob))
 
 
 def attempts(result: StepResult | None) -> tuple[StartAttempt, ...]:

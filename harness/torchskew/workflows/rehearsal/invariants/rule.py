@@ -6,15 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torchskew.model.outcomes import Verdict
-from torchskew.workflows.rehearsal.findings import Invariant
-
-
-@dataclass(frozen=True, slots=True)
-class Breach:
-    """One place where a promise was broken: the number of the plan's step (None: no single one), and how."""
-
-    step: int | None
-    text: str
+from torchskew.workflows.rehearsal.findings import Breach, Invariant
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +23,10 @@ class Rule:
     def fails(self, breaches: Sequence[Breach]) -> Invariant:
         """It was broken here."""
         steps = tuple(sorted({breach.step for breach in breaches if breach.step is not None}))
-        evidence = first_few(breach.text for breach in breaches)
+        evidence = first_few(_distinct(breaches))
         return Invariant(
-            name=self.name, promise=self.promise, verdict=Verdict.FAIL, evidence=evidence, steps=steps
+            name=self.name, promise=self.promise, verdict=Verdict.FAIL, evidence=evidence, steps=steps,
+            breaches=tuple(breaches),
         )  # fmt: skip
 
     def unknown(self, evidence: str) -> Invariant:
@@ -43,6 +36,17 @@ class Rule:
     def untested(self, evidence: str) -> Invariant:
         """This plan does not test it, and says so."""
         return Invariant(name=self.name, promise=self.promise, verdict=Verdict.UNSUPPORTED, evidence=evidence)
+
+
+def _distinct(breaches: Sequence[Breach]) -> list[str]:
+    """Each breach in words; those with one cause as the first of them, the others counted."""
+    alike: dict[str, list[Breach]] = {}
+    for breach in breaches:
+        alike.setdefault(breach.cause or breach.text, []).append(breach)
+    return [
+        each[0].text + (f" (and {len(each) - 1} more with this cause)" if len(each) > 1 else "")
+        for each in alike.values()
+    ]
 
 
 def first_few(parts: Iterable[str], most: int = 3) -> str:

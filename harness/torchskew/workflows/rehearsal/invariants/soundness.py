@@ -8,9 +8,10 @@ from itertools import pairwise
 
 from torchskew.guard.table import parse
 from torchskew.judging.judge import public
-from torchskew.workflows.rehearsal.findings import Invariant
+from torchskew.workflows.rehearsal.causes import root
+from torchskew.workflows.rehearsal.findings import Breach, Invariant
 from torchskew.workflows.rehearsal.invariants.index import EvidenceIndex
-from torchskew.workflows.rehearsal.invariants.rule import Breach, Rule, first_few
+from torchskew.workflows.rehearsal.invariants.rule import Rule, first_few
 from torchskew.workflows.rehearsal.observed import EndKind, FaultEvidence, Generation, State, StepResult
 from torchskew.workflows.rehearsal.plan import PROGRESS, make_plan
 from torchskew.workflows.rehearsal.plan_file import dump, load
@@ -31,6 +32,8 @@ R13 = Rule("R13", "everything planned happened: each fault was observed to start
 R14 = Rule("R14", "the nodes are healthy before and after each fault; faults don't overlap; nothing is left behind")
 R15 = Rule("R15", "no rank's log holds what a healthy run never writes")
 R16 = Rule("R16", "the same seed and declaration give the same plan, byte for byte")
+# Seconds that a plan's offset is rounded by, and more.
+CLOCK_ERROR = 0.2
 # Only in a rank that ended well: elsewhere it is the error that other invariants report.
 UNCAUGHT = "an uncaught exception"
 INTERNAL = "an internal check"
@@ -80,7 +83,7 @@ def _planned_torch(index: EvidenceIndex, declared: str) -> str | None:
 def progress(index: EvidenceIndex) -> Invariant:
     """R12."""
     died = [
-        Breach(step.number, f"step {step.number}: {result.why}")
+        Breach(step.number, f"step {step.number}: {result.why}", _cause(index, step.number))
         for step, result in index.steps(StartJob, Train, Drain, Finish)
         if result is not None and result.state is State.FAILED and not _must_refuse(step)
     ]
@@ -94,6 +97,12 @@ def progress(index: EvidenceIndex) -> Invariant:
         return R12.unknown(f"too few committed steps to judge: {first_few(poor) or 'none'}")
     least = min(done, key=lambda stage: done[stage])
     return R12.passes(f"{len(done)} stages, the least in '{least}': {done[least]} committed steps")
+
+
+def _cause(index: EvidenceIndex, number: int) -> str:
+    """The error that ended the last generation before or in a step; R12 speaks of the job, R6 and R7 of its files."""
+    ran = [generation for generation in index.observation.generations if generation.step <= number]
+    return (root(ran[-1]) if ran else None) or ""
 
 
 def _must_refuse(step: Step) -> bool:
@@ -115,11 +124,27 @@ def happened(index: EvidenceIndex) -> Invariant:
     skipped = [str(result.number) for result in index.observation.results if result.state is State.SKIPPED]
     parts = [f"steps not carried out: {', '.join(missing)}"] if missing else []
     parts += [f"steps with nothing to do: {', '.join(skipped)}"] if skipped else []
+    parts += _clocks(index)
     parts += [text for step, fault, result in faults if (text := _unobserved(step, fault, result))]
     if parts:
         return R13.unknown(first_few(parts))
+    clocks = f"; {len(index.observation.clocks)} shifted clocks read" if plan.clock_offsets else ""
     left_out = f"; left out here: {', '.join(plan.unsupported)}" if plan.unsupported else ""
-    return R13.passes(f"{len(plan.steps)} steps carried out, {len(faults)} faults observed to start and end{left_out}")
+    done = f"{len(plan.steps)} steps carried out, {len(faults)} faults observed to start and end"
+    return R13.passes(f"{done}{clocks}{left_out}")
+
+
+def _clocks(index: EvidenceIndex) -> list[str]:
+    """What does not show that each node's clock was off by what the plan says."""
+    planned, read = index.observation.plan.clock_offsets, index.observation.clocks
+    unseen = [node for node in range(len(planned)) if node not in {each.node for each in read}]
+    parts = [f"nobody looked at the clock of node {', '.join(map(str, unseen))}"] if unseen else []
+    return parts + [
+        f"the clock of node {each.node} ({each.version}) is off by {each.low:.1f} to {each.high:.1f} s, "
+        f"planned is {planned[each.node]:+.1f} s"
+        for each in read
+        if planned and not each.low - CLOCK_ERROR <= planned[each.node] <= each.high + CLOCK_ERROR
+    ]
 
 
 def _faults(index: EvidenceIndex) -> list[tuple[Step, InjectFault, StepResult]]:

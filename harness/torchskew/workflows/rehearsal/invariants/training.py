@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
-from torchskew.workflows.rehearsal.findings import Invariant
+from torchskew.workflows.rehearsal.findings import Breach, Invariant
 from torchskew.workflows.rehearsal.history import SurvivingStep
 from torchskew.workflows.rehearsal.invariants.index import EvidenceIndex
-from torchskew.workflows.rehearsal.invariants.rule import Breach, Rule
+from torchskew.workflows.rehearsal.invariants.rule import Rule
 from torchskew.workflows.rehearsal.observed import ControlKind, Generation, Line
 
 R2 = Rule("R2", "no training step is lost or counted twice; at most one checkpoint interval is redone")
@@ -95,10 +96,38 @@ def samples(index: EvidenceIndex) -> Invariant:
             where = f"step {surviving.step} (generation {surviving.generation.number})"
             text = f"{where}: missing samples {missing}, unexpected samples {extra}"
             breaches.append(Breach(surviving.generation.step, text))
+    seed = other_numbers(index.observation.plan.spec.new.name, index.drawn_otherwise().samplers)
     if breaches:
-        return R3.fails(breaches)
+        return _with(R3.fails(breaches), _as_the_new_control(index), seed)
     count = sum(len(line.samples) for surviving in steps.values() for line in surviving.lines.values())
-    return R3.passes(f"{count} samples over {len(steps)} steps, the same as in the control")
+    return _with(R3.passes(f"{count} samples over {len(steps)} steps, the same as in the control"), seed)
+
+
+def other_numbers(release: str, names: Iterable[str]) -> str:
+    """That one seed gives these samplers or layers other numbers on the new release; empty where there are none."""
+    return f"one seed gives other numbers on {release}: {', '.join(names)}" if names else ""
+
+
+def _with(invariant: Invariant, *more: str) -> Invariant:
+    """The invariant with more evidence."""
+    return replace(invariant, evidence="; ".join([invariant.evidence, *(text for text in more if text)]))
+
+
+def _as_the_new_control(index: EvidenceIndex) -> str:
+    """That the samples are those that the new release draws by itself: its sampler orders them otherwise."""
+    new, name = index.control(ControlKind.NEW_RESTARTED), index.observation.plan.spec.new.name
+    upgraded = [each for each in index.history.steps.values() if set(each.generation.versions) == {name}]
+    if new is None or not upgraded:
+        return ""
+    alike = all(
+        line.samples == _samples(new, each.step, rank) for each in upgraded for rank, line in each.lines.items()
+    )
+    return f"they are those of the control on {name}: its sampler draws another order from one seed" if alike else ""
+
+
+def _samples(control: ControlLines, step: int, rank: int) -> tuple[int, ...]:
+    line = control.get((step, rank))
+    return line.samples if line else ()
 
 
 def _difference(expected: Sequence[int], got: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -120,19 +149,21 @@ def loss(index: EvidenceIndex) -> Invariant:
     steps = sorted(index.history.steps.values(), key=lambda surviving: surviving.step)
     if not steps:
         return R4.unknown("no training step was logged")
-    alone = _differences(old, plain)
-    if breach := _restart_changes(index, plain, alone):
+    if breach := restart_alone(index):
         return R4.fails([breach])
-    drift = _larger(_differences(old, new), alone)
+    alone = _differences(old, plain)
+    apart = _differences(old, new)
+    drift = _larger(apart, alone)
+    seed = other_numbers(index.observation.plan.spec.new.name, index.drawn_otherwise().layers)
     upgraded = next((surviving.step for surviving in steps if _upgraded(surviving, index)), None)
     for surviving in steps:
         early = upgraded is None or surviving.step < upgraded
         allowed = 0.0 if early else MARGIN * _largest(drift, surviving.step)
         if breach := _diverges(surviving, old, allowed):
-            return R4.fails([breach])
+            return _with(R4.fails([breach]), seed)
     exact_until = f"bitwise through step {upgraded - 1}" if upgraded else "bitwise"
     farthest = max(drift.values(), default=0.0)
-    return R4.passes(f"{exact_until}; {_closeness(farthest)}")
+    return _with(R4.passes(f"{exact_until}; {_closeness(farthest)}"), _more_than_rounding(plain, apart), seed)
 
 
 def _diverges(surviving: SurvivingStep, control: ControlLines, allowed: float) -> Breach | None:
@@ -147,8 +178,12 @@ def _diverges(surviving: SurvivingStep, control: ControlLines, allowed: float) -
     return Breach(generation.step, text)
 
 
-def _restart_changes(index: EvidenceIndex, plain: ControlLines, alone: Mapping[int, float]) -> Breach | None:
+def restart_alone(index: EvidenceIndex) -> Breach | None:
     """Where the job does not resume from its own checkpoint as it was, without any upgrade."""
+    plain, old = index.control(ControlKind.OLD), index.control(ControlKind.OLD_RESTARTED)
+    if plain is None or old is None:
+        return None
+    alone = _differences(old, plain)
     scale = max((abs(line.loss) for line in plain.values()), default=0.0)
     first = next((step for step, off in sorted(alone.items()) if not off <= RESTART * scale), None)
     if first is None:
@@ -157,6 +192,13 @@ def _restart_changes(index: EvidenceIndex, plain: ControlLines, alone: Mapping[i
     text = f"first diverging step {first}: a restart alone changes the loss by {alone[first]:.3g}, without any upgrade"
     question = "does the job restore its optimizer and generators?"
     return Breach(surviving.generation.step if surviving else None, f"{text}; {question}")
+
+
+def _more_than_rounding(plain: ControlLines, apart: Mapping[int, float]) -> str:
+    """That the releases' own controls part by more than rounding, so that the loss is held against little."""
+    scale = max((abs(line.loss) for line in plain.values()), default=0.0)
+    first = next((step for step, off in sorted(apart.items()) if not off <= RESTART * scale), None)
+    return f"the controls part at step {first} by more than rounding: does the job use dropout?" if first else ""
 
 
 def _closeness(farthest: float) -> str:

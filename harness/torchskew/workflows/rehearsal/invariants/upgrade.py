@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torchskew.judging.judge import public
 from torchskew.model.outcomes import Outcome
-from torchskew.workflows.rehearsal.findings import Invariant
+from torchskew.workflows.rehearsal.causes import core, root
+from torchskew.workflows.rehearsal.findings import Breach, Invariant
 from torchskew.workflows.rehearsal.invariants.index import EvidenceIndex, attempts
-from torchskew.workflows.rehearsal.invariants.rule import Breach, Rule, first_few
+from torchskew.workflows.rehearsal.invariants.rule import Rule, first_few
 from torchskew.workflows.rehearsal.observed import (
     CollectiveEvidence,
+    Commit,
+    FormatReading,
     Generation,
     ReadEvidence,
     Reading,
@@ -30,7 +32,6 @@ from torchskew.workflows.rehearsal.planned import (
     StartJob,
     Step,
 )
-from torchskew.workflows.rehearsal.step_log import core
 
 R6 = Rule("R6", "the new release loads what the old one wrote, unchanged, and trains on")
 R7 = Rule("R7", "on rollback the old release reads what the new one wrote, or its refusal names both")
@@ -55,15 +56,31 @@ def backward(index: EvidenceIndex) -> Invariant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Checked:
-    """Readings checked so far: those that are right, in words, and those that are not."""
+class _Read:
+    """A reading that was right: who read, what, and who wrote it. by_hash: whether what was read was compared."""
 
-    good: tuple[str, ...] = ()
+    by: frozenset[str]
+    what: str
+    writer: str
+    by_hash: bool
+
+    def __str__(self) -> str:
+        return f"{', '.join(sorted(self.by))} read {self.what}, which {self.writer} wrote"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    """Readings checked so far: those that are right, and those that are not. refused: refusals that name both."""
+
+    good: tuple[_Read, ...] = ()
     breaches: tuple[Breach, ...] = ()
+    refused: tuple[str, ...] = ()
 
     def and_(self, other: _Checked) -> _Checked:
         """Both together."""
-        return _Checked(good=self.good + other.good, breaches=self.breaches + other.breaches)
+        return _Checked(
+            good=self.good + other.good, breaches=self.breaches + other.breaches, refused=self.refused + other.refused
+        )  # fmt: skip
 
 
 def _checkpoints(index: EvidenceIndex, rule: Rule, *, back: bool) -> Invariant:
@@ -79,10 +96,23 @@ def _checkpoints(index: EvidenceIndex, rule: Rule, *, back: bool) -> Invariant:
         return rule.fails(checked.breaches)
     if untried := _untried(index):
         return rule.unknown(untried)
-    if not checked.good:
-        return rule.unknown("no checkpoint was read")
-    examples = first_few(dict.fromkeys(checked.good), 2)
-    return rule.passes(f"{len(checked.good)} readings, every hash as written: {examples}")
+    return _proven(index, rule, checked, back=back)
+
+
+def _proven(index: EvidenceIndex, rule: Rule, checked: _Checked, *, back: bool) -> Invariant:
+    """What the readings show: only those across the releases count, in the direction that the rule speaks of."""
+    spec = index.observation.plan.spec
+    writer, reader = (spec.new.name, spec.old.name) if back else (spec.old.name, spec.new.name)
+    across = [read for read in checked.good if read.writer == writer and reader in read.by]
+    if not across and not checked.refused:
+        why = f"{reader} read no checkpoint that {writer} wrote"
+        why += f"; what was read: {first_few(dict.fromkeys(map(str, checked.good)), 2)}" if checked.good else ""
+        return rule.untested(why) if back else rule.unknown(why)
+    hashed = sum(read.by_hash for read in across)
+    compared = "every hash as written" if hashed == len(across) else f"{hashed} of them compared by hash"
+    texts = [f"{len(across)} readings, {compared}: {first_few(dict.fromkeys(map(str, across)), 2)}"] if across else []
+    texts += [f"refused by name: {first_few(dict.fromkeys(checked.refused), 1)}"] if checked.refused else []
+    return rule.passes("; ".join(texts))
 
 
 def _rolls_back(step: Step) -> bool:
@@ -98,24 +128,42 @@ def _read_alone(index: EvidenceIndex, step: Step, evidence: ReadEvidence, *, nam
         if reading.unchanged is False:
             text = f"{reading.by} reading {reading.checkpoint}: the reader changed its files"
             checked = checked.and_(_Checked(breaches=(Breach(step.number, text),)))
-        if reading.error is not None and not (may_refuse and _names_all(reading.error, index.observation.reports)):
-            text = f"{reading.by} reading {reading.checkpoint}: {core(reading.error)}"
-            checked = checked.and_(_Checked(breaches=(Breach(step.number, text),)))
-        for name, read in reading.formats.items():
-            refused = may_refuse and read.error is not None and _names_all(read.error, index.observation.reports)
-            checked = checked.and_(_one_format(step, reading, name, refused=refused))
+        failed = {"": reading.error, **{name: read.error for name, read in reading.formats.items()}}
+        for name, error in failed.items():
+            refused = may_refuse and error is not None and _names_all(error, index.observation.reports)
+            if error is not None:
+                checked = checked.and_(_unread(step, reading, name, error, refused=refused))
+            elif name:
+                checked = checked.and_(_one_format(step, reading, name))
     return checked
 
 
-def _one_format(step: Step, reading: Reading, name: str, *, refused: bool) -> _Checked:
-    read, where = reading.formats[name], f"{reading.by} reading {reading.checkpoint} as {name}"
-    if read.error is not None and not refused:
-        return _Checked(breaches=(Breach(step.number, f"{where}: {core(read.error)}"),))
-    if read.hash is not None and read.hash != reading.written:
-        return _Checked(breaches=(Breach(step.number, f"{where}: what it read is not what was written"),))
-    if read.hash is None or refused:
+def _unread(step: Step, reading: Reading, name: str, error: str, *, refused: bool) -> _Checked:
+    """A checkpoint that could not be read. name: of the format; empty where the script's reader failed as a whole."""
+    writer = f", which {reading.writer} wrote," if reading.writer else ""
+    where = f"{reading.by} reading {reading.checkpoint}{writer}" + (f" as {name}" if name else "")
+    text = f"{where}: {core(error)}{_remedy(reading, name)}"
+    return _Checked(refused=(text,)) if refused else _Checked(breaches=(Breach(step.number, text, core(error)),))
+
+
+def _remedy(reading: Reading, name: str) -> str:
+    """What the reader showed to work instead."""
+    read = reading.formats.get(name, FormatReading())
+    ways = [other for other, each in reading.formats.items() if each.hash is not None and each.hash == reading.written]
+    if read.partial is not None and read.partial == reading.written:
+        ways.append("dcp with DefaultLoadPlanner(allow_partial_load=True)")
+    return f" Tried here, and read as written: {', '.join(ways)}." if ways else ""
+
+
+def _one_format(step: Step, reading: Reading, name: str) -> _Checked:
+    read = reading.formats[name]
+    if read.hash is None:
         return _Checked()
-    return _Checked(good=(f"{reading.by} read {reading.checkpoint} as {name}",))
+    if read.hash != reading.written:
+        text = f"{reading.by} reading {reading.checkpoint} as {name}: what it read is not what was written"
+        return _Checked(breaches=(Breach(step.number, text),))
+    what = f"{reading.checkpoint} as {name}"
+    return _Checked(good=(_Read(by=frozenset({reading.by}), what=what, writer=reading.writer, by_hash=True),))
 
 
 def _names_all(text: str, reports: Mapping[str, str]) -> bool:
@@ -131,17 +179,17 @@ def _loaded_by_group(index: EvidenceIndex, step: Step, result: StepResult | None
             continue
         if attempt.result is StartResult.FAILED:
             # Whether the loading failed, or something before it that R8 to R10 speak of.
-            if not generation.loaded and (error := _first_error(generation)):
+            if not generation.loaded and (error := root(generation)):
                 formats = "+".join(attempt.formats)
-                text = f"({group}) could not load {resumed.name} ({formats}): {core(error)}"
-                checked = checked.and_(_Checked(breaches=(Breach(step.number, text),)))
+                text = f"({group}) could not load {resumed.name} ({formats}): {error}"
+                checked = checked.and_(_Checked(breaches=(Breach(step.number, text, error),)))
             continue
         changed = [loaded.rank for loaded in generation.loaded if loaded.hash not in (None, resumed.hash)]
         if changed:
             text = f"({group}) loaded {resumed.name} with another hash on ranks {changed}"
             checked = checked.and_(_Checked(breaches=(Breach(step.number, text),)))
         elif generation.loaded:
-            checked = checked.and_(_Checked(good=(f"({group}) loaded {resumed.name}",)))
+            checked = checked.and_(_Checked(good=(_loaded(generation, resumed),)))
     return checked
 
 
@@ -159,10 +207,11 @@ def _untried(index: EvidenceIndex) -> str | None:
     return f"DCP was not tried: the environment of {', '.join(sorted(versions))} has no NumPy. {fix}"
 
 
-def _first_error(generation: Generation) -> str | None:
-    """The error of the rank that failed first; those of the others often only report that it was gone."""
-    errors = [(fact.error_after or math.inf, fact.error.text) for fact in generation.facts if fact.error]
-    return min(errors, key=lambda error: error[0])[1] if errors else None
+def _loaded(generation: Generation, resumed: Commit) -> _Read:
+    """What a group that resumed shows: the releases of the ranks that logged that they had loaded."""
+    by = frozenset(generation.versions[loaded.rank] for loaded in generation.loaded)
+    by_hash = all(loaded.hash is not None for loaded in generation.loaded)
+    return _Read(by=by, what=resumed.name, writer=resumed.by, by_hash=by_hash)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,3 +182,56 @@ def test_workers_of_torchrun_form_with_one_line_where_every_port_is_taken(
     assert done.stderr.count("torchskew guard, rank 0: ") == 1
     assert "rank 0 can't listen for hellos" in done.stderr
     assert done.stderr.count("torchskew guard, rank 1: ") == 1
+
+
+# What torchrun runs, by an agent that says it is of another release.
+PRETENDING = """
+import os
+import torch
+torch.__version__ = os.environ["AGENT"]
+from torch.distributed.run import main
+main()
+"""
+
+
+@pytest.fixture
+def two_agents(torch_environment: Environment, tmp_path: Path):
+    """Start two agents with a worker each; what each printed, both streams together."""
+    (tmp_path / "agent.py").write_text(PRETENDING)
+    (tmp_path / "train.py").write_text(SCRIPT)
+
+    def start(backend: str, *releases: str, how: str = "vendored") -> list[str]:
+        where, running = port(), []
+        for number, release in enumerate(releases):
+            options = ["--master-addr", "127.0.0.1", "--master-port", str(where), "--node-rank", str(number)]
+            if backend == "c10d":
+                options = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{where}", "--rdzv-id", "a job"]
+            command = [torch_environment.handle, str(FILE), str(tmp_path / "agent.py"), "--nnodes", "2", *options]
+            env = {**os.environ, **torch_environment.env, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+            env |= {"AGENT": release, "TMPDIR": str(tmp_path)}
+            running.append(subprocess.Popen([*command, str(tmp_path / "train.py"), how], env=env, text=True,
+                                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT))  # fmt: skip
+        try:
+            return [each.communicate(timeout=120)[0] for each in running]
+        finally:
+            for each in running:
+                each.kill()
+                each.wait()
+
+    return start
+
+
+@pytest.mark.parametrize("backend", ["static", "c10d"])
+def test_two_agents_of_torchrun_are_refused_before_any_worker_starts(two_agents, backend: str) -> None:
+    for out in two_agents(backend, "2.1.2", "2.2.2"):
+        assert "Incompatible PyTorch releases among the agents of one job: torch 2." in out
+        assert "store era differs since 2.2: agent" in out
+        assert "sum" not in out
+        assert "init_process_group" not in out
+
+
+def test_two_agents_of_torchrun_form_and_a_worker_of_another_release_says_so(two_agents) -> None:
+    """The agents say 2.6.0, the workers run what is there: a mix that works."""
+    for out in two_agents("c10d", "2.6.0", "2.6.0"):
+        assert "sum 3.0" in out
+        assert "this worker runs torch 2.13.0+cpu, the agent that started it 2.6.0" in out

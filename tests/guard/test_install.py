@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import importlib
+import sys
 import threading
+import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,3 +133,27 @@ def test_uninstall_leaves_what_something_else_has_wrapped_since(stub: Stub) -> N
     stub.dist.init_process_group = theirs  # type: ignore[attr-defined]
     uninstall()
     assert stub.dist.init_process_group is theirs
+
+
+STATIC = "torch.distributed.elastic.rendezvous.static_tcp_rendezvous"
+
+
+def test_the_agents_are_covered_when_they_are_imported_and_uncovered_again(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = "class StaticTCPRendezvous:\n    def next_rendezvous(self):\n        pass\n"
+    (tmp_path / "static_tcp_rendezvous.py").write_text(text)
+    for name in ("torch.distributed.elastic", "torch.distributed.elastic.rendezvous"):
+        package = types.ModuleType(name)
+        package.__path__ = [str(tmp_path)]
+        monkeypatch.setitem(sys.modules, name, package)
+    monkeypatch.delitem(sys.modules, STATIC, raising=False)
+    before = len(sys.meta_path)
+    install()
+    assert STATIC not in sys.modules
+    handler = importlib.import_module(STATIC).StaticTCPRendezvous
+    assert handler.next_rendezvous.torchskew_guard is handler.next_rendezvous
+    uninstall()
+    assert not hasattr(handler.next_rendezvous, "torchskew_guard")
+    assert len(sys.meta_path) == before
+    monkeypatch.delitem(sys.modules, STATIC)

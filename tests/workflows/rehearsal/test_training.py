@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from torchskew.model.rehearsal import CheckpointFormat
+import pytest
+from torchskew.model.rehearsal import CheckpointFormat, Script
 from torchskew.workflows.rehearsal import training
+from torchskew.workflows.rehearsal.observed import Commit
 from torchskew.workflows.rehearsal.plan import make_plan
-from torchskew.workflows.rehearsal.planned import Train
+from torchskew.workflows.rehearsal.planned import StartJob, Train
 from torchskew.workflows.rehearsal.training import Live, Training
 
 from tests.workflows.rehearsal.observations import spec
@@ -43,6 +45,26 @@ def test_a_long_stretch_of_training_gets_all_the_time_that_its_plan_gives_it(mon
     job.deadline = 1000.0 + longest.deadline
     job.advance(longest.action.until)
     assert group.waited == longest.deadline
+
+
+DCP, PLAIN, PARTIAL = CheckpointFormat.DCP, CheckpointFormat.PLAIN, CheckpointFormat.PARTIAL
+
+
+@pytest.mark.parametrize(
+    ("formats", "script", "ways"),
+    [
+        ((DCP,), None, [(DCP,), (PARTIAL,)]),
+        ((DCP,), Script(name="train.py", text=""), [(DCP,)]),
+        ((DCP, PLAIN), None, [(DCP, PLAIN), (PLAIN,)]),
+        ((PARTIAL,), None, [(PARTIAL,)]),
+        ((PLAIN,), None, [(PLAIN,)]),
+    ],
+)
+def test_where_a_checkpoint_can_not_be_loaded_the_job_goes_on_another_way(formats, script, ways) -> None:
+    job = Training(spec(formats=formats, script=script), None)
+    job.commits = [Commit(name="step-5-g1", step=5, at=1.0, by="2.6.0")]
+    start = next(step for step in make_plan(spec()).steps if isinstance(step.action, StartJob))
+    assert [way for _, way in job._candidates(start)] == ways
 
 
 def test_a_restart_after_a_fault_takes_the_formats_that_its_start_found_to_work(monkeypatch) -> None:

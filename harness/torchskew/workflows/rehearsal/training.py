@@ -89,7 +89,7 @@ class Training(Questions):
         raise Failed(f"the job does not start {source}, at attempt {count}: {last.end}")
 
     def _candidates(self, step: Step) -> list[tuple[Commit | None, tuple[CheckpointFormat, ...]]]:
-        """What to start from: the newest checkpoint in each format, then older ones."""
+        """What to start from: the newest checkpoint in each way that may load it, then older ones."""
         formats = self._mixed_formats if step.mixed else self.spec.formats
         newest = sorted(self.commits, key=lambda commit: commit.at, reverse=True)
         if not newest:
@@ -97,6 +97,8 @@ class Training(Questions):
         ways = [formats]
         if len(formats) > 1 and CheckpointFormat.PLAIN in formats:
             ways.append((CheckpointFormat.PLAIN,))
+        elif formats == (CheckpointFormat.DCP,) and self.spec.script is None:
+            ways.append((CheckpointFormat.PARTIAL,))  # a user's script need not know it
         old = [commit for commit in newest[1:] if commit.step < newest[0].step]
         kept = [commit for commit in old if commit == self.newest_by(step.versions[0])]
         older = dict.fromkeys([*kept, *old[:1]])

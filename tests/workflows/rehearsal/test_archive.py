@@ -122,6 +122,7 @@ def test_results_hold_what_the_documentation_states(tmp_path: Path) -> None:
     keys = {*fields, *fields["steps"][0], *fields["stages"][0], *fields["invariants"][0]}
     assert keys <= named, sorted(keys - named)
     assert (fields["schema"], fields["answer"], fields["verdict"]) == ("2.1", "safe", "PASS")
+    assert fields["holds"] == ["model", "optimizer"]
     assert [each["name"] for each in fields["invariants"]] == [f"R{number}" for number in range(1, 17)]
     assert [each["number"] for each in fields["steps"]] == list(range(1, len(archived.observation.plan.steps) + 1))
 

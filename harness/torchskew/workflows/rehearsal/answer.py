@@ -12,7 +12,7 @@ from torchskew.workflows.rehearsal import fitness
 from torchskew.workflows.rehearsal.findings import Answer, Breach, Invariant
 from torchskew.workflows.rehearsal.invariants import training, upgrade
 from torchskew.workflows.rehearsal.invariants.index import EvidenceIndex, attempts
-from torchskew.workflows.rehearsal.observed import StartResult, StepResult
+from torchskew.workflows.rehearsal.observed import Observation, StartResult, StepResult
 from torchskew.workflows.rehearsal.planned import Expect, StartJob
 
 # More than this is for the list of invariants above the answer.
@@ -134,10 +134,15 @@ def _caveats(index: EvidenceIndex, invariants: Sequence[Invariant]) -> str:
     return caveats
 
 
+def held_state(observation: Observation) -> tuple[str, ...]:
+    """The kinds of state that the job says its checkpoints hold; empty where it says nothing."""
+    commits = [commit for generation in observation.generations for commit in generation.commits]
+    return tuple(dict.fromkeys(kind for commit in commits for kind in commit.holds))
+
+
 def _state(index: EvidenceIndex) -> str:
     """What the job's checkpoints held, and what they did not."""
-    commits = [commit for generation in index.observation.generations for commit in generation.commits]
-    held = dict.fromkeys(kind for commit in commits for kind in commit.holds)
+    held = held_state(index.observation)
     script = index.observation.plan.spec.script
     if not held:
         return f"; {script.name if script else 'the job'} does not say what its checkpoints hold"

@@ -11,6 +11,7 @@ import torchskew
 from torchskew.errors import DamagedRecordError, RecordError
 from torchskew.model.outcomes import Json, Outcome
 from torchskew.record import codec
+from torchskew.workflows.rehearsal.answer import held_state
 from torchskew.workflows.rehearsal.findings import Finding, Invariant
 from torchskew.workflows.rehearsal.observed import Observation
 from torchskew.workflows.rehearsal.plan_text import prediction_text
@@ -93,6 +94,7 @@ def results(archived: ArchivedRehearsal, finding: Finding) -> str:
         "unsupported": dict(plan.unsupported),
         "predicted": [prediction_text(prediction) for prediction in plan.predictions],
         "plan": plan.digest,
+        "holds": [*held_state(observation)],
         "answer": finding.answer,
         "because": finding.because,
         "verdict": finding.verdict,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from torchskew.commands import arguments
+from torchskew.errors import ConfigError
 
 # As in planning/suite.py, which takes longer to import than `--help` should.
 SUITES = ("distributed", "rpc")
@@ -33,7 +34,7 @@ def add_parser(commands: arguments.Commands) -> None:
     parser = arguments.command(commands, "suite", text, HELP)
     what = parser.add_argument_group("what to run")
     what.add_argument(
-        "--versions", nargs="+", required=True, metavar="NAME", help="declared versions (or patterns), or releases"
+        "--versions", nargs="+", default=[], metavar="NAME", help="declared versions (or patterns), or releases"
     )
     what.add_argument("--suite", nargs="+", choices=SUITES, default=["distributed"], help="which suites (distributed)")
     what.add_argument("--tests", nargs="+", default=[], metavar="PATTERN", help="names or patterns of tests (all)")
@@ -45,6 +46,8 @@ def add_parser(commands: arguments.Commands) -> None:
     what.add_argument("--backend", choices=BACKENDS, default="gloo", help="the suites' BACKEND (gloo)")
     what.add_argument("--timeout", type=arguments.seconds, metavar="S", help="seconds given to the process group (20)")
     what.add_argument("--list", action="store_true", help="print the tests of each version, run none")
+    text = "print the newest result of each pair over all runs in --out as markdown, run none"
+    what.add_argument("--table", action="store_true", help=text)
     arguments.add_declaration(what)
     _add_how(parser.add_argument_group("how to run it"))
     parser.set_defaults(command=run)
@@ -64,8 +67,13 @@ def run(args: argparse.Namespace) -> int:
     from torchskew.engine.progress import watching
     from torchskew.model.runs import RunKind
     from torchskew.workflows.options import Options
+    from torchskew.workflows.recorded import suite_table
     from torchskew.workflows.suite import SuiteRequest, run_suite
 
+    if args.table:
+        return suite_table(args.out)
+    if not args.versions:
+        raise ConfigError("--versions is missing. Name releases: torchskew suite --versions 2.6.0 2.13.0")
     options = Options(
         kind=RunKind.SUITE,
         declaration=args.declaration,

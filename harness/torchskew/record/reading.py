@@ -157,14 +157,15 @@ class RecordReader:
         """Ids of the cells that --resume need not run: PASS, FAIL or UNSUPPORTED already."""
         return frozenset(CellId(row[0]) for row in self._database.rows(_FINISHED, self.resolve(run_id)))
 
-    def cached(self, key: str, cell: Cell) -> CellResult | None:
+    def cached(self, key: str, cell: Cell, *, bulk: bool = False) -> CellResult | None:
         """The newest PASS, FAIL or UNSUPPORTED result with that content key, as this cell's and as `cached`.
 
-        The cell is the caller's, because predictions and needs may have changed since the result was recorded.
+        The cell is the caller's, because predictions and needs may have changed since the result was recorded. bulk as
+        in `load`.
         """
         with self._database.reading() as reader:
             row = reader.execute(_CACHED, (key,)).fetchone()
-            return replace(self._result(reader, row, cell, bulk=False), cached=True) if row else None
+            return replace(self._result(reader, row, cell, bulk=bulk), cached=True) if row else None
 
     def history(self, cell_id: CellId) -> tuple[Past, ...]:
         """Every result of a cell over all runs and repetitions, newest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from torchskew.judging.controls import PairSummary, of_suite, only_alone, only_mixed, summaries, wrong_ranks
 from torchskew.model.outcomes import Outcome, Verdict
@@ -138,7 +138,13 @@ def _end(run: Run, decision: Decision, written: Written) -> Iterator[str]:
     yield decision.sentence
 
 
-def markdown_table(lines: Sequence[PairSummary]) -> str:
-    """The same lines as a markdown table, for docs/suite.md."""
-    rows = [f"| {' | '.join(_HEAD)} |", f"|{'---|' * 2}{'--:|' * (len(_HEAD) - 2)}"]
-    return "\n".join([*rows, *(f"| {' | '.join(_line(pair))} |" for pair in lines)])
+def markdown(decision: Decision) -> str:
+    """The same lines as markdown tables, and each test that fails only mixed with the releases, for docs/suite.md."""
+    head = (f"| {' | '.join(_HEAD)} |", f"|{'---|' * 2}{'--:|' * (len(_HEAD) - 2)}")
+    lines = (f"| {' | '.join(_line(pair))} |" for pair in summaries(decision))
+    tests: dict[str, list[str]] = {}
+    for item in only_mixed(decision):
+        words = view.outcome_words(item.result.outcomes, full=True)
+        tests.setdefault(item.result.cell.name, []).append(f"{','.join(item.result.cell.skew)} {words}")
+    rows = (f"| `{name}` | {'; '.join(places)} |" for name, places in sorted(tests.items()))
+    return "\n".join([*head, *lines, "", "| fails only mixed | ranks, and what each did |", "|---|---|", *rows])

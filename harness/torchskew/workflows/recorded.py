@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from torchskew.errors import RecordError
+from torchskew.guard.table import parse
 from torchskew.judging import diff, flakes
 from torchskew.judging.controls import against_controls
 from torchskew.judging.decide import decide
+from torchskew.model.ids import CellId
+from torchskew.model.results import CellResult
 from torchskew.model.runs import RunKind
+from torchskew.planning.plan import plan_of
 from torchskew.record.folder import DATABASE
 from torchskew.report.flakes import render
-from torchskew.workflows.cell_steps import show
+from torchskew.report.suite import markdown
+from torchskew.workflows.cell_steps import show, today
 from torchskew.workflows.gate.recorded import asked_of, decided_again
 from torchskew.workflows.options import Options
 from torchskew.workflows.records import record_in
@@ -38,6 +45,33 @@ def report_again(out: Path, run_id: str, *, colour: bool) -> int:
             decision = decide(run.plan, run.results, run.expectations, today=run.info.day)
         show(record, run, decision, Options(out=out, colour=colour))
     return decision.exit_code
+
+
+def suite_table(out: Path) -> int:
+    """`torchskew suite --table`: the newest result of each of PyTorch's own tests, over all recorded runs, as markdown.
+
+    Raises:
+        RecordError: the record holds no run of the suites.
+    """
+    results: dict[CellId, CellResult] = {}
+    with record_in(out) as record:
+        for info in record.runs():  # newest first
+            if info.kind is RunKind.SUITE:
+                for result in record.results(info.run_id):
+                    results.setdefault(result.cell.id, result)
+        if not results:
+            raise RecordError(f"{record.path} holds no run of `torchskew suite`. Run one with this --out.")
+    cells = sorted(
+        (result.cell for result in results.values()), key=lambda cell: (cell.scenario, _by_release(cell.skew))
+    )
+    plan = plan_of(cells, cells[0].runtime, 0)
+    sys.stdout.write(markdown(against_controls(plan, list(results.values()), (), today())) + "\n")
+    return 0
+
+
+def _by_release(skew: Sequence[str]) -> tuple[object, ...]:
+    """Small worlds first; alone before mixed; then by release."""
+    return len(skew), len(set(skew)), tuple(parse(name) or () for name in skew)
 
 
 def list_runs(out: Path) -> int:

@@ -152,7 +152,7 @@ def _recorded(
     """The lists that earlier runs in --out have recorded of these very environments."""
     with record_in(options.out, create=True) as record:
         keys = {cell: key(cell, scenarios[cell.scenario], made.environments, plan.seed) for cell in plan.cells}
-        found = (record.cached(content, cell) for cell, content in keys.items())
+        found = (record.cached(content, cell, bulk=True) for cell, content in keys.items())
         return {result.cell.id: result for result in found if result is not None}
 
 

@@ -9,6 +9,7 @@ from torchskew.releases import eras
 from torchskew.releases.eras import Situation, predict, release
 
 OK, CLEAR, OPAQUE, TIMEOUT = Outcome.OK, Outcome.CLEAR, Outcome.OPAQUE, Outcome.TIMEOUT
+WRONG = Outcome.WRONG
 NOT_RUN = Outcome.NOT_RUN
 HANG, CRASH = Outcome.HANG, Outcome.CRASH
 RELEASES = ("1.7.0a0", "1.13.0a0+gitunknown", "2.0.1", "2.1.2", "2.2.2", "2.6.0+debian", "2.13.0+cpu", "2.14.1")
@@ -169,6 +170,15 @@ def test_rank_0s_policy_is_part_of_the_prediction(policy: str, outcome: Outcome)
         ("checkpoint_dcp.one", ("2.6.0", "2.2.2"), (OK, OPAQUE)),
         ("checkpoint_dcp.one", ("2.15.0", "2.14.1"), (OK, OPAQUE)),
         ("checkpoint_dcp.one", ("2.15.0", "2.15.0", "2.14.1", "2.13.0"), (OK, OK, OPAQUE, NOT_RUN)),
+        ("checkpoint_resume.adamw", ("2.6.0", "2.13.0"), (OK, OPAQUE)),
+        ("checkpoint_resume.adamw", ("2.13.0", "2.6.0"), (OK, OK)),
+        ("checkpoint_resume.adamw", ("2.2.2", "2.13.0"), (OK, OK)),
+        ("checkpoint_resume.adamw_partial", ("2.6.0", "2.13.0"), (OK, OK)),
+        ("checkpoint_resume.adamw_plain", ("2.15.0", "2.6.0"), (OK, OK)),
+        ("checkpoint_resume.sgd", ("2.15.0", "2.14.1"), (OK, OPAQUE)),
+        ("checkpoint_resume.sgd", ("2.3.1", "2.3.1"), (OK, WRONG)),
+        ("checkpoint_resume.stateful", ("2.15.0", "2.6.0"), (OK, OK)),
+        ("checkpoint_resume.stateful", ("2.6.0", "2.2.2"), (OK, OPAQUE)),
         ("rendezvous_state", ("2.2.2", "2.6.0"), (OK, OPAQUE)),
         ("rendezvous_state", ("2.6.0", "2.2.2"), (OK, OK)),
         ("rendezvous_state", ("1.13.1", "2.0.1"), (OK, OPAQUE)),

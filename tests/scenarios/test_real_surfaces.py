@@ -19,6 +19,9 @@ TIMEOUT = 10.0
 # Tested on their own, or by their defects; a lock that a killed builder left keeps this release for ever.
 ELSEWHERE = {"rendezvous_tcp", "rendezvous_file", "all_reduce", "broadcast", "all_gather", "barrier", "import_smoke"}
 ELSEWHERE |= {"env_skew", "stale_lock", "state_dict_keys", "torch_save"}
+# What torch.load of this release refuses, and says so; the variants `trusted` and `allowed` read it.
+REFUSED = {f"load_default.{kind}" for kind in ("namespace", "path", "time", "numpy_state", "numpy_array", "library")}
+REFUSED |= {"load_default.own", "load_default.module"}
 NAMES = [name for name in read_scenarios() if name not in ELSEWHERE and not name.startswith("guard_")]
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 
@@ -67,6 +70,10 @@ def test_a_surface_works_within_a_release(agent: Driver, tmp_path: Path, name: s
             assert variant.name in skip
             continue
         problems = [(end["report"] or {}).get("error") or end["signal"] for end in came_to]
+        if variant and f"{name}.{variant.name}" in REFUSED:
+            assert problems[0] is None
+            assert "Weights only load failed" in problems[1]["text"]
+            continue
         assert not any(problems), (variant, problems)
         world = World(
             size=len(came_to),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -25,6 +25,40 @@ def compare(reports: Sequence[Report], world: World, expected: Callable[[int], M
         if report is not None
     }
     return {rank: summary(problems) for rank, problems in wrong.items() if problems}
+
+
+def near(reports: Sequence[Report], world: World, names: Iterable[str], bound: float) -> dict[int, str]:
+    """Why the numbers of a rank are not those of rank 0, case by case; `bound`: relative, absolute below 1.
+
+    names: cases that rank 0 must have, unless a version lacks them (world.skip).
+    """
+    first = reports[0]
+    if first is None:
+        return {}
+    written: Mapping[str, Any] = first.get("cases") or {}  # type: ignore[assignment]
+    absent = [name for name in names if not skipped(name, world.skip) and not written.get(name)]
+    if absent or not written:
+        return {0: f"rank 0 reported nothing for {', '.join(absent) or 'any case'}"}
+    wrong = {}
+    for rank, report in enumerate(reports[1:], 1):
+        if report is None:
+            continue
+        got: Mapping[str, Any] = report.get("cases") or {}  # type: ignore[assignment]
+        problems = [f"{case} was not asked for" for case in got if case not in written]
+        problems += [text for case in written if (text := _off(case, got.get(case), written[case], bound))]
+        if problems:
+            wrong[rank] = summary(problems)
+    return wrong
+
+
+def _off(case: str, got: Any, wanted: Sequence[float], bound: float) -> str:
+    """What is wrong with one list of numbers; empty: nothing."""
+    if got is None:
+        return f"{case} is missing"
+    if len(got) != len(wanted):
+        return f"{case} has {len(got)} numbers, expected {len(wanted)}"
+    off = max((abs(a - b) / max(1.0, abs(b)) for a, b in zip(got, wanted, strict=True)), default=0.0)
+    return "" if off <= bound else f"{case} is off by {off:.2g}, {bound:.2g} allowed"
 
 
 def differences(got: object, wanted: Mapping[str, Any], skip: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ from itertools import permutations
 from torchskew.guard.table import parse
 from torchskew.releases.breaks import Break, Catalogue, OtherCause, Side, Symptom
 
+EVERY_GROUP = ("store", "process_group")  # surfaces that no job can leave out
 REACH = 160  # characters that a `*` of a symptom may stand for
 
 
@@ -78,12 +79,13 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A break that fits. why: what speaks for it, in one sentence."""
+    """A break that fits. why: what speaks for it, in one sentence. length: characters of the longest text it shows."""
 
     entry: Break
     fit: Fit
     lines: tuple[Line, ...]
     why: str
+    length: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +109,11 @@ class Diagnosis:
 
 def diagnose(material: Material, catalogue: Catalogue) -> Diagnosis:
     """Compare a failure with every entry of the catalogue. A release that isn't named is never guessed."""
-    matches = sorted(_matches(material, catalogue), key=lambda each: list(Fit).index(each.fit))
+    matches = sorted(_matches(material, catalogue), key=lambda each: (list(Fit).index(each.fit), -each.length))
     others = sorted(_others(material, catalogue), key=lambda each: not each.sure)
     fault = _fault(material, matches, others)
     if fault is Fault.OTHER:
-        matches = [each for each in matches if each.fit is not Fit.POSSIBLE]
+        matches = [each for each in matches if each.fit is not Fit.POSSIBLE or each.entry.of_one_release]
     sentence = _sentence(material, fault, matches, others)
     return Diagnosis(fault=fault, sentence=sentence, matches=tuple(matches), others=tuple(others))
 
@@ -124,7 +126,8 @@ def _matches(material: Material, catalogue: Catalogue) -> Iterator[Match]:
         specific = any(symptom.specific for symptom, _ in seen)
         fit, why = _fit(entry, material, specific=specific)
         if fit is not None:
-            yield Match(entry=entry, fit=fit, lines=tuple(dict.fromkeys(line for _, line in seen)), why=why)
+            lines = tuple(dict.fromkeys(line for _, line in seen))
+            yield Match(entry=entry, fit=fit, lines=lines, why=why, length=max(len(each.text) for each, _ in seen))
 
 
 def _fit(entry: Break, material: Material, *, specific: bool) -> tuple[Fit | None, str]:
@@ -132,17 +135,20 @@ def _fit(entry: Break, material: Material, *, specific: bool) -> tuple[Fit | Non
     sides = "; ".join(dict.fromkeys(str(each) for each in entry.affects))
     by_release = any(each.first or each.second for each in entry.affects)
     if not material.pairs or not by_release:
-        if specific:
-            return Fit.CERTAIN, "nothing else produces this text"
-        return Fit.POSSIBLE, f"this text occurs there, among others; it needs {sides or 'two versions'}"
-    if any(entry.between(*pair) for pair in material.pairs):
-        names = " and ".join(dict.fromkeys(side.torch for side in material.pairs[0]))
-        if specific:
-            return Fit.CERTAIN, f"nothing else produces this text, and {names} are on its two sides"
-        return Fit.LIKELY, f"this text occurs there, and {names} are on its two sides ({sides})"
+        possible = f"this text occurs there, among others; it needs {sides or 'two versions'}"
+        return (Fit.CERTAIN, "nothing else produces this text") if specific else (Fit.POSSIBLE, possible)
+    if not any(entry.between(*pair) for pair in material.pairs):
+        wrong = f"the text belongs to it, but the releases do not: it needs {sides}"
+        return (Fit.POSSIBLE, wrong) if specific else (None, "")
+    names = " and ".join(dict.fromkeys(side.torch for side in material.pairs[0]))
     if specific:
-        return Fit.POSSIBLE, f"the text belongs to it, but the releases do not: it needs {sides}"
-    return None, ""
+        return Fit.CERTAIN, f"nothing else produces this text, and {names} are on its two sides"
+    if entry.of_one_release:
+        return Fit.POSSIBLE, "this text occurs there, among others; it needs no second release"
+    if not set(entry.surfaces) & set(EVERY_GROUP):
+        what = " or ".join(surface.replace("_", " ") for surface in entry.surfaces)
+        return Fit.POSSIBLE, f"{names} are on its two sides, and this text occurs there where a job uses {what}"
+    return Fit.LIKELY, f"this text occurs there, and {names} are on its two sides ({sides})"
 
 
 def _others(material: Material, catalogue: Catalogue) -> Iterator[Lookalike]:
@@ -156,9 +162,12 @@ def _others(material: Material, catalogue: Catalogue) -> Iterator[Lookalike]:
 def _fault(material: Material, matches: Sequence[Match], others: Sequence[Lookalike]) -> Fault:
     fits = {each.fit for each in matches}
     sure = any(each.sure for each in others)
+    if matches and matches[0].fit is Fit.CERTAIN and matches[0].entry.of_one_release:
+        return Fault.OTHER
     if Fit.CERTAIN in fits or (Fit.LIKELY in fits and not sure):
         return Fault.RELEASES
-    if sure or (others and material.given and not fits):
+    between_releases = any(not each.entry.of_one_release for each in matches)
+    if sure or (material.given and not between_releases and (others or matches)):
         return Fault.OTHER
     return Fault.OPEN if fits else Fault.UNKNOWN
 
@@ -170,8 +179,13 @@ def _sentence(material: Material, fault: Fault, matches: Sequence[Match], others
         certain = "This is" if best.fit is Fit.CERTAIN else "This is most likely"
         return f"{certain} {best.entry.id}: {best.entry.title}."
     if fault is Fault.OTHER:
+        if matches and matches[0].fit is Fit.CERTAIN:
+            return f"Not a version's fault: this is {matches[0].entry.id}: {matches[0].entry.title}."
         known = f" No break between {names} shows this text." if material.given else ""
-        return f"Not a version's fault, by what is known here: {others[0].cause.title}.{known}"
+        title = others[0].cause.title if others else matches[0].entry.title
+        return f"Not a version's fault, by what is known here: {title}.{known}"
+    if fault is Fault.OPEN and material.pairs:
+        return f"Versions could be the cause: between {names} this text occurs where the job uses what follows."
     if fault is Fault.OPEN:
         return (
             "Versions could be the cause, and this text alone doesn't show it: "

@@ -144,7 +144,7 @@ def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome,
     """What follows from sources and protocols alone, without what only runs have shown."""
     world = len(known)
     if situation.kind is Kind.HANDOVER:
-        return _handed_over(known, situation.scenario.partition(".")[0])
+        return _handed_over(known, situation.scenario)
     if situation.kind is Kind.SOLO or situation.rendezvous == "none" or world < 2:
         return (Outcome.OK,) * world
     env = situation.env or ({},) * world
@@ -153,17 +153,27 @@ def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome,
     return _guarded(known, env, situation)
 
 
-def _handed_over(known: tuple[Release, ...], what: str) -> tuple[Outcome, ...]:
+def _handed_over(known: tuple[Release, ...], scenario: str) -> tuple[Outcome, ...]:
     """One after another: no rank starts after a reader that failed."""
-    failed = next((rank for rank, reader in enumerate(known) if not _reads(what, known[0], reader)), len(known))
+    failed = next((rank for rank, reader in enumerate(known) if not _reads(scenario, known[0], reader)), len(known))
     after = (Outcome.NOT_RUN,) * (len(known) - failed - 1)
     return (Outcome.OK,) * failed + (Outcome.OPAQUE,) * (failed < len(known)) + after
 
 
-def _reads(what: str, writer: Release, reader: Release) -> bool:
+# The changes of 2.3 and 2.15 are in what a distributed checkpoint says of each tensor.
+_DISTRIBUTED = ("checkpoint_dcp", "checkpoint_resume")
+_WITHOUT_TENSORS = ("checkpoint_resume.stateful", "checkpoint_resume.nested")
+_NOT_DISTRIBUTED = ("checkpoint_resume.adamw_plain",)
+
+
+def _reads(scenario: str, writer: Release, reader: Release) -> bool:
     """Whether a release can read what another wrote: these are pickles of private classes."""
-    if what == "checkpoint_dcp":
-        return (table.parse(writer.files.checkpoint) or ()) <= (table.parse(reader.files.checkpoint) or ())
+    what = scenario.partition(".")[0]
+    if what in _DISTRIBUTED and scenario not in _NOT_DISTRIBUTED:
+        written, read = (table.parse(each.files.checkpoint) or () for each in (writer, reader))
+        if scenario in _WITHOUT_TENSORS:  # only that 2.4 renamed a class of the file itself matters
+            return written < (2, 4) or read >= (2, 4)
+        return written <= read
     if what != "rendezvous_state" or writer.files.rendezvous_state == reader.files.rendezvous_state:
         return True
     return reader.files.rendezvous_state == "2.0" and writer.files.rendezvous_state == "2.3"

@@ -77,6 +77,26 @@ OBSERVATIONS: tuple[Observation, ...] = (
     # 2.2 and 2.3 silently leave values that aren't tensors unchanged; 2.4 misses keys that older ones wrote as a whole.
     Observation("checkpoint_dcp.one", "", ">=2.2,<2.4", (OK, WRONG), "2.2.2,2.2.2"),
     Observation("checkpoint_dcp.one", "<2.4", ">=2.4,<2.5", (OK, OPAQUE), "2.3.1,2.4.1"),
+    Observation("checkpoint_resume.nested", "<2.4", ">=2.2,<2.4", (OK, WRONG), "2.2.2,2.2.2"),
+    # 2.3 loads tensors only: the learning rate stays what it was before the load. Stateful objects are right.
+    *(
+        Observation(f"checkpoint_resume.{name}", "<2.4", ">=2.3,<2.4", (OK, WRONG), "2.3.1,2.3.1")
+        for name in ("adam", "adamw", "sgd")
+    ),
+    # 2.7 adds decoupled_weight_decay to the settings of Adam and AdamW, and a load misses it. Up to 2.3 the settings
+    # are written as one list, which later releases take as it is.
+    *(
+        Observation(f"checkpoint_resume.{name}", ">=2.5,<2.7", ">=2.7", (OK, OPAQUE), "2.6.0,2.13.0")
+        for name in ("adam", "adamw", "app_state")
+    ),
+    # 2.6 made weights_only the default of torch.load. Up to 2.3 the state of OneCycleLR holds a method; 2.15 took
+    # nested tensors off the list.
+    *(
+        Observation(f"load_default.{kind}", "", ">=2.6", (OK, OPAQUE), "2.2.2,2.6.0")
+        for kind in ("namespace", "path", "time", "numpy_state", "numpy_array", "library", "own", "module")
+    ),
+    Observation("load_default.one_cycle", "<2.4", ">=2.6", (OK, OPAQUE), "2.2.2,2.6.0"),
+    Observation("load_default.nested", "", ">=2.15", (OK, OPAQUE), "2.13.0,2.15.0"),
     # Opcode 7 is WATCH_KEY up to 2.0 and DELETE_KEY in 2.1.
     Observation("store_operations.delete", "<2.1", ">=2.1", (TIMEOUT, TIMEOUT), "2.0.1,2.1.2"),
     Observation("store_operations.delete", ">=2.1", "<2.1", (HANG, HANG), "2.1.2,2.0.1"),

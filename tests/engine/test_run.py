@@ -22,6 +22,7 @@ from torchskew.model.results import CellResult
 from torchskew.model.versions import Environment, Source, SourceKind, Version
 from torchskew.planning import plan
 from torchskew.planning.scenario import Report, Scenario, World
+from torchskew.runtimes.base import NO_FOLDERS, Folders
 from torchskew.runtimes.fake import DIE, HANG, REFUSE, FakeChannel, FakeRuntime, ended, right
 
 PIP = (Source(kind=SourceKind.PIP, value="torch"),)
@@ -207,10 +208,10 @@ def test_an_agent_that_dies_is_replaced_and_the_attempt_recorded() -> None:
 
 def test_a_version_whose_agent_can_not_start_is_named_and_every_rank_has_its_facts() -> None:
     class HalfDead(FakeRuntime):
-        def start(self, environment: Environment, replica: int) -> FakeChannel:
+        def start(self, environment: Environment, replica: int, folders: Folders = NO_FOLDERS) -> FakeChannel:
             if environment.version == "2.0.0":
                 raise AgentError("2.0.0 does not start")
-            return super().start(environment, replica)
+            return super().start(environment, replica, folders)
 
     (result,) = results(HalfDead(), cell("meet")).values()
     assert (result.verdict, result.reason) == (Verdict.UNKNOWN, "not run: 2.0.0 does not start")

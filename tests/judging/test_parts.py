@@ -22,7 +22,7 @@ ANSWERS = st.tuples(st.sampled_from(VERDICTS), st.booleans())
 
 def decided(plan: Plan, results: list[CellResult], shard: Shard | None) -> Decision:
     asked = Asked(subject="candidate c")
-    return judged(against_baseline(plan, results, (), asked, TODAY), asked.subject, shard)
+    return judged(against_baseline(plan, results, (), asked, TODAY), asked, shard)
 
 
 def answer(cell: Cell, verdict: Verdict, *, lacks: bool) -> CellResult:

@@ -65,15 +65,19 @@ def editable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed(tmp_path_factory.mktemp("installed"), request.getfixturevalue(request.param))
+
+
+def installed(folder: Path, wheel: Path) -> Path:
     """An interpreter with torchskew installed, and what it depends on linked from here: no index is needed."""
-    folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, symlinks=True)
     here = Path(sysconfig.get_path("purelib"))
     there = folder / here.relative_to(sys.prefix)
     for each in here.iterdir():
         if "torchskew" not in each.name and not (there / each.name).exists():
             (there / each.name).symlink_to(each)
-    with zipfile.ZipFile(request.getfixturevalue(request.param)) as archive:
+    (folder / "bin" / "uv").symlink_to(Path(sys.prefix) / "bin" / "uv")
+    with zipfile.ZipFile(wheel) as archive:
         archive.extractall(there)
     return folder / "bin" / "python"
 

@@ -246,9 +246,11 @@ def test_group(torchskew_group):
     result.stdout.fnmatch_lines(
         [
             "E*rank 0 HANG: no exit within 0 s, in rendezvous at rank -> _store_based_barrier -> wait;*",
-            "rank 0 was stopped in:",
-            "  Current thread 0x2 (most recent call first):",
-            '    File "/torch/store.py", line 3 in wait',
+            "*rank 0 of 1.0.0,1.0.0 (1.0.0, HANG): where it was*",
+            "Current thread 0x2 (most recent call first):",
+            '  File "/torch/store.py", line 3 in wait',
+            "*rank 1 of 1.0.0,1.0.0 (1.0.0, HANG): where it was*",
+            '  File "/torch/store.py", line 3 in wait',
         ]
     )
 
@@ -256,7 +258,18 @@ def test_group(torchskew_group):
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        ("torchskew_group(['9.x'], work)", "*version '9.x' is neither declared nor a release*"),
+        (
+            "torchskew_group(['9.x'], work)",
+            "*version '9.x' is neither declared nor a release. Declared: 1.0.0, 2.0.0.*",
+        ),
+        ("torchskew_group(work)", "*needs versions, or a test with @pytest.mark.torchskew*"),
+        ("torchskew_group(['1.0.0'], work, env={'PYTHONPATH': 'lib'})", "*PYTHONPATH*Use pythonpath=*"),
+        ("torchskew_group(['1.0.0'], work, rank_env={0: {'OMP_NUM_THREADS': '2'}})", "*OMP_NUM_THREADS*`env` of*"),
+        ("torchskew_group(['1.0.0'], work, data=['gone'])", "*data names */gone, which is no folder*"),
+        ("torchskew_group(['1.0.0'], work, launcher='slurm')", '*launcher must be "torchrun"*'),
+        ("torchskew_group(['1.0.0'], work, world_size=3, ranks_per_node=2)", "*3 is no multiple of ranks_per_node 2*"),
+        ("torchskew_group(['1.0.0'], script='gone.py', launcher='torchrun', guard=True)", "*guard can't take effect*"),
+        ("torchskew_group.handover(['1.0.0', '2.0.0', '1.0.0'], work, work)", "*needs 1 or 3 functions*"),
         ("torchskew_group(['1.0.0'])", "*needs either a rank function or script=PATH*"),
         ("torchskew_group(['1.0.0'], lambda job: {})", "*must be a plain function (def)*"),
         ("torchskew_group(['1.0.0'], script='gone.py')", "*the script*gone.py can't be read*"),
@@ -269,6 +282,70 @@ def test_what_cannot_run_is_refused_in_words(desk: Desk, call: str, told: str) -
     result = own_test(desk, f"{body}\ndef test_group(torchskew_group):\n    {call}\n")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([told])
+
+
+def test_a_mark_runs_a_test_over_the_declared_skews_and_guards(desk: Desk) -> None:
+    body = """
+import pytest
+
+@pytest.mark.torchskew(pairs="neighbours", world_size=[2, 3], guard=[False, True])
+def test_all(torchskew_group):
+    group = torchskew_group(work)
+    assert group.versions == torchskew_group.versions
+    assert len(group.outcomes) == len(group.versions)
+"""
+    result = own_test(desk, body, "--collect-only", "-q")
+    names = [line.partition("[")[2] for line in result.outlines if "test_all[" in line]
+    assert len(names) == 2 * (4 + 8)
+    assert "2.0.0+1.0.0-guard-on]" in names
+    assert "1.0.0+2.0.0+1.0.0-guard-off]" in names
+    desk.run("-k", "2.0.0+1.0.0 and guard-on").assert_outcomes(passed=5, deselected=19)
+
+
+def test_a_mark_that_says_nothing_sensible_is_an_error_of_the_collection(desk: Desk) -> None:
+    body = """
+import pytest
+
+@pytest.mark.torchskew(pair="all")
+def test_misspelt(torchskew_group): ...
+
+@pytest.mark.torchskew(versions=["1.0.0", "9.9.9"])
+def test_undeclared(torchskew_group): ...
+"""
+    desk.pytester.makepyfile(OWN + body)
+    result = desk.run()
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*no argument 'pair'; it has pairs, versions, world_size, guard*"])
+    desk.pytester.makepyfile(OWN + body.replace('pair="all"', 'pairs="all"'))
+    desk.run().stdout.fnmatch_lines(["*names '9.9.9', which is not declared. Declared: 1.0.0, 2.0.0.*"])
+
+
+def test_a_version_that_a_mark_chose_and_that_cannot_be_had_skips_with_the_reason(desk: Desk) -> None:
+    desk.pytester.makeconftest(SCRIPTED.replace("FakeRuntime(script)", 'FakeRuntime(script, broken=("2.0.0",))'))
+    body = """
+import pytest
+
+@pytest.mark.torchskew(pairs="neighbours")
+def test_all(torchskew_group):
+    assert torchskew_group(work).right()
+
+def test_named(torchskew_group):
+    assert torchskew_group(["2.0.0"], work).right()
+"""
+    result = own_test(desk, body, "-rs")
+    result.assert_outcomes(passed=1, skipped=3, failed=1)
+    result.stdout.fnmatch_lines(["*SKIPPED*no environment for 2.0.0: 2.0.0 is broken by the test*"])
+
+
+def test_what_each_rank_printed_is_a_section_and_whole_when_asked_for(desk: Desk) -> None:
+    talkative = SCRIPTED.replace('error_after=0.01, phase="run")', 'error_after=0.01, phase="run") | {"log": LOG}')
+    desk.pytester.makeconftest(f"LOG = ''.join(f'line {{n}}.\\n' for n in range(40))\n{talkative}")
+    body = "def test_group(torchskew_group):\n    assert torchskew_group(['1.0.0', '2.0.0'], work).right()\n"
+    short = own_test(desk, body)
+    short.stdout.fnmatch_lines(["*rank 1 of 1.0.0,2.0.0 (2.0.0, OPAQUE): output*", "*28 lines before; -vv has all*"])
+    short.stdout.no_fnmatch_line("line 3.")
+    assert not [line for line in short.outlines if "pytest/group.py" in line or "pytest/runner.py" in line]
+    desk.run("-vv").stdout.fnmatch_lines(["line 0.", "line 39."])
 
 
 def test_a_release_needs_no_declaration(desk: Desk) -> None:

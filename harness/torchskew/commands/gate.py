@@ -19,6 +19,8 @@ candidate.
   torchskew gate --candidate image:repo/name@sha256:… --tier smoke    under a minute
   torchskew gate --candidate interpreter:/opt/t/bin/python --base pip:torch==2.14.1
                                                                       no worse than 2.14.1, run side by side
+  torchskew gate --candidate-package dist/mylib-1.0-py3-none-any.whl  a library, over the declared releases, with the
+                                                                      scenarios of [scenarios] path
   torchskew gate --candidate … --update-baseline                      append what differs to the baseline
   torchskew gate --candidate … --shard 2/5 --out part2                on one of five machines; then torchskew merge
 
@@ -38,6 +40,12 @@ def add_parser(commands: arguments.Commands) -> None:
 
 def _add_comparison(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--candidate", default="", metavar="KIND:VALUE", help="pip:, wheel:, image: or interpreter:")
+    what.add_argument(
+        "--candidate-package",
+        default="",
+        metavar="REQ",
+        help="a library beside torch: a wheel, a folder, -e folder, or name==1.0",
+    )
     what.add_argument("--torch", metavar="X.Y.Z", help="the release that the candidate is built from, for predictions")
     what.add_argument(
         "--against", metavar="LIST", type=_names, default=(), help="declared releases, separated by commas (all)"
@@ -109,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
     request = Request(
         candidate=args.candidate,
+        package=args.candidate_package,
         torch=args.torch,
         base=args.base,
         against=args.against,

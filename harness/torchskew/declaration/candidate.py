@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from packaging.version import Version as Release
 
 from torchskew.declaration.declare import read_version
 from torchskew.declaration.fields import Problems, Table
+from torchskew.declaration.local import package_name
 from torchskew.errors import ConfigError
 from torchskew.model.versions import Source, SourceKind, Version
 
@@ -46,11 +45,22 @@ def with_packages(version: Version, packages: Sequence[str]) -> Version:
     """The version with these packages beside torch, except those that it pins itself; unchanged if not installed."""
 
     def extended(source: Source) -> Source:
-        named = {canonicalize_name(Requirement(text).name) for text in source.requires}
-        new = tuple(text for text in packages if canonicalize_name(Requirement(text).name) not in named)
+        named = {package_name(text) for text in source.requires}
+        new = tuple(text for text in packages if package_name(text) not in named)
         return replace(source, requires=(*source.requires, *new)) if source.kind in INSTALLED else source
 
     return replace(version, sources=tuple(extended(source) for source in version.sources))
+
+
+def with_candidate(version: Version, package: str) -> Version:
+    """The version with the library that is the candidate, whatever the version itself would install of it."""
+    if not package:
+        return version
+    others = tuple(
+        replace(source, requires=tuple(text for text in source.requires if package_name(text) != package_name(package)))
+        for source in version.sources
+    )
+    return with_packages(replace(version, sources=others), (package,))
 
 
 def releases_against(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,8 +13,9 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from torchskew.declaration.baseline import parse_baseline
 from torchskew.declaration.fields import Document, Problems, Table, join, last_part, parse
+from torchskew.declaration.local import check_local, local, located
 from torchskew.errors import ConfigError
-from torchskew.model.declared import Declaration, MatrixSpec
+from torchskew.model.declared import Declaration, MatrixSpec, RanksTable
 from torchskew.model.outcomes import Guard
 from torchskew.model.runtimes import AUTO, RUNTIMES, choices, providers
 from torchskew.model.versions import Source, SourceKind, Suite, Version
@@ -39,17 +41,43 @@ def declare(
     """
     problems = Problems(document.name)
     top = Table(problems, "", parse(document))
-    top.unknown(["versions", "matrix", "rehearsal", "gate"])
-    versions = {name: read_version(name, table, suites) for name, table in top.tables("versions")}
+    top.unknown(["versions", "matrix", "rehearsal", "gate", "ranks", "scenarios"])
+    folder = posixpath.dirname(document.path)
+    versions = {name: read_version(name, table, suites, folder) for name, table in top.tables("versions")}
     if not versions and not problems.texts:
         problems.add("", 'declares no version. Write [versions] with lines like "2.6.0" = { pip = "torch==2.6.0" }.')
     _same_name(versions, problems)
     matrix = _matrix(Table(problems, "matrix", top.get("matrix", dict, {})), versions)
+    ranks = _ranks(Table(problems, "ranks", top.get("ranks", dict, {})), document)
+    own = Table(problems, "scenarios", top.get("scenarios", dict, {}))
+    own.unknown(["path"])
+    scenarios = own.get("path", str, "")
     wrong = Problems(baseline.name if baseline else "")
     expectations = parse_baseline(baseline, wrong) if baseline else ()
     if problems.texts or wrong.texts:
         raise ConfigError(*problems.texts, *wrong.texts)
-    return Declaration(path=document.path, versions=versions, matrix=matrix, expectations=expectations)
+    return Declaration(
+        path=document.path,
+        versions=versions,
+        matrix=matrix,
+        expectations=expectations,
+        ranks=ranks,
+        scenarios=beside(document, scenarios) if scenarios else "",
+    )
+
+
+def beside(document: Document, path: str) -> str:
+    """A path that a declaration names, which is relative to the declaration's own folder."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(document.path), path))
+
+
+def _ranks(table: Table, document: Document) -> RanksTable:
+    table.unknown(["pythonpath", "warm", "data"])
+    return RanksTable(
+        pythonpath=tuple(beside(document, path) for path in table.texts("pythonpath", ())),
+        warm=table.texts("warm", ()),
+        data=tuple(beside(document, path) for path in table.texts("data", ())),
+    )
 
 
 def for_runtime(version: Version, runtime: str, problems: Problems, *, at: str | None = None) -> Version:
@@ -83,8 +111,8 @@ def _same_name(versions: Mapping[str, Version], problems: Problems) -> None:
             problems.add(join("versions", name), text)
 
 
-def read_version(name: str, table: Table, suites: Mapping[str, Suite] = NO_SUITES) -> Version:
-    """The version that a table declares; problems are collected."""
+def read_version(name: str, table: Table, suites: Mapping[str, Suite] = NO_SUITES, folder: str = "") -> Version:
+    """The version that a table declares; problems are collected. folder: what local requirements are relative to."""
     if not NAME.fullmatch(name):
         table.problems.add(table.path, "is not a name: use letters, digits, '.', '_' and '-' only.")
     table.unknown(VERSION_FIELDS)
@@ -96,7 +124,7 @@ def read_version(name: str, table: Table, suites: Mapping[str, Suite] = NO_SUITE
         value="",
         python=table.get("python", str, "") or None,
         index=table.get("index", str, "") or None,
-        requires=table.texts("requires", ()),
+        requires=tuple(located(text, folder) for text in table.texts("requires", ())),
     )
     sources = tuple(_source(shared, kind, table, suites) for kind in kinds)
     for source in sources:
@@ -129,7 +157,10 @@ def _check_source(source: Source, table: Table, suites: Mapping[str, Suite]) -> 
 
 
 def check_requirement(text: str, *, torch: bool = True) -> str | None:
-    """What is wrong with a requirement, or None. torch: it must require torch."""
+    """What is wrong with a requirement, or None. torch: it must require torch, and be no local file."""
+    here = None if torch else local(text)
+    if here is not None:
+        return check_local(here)
     try:
         requirement = Requirement(text)
     except InvalidRequirement:

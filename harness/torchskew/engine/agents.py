@@ -17,6 +17,7 @@ from torchskew.engine.events import (
     AgentEvent,
     AgentLine,
     Gone,
+    Imported,
     ImportFailed,
     Line,
     Loaded,
@@ -29,7 +30,7 @@ from torchskew.inside import job as jobs
 from torchskew.inside.protocol import PROTOCOL, boot_line
 from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
-from torchskew.runtimes.base import Channel, Runtime
+from torchskew.runtimes.base import NO_FOLDERS, Channel, Folders, Runtime
 
 # Importing CUDA wheels from a cold disk took 7 s here; ten at once on a slow disk take long.
 READY_SECONDS = 180.0
@@ -37,9 +38,10 @@ READY_SECONDS = 180.0
 WARM_AT_ONCE = 4
 # lacks() runs for at most 10 s inside the agent, while other versions may still be importing.
 LOAD_SECONDS = 60.0
+IMPORT_SECONDS = 120.0
 
 
-Answer = TypeVar("Answer", Ready, Loaded)
+Answer = TypeVar("Answer", Ready, Loaded, Imported)
 
 
 class Sink(Protocol):
@@ -52,8 +54,8 @@ class Sink(Protocol):
 class Agent:
     """One started version. dead: how it ended, once it has."""
 
-    def __init__(self, channel: Channel, name: str, boot: bytes | None = None) -> None:
-        """Take over a started channel; `wait_ready` before anything else. boot: a boot line with more in it."""
+    def __init__(self, channel: Channel, name: str, imports: tuple[str, ...] = ()) -> None:
+        """Take over a started channel; `wait_ready` before anything else. imports: modules to import before that."""
         self.channel = channel
         self.name = name
         self.dead: str | None = None
@@ -61,10 +63,11 @@ class Agent:
         self._lock = threading.Lock()
         self._loads: dict[str, Mapping[str, str]] = {}
         self._load_lock = threading.Lock()
+        self._imported = set(imports)
         self._inbox: queue.SimpleQueue[AgentEvent] = queue.SimpleQueue()
         self._ready: Ready | None = None
         self._thread = threading.Thread(target=self._read, name=f"agent {name}", daemon=True)
-        channel.send(boot or boot_line())
+        channel.send(boot_line(imports))
         self._thread.start()
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> Ready:
@@ -87,12 +90,26 @@ class Agent:
         with self._load_lock:
             if scenario.name not in self._loads:
                 env = dict(self.channel.rank_env)
-                self._send(op="load", scenario=scenario.name, source=scenario.source, file=scenario.path, env=env)
+                fields = {"source": scenario.source, "file": scenario.path, "paths": list(scenario.place.paths)}
+                self._send(op="load", scenario=scenario.name, env=env, **fields)
                 loaded = self._expect(Loaded, LOAD_SECONDS, f"loading scenario {scenario.name}")
                 if loaded.error is not None:
                     raise AgentError(f"{self.name}: scenario {scenario.name} can't be loaded: {loaded.error}")
                 self._loads[scenario.name] = loaded.lacks
             return self._loads[scenario.name]
+
+    def import_ahead(self, modules: Iterable[str]) -> None:
+        """Import modules once, for every later rank; those that the version lacks are left to the rank that needs them.
+
+        Raises:
+            AgentError: the agent is gone.
+        """
+        with self._load_lock:
+            new = tuple(name for name in dict.fromkeys(modules) if name not in self._imported)
+            if new:
+                self._send(op="import", modules=list(new))
+                self._expect(Imported, IMPORT_SECONDS, f"importing {', '.join(new)}")
+                self._imported.update(new)
 
     def run(self, rank_id: str, scenario: str, job: jobs.JobRecord, sink: Sink) -> None:
         """Fork a rank; its events come to the sink as (rank_id, event). The job's settings win over the channel's.
@@ -107,6 +124,10 @@ class Agent:
             raise AgentError(self.dead)
         job = replace(job, env={**self.channel.rank_env, **job.env})
         self._send(op="run", id=rank_id, scenario=scenario, job=jobs.encode(job))
+
+    def hold(self, rank_id: str) -> None:
+        """Ask for the report of a rank as it is now, and leave it alive until the agent ends."""
+        self._send(op="hold", id=rank_id)
 
     def stacks(self, rank_id: str) -> None:
         """Ask a rank to write the stacks of all its threads."""
@@ -185,12 +206,20 @@ class Agent:
 class Place:
     """Which agent a rank needs. replica: counts its version's ranks in a cell, where each needs an address of its own.
 
-    agent: the scenario's AGENT, empty for the agent that most scenarios share.
+    agent: the scenario's AGENT, empty for the agent that most scenarios share. folders: those of this machine that it
+    sees although its runtime would not show them.
     """
 
     version: str
     replica: int
     agent: str = ""
+    folders: Folders = NO_FOLDERS
+
+
+def place_of(scenario: Scenario, version: str, replica: int) -> Place:
+    """Where a rank of a scenario runs."""
+    seen = Folders(data=scenario.place.data, code=scenario.place.code)
+    return Place(version=version, replica=replica, agent=scenario.agent, folders=seen)
 
 
 class Agents:
@@ -205,6 +234,7 @@ class Agents:
         self._lock = threading.Lock()
         self._ids = itertools.count()
         self._imports: Mapping[str, tuple[str, ...]] = {}
+        self._ahead: tuple[str, ...] = ()
         self.replaced = 0
 
     def provide(self, environments: Mapping[str, Environment]) -> None:
@@ -214,6 +244,8 @@ class Agents:
     def get(self, place: Place) -> Agent:
         """The live agent of a place; where the runtime needs no replicas, all of them share one."""
         key = place if self._runtime.replicas else replace(place, replica=0)
+        if self._runtime.sees_files:
+            key = replace(key, folders=replace(key.folders, code=()))
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -223,12 +255,20 @@ class Agents:
                 self.replaced += 1
                 agent = None
             if agent is None:
-                channel = self._runtime.start(self._environments[key.version], key.replica)
-                boot = boot_line(self._imports.get(key.agent, ()))
-                agent = Agent(channel, f"agent of {key.version}", boot)
+                channel = self._runtime.start(self._environments[key.version], key.replica, key.folders)
+                agent = Agent(channel, f"agent of {key.version}", self._modules(key.agent))
                 self._agents[key] = agent
         agent.wait_ready()
+        agent.import_ahead(self._modules(key.agent))
         return agent
+
+    def import_ahead(self, modules: Iterable[str]) -> None:
+        """From now on an agent has imported these before it forks a rank; a running one does it at its next use."""
+        self._ahead = tuple(dict.fromkeys((*self._ahead, *modules)))
+
+    def _modules(self, agent: str) -> tuple[str, ...]:
+        """What an agent of this kind imports ahead; only those that most scenarios share import what a user names."""
+        return tuple(dict.fromkeys((*self._imports.get(agent, ()), *(() if agent else self._ahead))))
 
     def warm(self, places: Iterable[Place], imports: Mapping[str, Iterable[str]]) -> None:
         """Start agents side by side before cells need them; the cells of one that can't start report it.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torchskew.engine.agents import Agents, Place
+from torchskew.engine.agents import Agents, place_of
 from torchskew.engine.ports import Ports
 from torchskew.engine.rank_group import REAP_SECONDS, GroupRank, RankGroup, Seat, rank_facts
 from torchskew.errors import AgentError
@@ -71,12 +71,18 @@ class CellAttempt:
         except AgentError as error:
             fault = str(error)
             self._group.signal("KILL")  # the attempt is lost; its other ranks must not outlive it
-        self._remove_share()
+        if not self.scenario.place.keep:
+            self._remove_share()
         ranks = self._all_facts(fault)
         if fault is None and (late := self._late(ranks)):
             ranks = tuple(replace(facts, machine=facts.machine or late) for facts in ranks)
         fault = fault or next((facts.machine for facts in ranks if facts.machine), None)
         return Attempt(number=self.number, ranks=ranks, seconds=time.monotonic() - started, fault=fault)
+
+    def let_go(self) -> None:
+        """End what was kept alive: the group is as it should be, or it is tried again."""
+        self._group.let_go()
+        self._remove_share()
 
     def _late(self, ranks: tuple[RankFacts, ...]) -> str | None:
         """Why a failed group says nothing: the machine began its ranks too far apart."""
@@ -94,7 +100,7 @@ class CellAttempt:
         replicas: dict[str, int] = {}
         for version in self.cell.skew:
             replica = replicas[version] = replicas.get(version, -1) + 1
-            agent = self.agents.get(Place(version=version, replica=replica, agent=self.scenario.agent))
+            agent = self.agents.get(place_of(self.scenario, version, replica))
             for case, why in agent.load(self.scenario).items():
                 self.skip.setdefault(case, f"{version}: {why}")
             self._group.add(Seat(version=version, agent=agent), self.agents.new_id())
@@ -113,7 +119,7 @@ class CellAttempt:
                 return
 
     def _job(self, rank: GroupRank, port: int) -> JobRecord:
-        cell, variant = self.cell, self.cell.variant
+        cell, variant, place = self.cell, self.cell.variant, self.scenario.place
         rank_env = dict(variant.rank_env.get(rank.number, {})) if variant else {}
         return JobRecord(
             rank=rank.number,
@@ -130,6 +136,10 @@ class CellAttempt:
             skew=list(cell.skew),
             seed=self.seed,
             check_port=rank.number == 0 and cell.kind is Kind.GROUP,
+            paths=list(place.paths),
+            cwd=place.cwd,
+            ranks_per_node=place.ranks_per_node,
+            keep=place.keep,
         )
 
     def _await_ends(self) -> None:
@@ -144,7 +154,7 @@ class CellAttempt:
             self._wait(until - time.monotonic())
         if any(rank.leaving for rank in group.running()):
             self._wait(LEAVE_SECONDS)
-        reaped = group.stop()
+        reaped = group.stop(keep=self.scenario.place.keep)
         self._raise_if_lost()
         if not reaped:
             name = group.running()[0].seat.agent.name

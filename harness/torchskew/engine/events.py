@@ -68,10 +68,16 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """The agent has imported modules ahead, or found that it can't."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A rank was forked. at: when the harness read it (monotonic)."""
+    """A rank was forked. at: when the harness read it (monotonic). pid: in the version."""
 
     at: float
+    pid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +117,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a rank said at its end. phase: the last one it entered; phases: seconds by name."""
+    """What a rank said at its end. phase: the last one it entered; phases: seconds by name.
+
+    slow_imports: seconds by module of torch, of imports that are worth doing ahead of the fork.
+    """
 
     finished: bool
     payload: Mapping[str, Any]
@@ -124,11 +133,15 @@ class Report:
     git_version: str | None
     python: str | None
     host: str | None
+    slow_imports: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exited:
-    """A rank is gone. report: None when it sent none; signal: a name such as SIGSEGV."""
+    """A rank is gone. report: None when it sent none; signal: a name such as SIGSEGV.
+
+    held: it stays alive instead, as its job asked for, until its agent ends.
+    """
 
     exit: int | None
     signal: str | None
@@ -136,6 +149,7 @@ class Exited:
     report: Report | None
     log: str
     stacks: str
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,10 +159,10 @@ class Gone:
     why: str
 
 
-AgentEvent = Ready | ImportFailed | Rejected | Loaded | Gone
+AgentEvent = Ready | ImportFailed | Rejected | Loaded | Imported | Gone
 RankEvent = Started | PhaseEntered | Leaving | Progress | Unreadable | Refused | Exited | Gone
 End = Refused | Exited | Gone | Unreadable
-_LAST = ("refused", "exited")
+_LAST = ("refused", "exited", "held")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +227,8 @@ def _agent_event(kind: object, message: Mapping[str, Any]) -> AgentEvent | None:
             return ImportFailed(**{name: str(message.get(name)) for name in ("type", "text", "where")})
         case "rejected":
             return Rejected(why=str(message.get("why")))
+        case "imported":
+            return Imported()
         case "loaded":
             lacks = _optional(message, "lacks", dict) or {}
             return Loaded(
@@ -226,7 +242,7 @@ def _agent_event(kind: object, message: Mapping[str, Any]) -> AgentEvent | None:
 def _rank_event(kind: object, message: Mapping[str, Any]) -> RankEvent | None:
     match kind:
         case "started":
-            return Started(at=time.monotonic())
+            return Started(at=time.monotonic(), pid=_optional(message, "pid", int) or 0)
         case "phase":
             name = _need(message, "phase", str)
             return Leaving() if name == _LEAVING else PhaseEntered(phase=Phase(name))
@@ -234,7 +250,7 @@ def _rank_event(kind: object, message: Mapping[str, Any]) -> RankEvent | None:
             return Progress(milestone=_milestone(message), step=_need(message, "step", int))
         case "refused":
             return Refused(why=_need(message, "why", str))
-        case "exited":
+        case "exited" | "held":
             report = _optional(message, "report", dict)
             return Exited(
                 exit=_optional(message, "exit", int),
@@ -243,6 +259,7 @@ def _rank_event(kind: object, message: Mapping[str, Any]) -> RankEvent | None:
                 report=_report(report) if report else None,
                 log=_optional(message, "log", str) or "",
                 stacks=_optional(message, "stacks", str) or "",
+                held=kind == "held",
             )
     return None
 
@@ -254,7 +271,7 @@ def _milestone(message: Mapping[str, Any]) -> Milestone:
 
 def _report(fields: Mapping[str, Any]) -> Report:
     error, phase = _optional(fields, "error", dict), _optional(fields, "phase", str)
-    phases = _optional(fields, "phases", dict) or {}
+    phases, slow = (_optional(fields, name, dict) or {} for name in ("phases", "slow_imports"))
     return Report(
         finished=bool(fields.get("finished")),
         payload=_optional(fields, "payload", dict) or {},
@@ -267,6 +284,7 @@ def _report(fields: Mapping[str, Any]) -> Report:
         git_version=_optional(fields, "git_version", str),
         python=_optional(fields, "python", str),
         host=_optional(fields, "host", str),
+        slow_imports={str(name): _seconds(slow, name) or 0.0 for name in slow},
     )
 
 

@@ -43,13 +43,17 @@ class Seat:
 
 @dataclass(slots=True, kw_only=True)
 class GroupRank:
-    """One rank and its state. began: when it was forked (monotonic); leaving: it has reported; step: its last one."""
+    """One rank and its state.
+
+    began: when it was forked (monotonic); pid: in its version; leaving: it has reported; step: its last one.
+    """
 
     number: int
     seat: Seat
     id: str
     asked: bool = False
     began: float | None = None
+    pid: int = 0
     phase: Phase = Phase.PROVISION
     leaving: bool = False
     step: int = 0
@@ -66,8 +70,8 @@ class GroupRank:
     def take(self, event: RankEvent) -> None:
         """Change the state as the event says."""
         match event:
-            case Started(at=at):
-                self.began = at
+            case Started(at=at, pid=pid):
+                self.began, self.pid = at, pid
             case PhaseEntered(phase=phase):
                 self.phase = phase
             case Leaving():
@@ -129,16 +133,30 @@ class RankGroup:
         """Wait until every rank has ended; False when the time is over before."""
         return self.wait_until(seconds, lambda: not self.running())
 
-    def stop(self) -> bool:
-        """Take the stacks of every rank that still runs, then kill it; False when one was not reaped."""
+    def stop(self, *, keep: bool = False) -> bool:
+        """Take the stacks of every rank that still runs, then kill it; False when one was not reaped.
+
+        keep: leave it alive instead, as it hangs.
+        """
         for rank in self.running():
             with suppress(AgentError):  # its rank ends with `Gone`
                 rank.seat.agent.stacks(rank.id)
         self.wait_for_ends(STACKS_SECONDS)
         for rank in self.running():
             rank.killed = True
-        self.signal("KILL")
+            if keep:
+                with suppress(AgentError):
+                    rank.seat.agent.hold(rank.id)
+        if not keep:
+            self.signal("KILL")
         return self.wait_for_ends(REAP_SECONDS)
+
+    def let_go(self) -> None:
+        """Kill the ranks that stayed alive after their end."""
+        for rank in self.ranks:
+            if isinstance(rank.end, Exited) and rank.end.held:
+                with suppress(AgentError):  # its ranks died with it
+                    rank.seat.agent.signal(rank.id, "KILL")
 
     def signal(self, name: str, number: int | None = None) -> None:
         """Send KILL, STOP, CONT or TERM to a rank, or to all that have not ended."""
@@ -181,6 +199,7 @@ def _exited(facts_of_agent: RankFacts, rank: GroupRank, end: Exited) -> RankFact
         killed=rank.killed and not rank.finished,
         log=end.log,
         stacks=end.stacks,
+        inside=rank.seat.agent.channel.look_inside(rank.pid) if end.held else "",
     )
     report = end.report
     if report is None:
@@ -198,6 +217,7 @@ def _exited(facts_of_agent: RankFacts, rank: GroupRank, end: Exited) -> RankFact
         unsupported=report.unsupported,
         finished=report.finished,
         payload=report.payload,
+        slow_imports=report.slow_imports,
     )
 
 

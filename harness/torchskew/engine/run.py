@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt
 
-from torchskew.engine.agents import Agents, Place
+from torchskew.engine.agents import Agents, Place, place_of
 from torchskew.engine.attempt import CellAttempt
 from torchskew.engine.ports import Ports
 from torchskew.judging.judge import SharedInputs, judge
@@ -119,7 +119,7 @@ class Engine:
         imports: dict[str, list[str]] = {}
         for name in dict.fromkeys(cell.scenario for cell in cells):
             imports.setdefault(self.scenarios[name].agent, []).extend(self.scenarios[name].warm)
-        places = (place for cell in cells for place in _places(cell, self.scenarios[cell.scenario].agent))
+        places = (place for cell in cells for place in _places(cell, self.scenarios[cell.scenario]))
         self.agents.warm(dict.fromkeys(places), imports)
 
     def _ended(self) -> CellResult:
@@ -159,6 +159,7 @@ class Engine:
             return _unsupported(cell, why)
         attempts: list[Attempt] = []
         skip: dict[str, str] = {}
+        kept: list[CellAttempt] = []
 
         def attempt() -> Attempt:
             running = CellAttempt(
@@ -170,6 +171,9 @@ class Engine:
                 number=len(attempts) + 1,
                 waits=slot.wait,
             )
+            for earlier in kept:
+                earlier.let_go()
+            kept[:] = [running] if scenario.place.keep else []
             attempts.append(running.run())
             skip.update(running.skip)
             return attempts[-1]
@@ -181,7 +185,10 @@ class Engine:
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )
         retrying(attempt)
-        return judge(cell, scenario, versions, tuple(attempts), SharedInputs(seed=self.plan.seed, skip=skip))
+        result = judge(cell, scenario, versions, tuple(attempts), SharedInputs(seed=self.plan.seed, skip=skip))
+        for running in kept if result.verdict is Verdict.PASS else ():
+            running.let_go()
+        return result
 
     def _count(self, *, done: int = 0, unrun: int = 0, running: int = 0, waiting: int = 0) -> None:
         with self._lock:
@@ -215,12 +222,9 @@ class _Slot:
             self._count(waiting=-1)
 
 
-def _places(cell: Cell, agent: str) -> list[Place]:
+def _places(cell: Cell, scenario: Scenario) -> list[Place]:
     """The agents a cell needs: its version, and which of that version's ranks this is."""
-    return [
-        Place(version=version, replica=cell.skew[:rank].count(version), agent=agent)
-        for rank, version in enumerate(cell.skew)
-    ]
+    return [place_of(scenario, version, cell.skew[:rank].count(version)) for rank, version in enumerate(cell.skew)]
 
 
 def _unsupported(cell: Cell, why: str) -> CellResult:

@@ -67,6 +67,7 @@ class Session:
         self._opened = ExitStack()
         self._lock = threading.Lock()
         self._swept = False
+        self._ahead: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -126,6 +127,12 @@ class Session:
         )
         yield from engine.run(results)
 
+    def import_ahead(self, modules: Iterable[str]) -> None:
+        """From now on every agent has imported these modules before it forks a rank; one that it lacks is left out."""
+        self._ahead = tuple(dict.fromkeys((*self._ahead, *modules)))
+        if self._agents is not None:
+            self._agents.import_ahead(self._ahead)
+
     def release(self) -> None:
         """End every agent and rank and remove what the run shared; the next `run` starts anew."""
         with self._lock:
@@ -145,6 +152,7 @@ class Session:
                     opening.callback(self.runtime.close)
                     self.runtime.open(shared)
                     self._agents = Agents(self.runtime)
+                    self._agents.import_ahead(self._ahead)
                     opening.callback(self._agents.close)
                     self._opened = opening.pop_all()
             self._agents.provide(environments)

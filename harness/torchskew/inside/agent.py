@@ -105,7 +105,7 @@ class Agent:
         except (SyntaxError, ValueError) as error:
             self.send("loaded", scenario=name, error="{}: {}".format(type(error).__name__, error))
             return
-        job, rank_id = jobs.alone(LACKS_SECONDS, message.get("env")), "load " + name
+        job, rank_id = jobs.alone(LACKS_SECONDS, message.get("env"), message.get("paths")), "load " + name
         why = self._fork(child.Birth("lacks", rank_id, job, self.scenarios[name]))
         if why:
             self.send("loaded", scenario=name, error=why)
@@ -138,6 +138,19 @@ class Agent:
             rank.kill_at = time.monotonic() + DUMP_SECONDS
         elif rank:
             rank.signal(number)
+
+    def _op_hold(self, message: dict[str, Any]) -> None:
+        """Report on a rank as it is now and leave it alive: one that hangs, for whoever wants to look inside."""
+        rank = self.ranks.get(message["id"])
+        if rank:
+            self._report_held(rank)
+
+    def _op_import(self, message: dict[str, Any]) -> None:
+        """Import modules ahead of every later fork; ranks that run now wait for nothing of ours meanwhile."""
+        place.import_ahead(message["modules"])
+        gc.collect()
+        gc.freeze()
+        self.send("imported", modules=message["modules"])
 
     def _op_forget(self, message: dict[str, Any]) -> None:
         shutil.rmtree(message["share"], ignore_errors=True)
@@ -197,6 +210,8 @@ class Agent:
                 rank.report = message["report"]
             elif rank.function == "rank" and "progress" in message:
                 self.send("progress", id=rank.id, name=message["progress"], step=message["step"], at=message["at"])
+            elif rank.function == "rank" and message["phase"] == "held":
+                self._report_held(rank)
             elif rank.function == "rank":
                 self.send("phase", id=rank.id, phase=message["phase"], at=message["at"])
         except (ValueError, KeyError, TypeError) as error:
@@ -211,15 +226,21 @@ class Agent:
                 rank.signal(signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
             if rank:
+                del self.ranks[rank.id]
+            handle.kill_orphans(self.ranks)
+            if rank:
                 self._report_end(rank, *handle.end_of(status))
             pid = handle.ended()
+
+    def _report_held(self, rank: Any) -> None:
+        facts = {"exit": None, "signal": None, "seconds": time.monotonic() - rank.began, "report": rank.report}
+        self.send("held", id=rank.id, log=handle.excerpt(rank.log), stacks=handle.excerpt(rank.stacks), **facts)
 
     def _report_end(self, rank: Any, code: int | None, signal_name: str | None) -> None:
         seconds = time.monotonic() - rank.began
         while self._read_rank(rank):
             continue
         self._unwatch(rank.pipe)
-        del self.ranks[rank.id]
         log, stacks = handle.excerpt(rank.log), handle.excerpt(rank.stacks)
         rank.close()
         if rank.function == "lacks":
@@ -289,6 +310,7 @@ def main() -> None:
     """Import torch, say so, serve; the process ends here. What torch prints goes to standard error."""
     sink = os.dup(1)
     os.dup2(2, 1)
+    handle.adopt_orphans()
     agent = Agent(sys.stdin.fileno(), sink)
     began = time.monotonic()
     problem = place.import_problem("torch.distributed")

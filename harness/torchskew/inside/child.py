@@ -17,6 +17,7 @@ import types
 from typing import Any, NoReturn
 
 import torchskew_kit as kit  # type: ignore[import-not-found,unused-ignore]
+import torchskew_program as program  # type: ignore[import-not-found,unused-ignore]
 
 REPORT_LIMIT = 2 << 20  # bytes; larger results travel as digests
 TEXT_LIMIT = 64 << 10  # characters of an error's text
@@ -71,16 +72,21 @@ def live(birth: Birth) -> NoReturn:
     is left out where no thread is alive that could crash (the store refused, and nothing else was created).
     """
     _leave_agent(birth)
+    os.environ["TORCHSKEW_RANK"] = birth.id
     _apply_settings(birth.job.env)
-    report = _perform(birth)
+    report, code = _perform(birth)
     birth.send(report=report)
+    if birth.job.keep:
+        birth.send(phase="held")
+        while True:  # until the agent kills it: somebody wants to look inside
+            signal.pause()
     birth.send(phase="exit")
     if report["error"] is None:
         leave()
     gc.collect()
     if not kit.thread_states():
-        leave(1)
-    raise SystemExit(1)
+        leave(code)
+    raise SystemExit(code)
 
 
 def _leave_agent(birth: Birth) -> None:
@@ -112,13 +118,17 @@ def _apply_settings(env: dict[str, str]) -> None:
     torch.set_num_threads(1)
 
 
-def _perform(birth: Birth) -> dict[str, Any]:
-    """Run the function of the scenario and report what happened, as docs/protocol.md describes."""
+def _perform(birth: Birth) -> tuple[dict[str, Any], int]:
+    """Run the function; its report, as docs/protocol.md describes it, and the exit code after an error."""
+    code = 1
+    watch = program.ImportWatch()
     report: dict[str, Any] = {"finished": False, "payload": {}, "error": None, "error_after": None}
     report["unsupported"] = None
 
     job = kit.Job(birth.job, "provision", birth.send)
+    watch.begin()
     try:
+        program.enter(job)
         report["payload"] = _run_function(birth, job)
         report["finished"] = True
     except kit.Unsupported as error:
@@ -126,11 +136,22 @@ def _perform(birth: Birth) -> dict[str, Any]:
     except BaseException as error:  # torch's CheckpointException is no Exception
         report["error"] = describe(error)
         report["error_after"] = time.monotonic() - job.entered
-        traceback.print_exc()
+        if isinstance(error, program.ScriptExit):
+            code = error.code
+        else:
+            _print_traceback(error)
     ended = dict(job.phases)
     ended[job.current] = ended.get(job.current, 0.0) + time.monotonic() - job.entered
-    report.update(phase=job.current, phases=ended, **version())
-    return report
+    report.update(phase=job.current, phases=ended, slow_imports=watch.seconds, **version())
+    return report, code
+
+
+def _print_traceback(error: BaseException) -> None:
+    """As Python prints it, without the frames of the harness that called the code under test."""
+    trace, ours = error.__traceback__, (__file__, program.__file__)
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in ours:
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace)
 
 
 def _run_function(birth: Birth, job: Any) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
+import sys
 import tempfile
 from typing import Any, Iterator
 
 LINE_LIMIT = 4 << 20  # bytes of one line, either way
 KEEP = 32 << 10  # bytes kept of a log's head, and of its tail
+RANK_VARIABLE = "TORCHSKEW_RANK"  # in the environment of what a rank starts: which rank that was
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Lines:
@@ -73,6 +77,42 @@ class Rank:
         """Close the descriptors."""
         for descriptor in (self.pipe, self.log, self.stacks):
             os.close(descriptor)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what ranks leave behind, also of what a launcher started in a session of its own."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_orphans(ranks: dict[str, Any]) -> None:
+    """Kill what ranks that have ended left behind: children of ours that are no rank and carry the id of none.
+
+    ranks: those that are alive, by id.
+    """
+    own = "/proc/self/task/{}/children".format(os.getpid())
+    try:
+        with open(own) as file:
+            children = {int(pid) for pid in file.read().split()} - {rank.pid for rank in ranks.values()}
+    except OSError:  # a kernel without the list, or another system
+        return
+    for pid in children:
+        if _rank_of(pid) not in (None, *ranks):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:  # it has ended in the meantime
+                continue
+
+
+def _rank_of(pid: int) -> str | None:
+    """Return the id of the rank that started a process, or None where it does not say."""
+    try:
+        with open("/proc/{}/environ".format(pid), "rb") as file:
+            settings = file.read().split(b"\0")
+    except OSError:
+        return None
+    mark = RANK_VARIABLE.encode() + b"="
+    return next((each[len(mark) :].decode() for each in settings if each.startswith(mark)), None)
 
 
 def ended() -> int | None:

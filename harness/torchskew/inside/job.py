@@ -17,6 +17,8 @@ class JobRecord:
     host, port: where rank 0's store listens. timeout: seconds given to the process group. env: settings of this rank.
     guard: whether this rank installs it. skip: case pattern -> why, the union over the group. share: a folder that
     all ranks of the cell see. skew: declared versions, rank 0 first. check_port: refuse the rank if the port is taken.
+    paths: folders that come first on sys.path. cwd: where the rank works, below `share` unless absolute; None: wherever
+    the agent is. ranks_per_node: so many ranks in a row count as one node. keep: a failed rank stays alive.
     """
 
     rank: int
@@ -33,12 +35,16 @@ class JobRecord:
     skew: List[str]
     seed: int
     check_port: bool
+    paths: List[str] = dataclasses.field(default_factory=list)
+    cwd: Optional[str] = None
+    ranks_per_node: int = 1
+    keep: bool = False
 
 
 _HINTS = get_type_hints(JobRecord)  # evaluating them takes longer than reading a job
 
 
-def alone(timeout: float, env: Optional[Dict[str, str]] = None) -> JobRecord:
+def alone(timeout: float, env: Optional[Dict[str, str]] = None, paths: Optional[List[str]] = None) -> JobRecord:
     """A job for a world of one that meets nobody."""
     return JobRecord(
         rank=0,
@@ -55,6 +61,7 @@ def alone(timeout: float, env: Optional[Dict[str, str]] = None) -> JobRecord:
         skew=[],
         seed=0,
         check_port=False,
+        paths=paths or [],
     )
 
 

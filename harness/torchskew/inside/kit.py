@@ -24,7 +24,9 @@ class Job:
 
     rank, world_size; host, port (where rank 0's store listens); timeout (seconds for the process group);
     guard (this rank installs it); variant, params (of the scenario); skip (case pattern -> why);
-    share (a folder every rank of the cell sees); skew (declared versions, rank 0 first); seed.
+    share (a folder every rank of the cell sees); skew (declared versions, rank 0 first); seed;
+    ranks_per_node, node, local_rank (which node this rank is on, and which of that node's ranks it is);
+    paths, cwd (what came first on sys.path, and where the rank works).
     phases: seconds by name, of the phases that ended; entered: when the current one began (monotonic).
     """
 
@@ -42,6 +44,10 @@ class Job:
         self.share: str = record.share
         self.skew: list[str] = record.skew
         self.seed: int = record.seed
+        self.paths: list[str] = record.paths
+        self.cwd: str | None = record.cwd
+        self.ranks_per_node: int = record.ranks_per_node
+        self.node, self.local_rank = divmod(record.rank, record.ranks_per_node)
         self.current = phase
         self.phases: dict[str, float] = {}
         self.entered = time.monotonic()

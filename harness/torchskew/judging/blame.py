@@ -55,13 +55,15 @@ class Asked:
     """What a gate's run was asked, kept with it, so that it can be decided again.
 
     subject: the candidate in words. problems: of the baseline. selection: what was selected; None where only
-    some cells were, which no later run is compared with.
+    some cells were, which no later run is compared with. of_library: the candidate is a library that every rank has,
+    so that no cell is a control.
     """
 
     subject: str
     repeat: int = 1
     problems: tuple[str, ...] = ()
     selection: Selection | None = None
+    of_library: bool = False
 
 
 def against_baseline(
@@ -76,9 +78,11 @@ def against_baseline(
     return replace(decision, problems=(*decision.problems, *asked.problems))
 
 
-def judged(decision: Decision, subject: str, shard: Shard | None) -> Decision:
+def judged(decision: Decision, asked: Asked, shard: Shard | None) -> Decision:
     """The decision on the candidate; of a part of the plan, none."""
-    return fair(decision, subject) if shard is None else undecided(decision, shard)
+    if shard is not None:
+        return undecided(decision, shard)
+    return _decision(decision, asked.subject) if asked.of_library else fair(decision, asked.subject)
 
 
 def undecided(decision: Decision, shard: Shard) -> Decision:
@@ -252,6 +256,6 @@ def _place(cell: Cell) -> str:
     partners = [name for name in dict.fromkeys(cell.skew) if name != CANDIDATE]
     name = cell.name
     if CANDIDATE not in cell.skew:
-        return f"{name} of {partners[0]} itself"
+        return f"{name} of {partners[0]} itself" if len(partners) == 1 else f"{name} on {', '.join(cell.skew)}"
     alone = "alone" if cell.world_size == 1 else "with itself"
     return f"{name} with {', '.join(partners)}" if partners else f"{name} {alone}"

@@ -12,7 +12,7 @@ _FRAME = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+|\?\?\?) in (?P<fu
 # Every rank runs in this function of inside/child.py.
 _RANK_FUNCTION, _RANK_FILE = "live", "/inside/child.py"
 # The harness's own frames around the code under test.
-_MACHINERY = re.compile(r"<string>$|.*/torchskew/inside/(agent|child|rehearsal)\.py$")
+_MACHINERY = re.compile(r"<string>$|.*/torchskew/inside/(agent|child|program|rehearsal)\.py$")
 # Frames of decorators, which say nothing about what was called.
 _DECORATORS = frozenset({"wrapper", "inner", "_fn", "_call_impl", "_wrapped_call_impl"})
 _SHOWN_FRAMES = 3
@@ -63,6 +63,16 @@ def rank_first(text: str) -> str:
     if first is None:
         return text
     return "\n\n".join(each.text for each in (first, *(other for other in threads if other is not first))) + "\n"
+
+
+def under_test(text: str) -> str:
+    """The same stacks, the rank's own thread first, without the harness's frames around the code under test."""
+    kept = []
+    for line in rank_first(text).splitlines():
+        frame = _FRAME.fullmatch(line)
+        if frame is None or not _MACHINERY.match(frame["file"]):
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _rank_thread(threads: Sequence[ThreadStack]) -> ThreadStack | None:

@@ -47,13 +47,31 @@ class MatrixSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RanksTable:
+    """[ranks]: what every rank of a user's own code gets. Folders are absolute.
+
+    pythonpath: folders that come first on sys.path. warm: modules that each version imports once, before it forks
+    ranks. data: folders that ranks see under the same path and can't write to.
+    """
+
+    pythonpath: tuple[str, ...] = ()
+    warm: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """A whole torchskew.toml with the expectations beside it. matrix: one per runtime name."""
+    """A whole torchskew.toml with the expectations beside it. matrix: one per runtime name.
+
+    scenarios: the folder of the user's own scenarios, absolute; empty where there is none.
+    """
 
     path: str
     versions: Mapping[str, Version]
     matrix: Mapping[str, MatrixSpec]
     expectations: tuple[Expectation, ...] = ()
+    ranks: RanksTable = RanksTable()
+    scenarios: str = ""
 
     @property
     def by_runtime(self) -> Mapping[str, tuple[Version, ...]]:

@@ -31,7 +31,8 @@ class RankFacts:
     seconds: from fork to exit. phases: seconds spent in each phase, by name. error_after: seconds from the
     start of the phase that failed until the error. machine: why the machine kept it from running.
     killed: we killed it at the deadline. payload: what the scenario reported. skipped: case -> why, for
-    what a version of the group lacks. stacks: of every thread, taken before a kill.
+    what a version of the group lacks. stacks: of every thread, taken before a kill. slow_imports: seconds by module
+    of torch. inside: the command that looks into a rank that was kept alive.
     """
 
     rank: int
@@ -54,6 +55,8 @@ class RankFacts:
     payload: Mapping[str, Json] = field(default_factory=dict)
     log: str = ""
     stacks: str = ""
+    slow_imports: Mapping[str, float] = field(default_factory=dict)
+    inside: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

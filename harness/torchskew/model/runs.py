@@ -88,13 +88,17 @@ class Past:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What a whole gate selects: runs of equal selections may be compared as a whole."""
+    """What a whole gate selects: runs of equal selections may be compared as a whole.
+
+    package: the library whose gate it is, by name; empty for the gate of a torch.
+    """
 
     runtime: str
     against: tuple[str, ...]
     tier: str
     guard: tuple[Guard, ...]
     base: bool
+    package: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from torchskew.declaration.candidate import BASE, CANDIDATE
 from torchskew.errors import NothingSelectedError
@@ -61,10 +61,50 @@ def of_tier(scenarios: Mapping[str, Scenario], tier: Tier) -> Mapping[str, Scena
     """The scenarios of a tier, with those that must pass before them; the tier full has every scenario."""
     if tier is Tier.FULL:
         return scenarios
-    names = {name for name, scenario in scenarios.items() if tier in scenario.tiers}
+    return with_needed({name for name, scenario in scenarios.items() if tier in scenario.tiers}, scenarios)
+
+
+def with_needed(chosen: Iterable[str], scenarios: Mapping[str, Scenario]) -> Mapping[str, Scenario]:
+    """These scenarios, with those that must pass before them."""
+    names = set(chosen)
     while more := {after for name in names for after in scenarios[name].after if after in scenarios} - names:
         names |= more
     return {name: scenario for name, scenario in scenarios.items() if name in names}
+
+
+def library_plan(
+    spec: GateSpec,
+    declared: MatrixSpec,
+    versions: Mapping[str, Version],
+    scenarios: Mapping[str, Scenario],
+    place: tuple[str, int],
+) -> Plan:
+    """Every cell of a library's gate: the declared pairs and worlds, of the releases that it is held against.
+
+    The library is in every environment, so there is no cell without the candidate. place: the runtime and the seed.
+
+    Raises:
+        NothingSelectedError: no scenario of the tier fits.
+    """
+    chosen = of_tier(scenarios, spec.tier)
+    if not chosen:
+        raise NothingSelectedError(f"nothing selected: no scenario of the library is in tier {spec.tier}.")
+    pairs = declared.pairs if isinstance(declared.pairs, str) else _within(declared.pairs, spec.against)
+    matrix = replace(
+        declared,
+        versions=spec.against,
+        # Bisection infers what it does not run; a gate decides on what ran.
+        pairs="all" if pairs == "boundary" else pairs,
+        worlds=_within(declared.worlds, spec.against),
+        scenarios=spec.scenarios,
+        guard=spec.guard,
+        timeout=spec.timeout,
+    )
+    return make_plan(matrix, versions, chosen, *place)
+
+
+def _within(skews: Iterable[Skew], names: Iterable[str]) -> tuple[Skew, ...]:
+    return tuple(skew for skew in skews if set(skew) <= set(names))
 
 
 def gate_skews(spec: GateSpec) -> Iterator[Skew]:

@@ -16,6 +16,18 @@ GUARDS = {Kind.GROUP: (Guard.OFF, Guard.ON), Kind.HANDOVER: (Guard.OFF,), Kind.S
 WORLDS: Mapping[Kind, tuple[int, int | None]] = {Kind.GROUP: (2, None), Kind.HANDOVER: (2, None), Kind.SOLO: (1, 1)}
 RENDEZVOUS = ("tcp", "file", "store", "none")
 TIERS = tuple(tier.value for tier in Tier)
+# Settings that are read when Python, a shared library or torch is loaded. Ranks are forked after that.
+_EARLY = ("PYTHON", "LD_", "OMP_", "GOMP_", "KMP_", "MKL_", "MALLOC_", "GLIBC_")
+_EARLY_NAMES = frozenset({"TORCH_CPP_LOG_LEVEL", "TORCH_LOGS", "ATEN_CPU_CAPABILITY", "PYTORCH_JIT"})
+
+
+def too_late(name: str) -> str:
+    """Why a setting can't reach a forked rank any more, and the fix; empty where it can."""
+    if name == "PYTHONPATH":
+        return "which Python reads when it starts, and ranks are forked from a running one. Use pythonpath=[…]."
+    if name.startswith(_EARLY) or name in _EARLY_NAMES:
+        return "which is read before ranks are forked. Set it in the `env` of the version in torchskew.toml."
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +42,31 @@ class World:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where the ranks of a user's own code run; all paths are absolute, of this machine.
+
+    paths: folders that come first on sys.path. cwd: where ranks work, below the folder that they share unless absolute;
+    None: wherever their agent is. files: other folders with code that they read. data: folders that they see under the
+    same path and can't write to. ranks_per_node: so many ranks in a row are one node. keep: ranks of a group that
+    failed stay alive until the session ends. content: digest of what these folders hold, where results are recorded.
+    """
+
+    paths: tuple[str, ...] = ()
+    cwd: str | None = None
+    files: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    ranks_per_node: int = 1
+    keep: bool = False
+    content: str = ""
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Every folder that a rank needs besides its data, for runtimes whose ranks don't see this machine's files."""
+        beside = (self.cwd,) if self.cwd and self.cwd.startswith("/") else ()
+        return tuple(dict.fromkeys([*self.paths, *self.files, *beside]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One promise. world: smallest and largest number of ranks (None: no limit).
 
@@ -38,6 +75,7 @@ class Scenario:
     patience: its timeout in seconds is never shorter, because on a busy machine its work (not waiting) takes long.
     warm: modules that take seconds to import; the agent imports them once, before it forks ranks. agent: a name where
     its ranks need an agent of their own (what it imports changes the interpreter); scenarios that name it share it.
+    place: where its ranks run.
     """
 
     name: str
@@ -59,4 +97,5 @@ class Scenario:
     patience: float = 0.0
     warm: tuple[str, ...] = ()
     agent: str = ""
+    place: Surroundings = Surroundings()
     judge: Callable[[Sequence[Report], World], Mapping[int, str]] = field(compare=False)

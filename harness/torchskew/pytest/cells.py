@@ -17,8 +17,10 @@ from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult, Checked, Status
 from torchskew.planning.plan import plan_of
+from torchskew.planning.scenario import Scenario
 from torchskew.pytest.group import table
 from torchskew.pytest.project import Project
+from torchskew.workflows.cell_steps import with_own
 from torchskew.workflows.inputs import read_scenarios
 
 BAD = {
@@ -35,6 +37,11 @@ class NotAsExpectedError(Exception):
 
 class UnknownError(Exception):
     """The machine kept a cell from running: an error, never a failure of the versions."""
+
+
+def scenarios_of(project: Project) -> Mapping[str, Scenario]:
+    """The scenarios that come with torchskew, and the project's own."""
+    return with_own(read_scenarios(), project.declaration).by_name
 
 
 class Source(Protocol):
@@ -79,7 +86,7 @@ class AllAtOnce:
     def _run(self) -> None:
         error: BaseException = HarnessError("the run gave no result for it")
         try:
-            for result in self._project.run(self._cells, read_scenarios()):
+            for result in self._project.run(self._cells, scenarios_of(self._project)):
                 with self._news:
                     self._results[result.cell.id] = result
                     self._news.notify_all()
@@ -103,7 +110,7 @@ class OneByOne:
     def result(self, cell: Cell) -> CellResult:
         """The cell's result, run now unless another cell needed it before."""
         wanted = [self._cells[need] for need in cell.needs if need in self._cells]
-        for result in self._project.run([*wanted, cell], read_scenarios(), dict(self._results)):
+        for result in self._project.run([*wanted, cell], scenarios_of(self._project), dict(self._results)):
             self._results[result.cell.id] = result
         return self._results[cell.id]
 
@@ -122,7 +129,7 @@ class CellFile(pytest.File):
         """Every cell of the plan for this machine's runtime; a stale expectation is an error of the collection."""
         try:
             self.project = self.opened()
-            plan = self.project.plan(read_scenarios())
+            plan = self.project.plan(scenarios_of(self.project))
         except HarnessError as error:
             raise self.CollectError(str(error)) from None
         if problems := stale(self.project.declaration.expectations, plan.cells, plan.runtime):

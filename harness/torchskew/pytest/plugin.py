@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,25 +13,30 @@ from torchskew.model.runtimes import choices, listed
 
 if TYPE_CHECKING:
     from torchskew.model.declared import Declaration
-    from torchskew.pytest.group import Group
     from torchskew.pytest.project import Project
+    from torchskew.pytest.runner import Groups
 
 _PROJECT = pytest.StashKey["Project"]()
-_GROUPS = pytest.StashKey["list[Group]"]()
+_GROUPS = pytest.StashKey["Groups"]()
 _SOURCES = pytest.StashKey[Any]()
 DEFAULT = "torchskew.toml"
+_MARK = "run a test of torchskew_group over the declared versions; docs/pytest.md"
+_SLOW = "torchskew/slow_imports"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options and the setting."""
     group = parser.getgroup("torchskew", "process groups over several PyTorch releases")
     group.addoption("--torchskew", metavar="FILE", help="collect the cells of this declaration as tests")
+    keep = "leave the ranks of a failed group alive until pytest ends, and say how to look inside"
+    group.addoption("--torchskew-keep", action="store_true", help=keep)
     group.addoption("--torchskew-runtime", choices=choices(), help=f"what ranks run in (as declared): {listed()}")
     parser.addini("torchskew_declaration", f"the declaration that names the versions of torchskew_group ({DEFAULT})")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The declaration is one more place to collect from: the only one when no other was named."""
+    config.addinivalue_line("markers", f"torchskew(pairs, versions, world_size, guard): {_MARK}")
     named = config.getoption("--torchskew")
     if not named:
         return
@@ -71,64 +76,66 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         source.stop()
     project = session.config.stash.get(_PROJECT, None)
     if project is not None:
+        _remember(session.config, project.slow)
         project.close()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with the mark torchskew runs once for each skew and guard that the mark asks for."""
+    mark = metafunc.definition.get_closest_marker("torchskew")
+    if mark is None or "torchskew_group" not in metafunc.fixturenames:
+        return
+    from torchskew.errors import HarnessError
+    from torchskew.pytest.marks import chosen
+
+    if mark.args:
+        raise pytest.Collector.CollectError('the mark torchskew takes keywords only: pairs="all", world_size=[2, 3].')
+    try:
+        parameters = chosen(mark.kwargs, _declaration(_declared(metafunc.config)).versions)
+    except HarnessError as error:
+        raise pytest.Collector.CollectError(str(error)) from None
+    metafunc.parametrize("torchskew_group", parameters, indirect=True, ids=[each.id for each in parameters])
+
+
 @pytest.fixture
-def torchskew_group(request: pytest.FixtureRequest) -> Callable[..., Group]:
-    """Run a function or a script as the ranks of a group over several versions; docs/pytest.md tells how."""
-    groups: list[Group] = []
+def torchskew_group(request: pytest.FixtureRequest) -> Groups:
+    """Run a function or a script as the ranks of a group over several versions; docs/pytest.md says how."""
+    from torchskew.pytest.runner import Groups
+
+    groups = Groups(
+        lambda: _project(request.config, _declared(request.config)),
+        request.path.parent,
+        getattr(request, "param", None),
+        keep=request.config.getoption("--torchskew-keep"),
+    )
     request.node.stash[_GROUPS] = groups
-
-    def run(
-        versions: str | Sequence[str],
-        rank: Callable[[Any], Any] | None = None,
-        *,
-        script: str | Path | None = None,
-        world_size: int | None = None,
-        judge: Callable[..., Mapping[int, str]] | None = None,
-        **how: Any,
-    ) -> Group:
-        from torchskew.pytest.group import run_group
-
-        if (rank is None) == (script is None):
-            raise TypeError("torchskew_group needs either a rank function or script=PATH")
-        work = rank if rank is not None else request.path.parent / str(script)
-        names = [versions] if isinstance(versions, str) else list(versions)
-        skew = [names[number % len(names)] for number in range(world_size or len(names))]
-        project = _project(request.config, _declared(request.config))
-        groups.append(run_group(project, skew, work, conditions(how), judge))
-        return groups[-1]
-
-    return run
-
-
-def conditions(how: Mapping[str, Any]) -> Any:
-    """Keyword arguments of torchskew_group as conditions; guard may be True, False or a name."""
-    from dataclasses import fields
-
-    from torchskew.model.outcomes import Guard
-    from torchskew.pytest.group import Conditions
-
-    known = [one.name for one in fields(Conditions)]
-    unknown = [name for name in how if name not in known]
-    if unknown:
-        raise TypeError(f"torchskew_group has no argument {unknown[0]!r}; it has {', '.join(known)}")
-    guard = how.get("guard", False)
-    chosen = Guard(guard) if isinstance(guard, str) else (Guard.ON if guard else Guard.OFF)
-    return Conditions(**{**how, "guard": chosen})
+    return groups
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows every group that it ran, rank by rank."""
+    """A failed test shows every group that it ran, rank by rank: with -vv all that each rank printed."""
     report = yield
-    if call.when == "call" and report.failed:
-        for group in item.stash.get(_GROUPS, []):
-            report.sections.append((f"torchskew group {','.join(group.result.cell.skew)}", str(group)))
+    groups = item.stash.get(_GROUPS, None)
+    if call.when == "call" and report.failed and groups is not None:
+        from torchskew.pytest.group import sections, table
+
+        for group in groups.ran:
+            report.sections.append((f"torchskew group {','.join(group.versions)}", table(group.result, logs=False)))
+            report.sections += sections(group.result, whole=item.config.get_verbosity() >= 2)
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Which imports of torch took long in a rank, and were then done ahead."""
+    project = config.stash.get(_PROJECT, None)
+    if project is not None and project.slow:
+        terminalreporter.section("torchskew")
+        for name, took in project.slow.items():
+            ahead = "each version has imported it ahead since; torchskew does so from the start next time"
+            terminalreporter.write_line(f"{name} took a rank {took:.1f} s to import; {ahead}")
 
 
 def _declared(config: pytest.Config) -> Path | None:
@@ -156,8 +163,22 @@ def _project(config: pytest.Config, path: Path | None) -> Project:
         chosen = choose(asked or declared, declaration.by_runtime, "asked for" if asked else "declared")
         # Progress between tests would only disturb what pytest prints.
         session = Session(chosen, Silent())
-        config.stash[_PROJECT] = Project(declaration, session, f"pytest-{secrets.token_hex(4)}")
+        project = Project(declaration, session, f"pytest-{secrets.token_hex(4)}")
+        session.import_ahead(_remembered(config))
+        config.stash[_PROJECT] = project
     return config.stash[_PROJECT]
+
+
+def _remembered(config: pytest.Config) -> list[str]:
+    """Modules that took an earlier run long to import."""
+    cache = getattr(config, "cache", None)  # -p no:cacheprovider
+    return [str(name) for name in cache.get(_SLOW, [])] if cache else []
+
+
+def _remember(config: pytest.Config, slow: Mapping[str, float]) -> None:
+    cache = getattr(config, "cache", None)
+    if cache and slow:
+        cache.set(_SLOW, sorted({*_remembered(config), *slow}))
 
 
 def _declaration(path: Path | None) -> Declaration:

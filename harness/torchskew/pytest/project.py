@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from torchskew.declaration.candidate import read_candidate
+from torchskew.declaration.candidate import KINDS, read_candidate
 from torchskew.declaration.declare import for_runtime
 from torchskew.declaration.fields import Problems
 from torchskew.engine.session import Session
@@ -23,12 +23,16 @@ RELEASE = re.compile(r"\d+\.\d+\.\d+")
 
 
 class Project:
-    """Runs cells of any scenario; a version is provisioned and its agents are started when a cell first needs it."""
+    """Runs cells of any scenario; a version is provisioned and its agents are started when a cell first needs it.
+
+    slow: seconds by module of torch that ranks imported for long; the session imports those ahead from then on.
+    """
 
     def __init__(self, declaration: Declaration, session: Session, run_id: str) -> None:
         """Contact nothing yet."""
         self.declaration, self.session, self._run_id = declaration, session, run_id
         self._versions: dict[str, Version] = {}
+        self.slow: dict[str, float] = {}
 
     @property
     def runtime(self) -> str:
@@ -49,7 +53,7 @@ class Project:
         """A declared version, a release by its number, or one like `interpreter:PATH`, as this runtime gets it."""
         if name not in self._versions:
             problems = Problems(self.declaration.path)
-            declared = self.declaration.versions.get(name) or _undeclared(name)
+            declared = self.declaration.versions.get(name) or _undeclared(name, tuple(self.declaration.versions))
             version = for_runtime(declared, self.runtime, problems)
             if problems.texts:
                 raise ConfigError(*problems.texts)
@@ -65,16 +69,29 @@ class Project:
         plan = predicted(plan_of(cells, self.runtime, 0), scenarios, made.versions)
         yield from self.session.run(self._run_id, plan, scenarios, known or {})
 
+    def run_one(self, cell: Cell, scenario: Scenario, modules: Sequence[str]) -> CellResult:
+        """One cell of a test's own code. modules: what is imported ahead of its ranks, once in each version.
+
+        Modules of torch whose import took long in a rank are imported ahead for the next group, and noted in `slow`.
+        """
+        self.session.import_ahead([*self.declaration.ranks.warm, *modules])
+        (result,) = self.run([cell], {scenario.name: scenario})
+        new = {name: took for facts in result.ranks for name, took in facts.slow_imports.items()}
+        self.slow.update(new)
+        self.session.import_ahead(new)
+        return result
+
     def close(self) -> None:
         """End every agent and rank, and remove what the run shared; cells that still run are lost."""
         self.session.release()
 
 
-def _undeclared(name: str) -> Version:
+def _undeclared(name: str, declared: Sequence[str]) -> Version:
     """A version that is named without a declaration: `2.13.0`, `pip:torch==2.13.0`, `interpreter:/opt/t/bin/python`."""
-    try:
-        return read_candidate(f"pip:torch=={name}" if RELEASE.fullmatch(name) else name)
-    except ConfigError as error:
-        raise ConfigError(
-            f"version {name!r} is neither declared nor a release nor like interpreter:PATH. {error}"
-        ) from None
+    if RELEASE.fullmatch(name):
+        return read_candidate(f"pip:torch=={name}")
+    if name.partition(":")[0] in [kind.value for kind in KINDS] and ":" in name:
+        return read_candidate(name)
+    listed = f"Declared: {', '.join(declared)}." if declared else "No version is declared in torchskew.toml."
+    forms = "A release like 2.13.0 and interpreter:/opt/venv/bin/python need no declaration."
+    raise ConfigError(f"version {name!r} is neither declared nor a release. {listed} {forms}")

@@ -26,5 +26,6 @@ def key(cell: Cell, scenario: Scenario, environments: Mapping[str, Environment],
         "timeout": cell.timeout,
         "fault": cell.fault,
         "seed": seed,
+        "content": scenario.place.content,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -32,6 +32,20 @@ class Scope:
     folder: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """Folders of this machine that a started version sees under the same path, and can't write to.
+
+    data: what its ranks read. code: what they import, for a runtime whose ranks don't see this machine's files.
+    """
+
+    data: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+
+
+NO_FOLDERS = Folders()
+
+
 class Channel(Protocol):
     """A started version: lines in, lines out. host: the address under which other ranks reach it.
 
@@ -50,6 +64,9 @@ class Channel(Protocol):
 
     def errors(self) -> str:
         """The end of its standard error, at most 32 lines."""
+
+    def look_inside(self, pid: int) -> str:
+        """The command that shows where a process of this version is; pid: as the agent gave it."""
 
     def close(self) -> None:
         """TERM, then KILL on a monotonic deadline; idempotent; raises MachineError when something is left."""
@@ -73,6 +90,7 @@ class Runtime(Protocol):
 
     name: str
     replicas: bool  # two ranks of one version get two agents (own address each)
+    sees_files: bool  # ranks see the files of this machine
 
     def answers(self) -> str | None:
         """None when the runtime can be used here, else the reason; takes at most a second, never raises."""
@@ -86,8 +104,12 @@ class Runtime(Protocol):
     def open(self, scope: Scope) -> None:
         """Make what the run shares (a network, a folder)."""
 
-    def start(self, environment: Environment, replica: int) -> Channel:
-        """Start the version with `agent_command` and return at once; the engine waits for `ready`."""
+    def start(self, environment: Environment, replica: int, folders: Folders = NO_FOLDERS) -> Channel:
+        """Start the version with `agent_command` and return at once; the engine waits for `ready`.
+
+        Raises:
+            MachineError: the machine refuses, or can't show the version one of these folders.
+        """
 
     def close(self) -> None:
         """Remove what `open` and `start` made; collects problems and raises them together."""

@@ -13,7 +13,7 @@ from torchskew.errors import AgentError, ProvisionError
 from torchskew.inside.job import decode
 from torchskew.inside.protocol import PROTOCOL
 from torchskew.model.versions import Environment, Version
-from torchskew.runtimes.base import Progress, Scope
+from torchskew.runtimes.base import NO_FOLDERS, Folders, Progress, Scope
 
 Script = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 # Keys a script may answer with, besides those of an `exited` event: what a real rank does on its own.
@@ -72,6 +72,10 @@ class FakeChannel:
         """It writes nothing there."""
         return ""
 
+    def look_inside(self, pid: int) -> str:
+        """There is nothing to see."""
+        return f"look at {pid}"
+
     def close(self) -> None:
         """End."""
         self._gone = True
@@ -82,6 +86,9 @@ class FakeChannel:
 
     def _op_boot(self, _: Mapping[str, Any]) -> None:
         self._say("ready", protocol=PROTOCOL, torch=self.version, git_version="0", python="3.11.7", host="here", pid=1)
+
+    def _op_import(self, _: Mapping[str, Any]) -> None:
+        self._say("imported")
 
     def _op_load(self, message: Mapping[str, Any]) -> None:
         self._say("loaded", scenario=message["scenario"], lacks=dict(self.lacks))
@@ -100,6 +107,11 @@ class FakeChannel:
                 self._hanging.add(message["id"])
             else:
                 self._say("exited", id=message["id"], **answer)
+
+    def _op_hold(self, message: Mapping[str, Any]) -> None:
+        if message["id"] in self._hanging:
+            fields = {**ended(self.version), "exit": None, "stacks": STACKS}
+            self._say("held", id=message["id"], **fields)
 
     def _op_stacks(self, _: Mapping[str, Any]) -> None:
         """The stacks come with the end."""
@@ -123,6 +135,7 @@ class FakeRuntime:
 
     name = "venv"  # cells carry the name of a runtime that a declaration knows
     replicas = False
+    sees_files = True
 
     def __init__(
         self,
@@ -159,9 +172,9 @@ class FakeRuntime:
     def open(self, scope: Scope) -> None:
         """Nothing is shared."""
 
-    def start(self, environment: Environment, replica: int) -> FakeChannel:
+    def start(self, environment: Environment, replica: int, folders: Folders = NO_FOLDERS) -> FakeChannel:
         """A new scripted agent."""
-        del replica
+        del replica, folders
         lacks = {**self.lacks, **self.lacks_of.get(environment.version, {})}
         channel = FakeChannel(environment.version, self.script, lacks)
         with self._lock:

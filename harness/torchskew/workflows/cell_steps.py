@@ -15,7 +15,7 @@ from torchskew.engine.progress import Watch
 from torchskew.engine.session import ProvisionedVersions, Session
 from torchskew.errors import InterruptedRunError, RecordError
 from torchskew.model.cells import Cell, Plan
-from torchskew.model.declared import Expectation
+from torchskew.model.declared import Declaration, Expectation
 from torchskew.model.ids import CellId
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Decision
@@ -28,6 +28,7 @@ from torchskew.record.record import LATEST, Record
 from torchskew.report import write_reports
 from torchskew.report.text import render
 from torchskew.runtimes.choice import choose
+from torchskew.workflows.inputs import own_scenarios
 from torchskew.workflows.options import Options
 from torchskew.workflows.records import record_in
 from torchskew.workflows.steps import Exit
@@ -35,9 +36,16 @@ from torchskew.workflows.steps import Exit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenarios:
-    """Every scenario that there is, by name."""
+    """Every scenario that there is, by name. own: the names of the user's own."""
 
     by_name: Mapping[str, Scenario]
+    own: frozenset[str] = frozenset()
+
+
+def with_own(shipped: Mapping[str, Scenario], declaration: Declaration) -> Scenarios:
+    """The scenarios that come with torchskew, and those of the folder that the declaration names."""
+    own = own_scenarios(declaration, shipped)
+    return Scenarios(by_name={**shipped, **own}, own=frozenset(own))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +13,12 @@ from torchskew.declaration.declare import declare
 from torchskew.declaration.fields import Document, Problems
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, Expectation
-from torchskew.planning.scenario import Scenario
+from torchskew.planning.scenario import Scenario, Surroundings
 from torchskew.planning.scenario_file import parse_scenario
+from torchskew.runtimes.digest import digest
 from torchskew.runtimes.docker.catalogue import load_suites
 from torchskew.runtimes.package_data import SCENARIOS, data_folder
+from torchskew.runtimes.venv.projects import data_content, folder_content
 
 MATRIX_BASELINE, GATE_BASELINE = "expectations.toml", "baseline.toml"
 
@@ -40,7 +43,7 @@ def read_declaration(path: Path) -> Declaration:
         ConfigError: with every problem of both files.
     """
     beside = path.with_name(MATRIX_BASELINE)
-    document = read_document(path)
+    document = replace(read_document(path), path=str(path.absolute()))
     return declare(document, load_suites(), read_document(beside) if beside.exists() else None)
 
 
@@ -89,6 +92,34 @@ def read_scenarios(folder: Path | None = None) -> Mapping[str, Scenario]:
     if problems:
         raise ConfigError(*problems)
     return MappingProxyType(scenarios)
+
+
+def own_scenarios(declaration: Declaration, others: Mapping[str, Scenario]) -> Mapping[str, Scenario]:
+    """The scenarios of the folder that the declaration names, which see what [ranks] names; none without a folder.
+
+    others: those that come with torchskew, whose names are taken.
+
+    Raises:
+        ConfigError: with everything that is wrong with the folder and its files.
+    """
+    if not declaration.scenarios:
+        return {}
+    folder, ranks = declaration.scenarios, declaration.ranks
+    missing = [f"{where} names {path}, which is no folder."
+               for where, paths in (("scenarios.path", (folder,)), ("ranks.pythonpath", ranks.pythonpath),
+                                    ("ranks.data", ranks.data))
+               for path in paths if not Path(path).is_dir()]  # fmt: skip
+    if missing:
+        raise ConfigError(*(f"{Path(declaration.path).name}: {text}" for text in missing))
+    found = read_scenarios(Path(folder))
+    if taken := sorted(found.keys() & others.keys()):
+        names = f"{found[taken[0]].path}: {taken[0]!r} is the name of a scenario that comes with torchskew."
+        raise ConfigError(f"{names} Rename the file.")
+    if not found:
+        raise ConfigError(f"{Path(declaration.path).name}: scenarios.path names {folder}, which has no scenario.")
+    content = digest(*map(folder_content, (folder, *ranks.pythonpath)), *map(data_content, ranks.data))
+    place = Surroundings(paths=(folder, *ranks.pythonpath), data=ranks.data, content=content)
+    return {name: replace(each, place=place, warm=(*each.warm, *ranks.warm)) for name, each in found.items()}
 
 
 def read_scenario(path: Path) -> Scenario:

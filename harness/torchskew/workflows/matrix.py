@@ -43,6 +43,7 @@ from torchskew.workflows.cell_steps import (
     stop_at_a_dry_run,
     sweep,
     today,
+    with_own,
 )
 from torchskew.workflows.inputs import read_declaration, read_scenarios
 from torchskew.workflows.options import Options
@@ -58,7 +59,7 @@ def read_the_declaration(options: Options) -> tuple[Declaration, Scenarios, Runt
         by="asked for" if options.runtime else "declared",
         versions=_used(declaration, options),
     )
-    return declaration, Scenarios(by_name=read_scenarios()), wish
+    return declaration, with_own(read_scenarios(), declaration), wish
 
 
 def _used(declaration: Declaration, options: Options) -> Mapping[str, tuple[Version, ...]]:

@@ -78,6 +78,10 @@ class Container:
         why = f" ({state['Error']})" if state.get("Error") else ""
         return f"Its container ended with {state.get('ExitCode')}{why}. {self.errors()}".strip()
 
+    def look_inside(self, pid: int) -> str:
+        """A shell beside it; the file system is read-only, so tools come from the image."""
+        return f"docker exec -it {self.id[:12]} sh -c 'cat /proc/{pid}/status; exec sh'"
+
     def close(self) -> None:
         """TERM, then KILL on a monotonic deadline, then removal; idempotent.
 

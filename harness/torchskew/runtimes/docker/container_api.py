@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torchskew.runtimes.docker.connection import ENVIRON, UNPRIVILEGED, DockerConnection
@@ -28,7 +28,7 @@ class ContainerApi(DockerConnection):
                 security_opt=["no-new-privileges"],
                 read_only=True,
                 tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={limits.scratch}"},  # noqa: S108 - inside it
-                binds={spec.volume: {"bind": SHARE, "mode": "rw"}},
+                binds={spec.volume: {"bind": SHARE, "mode": "rw"}, **_read_only(spec.folders)},
                 network_mode=spec.network,
                 dns_opt=list(_DNS_OPTIONS),
                 extra_hosts=_LOOPBACK,
@@ -131,3 +131,13 @@ class ContainerApi(DockerConnection):
             yield "volume", each["Name"], each["Name"], each["Labels"]
         for each in images:
             yield "image", each["Id"], each["Id"][7:19], each["Labels"]
+
+
+def _read_only(folders: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    """Each folder under its own path; a folder below another is mounted with that one."""
+    outer = [folder for folder in folders if not any(_below(folder, other) for other in folders)]
+    return {folder: {"bind": folder, "mode": "ro"} for folder in outer}
+
+
+def _below(folder: str, other: str) -> bool:
+    return folder != other and folder.startswith(f"{other.rstrip('/')}/")

@@ -61,7 +61,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """A container to create: everything that differs between containers; `ContainerApi` adds the rest."""
+    """A container to create: everything that differs between containers; `ContainerApi` adds the rest.
+
+    folders: of this machine, which it sees under the same path and can't write to.
+    """
 
     image: str
     name: str
@@ -72,6 +75,7 @@ class Spec:
     labels: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    folders: Sequence[str] = ()
 
 
 class ImageDaemon(Protocol):

@@ -15,7 +15,7 @@ from torchskew.errors import HarnessError, MachineError
 from torchskew.inside.protocol import agent_command
 from torchskew.model.versions import Environment, Version
 from torchskew.runtimes import ownership
-from torchskew.runtimes.base import Channel, Progress, Scope
+from torchskew.runtimes.base import NO_FOLDERS, Channel, Folders, Progress, Scope
 from torchskew.runtimes.docker import wheels
 from torchskew.runtimes.docker.connection import Connection
 from torchskew.runtimes.docker.container import Container
@@ -50,6 +50,7 @@ class DockerRuntime:
 
     name = "docker"
     replicas = True
+    sees_files = False
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.daemon = Daemon(_connect, _url())
@@ -93,8 +94,8 @@ class DockerRuntime:
         self.daemon.make_network(name, labels)
         self.daemon.make_volume(name, self._limits.share, labels)
 
-    def start(self, environment: Environment, replica: int) -> Channel:
-        """Start an agent in a container of the version's image.
+    def start(self, environment: Environment, replica: int, folders: Folders = NO_FOLDERS) -> Channel:
+        """Start an agent in a container of the version's image, into which these folders are mounted.
 
         Raises:
             MachineError: the daemon refuses or is gone.
@@ -111,6 +112,7 @@ class DockerRuntime:
             labels=run.labels,
             env=environment.env,
             limits=self._limits,
+            folders=(*folders.data, *folders.code),
         )
         container = self._started(spec)
         container.rank_env = _RANK_ENV | dict(environment.env)

@@ -18,6 +18,7 @@ from torchskew.runtimes.docker.pulling import Say
 from torchskew.runtimes.docker.space import ImageSpace
 from torchskew.runtimes.ownership import cache_folder
 from torchskew.runtimes.venv.downloads import measured
+from torchskew.runtimes.venv.projects import locals_of
 from torchskew.runtimes.venv.resolve import download_size, lock_of, unpacked_size
 from torchskew.runtimes.venv.room import UNPACKED
 from torchskew.runtimes.venv.uv import Uv, UvError
@@ -38,8 +39,12 @@ def inputs(source: Source) -> tuple[str, ...]:
     Raises:
         ProvisionError: no such wheel, or no requirement.
     """
+    if projects := [str(here) for here in locals_of(source.requires) if not here.is_wheel]:
+        fix = "Build a wheel of it and name that, use the venv runtime, or put the folder in [ranks] pythonpath."
+        raise ProvisionError(f"requires names {projects[0]}, which an image can't install. {fix}")
     content = _requirement(source) if source.kind is SourceKind.PIP else _content(source.value)
-    return (source.kind, content, source.index or "", *sorted(source.requires))
+    beside = [content for here in locals_of(source.requires) for content in [_content(here.path)]]
+    return (source.kind, content, source.index or "", *sorted(source.requires), *beside)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,10 @@ class LocalChannel:
         if self._process.poll() is not None:
             self._drain.join(_TERM)  # whatever inherited the pipe may hold it open
         return "\n".join(self._tail)
+
+    def look_inside(self, pid: int) -> str:
+        """py-spy where it is installed; otherwise what the kernel knows of it."""
+        return f"py-spy dump --pid {pid}" if shutil.which("py-spy") else f"gdb -p {pid} (or install py-spy)"
 
     def close(self) -> None:
         """End of input, TERM, then KILL to the whole group; MachineError when something is left."""

@@ -14,15 +14,17 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from packaging.requirements import Requirement
 
+from torchskew.declaration.local import local
 from torchskew.model.versions import Source, SourceKind
 from torchskew.runtimes.venv import indexes
 from torchskew.runtimes.digest import digest
+from torchskew.runtimes.venv.projects import installed_content
 from torchskew.runtimes.venv.uv import Uv, UvError
 
 _PATIENCE = 3.0  # seconds for the CPU index to answer, and for one size
@@ -31,16 +33,21 @@ _NO_FIT = r"no wheels? with a matching|does not satisfy Python|no usable wheels|
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """A resolution: pylock.toml text, the Python it is for, the wheels as (name, version, url or path)."""
+    """A resolution: pylock.toml text, the Python it is for, the wheels as (name, version, url or path).
+
+    content: digest of the local projects and wheels in it.
+    """
 
     text: str
     python: str
     wheels: tuple[tuple[str, str, str], ...]
+    content: str = ""
 
     @property
     def identity(self) -> str:
         """Digest of the lock, its Python version (in the text) and the platform."""
-        return digest(self.text, sys.platform, platform.machine())
+        more = (self.content,) if self.content else ()
+        return digest(self.text, sys.platform, platform.machine(), *more)
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -98,7 +105,8 @@ class Resolver:
         return path.strip()
 
     def _locked(self, source: Source, python: str) -> Lock:
-        return lock_of(self._compiled(source, python), python)
+        lock = lock_of(self._compiled(source, python), python)
+        return replace(lock, content=installed_content(source.requires, named(source)))
 
     def _compiled(self, source: Source, python: str) -> str:
         if self._try_cpu(source):
@@ -141,7 +149,7 @@ def named(source: Source) -> str:
 
 def asked_for(source: Source) -> tuple[str, ...]:
     """The names of the distributions that the source asks for; what those need is known once it is resolved."""
-    return (named(source), *(Requirement(each).name for each in source.requires))
+    return (named(source), *(Requirement(each).name for each in source.requires if local(each) is None))
 
 
 def is_pinned(source: Source) -> bool:

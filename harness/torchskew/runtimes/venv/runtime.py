@@ -20,10 +20,11 @@ from torchskew.model.sizes import readable
 from torchskew.model.versions import Environment, Source, SourceKind, Version
 from torchskew.inside.protocol import agent_command
 from torchskew.runtimes.venv import indexes, launch, process
-from torchskew.runtimes.base import Channel, Progress, Scope
+from torchskew.runtimes.base import NO_FOLDERS, Channel, Folders, Progress, Scope
 from torchskew.runtimes.venv.downloads import Downloads, measured
 from torchskew.runtimes.reservations import NoSpaceError
 from torchskew.runtimes.venv.probe import Depth, facts_from, probed
+from torchskew.runtimes.venv.projects import imported_content, installed_content
 from torchskew.runtimes.venv.resolve import Lock, Resolver, asked_for, is_pinned
 from torchskew.runtimes.venv.room import UNPACKED, Room, Size
 from torchskew.runtimes.digest import digest
@@ -39,6 +40,7 @@ class VenvRuntime:
 
     name = "venv"
     replicas = False
+    sees_files = True
 
     def __init__(self, store: Path | None = None) -> None:
         self._store = Store(store or cache_folder())
@@ -83,7 +85,7 @@ class VenvRuntime:
             fix = f"Check space and permissions of {self._store.folder}, or set XDG_CACHE_HOME to another folder."
             raise ProvisionError(f"{what}: {error}. {fix}") from error
         _check_release(version, made, what)
-        return _environment(version, made)
+        return _environment(version, made, source)
 
     def index_answers(self) -> str | None:
         """None when torch can be resolved from this machine's indexes, else why not."""
@@ -102,7 +104,7 @@ class VenvRuntime:
         self._scope = scope
         self._spawner = process.Spawner()
 
-    def start(self, environment: Environment, replica: int) -> Channel:
+    def start(self, environment: Environment, replica: int, folders: Folders = NO_FOLDERS) -> Channel:
         """A process that waits for the boot line; `replica` makes no difference on one machine."""
         del replica
         if self._scope is None or self._spawner is None:
@@ -112,6 +114,7 @@ class VenvRuntime:
             "TMPDIR": str(folder / "tmp"),
             "TORCHSKEW_ETC": str(folder / "etc"),
             "TORCHSKEW_PARENT": str(os.getpid()),
+            "TORCHSKEW_READ_ONLY": os.pathsep.join(folders.data),
             RUN_VARIABLE: self._scope.run_id,
             OWNER_VARIABLE: owner(),
         }
@@ -262,7 +265,8 @@ def _request(source: Source, what: str) -> str:
             raise ProvisionError(f"{what}: {error.strerror}. Build the wheel, or correct its path.") from error
         stamp = f"{Path(source.value).absolute()} {stat.st_size} {stat.st_mtime_ns}"
     python = source.python or f"{sys.base_prefix} {sys.version}"
-    return digest(source.kind, source.value, stamp, python, source.index or "", *source.requires)
+    content = installed_content(source.requires, what)
+    return digest(source.kind, source.value, stamp, python, source.index or "", *source.requires, *filter(None, [content]))
 
 
 def _proved(place: Path, lock: Lock, what: str) -> Made:
@@ -281,12 +285,14 @@ def _check_release(version: Version, made: Made, what: str) -> None:
         raise ProvisionError(f"{what} reports torch {made.reports}, but {version.reports} is declared. {fix}")
 
 
-def _environment(version: Version, made: Made) -> Environment:
+def _environment(version: Version, made: Made, source: Source) -> Environment:
+    """The environment; what is imported from editable projects is part of its identity, though not of its place."""
+    editable = imported_content(source.requires)
     packages = f", {len(made.packages)} packages, {readable(made.size)}" if made.packages else ""
     return Environment(
         version=version.name,
         runtime="venv",
-        identity=made.identity,
+        identity=digest(made.identity, editable) if editable else made.identity,
         handle=made.python,
         env=dict(version.env),
         reports=made.reports,

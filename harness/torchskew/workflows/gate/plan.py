@@ -9,16 +9,19 @@ from pathlib import Path
 from torchskew.declaration.candidate import BASE, releases_against
 from torchskew.declaration.declare import for_runtime
 from torchskew.declaration.fields import Problems
+from torchskew.declaration.local import package_name
 from torchskew.engine.session import Session
 from torchskew.errors import ConfigError
 from torchskew.model.cells import Plan
+from torchskew.model.declared import Declaration
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard, Tier
 from torchskew.model.runs import Selection
 from torchskew.model.runtimes import RUNTIMES, provides
 from torchskew.model.versions import Version
-from torchskew.planning.gate import GateSpec, gate_plan
+from torchskew.planning.gate import GateSpec, gate_plan, library_plan, with_needed
 from torchskew.planning.plan import narrow
+from torchskew.planning.scenario import Scenario
 from torchskew.planning.shard import Shard, parse_shard, split
 from torchskew.workflows.cell_steps import Planned, Scenarios
 from torchskew.workflows.gate.request import GateInputs, Request, rerun
@@ -46,17 +49,24 @@ def plan_the_gate(
     usable, against = _releases(inputs, runtime)
     versions = {**usable, **_subjects(inputs, runtime)}
     spec = _spec(options, inputs, against, runtime)
-    every = narrow(gate_plan(spec, versions, scenarios.by_name, runtime, options.seed), options.only)
-    plan, shard = _part(request, every)
+    known = _of_library(scenarios, inputs.declaration, request) if request.of_library else scenarios.by_name
+
+    def planned(spec: GateSpec) -> Plan:
+        if request.of_library:
+            return library_plan(spec, inputs.declaration.matrix[runtime], versions, known, (runtime, options.seed))
+        return gate_plan(spec, versions, known, runtime, options.seed)
+
+    plan, shard = _part(request, narrow(planned(spec), options.only))
+    every = shard.cells if shard else len(plan.cells)
     widest = replace(spec, against=tuple(usable), tier=Tier.FULL, scenarios=("*",), guard=(Guard.OFF, Guard.ON))
-    whole = gate_plan(widest, versions, scenarios.by_name, runtime, options.seed)
-    of = f"shard {request.shard} of {len(every.cells)} cells, " if shard else ""
+    whole = planned(widest)
+    of = f"shard {request.shard} of {every} cells, " if shard else ""
     about = f"{request.subject} against {', '.join(against)} · tier {spec.tier}"
     repeat, cells = request.repeat, len(plan.cells)
     times = f", each {repeat} times: {cells * repeat} runs" if repeat > 1 else ""
     session.watch.say(f"plan       {about} · {of}{cells} cells{times} · digest {plan.digest}")
     return (
-        GatePlan(spec=spec, selection=_selection(options, spec, runtime), shard=shard),
+        GatePlan(spec=spec, selection=_selection(options, spec, request, runtime), shard=shard),
         Planned(
             plan=plan,
             versions=versions,
@@ -105,11 +115,28 @@ def _releases(inputs: GateInputs, runtime: str) -> tuple[Mapping[str, Version], 
     return usable, releases_against(usable if named else listed, request.against, request.last)
 
 
-def _selection(options: Options, spec: GateSpec, runtime: str) -> Selection | None:
+def _of_library(scenarios: Scenarios, declaration: Declaration, request: Request) -> Mapping[str, Scenario]:
+    """The user's own scenarios, and those that must pass before them."""
+    if not scenarios.own:
+        fix = 'Write some, and name their folder: [scenarios] path = "scenarios".'
+        raise ConfigError(
+            f"{Path(declaration.path).name}: {request.subject} has no scenarios of its own to be held against. {fix}"
+        )
+    return with_needed(scenarios.own, scenarios.by_name)
+
+
+def _selection(options: Options, spec: GateSpec, request: Request, runtime: str) -> Selection | None:
     """What a green run is the measure for: the same releases, tier and conditions."""
     if options.only or options.scenarios:
         return None
-    return Selection(runtime=runtime, against=spec.against, tier=spec.tier, guard=spec.guard, base=spec.base)
+    return Selection(
+        runtime=runtime,
+        against=spec.against,
+        tier=spec.tier,
+        guard=spec.guard,
+        base=spec.base,
+        package=package_name(request.package) if request.package else "",
+    )
 
 
 def _part(request: Request, plan: Plan) -> tuple[Plan, Shard | None]:

@@ -35,7 +35,7 @@ def decided_again(record: Record, run: Run, asked: Asked, today: dt.date) -> Dec
     )
     held = against_baseline(run.plan, list(results.values()), run.expectations, asked, today)
     shard = next((mark.payload for mark in record.marks(Shard) if mark.run_id == run.info.run_id), None)
-    return judged(held, asked.subject, shard)
+    return judged(held, asked, shard)
 
 
 def _repetitions(record: Record, run: Run, count: int) -> Iterator[Sequence[CellResult]]:

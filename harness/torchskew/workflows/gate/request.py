@@ -6,25 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torchskew.declaration.candidate import BASE, CANDIDATE, read_candidate, with_packages
+from torchskew.declaration.candidate import BASE, CANDIDATE, read_candidate, with_candidate, with_packages
 from torchskew.declaration.declare import check_requirement
 from torchskew.declaration.gate import GateTable, read_gate
+from torchskew.declaration.local import located
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, Expectation
 from torchskew.model.outcomes import Tier
 from torchskew.model.reruns import Rerun
 from torchskew.model.runtimes import choices, sole_provider
 from torchskew.model.versions import SourceKind, Version
-from torchskew.workflows.cell_steps import RuntimeWish, Scenarios
+from torchskew.workflows.cell_steps import RuntimeWish, Scenarios, with_own
 from torchskew.workflows.inputs import GATE_BASELINE, read_baseline, read_declaration, read_document, read_scenarios
 from torchskew.workflows.options import Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked on the command line; None or empty means: as [gate] says, else the default."""
+    """What was asked on the command line; None or empty means: as [gate] says, else the default.
+
+    package: a library beside torch. Without a candidate, it is what the gate decides on.
+    """
 
     candidate: str = ""
+    package: str = ""
     torch: str | None = None
     base: str | None = None
     against: tuple[str, ...] = ()
@@ -41,7 +46,13 @@ class Request:
     @property
     def subject(self) -> str:
         """The candidate as the last line names it."""
-        return f"candidate {self.candidate}"
+        beside = f" with {self.package}" if self.package else ""
+        return f"package {self.package}" if self.of_library else f"candidate {self.candidate}{beside}"
+
+    @property
+    def of_library(self) -> bool:
+        """Whether the gate decides on a library over the releases, and not on a torch beside them."""
+        return bool(self.package) and not self.candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +83,10 @@ class GateInputs:
 def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Scenarios, RuntimeWish]:
     """The declaration with its [gate], the candidate, the baseline and every scenario."""
     path = options.declaration
-    declaration, table = read_declaration(path), read_gate(read_document(path), choices())
+    declaration, table = (
+        read_declaration(path),
+        read_gate(replace(read_document(path), path=str(path.absolute())), choices()),
+    )
     if request.repeat > 1 and options.resume:
         raise ConfigError("--repeat runs every cell anew, so it excludes --resume. Remove one of them.")
     if request.update_baseline and request.shard:
@@ -88,7 +102,10 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
     inputs = GateInputs(
         request=known,
         declaration=replace(declaration, expectations=()),
-        versions={name: with_packages(version, _packages(request, table)) for name, version in versions.items()},
+        versions={
+            name: with_candidate(with_packages(version, _packages(request, table)), known.package)
+            for name, version in versions.items()
+        },
         baseline=baseline,
         expectations=read_baseline(baseline),
         # Somebody may be changing an interpreter's packages: its libraries are not part of its identity.
@@ -96,7 +113,7 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
             name for name, subject in subjects.items() if subject.sources[0].kind is SourceKind.INTERPRETER
         ),
     )
-    return inputs, Scenarios(by_name=read_scenarios()), _runtime(options, inputs, table)
+    return inputs, with_own(read_scenarios(), declaration), _runtime(options, inputs, table)
 
 
 def _completed(request: Request, table: GateTable, path: Path) -> Request:
@@ -104,15 +121,22 @@ def _completed(request: Request, table: GateTable, path: Path) -> Request:
     problems = [
         f"--requires {problem}" for text in request.requires if (problem := check_requirement(text, torch=False))
     ]
-    candidate = request.candidate or table.candidate
-    if not candidate:
-        names = 'Give one: --candidate pip:torch==2.15.0, or candidate = "…" there.'
+    if request.package and (problem := check_requirement(request.package, torch=False)):
+        problems.append(f"--candidate-package {problem}")
+    # What the command line names is the candidate: a package there is not held beside the torch of [gate].
+    candidate = request.candidate or ("" if request.package else table.candidate)
+    package = located(request.package, str(Path.cwd())) if request.package else table.package
+    if not candidate and not package:
+        names = (
+            'Give one: --candidate pip:torch==2.15.0 or --candidate-package dist/mylib.whl, or candidate = "…" there.'
+        )
         problems.append(f"{path.name}: gate names no candidate. {names}")
     if problems:
         raise ConfigError(*problems)
     return replace(
         request,
         candidate=candidate,
+        package=package,
         tier=request.tier or table.tier or Tier.FULL,
         against=request.against or (table.against if request.last is None else ()),
         baseline=request.baseline or (path.with_name(table.baseline) if table.baseline else None),
@@ -120,10 +144,17 @@ def _completed(request: Request, table: GateTable, path: Path) -> Request:
 
 
 def _packages(request: Request, table: GateTable) -> tuple[str, ...]:
-    return request.requires or table.requires
+    """What is installed beside torch everywhere; what the command line names is relative to where it was typed."""
+    return tuple(located(text, str(Path.cwd())) for text in request.requires) or table.requires
 
 
 def _subjects(request: Request) -> Mapping[str, Version]:
+    if request.of_library:
+        if given := [name for name in ("torch", "base", "index") if getattr(request, name)]:
+            raise ConfigError(
+                f"--{given[0]} is about a candidate torch, and --candidate-package is the candidate here."
+            )
+        return {}
     subjects = {CANDIDATE: read_candidate(request.candidate, torch=request.torch, index=request.index)}
     return {**subjects, BASE: read_candidate(request.base, BASE)} if request.base else subjects
 
@@ -132,7 +163,7 @@ def _runtime(options: Options, inputs: GateInputs, table: GateTable) -> RuntimeW
     """The one that was asked for; the only one that can provide the candidate and the base; the declared one."""
     subjects = tuple(inputs.subjects.values())
     declared = table.runtime or next(iter(inputs.declaration.matrix.values())).runtime
-    decided = sole_provider(subjects)
+    decided = sole_provider(subjects) if subjects else None
     return RuntimeWish(
         name=options.runtime or decided or declared,
         by="asked for" if options.runtime else "the candidate needs it" if decided else "declared",
@@ -147,6 +178,7 @@ def rerun(request: Request, options: Options) -> Rerun:
         .given("--declaration", [options.declaration] if options.declaration != Options().declaration else [])
         .given("--tier", [request.tier])
         .given("--baseline", [request.baseline])
+        .given("--candidate-package", [request.package])
         .given("--candidate", [request.candidate])
         .given("--torch", [request.torch])
         .given("--index", [request.index])

@@ -49,6 +49,7 @@ def mark_the_run(options: Options, inputs: GateInputs, gate: GatePlan, ready: Re
         repeat=inputs.request.repeat,
         problems=tuple(stale(planned.expectations, planned.whole, ready.plan.runtime)),
         selection=gate.selection,
+        of_library=inputs.request.of_library,
     )
     if not options.resume:
         ledger.record.mark(ledger.info.run_id, asked)
@@ -84,15 +85,15 @@ def decide_the_gate(ready: Ready, gate: GatePlan, asked: Asked, ledger: Ledger, 
     A part of the plan decides nothing: what it needs for that may be in another part.
     """
     held = against_baseline(ready.plan, results.of_cells, ready.planned.expectations, asked, today())
-    decision = judged(held, asked.subject, gate.shard)
+    decision = judged(held, asked, gate.shard)
     return compared(ledger.record, ledger.info, decision, asked)
 
 
 def compared(record: Record, info: RunInfo, decision: Decision, asked: Asked) -> Decision:
     """The decision with what changed since the newest accepted run, when there is one.
 
-    That is one of the same selection; else, cell by cell where both have the cell, one of the same runtime. A part of
-    a plan is compared with nothing.
+    That is one of the same selection; else, cell by cell where both have the cell, one of the same runtime and
+    package. A part of a plan is compared with nothing.
     """
     if decision.part is not None:
         return decision
@@ -103,8 +104,9 @@ def compared(record: Record, info: RunInfo, decision: Decision, asked: Asked) ->
             difference = diff.difference(record.results(mark.run_id), after)
             return not_worse(decision, difference, mark.run_id, asked, info.rerun)
     runtimes = {result.cell.runtime for result in after}
+    package = asked.selection.package if asked.selection else ""
     for mark in marks:
-        if mark.payload.selection.runtime not in runtimes:
+        if mark.payload.selection.runtime not in runtimes or mark.payload.selection.package != package:
             continue
         difference = diff.in_common(record.results(mark.run_id), after)
         if difference.compared:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from torchskew.engine.agents import Agent
 from torchskew.errors import HarnessError, MachineError
-from torchskew.inside.protocol import boot_line
 from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
 from torchskew.runtimes.base import Channel, Runtime
@@ -144,7 +143,7 @@ class Cluster:
         if over:
             channel.close()
             raise MachineError(f"node {node}: the rehearsal is over")
-        agent = Agent(channel, f"node {node} ({version})", boot_line(IMPORTS))
+        agent = Agent(channel, f"node {node} ({version})", IMPORTS)
         agent.wait_ready()
         return agent
 

@@ -1,0 +1,157 @@
+"""Runs a user's own code inside a rank: where it expects to be, and a script as `python script.py` would."""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import ctypes
+import importlib
+import linecache
+import os
+import subprocess
+import sys
+import threading
+import time
+import types
+from typing import Any
+
+GUARD = "torchskew_guard"
+SLOW = 0.5  # seconds from which an import is worth doing ahead of the fork
+_PR_SET_PDEATHSIG, _KILL = 1, 9
+
+
+class ScriptExit(Exception):  # noqa: N818 - the name of what happened: the script itself chose to end so
+    """A script ended with an exit code other than 0, which its rank ends with as well."""
+
+    def __init__(self, code: int, text: str) -> None:
+        """Take the exit code, and what the script gave to sys.exit where that is a text."""
+        super().__init__(text)
+        self.code = code
+
+
+def enter(job: Any) -> None:
+    """Put the folders that the job names on sys.path, and work in the folder that it names."""
+    sys.path[:0] = [path for path in job.paths if path not in sys.path]
+    importlib.invalidate_caches()
+    if job.cwd is not None:
+        where = os.path.join(job.share, job.cwd)
+        if not os.path.isabs(job.cwd):
+            os.makedirs(where, exist_ok=True)
+        os.chdir(where)
+
+
+def launcher_settings(job: Any) -> dict[str, str]:
+    """Return the variables that a launcher gives each rank."""
+    return {
+        "RANK": str(job.rank),
+        "WORLD_SIZE": str(job.world_size),
+        "LOCAL_RANK": str(job.local_rank),
+        "LOCAL_WORLD_SIZE": str(job.ranks_per_node),
+        "GROUP_RANK": str(job.node),
+        "MASTER_ADDR": job.host,
+        "MASTER_PORT": str(job.port),
+    }
+
+
+def run_script(job: Any) -> dict[str, Any]:
+    """Run the script in job.params (path, text, args) as the main module of this process, to its very end."""
+    path, text = job.params["path"], job.params["text"]
+    os.environ.update(launcher_settings(job))
+    if job.guard:
+        importlib.import_module(GUARD).install()
+    main = types.ModuleType("__main__")
+    main.__dict__.update(__file__=path, __builtins__=builtins, __cached__=None, __annotations__={})
+    sys.modules["__main__"] = main
+    sys.argv = [path, *job.params["args"]]
+    sys.path.insert(0, os.path.dirname(path))
+    linecache.cache[path] = (len(text), None, text.splitlines(True), path)
+    job.phase("run")
+    try:
+        exec(compile(text, path, "exec", dont_inherit=True), main.__dict__)  # noqa: S102 - our user's own script
+    except SystemExit as end:
+        _raise_unless_good(end.code)
+    finally:
+        _end_as_the_interpreter_does()
+    return {}
+
+
+def _raise_unless_good(code: Any) -> None:
+    """What Python makes of sys.exit(code): None and 0 are good, a number is the exit code, anything else is a text."""
+    if code in (None, 0):
+        return
+    if isinstance(code, int):
+        raise ScriptExit(code & 0xFF, "the script ended with exit code {}".format(code & 0xFF)) from None
+    print(code, file=sys.stderr)
+    raise ScriptExit(1, "the script ended with exit code 1: {}".format(code)) from None
+
+
+def _end_as_the_interpreter_does() -> None:
+    """Wait for threads that are no daemons, then run what was registered for the exit."""
+    getattr(threading, "_shutdown", int)()
+    run = getattr(atexit, "_run_exitfuncs", None)
+    if run:
+        run()
+
+
+def run_torchrun(job: Any) -> dict[str, Any]:
+    """Run the script under this release's own torchrun, which starts the ranks of this node."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(job.world_size)]
+    command += ["--node_rank", str(job.rank), "--nproc_per_node", str(job.ranks_per_node)]
+    command += ["--master_addr", job.host, "--master_port", str(job.port), "--max_restarts", "0"]
+    command += [job.params["path"], *job.params["args"]]
+    env = dict(os.environ)
+    env["PYTHONPATH"] = os.pathsep.join(job.paths)
+    job.phase("run")
+    code = subprocess.call(command, env=env, preexec_fn=_die_with_parent)
+    if code:
+        why = "torchrun ended with exit code {}".format(code) if code > 0 else "signal {} ended torchrun".format(-code)
+        raise ScriptExit(code if code > 0 else 1, why)
+    return {}
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _KILL)
+
+
+class ImportWatch:
+    """Times imports of torch's own modules in a rank, so that slow ones can be done ahead of the next fork.
+
+    It is a finder that finds nothing itself. seconds: by module, of the outermost imports that took SLOW or longer.
+    A user's own modules are left alone: they are the code under test, and run in every rank anew.
+    """
+
+    def __init__(self) -> None:
+        """Watch nothing yet."""
+        self.seconds: dict[str, float] = {}
+        self._loading = False
+
+    def begin(self) -> None:
+        """Be asked first for every module that is not imported yet."""
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Find an outermost module of torch with the other finders, and time its execution; None for any other."""
+        if self._loading or not name.startswith("torch."):
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if find else None
+            if spec is not None:
+                return self._timed(spec)
+        return None
+
+    def _timed(self, spec: Any) -> Any:
+        execute: Any = getattr(spec.loader, "exec_module", None)
+
+        def timed(module: Any) -> None:
+            self._loading, began = True, time.monotonic()
+            try:
+                execute(module)
+            finally:
+                self._loading = False
+                if time.monotonic() - began >= SLOW:
+                    self.seconds[spec.name] = time.monotonic() - began
+
+        if execute and hasattr(spec.loader, "__dict__"):
+            spec.loader.exec_module = timed
+        return spec

@@ -1,0 +1,205 @@
+"""A user's own code in a rank: a script is a script, folders are on the path, what is kept lives, the rest dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from torchskew.inside import protocol
+
+from tests.inside.driver import Driver
+
+SCRIPT = "import torchskew_program\nrank = torchskew_program.run_script\n"
+FACTS = """
+import atexit, json, os, pickle, sys, threading, time
+
+class State: pass
+
+def late():
+    time.sleep(0.1)
+    print("thread ended")
+
+assert pickle.loads(pickle.dumps(State())).__class__ is State
+atexit.register(print, "at exit")
+threading.Thread(target=late).start()
+names = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+print(json.dumps({
+    "name": __name__, "file": __file__, "argv": sys.argv, "path": sys.path[0], "cwd": os.getcwd(),
+    "main": sys.modules["__main__"].__dict__ is globals(), **{each: os.environ[each] for each in names},
+}))
+"""
+SPAWNS = """
+import multiprocessing
+
+def child(answer):
+    answer.put(__name__)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    worker = context.Process(target=child, args=(answer,))
+    worker.start()
+    print("child says", answer.get())
+    worker.join()
+"""
+LEAVES = """import os, subprocess, sys
+
+def rank(job):
+    started = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    return {"pid": started.pid}
+"""
+DAEMON = """import subprocess, time
+
+def rank(job):
+    subprocess.check_call(["setsid", "sh", "-c", "sleep 600 >&- 2>&- & echo $! >{note}.new; mv {note}.new {note}"])
+    time.sleep(600)
+"""
+
+
+def script(agent: Driver, path: Path, text: str, *args: str, **job: object) -> dict:
+    """What became of a script that ran as a rank."""
+    path.write_text(text)
+    params = {"path": str(path), "text": text, "args": list(args)}
+    agent.run(SCRIPT, params=params, share=str(path.parent / "share"), **job)
+    return agent.exited()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def gone(pid: int) -> bool:
+    until = time.monotonic() + 60
+    while alive(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not alive(pid)
+
+
+def test_a_script_runs_as_python_would_run_it_to_its_very_end(agent: Driver, tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    end = script(agent, path, FACTS, "--epochs", "1", rank=3, world_size=4, ranks_per_node=2, cwd=".")
+    assert (end["exit"], end["report"]["finished"]) == (0, True), end["log"]
+    said = end["log"].splitlines()
+    facts = json.loads(next(line for line in said if line.startswith("{")))
+    assert facts == {
+        "name": "__main__", "file": str(path), "argv": [str(path), "--epochs", "1"], "path": str(tmp_path),
+        "cwd": str(tmp_path / "share"), "main": True,
+        "RANK": "3", "LOCAL_RANK": "1", "GROUP_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2",
+    }  # fmt: skip
+    assert said.index("thread ended") < said.index("at exit")
+
+
+@pytest.mark.slow
+def test_a_script_may_spawn_processes_of_its_own_functions(agent: Driver, tmp_path: Path) -> None:
+    end = script(agent, tmp_path / "spawns.py", SPAWNS)
+    assert end["report"]["finished"], end["log"]
+    assert "child says __mp_main__" in end["log"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "text"),
+    [
+        ("sys.exit(3)", 3, "the script ended with exit code 3"),
+        ("sys.exit('no data')", 1, "the script ended with exit code 1: no data"),
+        ("sys.exit()", 0, None),
+        ("raise SystemExit(0)", 0, None),
+        ("{}['gone']", 1, "'gone'"),
+    ],
+)
+def test_a_scripts_exit_code_is_its_ranks(agent: Driver, tmp_path: Path, ends: str, code: int, text: str) -> None:
+    end = script(agent, tmp_path / "ends.py", f"import sys\n{ends}\n")
+    assert end["exit"] == code
+    assert (end["report"]["error"] or {"text": None})["text"] == text
+    assert ("no data" in end["log"]) == ("no data" in ends)
+
+
+def test_a_traceback_begins_in_the_users_own_code(agent: Driver, tmp_path: Path) -> None:
+    end = script(agent, tmp_path / "fails.py", "def inner():\n    raise ValueError('here')\n\ninner()\n")
+    lines = [line for line in end["log"].splitlines() if line.startswith("  File")]
+    assert [line.split('"')[1] for line in lines] == [str(tmp_path / "fails.py")] * 2
+    assert "raise ValueError('here')" in end["log"]
+
+
+def test_folders_of_a_job_come_first_on_the_path(agent: Driver, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ours.py").write_text(f"NAME = {name!r}\n")
+    source = (
+        "def rank(job):\n    import ours\n    return {'name': ours.NAME, 'node': job.node, 'local': job.local_rank}\n"
+    )
+    paths = [str(tmp_path / "first"), str(tmp_path / "second")]
+    agent.run(source, paths=paths, rank=5, world_size=6, ranks_per_node=3)
+    assert agent.exited()["report"]["payload"] == {"name": "first", "node": 1, "local": 2}
+
+
+def test_what_a_rank_started_in_a_session_of_its_own_dies_with_it(agent: Driver) -> None:
+    agent.run(LEAVES)
+    assert gone(agent.exited()["report"]["payload"]["pid"])
+
+
+def test_what_a_living_rank_left_to_the_agent_lives_as_long_as_the_rank(agent: Driver, tmp_path: Path) -> None:
+    """The end of another rank must not end it, although the agent has adopted it."""
+    note = tmp_path / "pid"
+    agent.run(DAEMON.format(note=str(note)), rank_id="waits")
+    until = time.monotonic() + 60
+    while not (note.exists() and note.read_text()) and time.monotonic() < until:
+        time.sleep(0.01)
+    pid = int(note.read_text())
+    agent.load("def rank(job):\n    return {}\n", "short")
+    agent.start("ends", "short")
+    agent.exited("ends")
+    assert alive(pid)
+    agent.send("signal", id="waits", signal="KILL")
+    agent.exited("waits")
+    assert gone(pid)
+
+
+def test_a_rank_that_is_kept_reports_and_stays_alive_until_it_is_killed(agent: Driver) -> None:
+    agent.run("def rank(job):\n    raise ValueError('look')\n", keep=True)
+    held = agent.until("held", id="r0")
+    pid = next(each["pid"] for each in agent.said if each["event"] == "started")
+    assert held["report"]["error"]["text"] == "look"
+    assert (held["exit"], held["signal"]) == (None, None)
+    assert alive(pid)
+    agent.send("signal", id="r0", signal="KILL")
+    assert agent.exited()["signal"] == "SIGKILL"
+
+
+def test_a_module_imported_ahead_is_there_before_the_fork(agent: Driver) -> None:
+    source = "import sys\ndef rank(job):\n    return {'there': 'wave' in sys.modules}\n"
+    agent.run(source)
+    assert agent.exited()["report"]["payload"] == {"there": False}
+    agent.send("import", modules=["wave", "no_such_module"])
+    agent.until("imported")
+    agent.start("r1", "it")
+    assert agent.exited("r1")["report"]["payload"] == {"there": True}
+    assert "no_such_module" in agent.errors.read_text()
+
+
+@pytest.mark.slow
+def test_a_slow_import_of_torchs_own_is_reported_and_others_are_not(tmp_path: Path) -> None:
+    agent = Driver(tmp_path)
+    slow = "import time\ntime.sleep(0.6)\n"
+    for name in ("torch/slow.py", "torch/outer.py", "mine.py"):
+        (tmp_path / "stub" / name).write_text("from torch import slow\n" if "outer" in name else slow)
+    try:
+        agent.until("ready")
+        agent.run("def rank(job):\n    import mine, torch.outer\n    return {}\n")
+        report = agent.exited()["report"]
+        assert list(report["slow_imports"]) == ["torch.outer"]
+        assert report["slow_imports"]["torch.outer"] > 0.5
+    finally:
+        agent.close()
+
+
+def test_every_file_that_travels_is_listed_once() -> None:
+    names = [path.name for path in protocol.FILES.values()]
+    assert len(names) == len(set(names))
+    assert "program.py" in names
+    assert os.path.basename(protocol.FILES["torchskew_program"]) == "program.py"

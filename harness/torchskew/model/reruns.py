@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,4 +60,10 @@ class Rerun:
         return tuple(words)
 
     def __str__(self) -> str:
-        return shlex.join(self.argv)
+        return " ".join([_quoted(self.words), *(_quoted((each.name, *each.values)) for each in self.options)])
+
+
+@lru_cache(maxsize=65_536)
+def _quoted(words: tuple[str, ...]) -> str:
+    """Words for a shell. Reports print thousands of commands that differ in one word."""
+    return shlex.join(words)

@@ -123,8 +123,6 @@ class Break:
 
     def covers(self, scenario: str, ranks: Sequence[Side]) -> bool:
         """Whether a cell of this scenario over these ranks, rank 0 first, shows this break."""
-        if not any(_matches(scenario, each.scenarios) for each in self.affects):
-            return False
         pairs = [(ranks[0], other) for other in ranks[1:]] or [(ranks[0], ranks[0])]
         return any(each.covers(scenario, *pair) for each in self.affects for pair in pairs)
 
@@ -158,7 +156,13 @@ class Catalogue:
 
     def of_cell(self, scenario: str, ranks: Sequence[Side]) -> tuple[Break, ...]:
         """The breaks that a failing cell shows; the catalogue's test holds that a measured one shows exactly one."""
-        return tuple(each for each in self.breaks if each.covers(scenario, ranks))
+        return tuple(each for each in self.about(scenario) if each.covers(scenario, ranks))
+
+    def about(self, scenario: str) -> tuple[Break, ...]:
+        """The entries that speak of a scenario, whatever the releases."""
+        return tuple(
+            each for each in self.breaks if any(_matches(scenario, affected.scenarios) for affected in each.affects)
+        )
 
     def named(self, identity: str) -> Break | None:
         """The entry with this id, such as SKEW-014, in any case."""

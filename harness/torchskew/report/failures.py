@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import groupby
 
 from torchskew.guard.table import parse
@@ -76,8 +76,14 @@ def known_break(item: Checked) -> Break | None:
         return None
     ranks = [Side(facts.torch or facts.declared, facts.python or "") for facts in result.ranks]
     ranks += [Side(name) for name in result.cell.skew[len(ranks) :]]  # ranks of a handover that never started
-    entries = catalogue().of_cell(result.cell.name, ranks)
+    entries = [entry for entry in _about(result.cell.name) if entry.covers(result.cell.name, ranks)]
     return entries[0] if len(entries) == 1 else None
+
+
+@cache
+def _about(scenario: str) -> tuple[Break, ...]:
+    """Asked for each cell by each report, and of few scenarios."""
+    return catalogue().about(scenario)
 
 
 def _error_of(item: Checked) -> str:

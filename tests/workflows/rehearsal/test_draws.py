@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from torchskew.inside import rehearsal as rank
 from torchskew.model.outcomes import Verdict
 from torchskew.model.versions import Environment
 from torchskew.workflows.rehearsal.findings import Answer, Invariant
@@ -96,6 +97,22 @@ def test_controls_that_part_by_more_than_rounding_are_said_to() -> None:
     part = "the controls part at step 10 by more than rounding: does the job use dropout?"
     assert named(off(healthy(), 0.2), "R4").evidence.endswith(part)
     assert part not in named(off(healthy(), 1e-6), "R4").evidence
+
+
+class Seeds:
+    """A torch that only seeds."""
+
+    def manual_seed(self, seed: int) -> None:
+        self.seed = seed
+
+
+def test_what_a_release_lacks_is_left_out_and_keeps_nothing_else_from_being_drawn(capsys) -> None:
+    def lacks() -> None:
+        raise AttributeError("no such layer")
+
+    digests = rank._digests(Seeds(), {"a": lambda: [1, 2], "b": lacks, "c": lambda: [3]})
+    assert list(digests) == ["a", "c"]
+    assert capsys.readouterr().err == "b: no such layer\n"
 
 
 @pytest.mark.slow

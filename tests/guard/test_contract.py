@@ -22,6 +22,7 @@ from torchskew.guard.host import Host
 from torchskew.guard.install import check
 from torchskew.guard.pace import pace
 from torchskew.guard.roster import pack_roster, roster_of
+from torchskew.guard.sockets import bind
 from torchskew.guard.wire import GREETING, HELLO, NONCE, frame
 
 from tests.guard.ranks import FAR, PATIENCE, Group, connect, hello_of
@@ -294,6 +295,32 @@ def test_a_rank_without_the_guard_is_refused_only_where_its_store_era_can_not_wo
         stock.sendall(bytes.fromhex(era))
         results = group.join()
     assert [type(results[rank]) for rank in (0, 1)] == [result] * 2
+
+
+@SLOW
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("mode", ["enforce", "warn"])
+def test_stock_clients_reach_the_store_where_rank_0_steps_aside(group: Group, mode: str) -> None:
+    """Those of 2.4 and older do not connect again after a reset."""
+    group.mode = mode
+    group.start(0, hello_of(0, world=3))
+    greeting = bytes.fromhex("00cef7853c04")  # VALIDATE and the opcode of ADD, as releases 2.2 to 2.4 send it
+    with connect(group.port) as stock, connect(group.port) as late:
+        stock.sendall(greeting)
+        assert isinstance(group.join()[0], Unverified)
+        store = bind(group.port)
+        store.listen()
+        taken = [store.accept()[0] for _ in range(2)]
+        heard = {conn: conn.recv(6) for conn in taken[:1]}
+        late.sendall(b"late")
+        heard[taken[1]] = taken[1].recv(6)
+        assert sorted(heard.values()) == [greeting, b"late"]
+        for conn, data in heard.items():
+            conn.sendall(data[::-1])
+            conn.close()
+        assert [stock.recv(10), late.recv(10)] == [greeting[::-1], b"etal"]
+        assert [stock.recv(10), late.recv(10)] == [b"", b""]  # the store's end is the clients' end
+        store.close()
 
 
 @SLOW

@@ -76,7 +76,7 @@ class StockClients:
         """Nobody knocked yet."""
         self.knocks: dict[str, int] = {}
         self.first = float("inf")  # when the first of them knocked
-        self.held: list[socket.socket] = []
+        self.held: list[Peer] = []
 
     def count(self, store_era: str) -> bool:
         """Count one; whether there is room to hold it."""

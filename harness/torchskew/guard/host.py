@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import selectors
@@ -12,6 +13,7 @@ from torchskew.guard.arrivals import Arrivals, Peer, StockClients
 from torchskew.guard.hello import Hello, read_hello, shown
 from torchskew.guard.pace import Pace
 from torchskew.guard.place import DIRECT, Place
+from torchskew.guard.relay import Caller, relay
 from torchskew.guard.roster import Roster, pack_roster, roster_of
 from torchskew.guard.sockets import deliver, reset, tune
 from torchskew.guard.stock import greeting_era
@@ -168,7 +170,7 @@ class Host:
             raise ValueError("too many")
         del self.pending[peer.conn]
         self.selector.unregister(peer.conn)
-        self.stock.held.append(peer.conn)
+        self.stock.held.append(peer)
 
     def _hear(self, peer: Peer) -> None:
         """What follows the opening: a peek is answered with the roster so far, a hello counts its rank in."""
@@ -202,7 +204,7 @@ class Host:
 
         Joiners that go on start once rank 0's store listens: an usher tells them, this rank goes on at once.
         """
-        self._free_port()
+        self._free_port(relayed=goes_on)
         body = pack_roster(roster)
         peers = list(self.arrivals.peers.values())
         frames = [(peer.conn, frame(self.secret, peer.nonces, body)) for peer in peers]
@@ -213,12 +215,20 @@ class Host:
         else:
             part(conns, min(end, time.monotonic() + 1.0))
 
-    def _free_port(self) -> None:
-        """Nobody finds this rank from now on; who was not counted in is reset."""
+    def _free_port(self, *, relayed: bool = False) -> None:
+        """Nobody finds this rank from now on. Who was not counted in is reset, or handed to the store that follows."""
+        relayed = relayed and bool(self.stock.held)
+        if relayed:
+            self.serve(0.0)  # who came at the last moment
         self.selector.close()
         reset(self.server)
-        for conn in [*self.pending, *self.stock.held]:
-            reset(conn)
+        stock = [*self.stock.held, *(peer for peer in self.pending.values() if not peer.nonces)]
+        if relayed:
+            with contextlib.suppress(OSError):
+                relay([Caller(peer.conn, peer.data) for peer in stock], self.place.port)
+        for peer in [*stock, *self.pending.values()]:
+            if peer.conn.fileno() >= 0:
+                reset(peer.conn)
 
     def abandon(self) -> None:
         """After a failure: no socket stays open."""

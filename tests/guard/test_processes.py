@@ -117,14 +117,13 @@ def start(torch_environment: Environment, tmp_path: Path):
     return popen
 
 
-@pytest.mark.parametrize(("how", "results"), [
-    ("healthy", ["3.0 []", "3.0 []", "3.0 []", "formed []"]),
-    ("pretend", ["ProtocolVersionError version"] * 4),
-])  # fmt: skip
-def test_each_way_into_a_group_is_compared_and_leaves_no_thread(start, how: str, results: list[str]) -> None:
+@pytest.mark.parametrize(("how", "result"), [("healthy", "3.0 []"), ("pretend", "ProtocolVersionError version")])
+def test_each_way_into_a_group_is_compared_and_leaves_no_thread(start, how: str, result: str) -> None:
     where = ports(4)
     ranks = [start(RANK, how, where, RANK=str(rank)) for rank in range(2)]
-    expected = [f"{way} {result}" for way, result in zip(WAYS, results, strict=True)]
+    expected = [f"{way} {result}" for way in WAYS]
+    if how == "healthy":  # RPC itself asks for NumPy once its ranks have met
+        expected[-1] = "rpc RuntimeError Numpy is not available"
     done = [rank.communicate(timeout=90) for rank in ranks]
     assert [out.splitlines() for out, _ in done] == [expected] * 2, done
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from torchskew.guard.stock import greeting_era, look
+from torchskew.guard.greeting import greeting_era
+from torchskew.guard.stock import look
 
 from tests.guard.ranks import Group, connect, hello_of
 

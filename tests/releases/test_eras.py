@@ -191,3 +191,15 @@ def test_what_a_release_reads_of_another_depends_on_who_wrote(
 ) -> None:
     """Rank 0 writes, the others read one after another, until one fails."""
     assert predict(Situation(torch=pair, kind=Kind.HANDOVER, scenario=scenario)) == outcomes
+
+
+@pytest.mark.parametrize(("torch", "outcomes"), [
+    (("2.10.0a0+b4e4ee81d3", "2.13.0"), (OK, OK)),  # nothing begins with 2.10
+    (("2.5.0a0+872d972e41", "2.13.0"), ()),  # the store of 2.4 can't serve 2.13, that of 2.5 can
+    (("2.5.0.dev20240801+cu124", "2.5.0.dev20240801+cu124"), (OK, OK)),  # the same build, whatever it speaks
+    (("2.1.2", "2.3.0a0+40ec155e58"), (TIMEOUT, OPAQUE)),  # neither can join
+])  # fmt: skip
+def test_a_build_between_releases_is_predicted_only_where_both_of_them_agree(
+    torch: tuple[str, ...], outcomes: tuple[Outcome, ...]
+) -> None:
+    assert predict(Situation(torch=torch)) == outcomes

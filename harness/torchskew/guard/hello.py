@@ -9,9 +9,10 @@ import socket
 import sys
 from typing import Any, Tuple, TypedDict, cast
 
+from torchskew.guard.build import eras_of
 from torchskew.guard.place import AGENTS, DIRECT, Place
 from torchskew.guard.settings import launcher
-from torchskew.guard.table import LAST_KNOWN, SERVES, TABLE, WIRE_SETTINGS, era, known, parse, setting
+from torchskew.guard.table import LAST_KNOWN, SERVES, WIRE_SETTINGS, era, known, parse, setting
 
 # Each field of a hello, its type and its longest value; anything else is no hello.
 FIELDS: dict[str, tuple[type, int]] = {
@@ -20,6 +21,7 @@ FIELDS: dict[str, tuple[type, int]] = {
     "job": (str, 255), "order": (str, 10), "nccl": (str, 40), "store": (str, 8), "gloo": (str, 8), "keys": (str, 8),
     "agent": (str, 8), "static": (str, 8), "c10d": (str, 8), "launcher": (str, 80), "serves": (str, 255),
     "settings": (str, 400), "known": (int, 1), "last": (str, 8),
+    "guess": (str, 60), "numpy": (str, 40),
 }  # fmt: skip
 _ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
 # What the text of a field must look like, where more than its length is known.
@@ -27,7 +29,7 @@ FORMS = {
     "method": re.compile("|".join((*DIRECT, "agent", "file", "store"))), "order": re.compile("little|big"),
     "serves": re.compile(r"[\d. ]*"),
     "store": _ERA, "gloo": _ERA, "keys": _ERA, "agent": _ERA, "static": _ERA, "c10d": _ERA,
-    "last": _ERA,
+    "last": _ERA, "guess": re.compile("[a-z0-9 ]*"),
 }  # fmt: skip
 # The fields that tell ranks of one build apart.
 PERSONAL = ("rank", "host", "pid")
@@ -38,7 +40,8 @@ Identity = Tuple[int, str, int]
 class Build(TypedDict):
     """What ranks of one build have in common; each value as FIELDS bounds it.
 
-    launcher: the release of the agent that started this rank and has its store, where that agent is guarded.
+    launcher: the release of the agent that started this rank and has its store, where that agent is guarded. guess: the
+    kinds of era, with spaces, that are no more than the label of a build between releases says.
     """
 
     world: int
@@ -62,6 +65,8 @@ class Build(TypedDict):
     settings: str
     known: int
     last: str
+    guess: str
+    numpy: str
 
 
 class Hello(Build):
@@ -77,9 +82,9 @@ def own_hello(place: Place, backend: str = "") -> Hello:
     import torch
 
     version = str(torch.__version__)
-    eras = {kind: era(kind, version) or "" for kind in TABLE}
+    eras, guess = eras_of(version)
     agent = launcher() if place.method == "agent" else ""
-    store = era("store", agent or version) or ""
+    store = (era("store", agent) or "") if agent else eras["store"]
     release = parse(version) or (0, 0, 0)
     read = {} if place.method in AGENTS else WIRE_SETTINGS  # what an agent has in its environment is for its workers
     wire = {name: setting(name, os.environ) for name, since in read.items() if since <= release[:2]}
@@ -90,7 +95,7 @@ def own_hello(place: Place, backend: str = "") -> Hello:
         "job": os.environ.get("TORCHELASTIC_RUN_ID", ""), "order": sys.byteorder, "nccl": _nccl(backend),
         "serves": " ".join(SERVES.get(store, ())), "launcher": agent, "known": int(known(version)),
         "settings": " ".join("%s=%s" % pair for pair in sorted(wire.items()) if pair[1]),
-        "last": "%d.%d" % LAST_KNOWN,
+        "last": "%d.%d" % LAST_KNOWN, "guess": guess, "numpy": _numpy(),
     }  # fmt: skip
     fields.update(eras)
     cut = {name: shown(value)[: FIELDS[name][1]] if isinstance(value, str) else value for name, value in fields.items()}
@@ -100,6 +105,11 @@ def own_hello(place: Place, backend: str = "") -> Hello:
 def shown(text: str) -> str:
     """A text as it can travel and be shown: one line, no control characters."""
     return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _numpy() -> str:
+    """The version of NumPy, where this process has it: torch imports it where it is installed."""
+    return str(getattr(sys.modules.get("numpy"), "__version__", ""))
 
 
 def _nccl(backend: str) -> str:

@@ -10,13 +10,13 @@ import socket
 import time
 
 from torchskew.guard.arrivals import Arrivals, Peer, StockClients
+from torchskew.guard.greeting import greeting_era
 from torchskew.guard.hello import Hello, read_hello, shown
 from torchskew.guard.pace import Pace
 from torchskew.guard.place import DIRECT, Place
 from torchskew.guard.relay import Caller, relay
 from torchskew.guard.roster import Roster, pack_roster, roster_of
 from torchskew.guard.sockets import deliver, reset, tune
-from torchskew.guard.stock import greeting_era
 from torchskew.guard.table import HOLDS_GIL
 from torchskew.guard.usher import part, usher
 from torchskew.guard.wire import GREETING, HELLO, MOST_HELLO, NONCE, OPENING, PEEK, frame, unframe

@@ -14,12 +14,12 @@ from torchskew.guard.agents import announcing, guarded_c10d, guarded_static  # n
 from torchskew.guard.aside import Seat
 from torchskew.guard.exchange import exchange, exchange_in
 from torchskew.guard.hello import own_hello
+from torchskew.guard.notes import notes
 from torchskew.guard.notice import warn
 from torchskew.guard.place import Place, locate
 from torchskew.guard.roster import Roster
 from torchskew.guard.settings import MODES, chosen, launcher
 from torchskew.guard.start import StartHook
-from torchskew.guard.table import LAST_KNOWN
 from torchskew.guard.usher import dismiss
 
 _IN_INIT = threading.local()
@@ -52,18 +52,11 @@ def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store
             return None
         mine, seconds = own_hello(place, str(backend or "").lower()), _seconds(timeout, backend)
         roster = exchange(place, mine, seconds, mode) if store is None else exchange_in(store, mine, seconds, mode)
-        _note_newer(roster, place.rank)
+        for note in notes(roster):
+            warn(place.rank, note)
         _note_agent(place)
         return roster
     return None
-
-
-def _note_newer(roster: Roster, rank: int) -> None:
-    """Warn where a mix has a release that the table does not know."""
-    newer = sorted({group["torch"] for group in roster["groups"] if not group["known"]})
-    if newer and len({group["torch"].split("+")[0] for group in roster["groups"]}) > 1:
-        text = "torch %s is newer than %d.%d, the last release this guard knows: it may be incompatible with the others"
-        warn(rank, text % (", ".join(newer), *LAST_KNOWN))
 
 
 def _note_agent(place: Place) -> None:

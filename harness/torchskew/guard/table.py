@@ -73,6 +73,7 @@ WIRE_SETTINGS = {
 }
 # Debian's pre-release labels -> the release that each was built from.
 LABELS = {"1.7.0a0": (1, 7, 1), "1.13.0a0": (1, 13, 1)}
+_BETWEEN = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.0)?(?:a|b|\.?dev)\d*$")
 
 
 def parse(version: str) -> tuple[int, int, int] | None:
@@ -97,6 +98,25 @@ def known(version: str) -> bool:
     """Whether the table covers this release; a newer one is assumed to speak as the last known one does."""
     release = parse(version)
     return release is not None and release[:2] <= LAST_KNOWN
+
+
+def before(version: str) -> str:
+    """The minor release before a build between two, such as "2.9.0" for 2.10.0a0+gitabc; "" for a release.
+
+    The label of such a build is the release that follows it, a release candidate counts as that release.
+    """
+    public = version.split("+", 1)[0].strip()
+    match = None if public in LABELS else _BETWEEN.match(public)
+    if not match:
+        return ""
+    major, minor = int(match.group(1)), int(match.group(2))
+    return "1.13.0" if (major, minor) == (2, 0) else "%d.%d.0" % (major, minor - 1) if minor else ""
+
+
+def guessed(version: str) -> list[str]:
+    """The kinds of era that begin with the release in the label of a build between two: it may still speak the last."""
+    earlier = before(version)
+    return [kind for kind in TABLE if earlier and era(kind, earlier) != era(kind, version)]
 
 
 def setting(name: str, env: Mapping[str, str]) -> str:

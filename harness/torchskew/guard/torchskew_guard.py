@@ -34,7 +34,7 @@ import threading
 import time
 import warnings
 import zlib
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple, TypedDict, cast
+from typing import Any, Callable, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, TypedDict, cast
 from urllib.parse import ParseResult, parse_qs, urlparse
 
 # -- table ---------------------------------------------------------------------------------------------------
@@ -108,6 +108,7 @@ WIRE_SETTINGS = {
 }
 # Debian's pre-release labels -> the release that each was built from.
 LABELS = {"1.7.0a0": (1, 7, 1), "1.13.0a0": (1, 13, 1)}
+_BETWEEN = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.0)?(?:a|b|\.?dev)\d*$")
 
 
 def parse(version: str) -> tuple[int, int, int] | None:
@@ -132,6 +133,25 @@ def known(version: str) -> bool:
     """Whether the table covers this release; a newer one is assumed to speak as the last known one does."""
     release = parse(version)
     return release is not None and release[:2] <= LAST_KNOWN
+
+
+def before(version: str) -> str:
+    """The minor release before a build between two, such as "2.9.0" for 2.10.0a0+gitabc; "" for a release.
+
+    The label of such a build is the release that follows it, a release candidate counts as that release.
+    """
+    public = version.split("+", 1)[0].strip()
+    match = None if public in LABELS else _BETWEEN.match(public)
+    if not match:
+        return ""
+    major, minor = int(match.group(1)), int(match.group(2))
+    return "1.13.0" if (major, minor) == (2, 0) else "%d.%d.0" % (major, minor - 1) if minor else ""
+
+
+def guessed(version: str) -> list[str]:
+    """The kinds of era that begin with the release in the label of a build between two: it may still speak the last."""
+    earlier = before(version)
+    return [kind for kind in TABLE if earlier and era(kind, earlier) != era(kind, version)]
 
 
 def setting(name: str, env: Mapping[str, str]) -> str:
@@ -345,6 +365,105 @@ def _address_beside_a_file() -> tuple[str, int]:
     return host, int(port.group()) if port and host else 0
 
 
+# -- greeting ------------------------------------------------------------------------------------------------
+# The store era of a stock client, by the bytes with which it opens a connection.
+
+
+def greeting_era(data: bytes) -> str | None:
+    """The store era of a stock client by its first bytes; "" for anything else, None while too few came."""
+    for opcode, name in ((2, "1.7"), (3, "1.9")):
+        stock = bytes([opcode]) + struct.pack("<Q", 5) + b"init/"
+        if data[:14] == stock[: len(data)]:
+            return name if len(data) >= 14 else None
+    validate = b"\x00" + struct.pack("<I", 0x3C85F7CE)
+    if data[:5] != validate[: len(data)]:
+        return ""
+    if len(data) < 6:
+        return None
+    return {4: "2.2", 13: "2.5"}.get(data[5], "")
+
+
+# -- build ---------------------------------------------------------------------------------------------------
+# What a build between two releases shows of itself: its label doesn't say which side of a border its commit is on.
+
+# kind and first release of an era -> a file below torch/distributed, a text in it, whether the new era has that text.
+# Read in the released wheels of 1.13.1 to 2.15.0.
+CLUES = {
+    ("keys", (2, 0)): ("distributed_c10d.py", "{device}/", True),
+    ("keys", (2, 1)): ("distributed_c10d.py", "TORCH_DIST_INIT_BARRIER", True),
+    ("agent", (2, 6)): ("rendezvous.py", "/worker/attempt_", False),
+    ("c10d", (2, 6)): (os.path.join("elastic", "rendezvous", "dynamic_rendezvous.py"), "timezone", True),
+}
+# A store that hangs up, in a process of its own: up to 2.1 a client holds the interpreter's lock while it waits.
+_LISTENER = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+server.settimeout(5)
+data, conn = b"", server.accept()[0]
+server.close()
+conn.settimeout(2)
+try:
+    while len(data) < (6 if data[:1] == b"\\0" else 14):
+        more = conn.recv(100)
+        if not more:
+            break
+        data += more
+finally:
+    print(data.hex())
+"""
+
+
+def eras_of(version: str) -> tuple[dict[str, str], str]:
+    """Each kind's era in this process's build, and the kinds (with spaces) whose era is no more than the label says."""
+    eras, guesses = {kind: era(kind, version) or "" for kind in TABLE}, []
+    for kind in guessed(version):
+        seen = _greets(version) if kind == "store" else _reads(kind, version)
+        eras[kind] = seen or eras[kind]
+        if not seen:
+            guesses.append(kind)
+    return eras, " ".join(guesses)
+
+
+def _reads(kind: str, version: str) -> str:
+    """The era by the text of torch's own files; "" where they don't show it."""
+    import torch
+
+    clue = CLUES.get((kind, (parse(version) or (0, 0, 0))[:2]))
+    if clue is None:
+        return ""
+    path = os.path.join(os.path.dirname(torch.__file__ or ""), "distributed", clue[0])
+    with contextlib.suppress(OSError, UnicodeError), open(path, encoding="utf-8") as file:
+        newer = (clue[1] in file.read()) == clue[2]
+        return era(kind, version if newer else before(version)) or ""
+    return ""
+
+
+def _greets(version: str) -> str:
+    """The store's era by how this build's client greets; "" where that does not show it, or there is no time to see."""
+    seen = _greeting() if chosen("TORCHSKEW_GUARD", MODES) != "warn" else ""
+    label, earlier = era("store", version) or "", era("store", before(version)) or ""
+    if seen in (label, earlier):
+        return seen
+    return earlier if (seen, earlier) == ("1.9", "2.1") else ""
+
+
+@functools.lru_cache(maxsize=None)
+def _greeting() -> str:
+    """The era of the first bytes that a client of this build sends; "" where none could be seen."""
+    from torch.distributed import TCPStore
+
+    with contextlib.suppress(OSError, ValueError, RuntimeError, subprocess.SubprocessError):
+        command = [sys.executable, "-I", "-S", "-c", _LISTENER]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as listener:
+            assert listener.stdout is not None
+            port = int(listener.stdout.readline())
+            with contextlib.suppress(RuntimeError):  # the listener hangs up
+                TCPStore("127.0.0.1", port, 2, False, dt.timedelta(seconds=0.3))
+            return greeting_era(bytes.fromhex(listener.communicate(timeout=10.0)[0].strip())) or ""
+    return ""
+
+
 # -- hello ---------------------------------------------------------------------------------------------------
 # A hello: what one rank reports about itself, and how a hello from a stranger is read.
 
@@ -355,6 +474,7 @@ FIELDS: dict[str, tuple[type, int]] = {
     "job": (str, 255), "order": (str, 10), "nccl": (str, 40), "store": (str, 8), "gloo": (str, 8), "keys": (str, 8),
     "agent": (str, 8), "static": (str, 8), "c10d": (str, 8), "launcher": (str, 80), "serves": (str, 255),
     "settings": (str, 400), "known": (int, 1), "last": (str, 8),
+    "guess": (str, 60), "numpy": (str, 40),
 }  # fmt: skip
 _ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
 # What the text of a field must look like, where more than its length is known.
@@ -362,7 +482,7 @@ FORMS = {
     "method": re.compile("|".join((*DIRECT, "agent", "file", "store"))), "order": re.compile("little|big"),
     "serves": re.compile(r"[\d. ]*"),
     "store": _ERA, "gloo": _ERA, "keys": _ERA, "agent": _ERA, "static": _ERA, "c10d": _ERA,
-    "last": _ERA,
+    "last": _ERA, "guess": re.compile("[a-z0-9 ]*"),
 }  # fmt: skip
 # The fields that tell ranks of one build apart.
 PERSONAL = ("rank", "host", "pid")
@@ -373,7 +493,8 @@ Identity = Tuple[int, str, int]
 class Build(TypedDict):
     """What ranks of one build have in common; each value as FIELDS bounds it.
 
-    launcher: the release of the agent that started this rank and has its store, where that agent is guarded.
+    launcher: the release of the agent that started this rank and has its store, where that agent is guarded. guess: the
+    kinds of era, with spaces, that are no more than the label of a build between releases says.
     """
 
     world: int
@@ -397,6 +518,8 @@ class Build(TypedDict):
     settings: str
     known: int
     last: str
+    guess: str
+    numpy: str
 
 
 class Hello(Build):
@@ -412,9 +535,9 @@ def own_hello(place: Place, backend: str = "") -> Hello:
     import torch
 
     version = str(torch.__version__)
-    eras = {kind: era(kind, version) or "" for kind in TABLE}
+    eras, guess = eras_of(version)
     agent = launcher() if place.method == "agent" else ""
-    store = era("store", agent or version) or ""
+    store = (era("store", agent) or "") if agent else eras["store"]
     release = parse(version) or (0, 0, 0)
     read = {} if place.method in AGENTS else WIRE_SETTINGS  # what an agent has in its environment is for its workers
     wire = {name: setting(name, os.environ) for name, since in read.items() if since <= release[:2]}
@@ -425,7 +548,7 @@ def own_hello(place: Place, backend: str = "") -> Hello:
         "job": os.environ.get("TORCHELASTIC_RUN_ID", ""), "order": sys.byteorder, "nccl": _nccl(backend),
         "serves": " ".join(SERVES.get(store, ())), "launcher": agent, "known": int(known(version)),
         "settings": " ".join("%s=%s" % pair for pair in sorted(wire.items()) if pair[1]),
-        "last": "%d.%d" % LAST_KNOWN,
+        "last": "%d.%d" % LAST_KNOWN, "guess": guess, "numpy": _numpy(),
     }  # fmt: skip
     fields.update(eras)
     cut = {name: shown(value)[: FIELDS[name][1]] if isinstance(value, str) else value for name, value in fields.items()}
@@ -435,6 +558,11 @@ def own_hello(place: Place, backend: str = "") -> Hello:
 def shown(text: str) -> str:
     """A text as it can travel and be shown: one line, no control characters."""
     return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _numpy() -> str:
+    """The version of NumPy, where this process has it: torch imports it where it is installed."""
+    return str(getattr(sys.modules.get("numpy"), "__version__", ""))
 
 
 def _nccl(backend: str) -> str:
@@ -811,7 +939,64 @@ def _era_objection(kind: str, groups: list[Group]) -> Objection:
                                     meaning.get(name, "not in the table"))
                     for name, ranks in speakers.items())  # fmt: skip
     title = "rendezvous" if kind in AGENTS else kind
-    return Objection("version", "%s era differs since %s: %s" % (title, since, who), kind, since)
+    labels = sorted({group["torch"] for group in groups if kind in group["guess"].split()})
+    text = "%s era differs since %s: %s" % (title, since, who)
+    if labels:
+        text += "; a guess by the label of torch %s, a build between releases" % ", ".join(labels)
+    host, *odd = (kind in group["guess"].split() for group in groups)
+    return Objection("version", text, kind, since, proof=not host and not all(odd))
+
+
+# -- notes ---------------------------------------------------------------------------------------------------
+# Notes on a group that may form: what the guard can't know of it, and what is beyond the wire. Never a refusal.
+
+_PICKLED = "object collectives and checkpoints of one may fail to load on the other"
+
+
+def notes(roster: Roster) -> Iterator[str]:
+    """One line for each, the same on every rank."""
+    groups = roster["groups"]
+    yield from _releases(groups)
+    pythons = _split(groups, "python", lambda parts: parts >= [3, 13])
+    if pythons:
+        yield "%s: pickles name pathlib._local since 3.13, so %s" % (pythons, _PICKLED)
+    numpys = _split(groups, "numpy", lambda parts: parts >= [2])
+    if numpys:
+        yield "%s: pickles name numpy._core since 2.0, so %s" % (numpys, _PICKLED)
+
+
+def _releases(groups: list[Group]) -> Iterator[str]:
+    """Releases in a mix that the table doesn't know, and labels that don't say what a build speaks."""
+    if len({group["torch"].split("+")[0] for group in groups}) < 2 and len({group["git"] for group in groups}) < 2:
+        return
+    newer = sorted({group["torch"] for group in groups if not group["known"]})
+    if newer:
+        text = "torch %s is newer than %d.%d, the last release this guard knows: it may be incompatible with the others"
+        yield text % (", ".join(newer), *LAST_KNOWN)
+    for torch, kinds in sorted({(group["torch"], group["guess"]) for group in groups if group["guess"]}):
+        text = (
+            "torch %s is a build between releases: its label is only a guess at its %s era, which its code doesn't show"
+        )
+        yield text % (torch, kinds.replace(" ", " and "))
+
+
+def _split(groups: list[Group], name: str, new: Callable[[List[int]], bool]) -> str:
+    """Which ranks are on which side of a border; "" where all are on one side."""
+    sides: dict[bool, list[Group]] = {}
+    for group in groups:
+        value = str(dict(group)[name])
+        parts = [int(part) for part in value.split(".")[:2] if part.isdigit()]
+        if parts:
+            sides.setdefault(new(parts), []).append(group)
+    if len(sides) < 2:
+        return ""
+    shown = ("%s %s %s" % (name_ranks(", ".join(group["ranks"] for group in side)), _TITLES[name],
+                           ", ".join(sorted({str(dict(group)[name]) for group in side})))
+             for side in sides.values())  # fmt: skip
+    return "; ".join(shown)
+
+
+_TITLES = {"python": "Python", "numpy": "NumPy"}
 
 
 # -- refusal -------------------------------------------------------------------------------------------------
@@ -1350,20 +1535,6 @@ class Listener(NamedTuple):
     era: str = ""
     backend: str = ""
     roster: Optional[Roster] = None
-
-
-def greeting_era(data: bytes) -> str | None:
-    """The store era of a stock client by its first bytes; "" for anything else, None while too few came."""
-    for opcode, name in ((2, "1.7"), (3, "1.9")):
-        stock = bytes([opcode]) + struct.pack("<Q", 5) + b"init/"
-        if data[:14] == stock[: len(data)]:
-            return name if len(data) >= 14 else None
-    validate = b"\x00" + struct.pack("<I", 0x3C85F7CE)
-    if data[:5] != validate[: len(data)]:
-        return ""
-    if len(data) < 6:
-        return None
-    return {4: "2.2", 13: "2.5"}.get(data[5], "")
 
 
 def look(host: str, port: int, patience: float = 0.5) -> Listener:
@@ -2787,18 +2958,11 @@ def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store
             return None
         mine, seconds = own_hello(place, str(backend or "").lower()), _seconds(timeout, backend)
         roster = exchange(place, mine, seconds, mode) if store is None else exchange_in(store, mine, seconds, mode)
-        _note_newer(roster, place.rank)
+        for note in notes(roster):
+            warn(place.rank, note)
         _note_agent(place)
         return roster
     return None
-
-
-def _note_newer(roster: Roster, rank: int) -> None:
-    """Warn where a mix has a release that the table does not know."""
-    newer = sorted({group["torch"] for group in roster["groups"] if not group["known"]})
-    if newer and len({group["torch"].split("+")[0] for group in roster["groups"]}) > 1:
-        text = "torch %s is newer than %d.%d, the last release this guard knows: it may be incompatible with the others"
-        warn(rank, text % (", ".join(newer), *LAST_KNOWN))
 
 
 def _note_agent(place: Place) -> None:

@@ -164,4 +164,9 @@ def _era_objection(kind: str, groups: list[Group]) -> Objection:
                                     meaning.get(name, "not in the table"))
                     for name, ranks in speakers.items())  # fmt: skip
     title = "rendezvous" if kind in AGENTS else kind
-    return Objection("version", "%s era differs since %s: %s" % (title, since, who), kind, since)
+    labels = sorted({group["torch"] for group in groups if kind in group["guess"].split()})
+    text = "%s era differs since %s: %s" % (title, since, who)
+    if labels:
+        text += "; a guess by the label of torch %s, a build between releases" % ", ".join(labels)
+    host, *odd = (kind in group["guess"].split() for group in groups)
+    return Objection("version", text, kind, since, proof=not host and not all(odd))

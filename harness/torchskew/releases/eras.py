@@ -8,8 +8,9 @@ observed.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 
 from torchskew.guard import table
 from torchskew.model.outcomes import Guard, Kind, Outcome
@@ -129,7 +130,21 @@ def _since(minor: tuple[int, int], *changes: tuple[int, int]) -> str:
 
 
 def predict(situation: Situation) -> tuple[Outcome, ...]:
-    """One outcome per rank, from the tables alone; () where a release is unknown."""
+    """One outcome per rank, from the tables alone; () where a release is unknown, or where it is not known on which
+    side of a border it is.
+
+    The label of a build between two releases is the later one, but it may still be as the earlier one is.
+    """
+    labels = sorted({text for text in situation.torch if text and table.before(text)})
+    outcomes = set()
+    for sides in product(*((text, table.before(text)) for text in labels)):
+        meant = dict(zip(labels, sides, strict=True))
+        outcomes.add(_predict(replace(situation, torch=tuple(meant.get(text or "", text) for text in situation.torch))))
+    return outcomes.pop() if len(outcomes) == 1 else ()
+
+
+def _predict(situation: Situation) -> tuple[Outcome, ...]:
+    """As predict(), every label taken for the release that it names."""
     releases = tuple(release(text) if text else None for text in situation.torch)
     known = tuple(each for each in releases if each is not None)
     if len(known) != len(releases):

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torchskew.engine import agents as agents_module
 from torchskew.engine import attempt
 from torchskew.engine.agents import Agents
 from torchskew.engine.attempt import guarded
 from torchskew.engine.run import ATTEMPTS, Engine, Tally
 from torchskew.errors import AgentError
+from torchskew.inside.protocol import boot_line
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.outcomes import Guard, Kind, Outcome, Verdict
 from torchskew.model.results import CellResult
@@ -337,3 +339,16 @@ def test_cells_that_were_known_or_blocked_count_nothing_for_the_pace() -> None:
     assert seen[0].unrun == 2
     assert seen[0].begun > 0
     assert seen[0].longest == pytest.approx(failing.timeout + plan.QUICK)
+
+
+def test_a_scenario_with_an_agent_of_its_own_shares_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    booted: list[tuple[str, ...]] = []
+    monkeypatch.setattr(agents_module, "boot_line", lambda imports=(): booted.append(imports) or boot_line(imports))
+    runtime = FakeRuntime()
+    scenarios = {"meet": replace(MEET, warm=("a",)), "work": replace(WORK, agent="apart", warm=("b", "b:go"))}
+    with engine(runtime, cell("meet"), cell("work")) as (made, _):
+        made.scenarios = scenarios
+        results = list(made.run({}))
+    assert [result.verdict for result in results] == [Verdict.PASS, Verdict.PASS]
+    assert runtime.started == 4
+    assert sorted(booted) == [("a",), ("a",), ("b", "b:go"), ("b", "b:go")]

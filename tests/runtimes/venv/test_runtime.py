@@ -390,3 +390,36 @@ def test_the_index_is_asked_for_the_doctor(runtime, wheels) -> None:
     assert "no index knows that name" in runtime.index_answers()
     write_wheel(wheels)
     assert runtime.index_answers() is None
+
+
+# Builds itself without an index: a project whose build backend is in its own folder.
+BACKEND = '''
+import zipfile
+
+def build_wheel(folder, settings=None, metadata=None):
+    name, info = "mylib-1.0-py3-none-any.whl", "mylib-1.0.dist-info"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+        wheel.write("src/mylib.py", "mylib.py")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: mylib\\nVersion: 1.0\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return name
+'''
+
+
+def test_a_change_in_a_local_projects_sources_is_installed(runtime, wheels, progress, tmp_path: Path) -> None:
+    """uv alone would install what it built before: it looks at pyproject.toml only."""
+    write_wheel(wheels)
+    project = tmp_path / "mylib"
+    (project / "src").mkdir(parents=True)
+    (project / "backend.py").write_text(BACKEND)
+    build = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    (project / "pyproject.toml").write_text(f'{build}[project]\nname = "mylib"\nversion = "1.0"\n')
+    seen = []
+    for number in ("1", "2"):
+        (project / "src" / "mylib.py").write_text(f"X = {number}\n")
+        made = runtime.provision(pip(requires=(str(project),)), progress)
+        said = subprocess.check_output([made.handle, "-c", "import mylib; print(mylib.X)"], text=True)
+        seen.append((made.identity, said.strip()))
+    assert [said for _, said in seen] == ["1", "2"]
+    assert seen[0][0] != seen[1][0]

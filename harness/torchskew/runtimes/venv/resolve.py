@@ -50,6 +50,11 @@ class Lock:
         return digest(self.text, sys.platform, platform.machine(), *more)
 
     @property
+    def projects(self) -> tuple[str, ...]:
+        """The names of the projects in it whose folders are here."""
+        return tuple(each["name"] for each in tomllib.loads(self.text).get("packages", ()) if "directory" in each)
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """`name==version` of everything in it."""
         return tuple(f"{name}=={version}" if version else name for name, version, _ in self.wheels)

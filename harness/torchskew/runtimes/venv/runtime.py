@@ -205,7 +205,9 @@ class VenvRuntime:
         self._uv.call("venv", "--quiet", "--no-project", "--python", lock.python, str(place))
         path = place / "pylock.toml"
         path.write_text(lock.text)
-        sync = ("pip", "sync", "--python", python, *indexes.flags(os.environ), str(path))
+        # uv takes a project that it built before for unchanged while its pyproject.toml is: its sources count as well.
+        anew = [option for project in lock.projects for option in ("--refresh-package", project)]
+        sync = ("pip", "sync", "--python", python, *anew, *indexes.flags(os.environ), str(path))
         _, planned = self._uv.call(*sync, "--dry-run")
         missing = re.search(r"Would download (\d+) package", planned)
         bundle = self._uv.environ().get("SSL_CERT_FILE")

@@ -310,10 +310,11 @@ def test_stock_clients_reach_the_store_where_rank_0_steps_aside(group: Group, mo
         assert isinstance(group.join()[0], Unverified)
         store = bind(group.port)
         store.listen()
+        for waiting in (store, stock, late):
+            waiting.settimeout(PATIENCE)
         taken = [store.accept()[0] for _ in range(2)]
-        heard = {conn: conn.recv(6) for conn in taken[:1]}
         late.sendall(b"late")
-        heard[taken[1]] = taken[1].recv(6)
+        heard = {conn: conn.recv(6) for conn in taken}
         assert sorted(heard.values()) == [greeting, b"late"]
         for conn, data in heard.items():
             conn.sendall(data[::-1])

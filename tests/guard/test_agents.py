@@ -8,19 +8,21 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from torchskew.guard import agents
+from torchskew.guard import agents, exchange
 from torchskew.guard.agents import announcing, guarded_c10d, guarded_static
 from torchskew.guard.errors import ProtocolVersionError, Unverified
 from torchskew.guard.hello import own_hello
+from torchskew.guard.pace import Pace
 from torchskew.guard.place import Place
 from torchskew.guard.roster import roster_of
 from torchskew.guard.verdict import decide
 
-from tests.guard.ranks import Group, connect, hello_of
+from tests.guard.ranks import FAR, Group, connect, hello_of
 from tests.guard.stub import Stub
 
 OLD, NEW = "2.1.2", "2.2.2"
@@ -98,9 +100,11 @@ def store(port: int, since: str) -> Iterator[None]:
 
 @pytest.mark.parametrize(("since", "what"), [("2.5", Unverified), ("2.2", ProtocolVersionError)])
 def test_an_agent_that_comes_later_meets_the_store_and_is_refused_only_where_it_can_not_use_it(
-    group: Group, since: str, what: type[Exception]
+    group: Group, since: str, what: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FAR is not waited for: under c10d agents come and go."""
+    """Under c10d agents come and go, so a store is believed at once: elsewhere it would be FAR from now on."""
+    late = Pace(*[time.monotonic() + FAR] * 2, 1.0, time.monotonic() + FAR)
+    monkeypatch.setattr(exchange, "pace", lambda _seconds, _mode: late)
     with store(group.port, since):
         group.start(1, hello_of(0, "2.6.0", method="c10d"))
         error = group.join()[1]

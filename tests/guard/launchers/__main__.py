@@ -1,8 +1,8 @@
 """`python -m tests.guard.launchers [NAME...]`: a table of what each launcher does under the guard.
 
 Nodes are processes on this machine. One run has one release on every node, another 2.1.2 on the last node and 2.2.2 on
-the others. --hook uses the start-up hook of `torchskew guard --into` in place of the wrapper. --match and --mismatch
-name other releases. Not part of CI: the environments take 20 GB, and the runs minutes.
+the others. --hook uses the start-up hook of `torchskew guard --into` in place of the wrapper, --bare nothing. --match
+and --mismatch name other releases. Not part of CI: the environments take 20 GB, and the runs minutes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from pathlib import Path
 
 from torchskew.guard.environment import into, remove
 from torchskew.guard.generate import FILE
+from torchskew.runtimes.ownership import OWNER_VARIABLE, RUN_VARIABLE, owner
+from torchskew.runtimes.venv.process import ended, of_run
 
 from tests.guard.launchers.commands import LAUNCHERS, Launcher, Node
 from tests.guard.launchers.environments import installed, python_of
 
-LIMIT = 150.0  # seconds for one run: whoever is there then hangs
+LIMIT = 280.0  # seconds for one run: whoever is there then hangs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ def run(launcher: Launcher, releases: tuple[str, ...], *, wrapped: bool, folder:
     """Start a job's nodes, each with its release, and wait for all of them."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
-    began, started = time.monotonic(), []
+    began, started, mark = time.monotonic(), [], f"launcher-{os.getpid()}-{port}"
     wrapper = (str(FILE),) if wrapped else ()
     prefixes = tuple((python_of(release), *wrapper) for release in releases)
     nodes = prefixes[:1] if launcher.alone else prefixes
@@ -64,9 +66,9 @@ def run(launcher: Launcher, releases: tuple[str, ...], *, wrapped: bool, folder:
         # Text is in a file: a rank that outlives its node would hold a pipe.
         with (folder / f"{port}.{number}").open("wb") as out:
             started.append(subprocess.Popen(launcher.command(node), stdout=out, stderr=subprocess.STDOUT, cwd=folder,
-                                            env=_environ(python, folder) | launcher.env(node),
+                                            env=_environ(python, folder, mark) | launcher.env(node),
                                             start_new_session=True))  # fmt: skip
-    hung = _wait(started, began + LIMIT)
+    hung = _wait(started, began + LIMIT, mark)
     texts = [(folder / f"{port}.{number}").read_text(errors="replace") for number in range(len(nodes))]
     trained = re.findall(r"trained rank (\d+) of .* (guarded|unguarded)\b", "\n".join(texts), re.MULTILINE)
     return Outcome(
@@ -76,16 +78,17 @@ def run(launcher: Launcher, releases: tuple[str, ...], *, wrapped: bool, folder:
     )  # fmt: skip
 
 
-def _environ(python: str, folder: Path) -> dict[str, str]:
-    """A small environment, so that nothing of this one counts."""
+def _environ(python: str, folder: Path, mark: str) -> dict[str, str]:
+    """A small environment, so that nothing of this one counts; it marks what the launchers start."""
     path = os.pathsep.join((str(Path(python).parent), os.environ["PATH"]))
     return {"PATH": path, "HOME": os.environ.get("HOME", "/"), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1",
             "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "",
-            "ACCELERATE_USE_CPU": "true", "PYTHONUNBUFFERED": "1"}  # fmt: skip
+            RUN_VARIABLE: mark, OWNER_VARIABLE: owner(), "ACCELERATE_USE_CPU": "true",
+            "PYTHONUNBUFFERED": "1"}  # fmt: skip
 
 
-def _wait(started: list[subprocess.Popen[bytes]], deadline: float) -> int:
-    """How many had to be ended. What they started ends with them: each has a session of its own."""
+def _wait(started: list[subprocess.Popen[bytes]], deadline: float, mark: str) -> int:
+    """How many had to be ended; what they started ends with them."""
     hung = 0
     for each in started:
         try:
@@ -100,6 +103,7 @@ def _wait(started: list[subprocess.Popen[bytes]], deadline: float) -> int:
             except ProcessLookupError:
                 break
         each.wait()
+    ended(of_run(mark))  # Ray's have sessions of their own
     return hung
 
 
@@ -122,7 +126,9 @@ def main(arguments: list[str]) -> None:
         "python -m tests.guard.launchers", description=(__doc__ or "").partition("\n\n")[2]
     )
     parser.add_argument("names", nargs="*", help=f"one or more of: {', '.join(LAUNCHERS)}")
-    parser.add_argument("--hook", action="store_true", help="guard by the start-up hook, not by the wrapper")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--hook", action="store_true", help="guard by the start-up hook, not by the wrapper")
+    ways.add_argument("--bare", action="store_true", help="no guard: what stock PyTorch does")
     parser.add_argument("--match", default="2.13.0", help="the release on every node")
     parser.add_argument("--mismatch", nargs=2, default=("2.2.2", "2.1.2"), help="the others' and the last node's")
     parser.add_argument("--only", choices=("match", "mismatch"), help="one of the two runs")
@@ -131,7 +137,7 @@ def main(arguments: list[str]) -> None:
     unknown = [name for name in asked.names if name not in LAUNCHERS]
     if unknown:
         parser.error(f"no such launcher: {', '.join(unknown)}")
-    how = "start-up hook" if asked.hook else "wrapper"
+    how = "start-up hook" if asked.hook else "no guard" if asked.bare else "wrapper"
     sys.stdout.write(f"| launcher | {how}, {asked.match} | {how}, {' with '.join(asked.mismatch)} |\n|---|---|---|\n")
     with tempfile.TemporaryDirectory() as folder, hooked({asked.match, *asked.mismatch}, wanted=asked.hook):
         for name in asked.names or LAUNCHERS:
@@ -139,7 +145,7 @@ def main(arguments: list[str]) -> None:
             cells = []
             for kind, releases in _runs(launcher, asked.match, *asked.mismatch):
                 if asked.only in (None, kind):
-                    outcome = run(launcher, releases, wrapped=not asked.hook, folder=Path(folder))
+                    outcome = run(launcher, releases, wrapped=how == "wrapper", folder=Path(folder))
                     cells.append(str(outcome))
                     sys.stderr.write(outcome.text if asked.show else "")
             version = "" if launcher.package == "torch" else f" {installed(python_of(asked.match))[launcher.package]}"

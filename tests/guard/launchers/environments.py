@@ -10,10 +10,11 @@ from torchskew.runtimes.venv.uv import Uv
 
 # Besides torch. torch 2.1 builds with a setuptools that still has pkg_resources.
 PACKAGES = ("setuptools<80", "accelerate", "lightning", "ray[train]")
+OLD_NUMPY = ("numpy<2", "pyarrow<20", "pandas<3")
 REQUIREMENTS = {
     "2.13.0": ("torch==2.13.0+cpu", "numpy"),
-    "2.1.2": ("torch==2.1.2", "numpy<2"),
-    "2.2.2": ("torch==2.2.2", "numpy<2"),
+    "2.1.2": ("torch==2.1.2", *OLD_NUMPY),
+    "2.2.2": ("torch==2.2.2", *OLD_NUMPY),
 }
 LISTED = ("accelerate", "lightning", "ray", "deepspeed")
 

@@ -25,8 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: an error of ours is one clear text, a bug a traceback and exit 3."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
+    own, extra = _split(words)
     try:
-        options = parser.parse_args(words)
+        options = parser.parse_args(own)
+        if extra and not hasattr(options, "extra"):
+            options = parser.parse_args(words)
+        options.extra = extra
     except SystemExit as stop:  # argparse exits with 2, which means interrupted here
         return 4 if stop.code else 0
     options.line = shlex.join(["torchskew", *words])
@@ -48,6 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         code = _say(f"torchskew {torchskew.__version__}: this is a bug of torchskew. {ISSUES}", BUG)
     return code
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words before the first `--`, and those after it, which a command that runs others passes on."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
 
 
 def _say(text: str, code: int) -> int:

@@ -52,6 +52,12 @@ def judged(*ranks: RankFacts, policy: Policy = Policy.RIGHT_OR_REFUSED) -> CellR
     return judge(replace(CELL, policy=policy), SCENARIO, VERSIONS, (attempt,), SharedInputs(seed=0))
 
 
+def test_what_was_prevented_is_unknown_with_its_reason_and_never_a_failure() -> None:
+    found = judged(ok(0), ok(1, finished=False, payload={}, prevented="pre_commands[0] failed"))
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "not run: pre_commands[0] failed")
+    assert found.outcomes == (Outcome.OK, Outcome.NOT_RUN)
+
+
 @pytest.mark.parametrize(
     ("facts", "outcome"),
     [

@@ -6,6 +6,7 @@ from torchskew.commands import (
     advise,
     boundary,
     bridge,
+    check,
     clean,
     doctor,
     explain,
@@ -27,6 +28,7 @@ from torchskew.commands import (
 COMMANDS = (
     init,
     matrix,
+    check,
     gate,
     runs,
     rehearse,

@@ -41,7 +41,7 @@ def declare(
     """
     problems = Problems(document.name)
     top = Table(problems, "", parse(document))
-    top.unknown(["versions", "matrix", "rehearsal", "gate", "ranks", "scenarios"])
+    top.unknown(["versions", "matrix", "rehearsal", "gate", "ranks", "scenarios", "checks"])
     folder = posixpath.dirname(document.path)
     versions = {name: read_version(name, table, suites, folder) for name, table in top.tables("versions")}
     if not versions and not problems.texts:

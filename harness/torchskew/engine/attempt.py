@@ -98,9 +98,9 @@ class CellAttempt:
     def _take_seats(self) -> None:
         """A warm agent for every rank, which has loaded the scenario; what any of them lacks is in `skip`."""
         replicas: dict[str, int] = {}
-        for version in self.cell.skew:
-            replica = replicas[version] = replicas.get(version, -1) + 1
-            agent = self.agents.get(place_of(self.scenario, version, replica))
+        for version, environment in zip(self.cell.skew, self.cell.provided, strict=True):
+            replica = replicas[environment] = replicas.get(environment, -1) + 1
+            agent = self.agents.get(place_of(self.scenario, environment, replica))
             for case, why in agent.load(self.scenario).items():
                 self.skip.setdefault(case, f"{version}: {why}")
             self._group.add(Seat(version=version, agent=agent), self.agents.new_id())
@@ -150,7 +150,8 @@ class CellAttempt:
             if all(rank.began is not None for rank in group.running()) and not busy():
                 break
         if group.running():
-            self.waits()
+            if not self.scenario.works:
+                self.waits()
             self._wait(until - time.monotonic())
         if any(rank.leaving for rank in group.running()):
             self._wait(LEAVE_SECONDS)

@@ -127,6 +127,7 @@ class Report:
     error: ErrorFacts | None
     error_after: float | None
     unsupported: str | None
+    prevented: str | None = None
     phase: Phase | None
     phases: Mapping[str, float]
     torch: str | None
@@ -278,6 +279,7 @@ def _report(fields: Mapping[str, Any]) -> Report:
         error=ErrorFacts(type=_need(error, "type", str), text=_need(error, "text", str)) if error else None,
         error_after=_seconds(fields, "error_after"),
         unsupported=_optional(fields, "unsupported", str),
+        prevented=_optional(fields, "prevented", str),
         phase=Phase(phase) if phase else None,
         phases={str(name): _seconds(phases, name) or 0.0 for name in phases},
         torch=_optional(fields, "torch", str),

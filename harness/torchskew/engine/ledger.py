@@ -64,7 +64,7 @@ class Ledger:
         """Take over earlier results of cells of which nothing changed; their number. reuse: whether a cell's counts."""
         count = 0
         for cell in cells:
-            if cell.id in self._results or provisioned.failure_of(cell.skew) or not reuse(cell):
+            if cell.id in self._results or provisioned.failure_of(cell.provided) or not reuse(cell):
                 continue
             cached = self.record.cached(self.key(cell, provisioned), cell)
             if cached is not None:

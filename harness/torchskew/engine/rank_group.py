@@ -215,6 +215,7 @@ def _exited(facts_of_agent: RankFacts, rank: GroupRank, end: Exited) -> RankFact
         error=report.error,
         error_after=report.error_after,
         unsupported=report.unsupported,
+        prevented=report.prevented,
         finished=report.finished,
         payload=report.payload,
         slow_imports=report.slow_imports,

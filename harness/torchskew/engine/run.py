@@ -154,9 +154,9 @@ class Engine:
 
     def _run_cell(self, cell: Cell, slot: _Slot) -> CellResult:
         scenario = self.scenarios[cell.scenario]
-        versions = [self.versions[name] for name in cell.skew]
+        versions = [self.versions[name] for name in cell.provided]
         if why := lacking(scenario, versions):
-            return _unsupported(cell, why)
+            return unsupported(cell, why)
         attempts: list[Attempt] = []
         skip: dict[str, str] = {}
         kept: list[CellAttempt] = []
@@ -224,10 +224,12 @@ class _Slot:
 
 def _places(cell: Cell, scenario: Scenario) -> list[Place]:
     """The agents a cell needs: its version, and which of that version's ranks this is."""
-    return [place_of(scenario, version, cell.skew[:rank].count(version)) for rank, version in enumerate(cell.skew)]
+    names = cell.provided
+    return [place_of(scenario, name, names[:rank].count(name)) for rank, name in enumerate(names)]
 
 
-def _unsupported(cell: Cell, why: str) -> CellResult:
+def unsupported(cell: Cell, why: str) -> CellResult:
+    """The result of a cell that does not apply to its version."""
     ranks = tuple(Outcome.UNSUPPORTED for _ in cell.skew)
     return CellResult(cell=cell, verdict=Verdict.UNSUPPORTED, outcomes=ranks, reason=why)
 

@@ -111,7 +111,7 @@ class Session:
         """
         provisioned, results = self._provisioned, dict(known)
         for cell in plan.cells:
-            if cell.id not in results and (failure := provisioned.failure_of(cell.skew)):
+            if cell.id not in results and (failure := provisioned.failure_of(cell.provided)):
                 results[cell.id] = unprovisioned(cell, failure)
                 yield results[cell.id]
         if all(cell.id in results for cell in plan.cells):
@@ -163,7 +163,12 @@ def _with(
     before: ProvisionedVersions, versions: Sequence[Version], outcomes: Mapping[str, Environment | ProvisionError]
 ) -> ProvisionedVersions:
     """What was made before and now. A release that nobody declared is known from now on."""
-    environments = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Environment)}
+    grants = {version.name: version.grants for version in versions}
+    environments = {
+        name: replace(outcome, grants=grants[name])
+        for name, outcome in outcomes.items()
+        if isinstance(outcome, Environment)
+    }
     failures = {
         name: EnvironmentFailure(version=name, reason=str(error))
         for name, error in outcomes.items()

@@ -123,7 +123,7 @@ def _perform(birth: Birth) -> tuple[dict[str, Any], int]:
     code = 1
     watch = program.ImportWatch()
     report: dict[str, Any] = {"finished": False, "payload": {}, "error": None, "error_after": None}
-    report["unsupported"] = None
+    report["unsupported"] = report["prevented"] = None
 
     job = kit.Job(birth.job, "provision", birth.send)
     watch.begin()
@@ -133,6 +133,8 @@ def _perform(birth: Birth) -> tuple[dict[str, Any], int]:
         report["finished"] = True
     except kit.Unsupported as error:
         report["unsupported"] = str(error)
+    except kit.Prevented as error:
+        report["prevented"] = str(error)[:TEXT_LIMIT]
     except BaseException as error:  # torch's CheckpointException is no Exception
         report["error"] = describe(error)
         report["error_after"] = time.monotonic() - job.entered

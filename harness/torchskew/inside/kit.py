@@ -19,6 +19,10 @@ class Unsupported(Exception):  # noqa: N818 - it is no error: the version says w
     """The version lacks what the scenario needs; the text is the version's own where it has one."""
 
 
+class Prevented(Exception):  # noqa: N818 - it is no error of the version: what had to come first failed
+    """What the rank needs before it can say anything about the version could not be had; the text says why."""
+
+
 class Job:
     """One rank's part in a cell.
 
@@ -129,6 +133,10 @@ class Job:
     def unsupported(self, text: str) -> NoReturn:
         """End this rank: the version lacks what the scenario needs."""
         raise Unsupported(text)
+
+    def prevented(self, text: str) -> NoReturn:
+        """End this rank without a result: what had to come first failed, which says nothing about the version."""
+        raise Prevented(text)
 
 
 def raw(tensor: Any) -> bytes:

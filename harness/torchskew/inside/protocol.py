@@ -21,6 +21,8 @@ _START_AGENT = (
 _PREPARE = "exec(compile(b['source'],b['file'],'exec'))\n" + LOADER
 
 _HERE = Path(__file__).resolve().parent
+# The scenario that runs a user's command.
+COMMAND = _HERE / "command.py"
 # In the order in which they are executed: a later module may import an earlier one.
 FILES = {
     "torchskew_guard": _HERE.parent / "guard" / "torchskew_guard.py",

@@ -59,8 +59,9 @@ def judge(
 def outcome(facts: RankFacts, cell: Cell, group: Sequence[RankFacts], wrong: str | None) -> Outcome:
     """The class of one rank, from facts alone; the order of the questions is the definition."""
     silent = facts.error is None and facts.unsupported is None and not facts.finished
+    prevented = facts.machine is not None or facts.prevented is not None
     questions = (
-        (facts.machine is not None or facts.phase is Phase.PROVISION, Outcome.NOT_RUN),
+        (prevented or facts.phase is Phase.PROVISION, Outcome.NOT_RUN),
         (facts.killed, Outcome.HANG),
         (facts.signal is not None or silent, Outcome.CRASH),
         (facts.unsupported is not None, Outcome.UNSUPPORTED),
@@ -104,9 +105,9 @@ def _wrong(cell: Cell, scenario: Scenario, ranks: Sequence[RankFacts], shared: S
 
 def _verdict(cell: Cell, ranks: Sequence[RankFacts], outcomes: Sequence[Outcome]) -> tuple[Verdict, str]:
     kinds = set(outcomes)
-    machine = next((facts.machine for facts in ranks if facts.machine), None)
-    if machine is not None or kinds == {Outcome.NOT_RUN}:
-        return Verdict.UNKNOWN, f"not run: {machine or 'no rank was started'}"
+    prevented = next((why for facts in ranks for why in (facts.machine, facts.prevented) if why), None)
+    if prevented is not None or kinds == {Outcome.NOT_RUN}:
+        return Verdict.UNKNOWN, f"not run: {prevented or 'no rank was started'}"
     if kinds in (GOOD, REFUSED):
         return _by_policy(cell.policy, refused=kinds == REFUSED)
     # In a handover nobody comes after a rank whose version lacks what the cell is about.

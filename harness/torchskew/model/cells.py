@@ -28,6 +28,7 @@ class Cell:
     """scenario x skew x conditions: the unit that is planned, run, judged and recorded.
 
     skew: declared version names, rank 0 first. needs: ids of cells whose failure blocks this one.
+    environments: names of the provisioned environments by rank, where they are not the versions' own.
     id: what names the cell in patterns, reports and the record; it follows from the other fields.
     """
 
@@ -42,6 +43,7 @@ class Cell:
     fault: str | None = None
     predicted: tuple[Outcome, ...] = ()
     needs: tuple[CellId, ...] = ()
+    environments: tuple[str, ...] = ()
     id: CellId = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +56,11 @@ class Cell:
     def name(self) -> str:
         """The scenario with its variant."""
         return f"{self.scenario}.{self.variant.name}" if self.variant and self.variant.name else self.scenario
+
+    @property
+    def provided(self) -> tuple[str, ...]:
+        """The name of the environment that each rank runs in, rank 0 first."""
+        return self.environments or self.skew
 
     @property
     def world_size(self) -> int:

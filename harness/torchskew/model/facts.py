@@ -29,7 +29,8 @@ class RankFacts:
     """Everything observed of one rank in one attempt; times in seconds.
 
     seconds: from fork to exit. phases: seconds spent in each phase, by name. error_after: seconds from the
-    start of the phase that failed until the error. machine: why the machine kept it from running.
+    start of the phase that failed until the error. machine: why the machine kept it from running; prevented: why what
+    its user wanted to come first failed, which is not tried again.
     killed: we killed it at the deadline. payload: what the scenario reported. skipped: case -> why, for
     what a version of the group lacks. stacks: of every thread, taken before a kill. slow_imports: seconds by module
     of torch. inside: the command that looks into a rank that was kept alive.
@@ -47,6 +48,7 @@ class RankFacts:
     error: ErrorFacts | None = None
     error_after: float | None = None
     unsupported: str | None = None
+    prevented: str | None = None
     exit: int | None = None
     signal: str | None = None
     killed: bool = False

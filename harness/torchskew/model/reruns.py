@@ -22,10 +22,14 @@ _FRESH = Option(name="--no-cache")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rerun:
-    """A command and the options that decide which cells it plans; `str()` quotes it for a shell."""
+    """A command and the options that decide which cells it plans; `str()` quotes it for a shell.
+
+    passed_on: words behind `--`, for the commands that it runs.
+    """
 
     words: tuple[str, ...] = ("torchskew", "matrix")
     options: tuple[Option, ...] = ()
+    passed_on: tuple[str, ...] = ()
 
     def with_option(self, name: str, *values: str) -> Rerun:
         """The same command with one more option."""
@@ -48,7 +52,7 @@ class Rerun:
         """The command that runs this cell alone, and really runs it."""
         # Made at once: the reports of 10,000 cells ask for 40,000 of them.
         only = Option(name=_ONLY, values=(str(cell_id),))
-        return Rerun(words=self.words, options=(*self.options, only, _FRESH))
+        return Rerun(words=self.words, options=(*self.options, only, _FRESH), passed_on=self.passed_on)
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -57,10 +61,14 @@ class Rerun:
         for option in self.options:
             words.append(option.name)
             words += option.values
+        if self.passed_on:
+            words += ["--", *self.passed_on]
         return tuple(words)
 
     def __str__(self) -> str:
-        return " ".join([_quoted(self.words), *(_quoted((each.name, *each.values)) for each in self.options)])
+        passed_on = [_quoted(("--", *self.passed_on))] if self.passed_on else []
+        options = (_quoted((each.name, *each.values)) for each in self.options)
+        return " ".join([_quoted(self.words), *options, *passed_on])
 
 
 @lru_cache(maxsize=65_536)

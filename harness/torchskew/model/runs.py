@@ -19,6 +19,7 @@ class RunKind(StrEnum):
     """Which use of the harness a run belongs to."""
 
     MATRIX = "matrix"
+    CHECK = "check"
     GATE = "gate"
     SURVEY = "survey"
     MERGE = "merge"
@@ -29,7 +30,8 @@ class RunKind(StrEnum):
 class RunInfo:
     """The head of a run in the record. started, finished: ISO 8601 UTC; environments: version -> identity.
 
-    command: what the user typed. rerun: the command that plans the same cells again.
+    command: what the user typed. rerun: the command that plans the same cells again. until: no package that was
+    uploaded later was installed (ISO 8601, UTC); empty where that was not bounded.
     """
 
     run_id: str
@@ -44,6 +46,7 @@ class RunInfo:
     finished: str | None = None
     environments: Mapping[str, str] = field(default_factory=dict)
     rerun: Rerun = field(default_factory=Rerun)
+    until: str = ""
 
     @property
     def day(self) -> dt.date:

@@ -35,10 +35,26 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """What ranks of a version get beyond their own files. Default: nothing.
+
+    root: a folder of this machine that they read, at the same path; empty: none. network: they reach other machines.
+    memory, processes: bytes and processes that all its ranks together may use; 0: the runtime's own limits. venv has
+    the user's files and network anyway, and sets no such limits.
+    """
+
+    root: str = ""
+    network: bool = False
+    memory: int = 0
+    processes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """One way to get a version: the kind and its value (requirement, path, suite, reference).
 
     suite: the facts of the Debian suite that `value` names, where the declaration was read with the catalogue.
+    until: no package that was uploaded later is taken (ISO 8601, UTC); None: any.
     """
 
     kind: SourceKind
@@ -47,6 +63,7 @@ class Source:
     index: str | None = None
     requires: tuple[str, ...] = ()
     suite: Suite | None = None
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +80,7 @@ class Version:
     torch: str | None = None
     reports: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    grants: Grants = field(default_factory=Grants)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +97,7 @@ class Environment:
     env: Mapping[str, str] = field(default_factory=dict)
     reports: str | None = None
     note: str = ""
+    grants: Grants = field(default_factory=Grants)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

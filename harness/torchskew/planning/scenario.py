@@ -73,6 +73,7 @@ class Scenario:
     after: scenarios whose failure for the same skew blocks this one. same: the same release on every rank.
     rendezvous: how its ranks meet, for the prediction. tiers: which parts of a gate run it.
     patience: its timeout in seconds is never shorter, because on a busy machine its work (not waiting) takes long.
+    works: its ranks work all the time, so a cell of it counts as one of those that run at once until it ends.
     warm: modules that take seconds to import; the agent imports them once, before it forks ranks. agent: a name where
     its ranks need an agent of their own (what it imports changes the interpreter); scenarios that name it share it.
     place: where its ranks run.
@@ -97,5 +98,6 @@ class Scenario:
     patience: float = 0.0
     warm: tuple[str, ...] = ()
     agent: str = ""
+    works: bool = False
     place: Surroundings = Surroundings()
     judge: Callable[[Sequence[Report], World], Mapping[int, str]] = field(compare=False)

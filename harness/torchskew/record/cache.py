@@ -18,7 +18,7 @@ def key(cell: Cell, scenario: Scenario, environments: Mapping[str, Environment],
     parts = {
         "scenario": digest_of_source(scenario.source),
         "code": digest_of_code(),
-        "skew": [[name, environments[name].identity, dict(environments[name].env)] for name in cell.skew],
+        "skew": [[name, environments[name].identity, dict(environments[name].env)] for name in cell.provided],
         "runtime": cell.runtime,
         "guard": cell.guard,
         "policy": cell.policy,

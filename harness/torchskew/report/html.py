@@ -129,7 +129,11 @@ def _failure(item: Checked, logs: Logs, again: Rerun) -> _Failure:
 def _rank_line(facts: RankFacts, outcome: Outcome, log: str | None) -> _RankLine:
     end = facts.signal or ("" if facts.exit is None else f"exit {facts.exit}")
     parts = [f"rank {facts.rank} {facts.declared}: {outcome} in {facts.phase} after {view.seconds(facts.seconds)}", end]
-    error = f"{facts.error.type}: {facts.error.headline}" if facts.error else facts.machine or facts.unsupported or ""
+    error = (
+        f"{facts.error.type}: {facts.error.headline}"
+        if facts.error
+        else facts.machine or facts.prevented or facts.unsupported or ""
+    )
     return _RankLine(facts=" · ".join(part for part in parts if part), error=error, log=log)
 
 
@@ -247,7 +251,7 @@ def _rank(item: Checked, facts: RankFacts, logs: Logs, texts: _Texts) -> dict[st
         "killed": facts.killed,
         "type": texts(facts.error.type if facts.error else ""),
         "text": texts(facts.error.text if facts.error else ""),
-        "said": texts(facts.unsupported or facts.machine),
+        "said": texts(facts.unsupported or facts.prevented or facts.machine),
         "path": logs.paths.get(at),
         "log": texts(tail.log if tail else ""),
         "stacks": texts(tail.stacks if tail else ""),

@@ -134,6 +134,7 @@ def _rank(result: CellResult, facts: RankFacts, logs: Logs) -> dict[str, Json]:
         "error": dict(error) if error else None,
         "error_after": None if facts.error_after is None else _rounded(facts.error_after),
         "unsupported": facts.unsupported,
+        "prevented": facts.prevented,
         "machine": facts.machine,
         "killed": facts.killed,
         "exit": facts.exit,

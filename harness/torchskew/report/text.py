@@ -207,7 +207,7 @@ def _rank(item: Checked, facts: RankFacts, outcome: Outcome, logs: Logs) -> Iter
     yield f"  rank {facts.rank}  {outcome:<11} {' · '.join(part for part in parts if part)}"
     if facts.error:
         yield f"          {facts.error.type}: {_one_line(facts.error.text)}"
-    for text in (facts.machine, facts.unsupported):
+    for text in (facts.machine, facts.prevented, facts.unsupported):
         if text:
             yield f"          {_one_line(text)}"
     if path := logs.paths.get((item.result.cell.id, facts.rank)):

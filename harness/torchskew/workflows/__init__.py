@@ -1,1 +1,1 @@
-"""The uses of the engine, each a tuple of steps: matrix, gate, rehearsal, survey and suite."""
+"""The uses of the engine, each a tuple of steps: matrix, check, gate, rehearsal, survey and suite."""

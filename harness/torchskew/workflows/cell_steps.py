@@ -63,6 +63,7 @@ class Planned:
 
     expectations: what the results are held against. rerun: the command that plans these cells again.
     order: the versions by release where bisection decides which cells run; empty where all of them do.
+    until: the newest upload of a package that environments take (ISO 8601, UTC); empty: any.
     """
 
     plan: Plan
@@ -71,6 +72,7 @@ class Planned:
     whole: tuple[Cell, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     order: tuple[str, ...] = ()
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ def stop_at_a_dry_run(options: Options, planned: Planned) -> Exit | None:
     if not options.dry_run:
         return None
     for cell in planned.plan.cells:
-        known = all(planned.versions[name].torch for name in cell.skew)
+        known = all(planned.versions[name].torch for name in cell.provided)
         nothing = "nothing" if known else "once its versions are provisioned"
         sys.stdout.write(f"{cell.id}   predicted {','.join(cell.predicted) or nothing}\n")
     return Exit(code=0)
@@ -127,7 +129,7 @@ def provision(planned: Planned, session: Session, scenarios: Scenarios) -> Ready
 
 def provisioned(plan: Plan, versions: Mapping[str, Version], session: Session, scenarios: Scenarios) -> Plan:
     """The plan, predicted once its versions are there; only now the release of an interpreter or image is known."""
-    used = dict.fromkeys(name for cell in plan.cells for name in cell.skew)
+    used = dict.fromkeys(name for cell in plan.cells for name in cell.provided)
     before = session.provisioned
     after = session.provision(versions[name] for name in used)
     for name, failure in after.failures.items():
@@ -174,6 +176,7 @@ def new_run(options: Options, ready: Ready, session: Session) -> RunInfo:
         plan_digest=ready.plan.digest,
         started=now(),
         environments={name: environment.identity for name, environment in ready.provisioned.environments.items()},
+        until=ready.planned.until,
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind
+from torchskew.runtimes.venv import runtime
 from torchskew.runtimes.venv.downloads import measured
 from torchskew.runtimes.reservations import NoSpaceError
 from torchskew.runtimes.venv.resolve import Lock, Resolver, download_size, is_pinned, named
@@ -100,6 +101,21 @@ def test_a_declared_index_is_asked_instead() -> None:
     Resolver(uv).resolve(torch(index="https://mine"))
     assert not on_cpu(uv.asked[0])
     assert uv.asked[0][-4:-2] == ("--index", "https://mine")
+
+
+def test_packages_are_taken_up_to_an_instant_and_a_pinned_torch_whenever_it_was_uploaded() -> None:
+    uv = FakeUv(lambda arguments: LOCK)
+    Resolver(uv).resolve(torch(until="2026-11-28T00:00:00Z", index="https://mine"))
+    asked = uv.asked[0]
+    assert asked[asked.index("--exclude-newer") + 1] == "2026-11-28T00:00:00Z"
+    assert asked[asked.index("--exclude-newer-package") + 1] == "torch=false"
+    Resolver(uv).resolve(Source(kind=SourceKind.PIP, value="torch>=2", until="2026-11-28T00:00:00Z", index="https://mine"))
+    assert "--exclude-newer-package" not in uv.asked[1]
+
+
+def test_the_instant_is_part_of_the_request_whose_answer_is_remembered() -> None:
+    asked = [runtime._request(torch(until=until), "a version") for until in (None, "2026-11-27", "2026-11-28")]
+    assert len(set(asked)) == 3
 
 
 def test_another_local_python_is_taken_where_the_running_one_has_no_wheel() -> None:

@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torchskew.errors import HarnessError, MachineError
 from torchskew.inside.protocol import agent_command
@@ -28,6 +28,7 @@ _DEFAULT_URL = "unix:///var/run/docker.sock"
 _PATIENCE = 60  # seconds for one answer of the daemon
 _GLANCE = 1  # seconds in which a daemon answers, when there is one
 _OWNER, _HOST, _RUN = "torchskew.owner", "torchskew.host", "torchskew.run"
+_WITH_A_WAY_OUT = "bridge"  # the engine's own network
 # An internal network has one interface; gloo and tensorpipe would ask the host's name instead.
 _RANK_ENV = {"GLOO_SOCKET_IFNAME": "eth0", "TP_SOCKET_IFNAME": "eth0"}
 
@@ -102,17 +103,23 @@ class DockerRuntime:
         """
         run = self._opened()
         label = re.sub(r"[^a-z0-9]+", "-", environment.version.lower()).strip("-")
+        grants = environment.grants
+        limits = replace(
+            self._limits,
+            memory=grants.memory or self._limits.memory,
+            pids=max(grants.processes, self._limits.pids),  # threads count as well
+        )
         spec = Spec(
             image=environment.handle,
             name=f"{run.name}-{next(self._numbers)}",
             hostname=f"{label[:32]}-{replica}",
             command=agent_command("python3", environment.version),
-            network=run.name,
+            network=_WITH_A_WAY_OUT if grants.network else run.name,
             volume=run.name,
             labels=run.labels,
             env=environment.env,
-            limits=self._limits,
-            folders=(*folders.data, *folders.code),
+            limits=limits,
+            folders=(*folders.data, *folders.code, *([grants.root] if grants.root else [])),
         )
         container = self._started(spec)
         container.rank_env = _RANK_ENV | dict(environment.env)

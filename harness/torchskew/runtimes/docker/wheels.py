@@ -19,7 +19,7 @@ from torchskew.runtimes.docker.space import ImageSpace
 from torchskew.runtimes.ownership import cache_folder
 from torchskew.runtimes.venv.downloads import measured
 from torchskew.runtimes.venv.projects import locals_of
-from torchskew.runtimes.venv.resolve import download_size, lock_of, unpacked_size
+from torchskew.runtimes.venv.resolve import download_size, is_pinned, lock_of, named, unpacked_size
 from torchskew.runtimes.venv.room import UNPACKED
 from torchskew.runtimes.venv.uv import Uv, UvError
 
@@ -44,7 +44,9 @@ def inputs(source: Source) -> tuple[str, ...]:
         raise ProvisionError(f"requires names {projects[0]}, which an image can't install. {fix}")
     content = _requirement(source) if source.kind is SourceKind.PIP else _content(source.value)
     beside = [content for here in locals_of(source.requires) for content in [_content(here.path)]]
-    return (source.kind, content, source.index or "", *sorted(source.requires), *beside)
+    # An image of torch alone is not made again for each day.
+    until = [f"until {source.until}"] if source.until and source.requires else []
+    return (source.kind, content, source.index or "", *sorted(source.requires), *beside, *until)
 
 
 @contextmanager
@@ -61,6 +63,9 @@ def unpacked(source: Source, suite: Suite, machine: str, say: Say, space: ImageS
         options += ["--python-platform", f"{machine}-{_GLIBC}", "--only-binary", ":all:"]
         if source.index:
             options += ["--index", source.index, "--index-strategy", "unsafe-best-match"]
+        if source.until:
+            options += ["--exclude-newer", source.until]
+            options += ["--exclude-newer-package", f"{named(source)}=false"] if is_pinned(source) else []
         asked = [_requirement(source), *source.requires]
         command = ["pip", "install", "--target", str(site), *options, *asked]
 

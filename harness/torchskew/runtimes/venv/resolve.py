@@ -140,6 +140,10 @@ class Resolver:
         command += ["--python", python, "--only-binary", named(source), *more, *indexes.flags(os.environ)]
         if source.index:
             command += ["--index", source.index, "--index-strategy", "unsafe-best-match"]
+        if source.until:
+            command += ["--exclude-newer", source.until]
+            # A release that is named exactly is wanted whenever it was uploaded; not every index says when that was.
+            command += ["--exclude-newer-package", f"{named(source)}=false"] if is_pinned(source) else []
         lines = "\n".join((_requirement(source), *source.requires))
         out, _ = self._uv.call(*command, stdin=lines, extra=extra, limit=limit)
         return out

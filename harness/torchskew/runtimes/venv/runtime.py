@@ -112,7 +112,8 @@ class VenvRuntime:
         folder = Path(self._scope.folder)
         env = launch.environ(environment.handle, environment.env) | {
             "TMPDIR": str(folder / "tmp"),
-            "TORCHSKEW_ETC": str(folder / "etc"),
+            # Names of other machines can only be looked up with the host's own settings.
+            "TORCHSKEW_ETC": str(folder / ("empty" if environment.grants.network else "etc")),
             "TORCHSKEW_PARENT": str(os.getpid()),
             "TORCHSKEW_READ_ONLY": os.pathsep.join(folders.data),
             RUN_VARIABLE: self._scope.run_id,
@@ -268,7 +269,7 @@ def _request(source: Source, what: str) -> str:
         stamp = f"{Path(source.value).absolute()} {stat.st_size} {stat.st_mtime_ns}"
     python = source.python or f"{sys.base_prefix} {sys.version}"
     content = installed_content(source.requires, what)
-    return digest(source.kind, source.value, stamp, python, source.index or "", *source.requires, *filter(None, [content]))
+    return digest(source.kind, source.value, stamp, python, source.index or "", *source.requires, *filter(None, [content, source.until and f"until {source.until}"]))
 
 
 def _proved(place: Path, lock: Lock, what: str) -> Made:

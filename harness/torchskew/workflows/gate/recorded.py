@@ -12,6 +12,7 @@ import torchskew
 from torchskew.errors import RecordError
 from torchskew.judging import flakes
 from torchskew.judging.blame import Asked, against_baseline, judged
+from torchskew.judging.decide import decide
 from torchskew.model.cells import Plan
 from torchskew.model.results import CellResult, Decision
 from torchskew.model.runs import Accepted, Run, RunInfo, RunKind
@@ -47,13 +48,13 @@ def _repetitions(record: Record, run: Run, count: int) -> Iterator[Sequence[Cell
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """One shard's run, still in its own record."""
+    """One shard's run, still in its own record. asked: what a gate was asked; None for checks."""
 
     folder: Path
     record: Record
     run: Run
     shard: Shard
-    asked: Asked
+    asked: Asked | None
 
 
 def merge(folders: Sequence[Path], options: Options) -> int:
@@ -76,7 +77,7 @@ def _part(folder: Path, record: Record) -> _Part:
         raise RecordError(f"{folder} holds no shard. Make one: torchskew gate --shard 1/2 … --out {folder}")
     run_id = marks[0].run_id
     run, asked = record.load(run_id), asked_of(record, run_id)
-    if run.info.finished is None or asked is None:
+    if run.info.finished is None or (asked is None and run.info.kind is not RunKind.CHECK):
         raise RecordError(f"{folder}: shard {run_id} was interrupted. Go on with it: the same command with --resume.")
     return _Part(folder=folder, record=record, run=run, shard=marks[0].payload, asked=asked)
 
@@ -111,20 +112,25 @@ def _begin(record: Record, plan: Plan, parts: Sequence[_Part], command: str) -> 
         environments=environments,
     )
     record.begin(info, plan, parts[0].run.expectations)
-    record.mark(info.run_id, parts[0].asked)
+    if parts[0].asked is not None:
+        record.mark(info.run_id, parts[0].asked)
     return info
 
 
 def _copy(part: _Part, record: Record, run_id: str) -> None:
-    for number in range(part.asked.repeat):
+    for number in range(part.asked.repeat if part.asked else 1):
         for cell in part.run.plan.cells:
             result = part.record.result(part.run.info.run_id, cell.id, repeat=number)
             if result is not None:
                 record.write(run_id, replace(result, cached=False), repeat=number)
 
 
-def _decide(record: Record, run_id: str, asked: Asked, options: Options) -> int:
+def _decide(record: Record, run_id: str, asked: Asked | None, options: Options) -> int:
     run = record.load(run_id)
+    if asked is None:
+        decision = decide(run.plan, run.results, run.expectations, today=today())
+        show(record, run, decision, options)
+        return decision.exit_code
     decision = compared(record, run.info, decided_again(record, run, asked, today()), asked)
     show(record, run, decision, options)
     if decision.exit_code == 0 and asked.selection:

@@ -82,7 +82,7 @@ def judged(decision: Decision, asked: Asked, shard: Shard | None) -> Decision:
     """The decision on the candidate; of a part of the plan, none."""
     if shard is not None:
         return undecided(decision, shard)
-    return _decision(decision, asked.subject) if asked.of_library else fair(decision, asked.subject)
+    return _decision(decision, asked.subject, of_library=True) if asked.of_library else fair(decision, asked.subject)
 
 
 def undecided(decision: Decision, shard: Shard) -> Decision:
@@ -124,7 +124,7 @@ def not_worse(decision: Decision, delta: Difference, accepted: str, asked: Asked
     lines += [diff.render(delta.changes, again)] if delta.changes else []
     shown = tuple(item.cell_id for item in delta.changes[: diff.MOST])
     compared = replace(decision, checked=checked, difference="\n".join(lines), changed=shown)
-    return _decision(compared, asked.subject)
+    return _decision(compared, asked.subject, of_library=asked.of_library)
 
 
 def _gone(item: Checked, accepted: str) -> Checked:
@@ -200,7 +200,7 @@ def _of_base(item: Checked) -> Checked:
     return item if item.status in (Status.UNKNOWN, Status.MISSING) else replace(item, status=Status.NOT_JUDGED)
 
 
-def _decision(decision: Decision, subject: str) -> Decision:
+def _decision(decision: Decision, subject: str, *, of_library: bool = False) -> Decision:
     shut = [item for item in decision.checked if item.status in SHUT]
     problems = len(decision.problems)
     counts = Counter(item.status for item in shut)
@@ -215,7 +215,7 @@ def _decision(decision: Decision, subject: str) -> Decision:
     if CANDIDATE in lost:
         sentence = f"gate shut: {subject} has no environment: {lost[CANDIDATE]}"
         return replace(decision, exit_code=1, sentence=sentence)
-    what = _where(shut)
+    what = _where(shut, of_library=of_library)
     sentence = f"gate shut: {subject}: {', '.join(words)}{f' ({what})' if what else ''}"
     sentence += "".join(f"; {name} has no environment: {why}" for name, why in lost.items())
     return replace(decision, exit_code=1, sentence=sentence)
@@ -245,17 +245,19 @@ def _lost(shut: Sequence[Checked]) -> Mapping[str, str]:
     return {failure.version: failure.reason.splitlines()[0] for failure in failures if failure}
 
 
-def _where(shut: list[Checked]) -> str:
+def _where(shut: list[Checked], *, of_library: bool) -> str:
     """The first few scenarios and partners: the last line alone says where to look."""
     blamed = [item for item in shut if item.status not in (Status.UNKNOWN, Status.MISSING)] or shut
-    places = list(dict.fromkeys(_place(item.result.cell) for item in blamed))
+    places = list(dict.fromkeys(_place(item.result.cell, of_library=of_library) for item in blamed))
     return ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
 
 
-def _place(cell: Cell) -> str:
+def _place(cell: Cell, *, of_library: bool) -> str:
     partners = [name for name in dict.fromkeys(cell.skew) if name != CANDIDATE]
     name = cell.name
+    if of_library:
+        return f"{name} on {', '.join(cell.skew)}"
     if CANDIDATE not in cell.skew:
-        return f"{name} of {partners[0]} itself" if len(partners) == 1 else f"{name} on {', '.join(cell.skew)}"
+        return f"{name} of {partners[0]} itself"
     alone = "alone" if cell.world_size == 1 else "with itself"
     return f"{name} with {', '.join(partners)}" if partners else f"{name} {alone}"

@@ -71,6 +71,11 @@ def test_a_failure_is_the_librarys_and_shuts_the_gate(desk: Desk, capsys: pytest
     assert last(capsys) == "gate shut: package mylib==1.0: 1 regression (meet on 2.13.0, 2.14.1)"
 
 
+def test_a_failure_on_one_release_alone_is_the_librarys_as_well(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert library(desk, only_with("2.13.0", "2.13.0")) == 1
+    assert last(capsys) == "gate shut: package mylib==1.0: 1 regression (meet on 2.13.0, 2.13.0)"
+
+
 def test_a_baseline_knows_a_failure_of_the_library(desk: Desk) -> None:
     (desk.folder / "baseline.toml").write_text('[[expect]]\ncells = "meet/2.13.0,2.14.1/*"\nreason = "r"\n')
     assert library(desk, only_with("2.13.0", "2.14.1")) == 0

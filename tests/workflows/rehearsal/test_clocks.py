@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from torchskew.errors import ConfigError
 from torchskew.model.outcomes import Verdict
+from torchskew.runtimes.venv.sleep import broken_sleep
 from torchskew.workflows.rehearsal import clocks, step_log
 from torchskew.workflows.rehearsal.cluster import Cluster
 from torchskew.workflows.rehearsal.findings import Invariant
@@ -48,11 +50,25 @@ def test_an_offset_out_of_range_is_refused(skew: float) -> None:
 
 def test_only_a_runtime_of_local_processes_has_this_machines_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clocks, "library", lambda: LIBRARY)
+    monkeypatch.setattr(clocks, "broken_sleep", lambda _: None)
     assert clocks.unsupported("venv") == {}
     assert "don't have this machine's libfaketime" in clocks.unsupported("docker")["clock skew"]
     monkeypatch.setattr(clocks, "library", lambda: None)
     assert "lacks libfaketime" in clocks.unsupported("venv")["clock skew"]
     assert clocks.settings(3.0) == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "why"), [("pass", None), ("raise OSError('Invalid argument')", "OSError: Invalid argument")]
+)
+def test_a_library_under_which_a_python_can_not_sleep_is_left_out_with_its_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, why: str | None
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import time\ndef sleep(_):\n    {code}\ntime.sleep = sleep\n")
+    monkeypatch.setattr(clocks, "library", lambda: LIBRARY)
+    monkeypatch.setattr(clocks, "settings", lambda _: {"PYTHONPATH": str(tmp_path)})
+    assert broken_sleep({"PYTHONPATH": str(tmp_path)}) == why
+    assert (why is not None and why in clocks.unsupported("venv").get("clock skew", "")) is (why is not None)
 
 
 class Runtime:

@@ -6,6 +6,7 @@ import glob
 from collections.abc import Mapping
 
 from torchskew.model.runtimes import RUNTIMES
+from torchskew.runtimes.venv.sleep import broken_sleep
 from torchskew.workflows.rehearsal.planned import CLOCK_SKEW
 
 # Where packages put it; Debian's is libfaketime.
@@ -25,7 +26,10 @@ def unsupported(runtime: str) -> dict[str, str]:
     """Why the clocks of this runtime's nodes can't be shifted, under its name; empty where they can."""
     if RUNTIMES[runtime].own_network:
         return {CLOCK_SKEW: f"nodes of the {runtime} runtime don't have this machine's libfaketime"}
-    return {} if library() else {CLOCK_SKEW: "this machine lacks libfaketime (Debian: apt-get install libfaketime)"}
+    if library() is None:
+        return {CLOCK_SKEW: "this machine lacks libfaketime (Debian: apt-get install libfaketime)"}
+    why = broken_sleep(settings(100.0))
+    return {CLOCK_SKEW: f"a Python can't sleep under this machine's libfaketime: {why}"} if why else {}
 
 
 def settings(offset: float) -> Mapping[str, str]:

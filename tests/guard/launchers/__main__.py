@@ -29,7 +29,7 @@ from torchskew.runtimes.venv.process import ended, of_run
 from tests.guard.launchers.commands import LAUNCHERS, Launcher, Node
 from tests.guard.launchers.environments import installed, python_of
 
-LIMIT = 280.0  # seconds for one run: whoever is there then hangs
+LIMIT = 400.0  # seconds for one run: whoever is there then hangs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

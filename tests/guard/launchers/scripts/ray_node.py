@@ -19,14 +19,25 @@ def main() -> None:
     address = f"127.0.0.1:{port}"
     over = Path(f"over-{port}")  # in the folder of this run, which all nodes share
     where = (*HEAD, f"--port={port}") if first else (f"--address={address}",)
-    ray = subprocess.Popen([*prefix, "-m", "ray.scripts.scripts", "start", *where, "--num-cpus=1", "--block",
-                            "--disable-usage-stats"])  # fmt: skip
+    command = [
+        *prefix,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        *where,
+        "--num-cpus=1",
+        "--block",
+        "--disable-usage-stats",
+    ]
+    ray = subprocess.Popen(command)
     try:
         if first:
             script = str(Path(__file__).with_name("ray_train.py"))
             done = subprocess.run([*prefix, script], env={**os.environ, "RAY_AT": address}, check=False)
             sys.exit(done.returncode)
-        while ray.poll() is None and not over.exists():
+        while not over.exists():
+            if ray.poll() is not None:  # it gives up where the head takes long to start
+                ray = subprocess.Popen(command)
             time.sleep(0.2)
     finally:
         over.touch()

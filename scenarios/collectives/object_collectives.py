@@ -3,9 +3,9 @@
 Objects travel as pickles, which each release writes and reads in its own way. Every variant sends one kind of object
 with broadcast_object_list from each rank, all_gather_object, gather_object, scatter_object_list, and send_object_list
 where all versions have it: `builtin` (numbers, text, containers), `data_class` (defined in this file), `tensors`
-(three dtypes, one of them a view), `torch_types` (dtype, device, Size), `numpy` (an array), and `moved`, a class of
-torch whose module changed in 2.5 (the placement Shard of DTensor). Each rank reports what it received as text; the
-oracle is the text of what was sent.
+(three dtypes, one of them a view), `torch_types` (dtype, device, Size), `numpy` (an array), `path` (a pathlib.Path,
+whose module changed in Python 3.13), and `moved`, a class of torch whose module changed in 2.5 (the placement Shard of
+DTensor). Each rank reports what it received as text; the oracle is the text of what was sent.
 """
 
 KIND = "group"
@@ -14,7 +14,7 @@ NEEDS = ("gloo", "numpy for `numpy`", "DTensor for `moved`")
 TIERS = ("critical", "full")
 WARM = ("torch.distributed.tensor", "torch.distributed._tensor", "torch._dynamo")
 
-KINDS = ("builtin", "data_class", "tensors", "torch_types", "numpy", "moved")
+KINDS = ("builtin", "data_class", "tensors", "torch_types", "numpy", "path", "moved")
 VARIANTS = {kind: {"params": {"kind": kind}} for kind in KINDS}
 SHOWN = {
     "builtin": "[{'a': [1, 2.5, None, True]}, (%d,), 'text \\u20ac', b'\\x00\\xff', {3}, 1208925819614629174706176]",
@@ -22,6 +22,7 @@ SHOWN = {
     "tensors": "[int64 [%d, 2], float32 [[0.5], [1.5]], bool [True, False]]",
     "torch_types": "[torch.float16, device(type='cpu'), torch.Size([%d, 2])]",
     "numpy": "float64 [[%d.0, 2.0]]",
+    "path": "PosixPath('/data/%d')",
     "moved": "Shard(dim=%d)",
 }
 
@@ -59,11 +60,19 @@ def thing(kind, number):
         return [torch.tensor([number, 2]), view, torch.tensor([True, False])]
     if kind == "torch_types":
         return [torch.float16, torch.device("cpu"), torch.Size([number, 2])]
-    if kind == "numpy":
-        import numpy as np
+    return shard()(number) if kind == "moved" else {"numpy": array, "path": path}[kind](number)
 
-        return np.array([[float(number), 2.0]])
-    return shard()(number)
+
+def array(number):
+    import numpy as np
+
+    return np.array([[float(number), 2.0]])
+
+
+def path(number):
+    import pathlib
+
+    return pathlib.Path("/data/%d" % number)
 
 
 def shown(kind, received):

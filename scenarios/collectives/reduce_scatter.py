@@ -1,15 +1,16 @@
 """reduce_scatter gives every rank the sum of all ranks' parts for that rank.
 
 A rank's part for another is [rank + 1, 10 * other]. Variant `list` calls reduce_scatter with a list of parts;
-`tensor` calls reduce_scatter_tensor with their concatenation. The oracle is the closed form [n(n+1)/2, 10 * n *
-rank]. gloo gained both late: a version that refuses is UNSUPPORTED, with its own text.
+`tensor` calls reduce_scatter_tensor with their concatenation; `average` does so with ReduceOp.AVG, as fully_shard does
+with gradients. The oracle is the closed form [n(n+1)/2, 10 * n * rank], divided by n for `average`. gloo gained all of
+them late: a version that refuses is UNSUPPORTED, with its own text.
 """
 
 KIND = "group"
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
 TIERS = ("full",)
-VARIANTS = {"list": {}, "tensor": {}}
+VARIANTS = {"list": {}, "tensor": {}, "average": {"params": {"average": True}}}
 
 
 def summed(form, rank, size):
@@ -17,10 +18,13 @@ def summed(form, rank, size):
     import torch
     import torch.distributed as dist
 
-    parts = [torch.tensor([rank + 1, 10 * other]) for other in range(size)]
-    out = torch.full((2,), -1)
+    dtype = torch.float64 if form == "average" else torch.int64
+    parts = [torch.tensor([rank + 1, 10 * other], dtype=dtype) for other in range(size)]
+    out = torch.full((2,), -1, dtype=dtype)
     if form == "list":
         dist.reduce_scatter(out, parts)
+    elif form == "average":
+        dist.reduce_scatter_tensor(out, torch.cat(parts), op=dist.ReduceOp.AVG)
     else:
         dist.reduce_scatter_tensor(out, torch.cat(parts))
     return out.tolist()
@@ -43,5 +47,5 @@ def rank(job):
 def judge(reports, world):
     from torchskew.judging.oracle import compare
 
-    total = world.size * (world.size + 1) // 2
-    return compare(reports, world, lambda rank: {"sum": [total, 10 * world.size * rank]})
+    total, by = world.size * (world.size + 1) // 2, world.size if world.params.get("average") else 1
+    return compare(reports, world, lambda rank: {"sum": [total / by, 10 * world.size * rank / by]})

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 from torchskew.model.outcomes import Kind, Outcome
+from torchskew.model.versions import Source, SourceKind, Suite, Version
 from torchskew.releases import observed
 from torchskew.releases.eras import Situation, predict, release
 from torchskew.releases.observed import OBSERVATIONS, RUN, Observation
@@ -61,6 +62,36 @@ def test_an_observation_changes_nothing_where_a_sourced_fact_stops_the_pair(
     assert predict(Situation(torch=("2.1.2", "2.2.2"), scenario="ddp.hook")) == (Outcome.TIMEOUT, Outcome.OPAQUE)
     assert predict(Situation(torch=("2.1.2", "2.2.2"), scenario="rng_state", kind=Kind.HANDOVER)) == (HANG, HANG)
     assert predict(Situation(torch=("2.1.2",), scenario="x", kind=Kind.SOLO)) == (OK,)
+
+
+@pytest.mark.parametrize(
+    ("pythons", "expected"),
+    [
+        (("3.13", "3.11"), (OK, HANG)),
+        (("3.11", "3.13"), (OK, OK)),
+        (("3.13", "3.13"), (OK, OK)),
+        (("3.13", ""), (OK, OK)),
+        ((), (OK, OK)),
+    ],
+)
+def test_an_observation_about_pythons_needs_both_of_them(
+    monkeypatch: pytest.MonkeyPatch, pythons: tuple[str, ...], expected: tuple[Outcome, ...]
+) -> None:
+    seen = Observation("ddp.*", "", "", (OK, HANG), "", python=(">=3.13", "<3.13"))
+    monkeypatch.setattr(observed, "OBSERVATIONS", (seen,))
+    assert predict(Situation(torch=("2.6.0", "2.13.0"), scenario="ddp.hook", python=pythons)) == expected
+
+
+@pytest.mark.parametrize(
+    ("python", "suite", "expected"),
+    [("3.13", None, "3.13"), ("/usr/bin/python3", None, ""), (None, None, ""), (None, "3.9", "3.9")],
+)
+def test_a_version_knows_the_python_that_its_source_declares(
+    python: str | None, suite: str | None, expected: str
+) -> None:
+    of = Suite(name="s", torch="1.7.1", reports="1.7.1", python=suite, download=1) if suite else None
+    source = Source(kind=SourceKind.PIP, value="torch==2.6.0", python=python, suite=of)
+    assert Version(name="x", sources=(source,)).python == expected
 
 
 @pytest.mark.parametrize("bound", ["<=2.4", "=2.4", ">2.4", "2.4", ">=two"])

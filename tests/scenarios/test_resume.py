@@ -87,3 +87,41 @@ def test_numbers_within_the_bound_pass_and_beyond_it_are_named(name: str) -> Non
     assert judged(name, [written, without]) == {1: f"{case} is missing"}
     assert judged(name, [without, without]) == {0: f"rank 0 reported nothing for {case}"}
     assert judged(name, [without, without], skip={case: "lacks it"}) == {}
+
+
+def test_a_tensor_of_another_dtype_or_with_other_bytes_is_wrong() -> None:
+    written = {"cases": {"dtype": "torch.uint16", "whole": ["digest"], "shape": [24]}}
+    assert judged("newer_dtypes", [written, written], variant="uint16") == {}
+    for case, value in (("dtype", "torch.int16"), ("whole", ["other"])):
+        got = {"cases": {**written["cases"], case: value}}
+        assert list(judged("newer_dtypes", [written, got], variant="uint16")) == [1]
+    assert list(judged("newer_dtypes", [{"cases": {}}, written], variant="uint16")) == [0]
+
+
+@pytest.mark.parametrize("variant", ["outside", "samplers", "loader", "dropout"])
+def test_another_order_is_wrong_and_named(variant: str) -> None:
+    written = {"cases": {"first": [1, 2, 3], "second": [True, False]}}
+    assert judged("data_order", [written, written], variant=variant) == {}
+    other = {"cases": {"first": [1, 3, 2], "second": [True, False]}}
+    assert judged("data_order", [written, other], variant=variant)[1].startswith("first is [1, 3, 2]")
+    assert list(judged("data_order", [{"cases": {"first": []}}, other], variant=variant)) == [0]
+
+
+def test_an_average_that_starts_over_is_wrong() -> None:
+    written, other = {"cases": {"ema": [1.0, 2.0]}}, {"cases": {"ema": [1.0, 1.0]}}
+    assert judged("averaging", [written, written], variant="ema") == {}
+    assert list(judged("averaging", [written, other], variant="ema")) == [1]
+    assert list(judged("averaging", [other, other], variant="ema")) == [0]
+
+
+def test_a_sum_where_an_average_was_asked_for_is_wrong() -> None:
+    summed = [{"cases": {"sum": [3.0, 0.0]}}, {"cases": {"sum": [3.0, 20.0]}}]
+    assert list(judged("reduce_scatter", summed, variant="average")) == [0, 1]
+
+
+@pytest.mark.parametrize(("name", "variant"), [("key_names", "compiled")])
+def test_a_layer_with_other_numbers_is_wrong(name: str, variant: str) -> None:
+    written, fresh = {"cases": {"output": [0.5, -0.25]}}, {"cases": {"output": [0.5, 0.75]}}
+    assert judged(name, [written, written], variant=variant) == {}
+    assert judged(name, [written, fresh], variant=variant)[1].startswith("output is off by 1")
+    assert judged(name, [written, {"cases": {}}], variant=variant) == {1: "output is missing"}

@@ -82,6 +82,13 @@ class Version:
     env: Mapping[str, str] = field(default_factory=dict)
     grants: Grants = field(default_factory=Grants)
 
+    @property
+    def python(self) -> str:
+        """The Python that its source declares, as X.Y; "" where only running tells."""
+        source = self.sources[0] if self.sources else None
+        declared = (source.suite.python if source.suite else source.python) if source else None
+        return declared if declared and declared[0].isdecimal() else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:

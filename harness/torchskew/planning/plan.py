@@ -190,6 +190,7 @@ def _predict(
         guard=guard,
         kind=scenario.kind,
         scenario=f"{scenario.name}.{variant.name}" if variant else scenario.name,
+        python=tuple(version.python for version in declared),
     )
     return eras.predict(situation)
 

@@ -75,7 +75,7 @@ class Situation:
     """What a prediction needs: torch release and settings of each rank, rank 0 (the host) first.
 
     torch: None for an unknown release. rendezvous: "tcp", "file", "none", or "store" (no process group).
-    scenario: its name with the variant, for facts about that scenario.
+    scenario: its name with the variant, for facts about that scenario. python: of each rank, "" where it is unknown.
     """
 
     torch: tuple[str | None, ...]
@@ -84,6 +84,7 @@ class Situation:
     guard: Guard = Guard.OFF
     kind: Kind = Kind.GROUP
     scenario: str = ""
+    python: tuple[str, ...] = ()
 
 
 @cache
@@ -152,7 +153,8 @@ def _predict(situation: Situation) -> tuple[Outcome, ...]:
     sourced = _sourced(known, situation)
     if set(sourced) != {OK}:
         return sourced
-    return observed.outcomes(situation.scenario, tuple(each.number for each in known)) or sourced
+    numbers = tuple(each.number for each in known)
+    return observed.outcomes(situation.scenario, numbers, situation.python) or sourced
 
 
 def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome, ...]:

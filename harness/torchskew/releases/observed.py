@@ -22,7 +22,8 @@ class Observation:
     """One fact about two ranks. scenario: pattern over names with variants.
 
     first, second: bounds for the release of rank 0 (host, or writer) and of the other. outcomes: of both, in that
-    order. cell: the skew that shows it. either: the same outcomes follow in the other order.
+    order. cell: the skew that shows it. either: the same outcomes follow in the other order. python: bounds for the
+    Python of the same two ranks; ("", "") where Python doesn't matter.
     """
 
     scenario: str
@@ -31,12 +32,15 @@ class Observation:
     outcomes: tuple[Outcome, Outcome]
     cell: str
     either: bool = False
+    python: tuple[str, str] = ("", "")
 
-    def covers(self, scenario: str, first: str, second: str) -> bool:
-        """Whether this is about two ranks of these releases in this scenario."""
-        orders = [(first, second), (second, first)] if self.either else [(first, second)]
+    def covers(self, scenario: str, first: str, second: str, pythons: tuple[str, str] = ("", "")) -> bool:
+        """Whether this is about two ranks of these releases in this scenario. pythons: theirs, "" where unknown."""
+        ranks = ((first, pythons[0]), (second, pythons[1]))
+        bounds = ((self.first, self.python[0]), (self.second, self.python[1]))
+        orders = [ranks, ranks[::-1]] if self.either else [ranks]
         return fnmatchcase(scenario, self.scenario) and any(
-            within(host, self.first) and within(other, self.second) for host, other in orders
+            all(_keeps(*rank, *bound) for rank, bound in zip(order, bounds, strict=True)) for order in orders
         )
 
 
@@ -57,6 +61,18 @@ OBSERVATIONS: tuple[Observation, ...] = (
     # Debian's builds of 2.6 agree with both: the difference is in the wheels, not in the release.
     Observation("rng_state", ">=2.0,<2.13", "<2.0", (OK, WRONG), "2.0.1,1.13.1", either=True),
     Observation("rng_state", ">=2.0,<2.13", ">=2.13", (OK, WRONG), "2.6.0,2.13.0", either=True),
+    Observation("data_order.dropout", ">=2.0,<2.13", ">=2.13", (OK, WRONG), "2.6.0,2.13.0", either=True),
+    # Dtypes that the reader lacks.
+    *(Observation(f"newer_dtypes.uint{bits}", ">=2.3", "<2.3", (OK, OPAQUE), "2.6.0,2.2.2") for bits in (16, 32, 64)),
+    Observation("newer_dtypes.float8_e8m0fnu", ">=2.7", "<2.7", (OK, OPAQUE), "2.13.0,2.6.0"),
+    Observation("newer_dtypes.float4_e2m1fn_x2", ">=2.8", "<2.8", (OK, OPAQUE), "2.13.0,2.6.0"),
+    # A jagged tensor is pickled with the private state of its class.
+    Observation("newer_dtypes.jagged", "<2.6", ">=2.6", (OK, OPAQUE), "2.2.2,2.6.0", either=True),
+    Observation("newer_dtypes.jagged", ">=2.13", "<2.13", (OK, OPAQUE), "2.13.0,2.6.0"),
+    Observation("newer_dtypes.jagged", ">=2.15", "<2.15", (OK, OPAQUE), "2.15.0,2.13.0"),
+    # gloo's reduce_scatter takes AVG and sums (pytorch issue 162338).
+    Observation("fsdp.fully_shard", ">=2.7,<2.9", ">=2.7,<2.9", (WRONG, WRONG), "2.7.1,2.7.1"),
+    Observation("reduce_scatter.average", ">=2.7,<2.9", ">=2.7,<2.9", (WRONG, WRONG), "2.7.1,2.7.1"),
     # Hashed names of groups: 2.6 includes their number, 2.14 counts them. Each side waits for its own name.
     Observation("new_group.local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),
     Observation("new_group.after_local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),
@@ -117,9 +133,21 @@ OBSERVATIONS: tuple[Observation, ...] = (
 )
 
 
-def outcomes(scenario: str, numbers: tuple[tuple[int, ...], ...]) -> tuple[Outcome, ...] | None:
-    """The outcomes of two ranks of these releases, rank 0's first; None where no observation covers them."""
+def outcomes(
+    scenario: str, numbers: tuple[tuple[int, ...], ...], pythons: tuple[str, ...] = ()
+) -> tuple[Outcome, ...] | None:
+    """The outcomes of two ranks of these releases, rank 0's first; None where no observation covers them.
+
+    pythons: the Python of each, "" where it is unknown; () where none is known.
+    """
     if len(numbers) != 2:
         return None
     first, second = (".".join(map(str, number)) for number in numbers)
-    return next((each.outcomes for each in OBSERVATIONS if each.covers(scenario, first, second)), None)
+    host, other = pythons or ("", "")
+    covering = (each for each in OBSERVATIONS if each.covers(scenario, first, second, (host, other)))
+    return next((each.outcomes for each in covering), None)
+
+
+def _keeps(release: str, python: str, releases: str, pythons: str) -> bool:
+    """Whether one rank keeps to both bounds; a Python that is unknown keeps to none."""
+    return within(release, releases) and (not pythons or (bool(python) and within(python, pythons)))

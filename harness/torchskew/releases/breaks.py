@@ -14,8 +14,6 @@ from typing import Any
 
 from torchskew.releases.bounds import within, words
 
-VERSION = "1.0.0"
-
 
 class GuardSays(StrEnum):
     """What the guard does about a break."""

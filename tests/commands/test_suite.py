@@ -76,10 +76,9 @@ def test_only_what_fails_in_no_control_is_a_finding(runtime: Suites, capsys: pyt
 
 def test_what_both_skip_alone_is_not_run_mixed(runtime: Suites, capsys: pytest.CaptureFixture[str]) -> None:
     suite()
-    assert [place for place in runtime.ran if place.startswith("test_gpu/")] == [
-        "test_gpu/2.6.0,2.6.0",
-        "test_gpu/2.13.0,2.13.0",
-    ]
+    # Cells run side by side, so which control came first is chance.
+    ran = {place for place in runtime.ran if place.startswith("test_gpu/")}
+    assert ran == {"test_gpu/2.6.0,2.6.0", "test_gpu/2.13.0,2.13.0"}
     assert "inferred   2 cells" in capsys.readouterr().out
     assert not any(place.startswith("test_new/2.6.0") for place in runtime.ran)
 

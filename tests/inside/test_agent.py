@@ -14,7 +14,7 @@ import pytest
 from torchskew.inside import protocol
 from torchskew.inside.job import alone, encode
 
-from tests.inside.driver import Driver
+from tests.inside.driver import Driver, gone
 
 OK = "def rank(job):\n    return {'answer': 42}\n"
 ENDS = {
@@ -66,21 +66,6 @@ def descriptors(pid: int) -> int:
 
 def children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def gone(pid: int) -> bool:
-    """Whether a process ends within the patience of a busy machine."""
-    until = time.monotonic() + 60
-    while alive(pid) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not alive(pid)
 
 
 @pytest.mark.parametrize("name", protocol.FILES)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from torchskew.inside import protocol
 
-from tests.inside.driver import Driver
+from tests.inside.driver import Driver, alive, gone
 
 SCRIPT = "import torchskew_program\nrank = torchskew_program.run_script\n"
 FACTS = """
@@ -65,20 +65,6 @@ def script(agent: Driver, path: Path, text: str, *args: str, **job: object) -> d
     params = {"path": str(path), "text": text, "args": list(args)}
     agent.run(SCRIPT, params=params, share=str(path.parent / "share"), **job)
     return agent.exited()
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def gone(pid: int) -> bool:
-    until = time.monotonic() + 60
-    while alive(pid) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not alive(pid)
 
 
 def test_a_script_runs_as_python_would_run_it_to_its_very_end(agent: Driver, tmp_path: Path) -> None:

@@ -51,14 +51,21 @@ def add_runtime(group: argparse._ActionsContainer) -> None:
 def options(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of a workflow's Options that the matrix and the gate share."""
     return {
-        "declaration": args.declaration,
-        "out": args.out,
-        "runtime": args.runtime,
+        **of_cells(args),
         "scenarios": tuple(args.scenarios),
-        "only": tuple(args.only),
         "guard": tuple(args.guard),
         "timeout": args.timeout,
         "seed": args.seed,
+    }
+
+
+def of_cells(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of Options that every run of cells has."""
+    return {
+        "declaration": args.declaration,
+        "out": args.out,
+        "runtime": args.runtime,
+        "only": tuple(args.only),
         "jobs": args.jobs,
         "dry_run": args.dry_run,
         "resume": args.resume,

@@ -88,18 +88,9 @@ def run(args: argparse.Namespace) -> int:
         listing=args.list,
     )
     options = Options(
+        **arguments.of_cells(args),
         kind=RunKind.CHECK,
-        declaration=args.declaration,
-        out=args.out,
-        runtime=args.runtime,
         versions=tuple(args.versions),
-        only=tuple(args.only),
-        jobs=args.jobs,
-        dry_run=args.dry_run,
-        resume=args.resume,
-        cache=not args.no_cache,
-        colour=args.colour,
-        command=args.line,
     )
     with watching() as watch:
         return run_checks(request, options, watch)

@@ -75,19 +75,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.versions:
         raise ConfigError("--versions is missing. Name releases: torchskew suite --versions 2.6.0 2.13.0")
     options = Options(
+        **arguments.of_cells(args),
         kind=RunKind.SUITE,
-        declaration=args.declaration,
-        out=args.out,
-        runtime=args.runtime,
-        only=tuple(args.only),
         world_sizes=tuple(args.world_size),
         timeout=args.timeout,
-        jobs=args.jobs,
-        dry_run=args.dry_run,
-        resume=args.resume,
-        cache=not args.no_cache,
-        colour=args.colour,
-        command=args.line,
     )
     request = SuiteRequest(
         versions=tuple(args.versions),

@@ -102,6 +102,15 @@ def for_runtime(version: Version, runtime: str, problems: Problems, *, at: str |
     return replace(version, sources=(source,), reports=version.reports or _pinned(source))
 
 
+def all_for_runtime(versions: Mapping[str, Version], runtime: str, file: str) -> dict[str, Version]:
+    """Each version as this runtime gets it; ConfigError naming all that it can't use. file: for that text."""
+    problems = Problems(file)
+    chosen = {name: for_runtime(version, runtime, problems) for name, version in versions.items()}
+    if problems.texts:
+        raise ConfigError(*problems.texts)
+    return chosen
+
+
 def _same_name(versions: Mapping[str, Version], problems: Problems) -> None:
     folded: dict[str, str] = {}
     for name in versions:

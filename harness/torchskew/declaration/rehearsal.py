@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from torchskew.declaration.declare import for_runtime
-from torchskew.declaration.fields import Problems, Table
+from torchskew.declaration.declare import all_for_runtime
+from torchskew.declaration.fields import Table
 from torchskew.errors import ConfigError
 from torchskew.guard.table import parse
 from torchskew.model.rehearsal import (
@@ -223,10 +223,7 @@ def for_rehearsal(
     Raises:
         ConfigError: a version that the runtime can't use.
     """
-    problems = Problems(file)
-    chosen = {name: for_runtime(version, runtime, problems) for name, version in versions.items()}
-    if problems.texts:
-        raise ConfigError(*problems.texts)
+    chosen = all_for_runtime(versions, runtime, file)
     if any(each.distributed for spec in specs if spec.script is None for each in spec.formats):
         return {name: _with_numpy(version) for name, version in chosen.items()}
     return chosen

@@ -74,7 +74,7 @@ def _write(path: str, text: str) -> None:
             if file.read() == text:
                 return
     except (OSError, UnicodeError):
-        pass
+        pass  # not there yet, or not readable as ours: it is written below, and what can't be written is an error there
     part = "%s.%d.part" % (path, os.getpid())
     with open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)

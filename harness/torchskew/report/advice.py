@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from torchskew.releases.advice import Advice, Hop, Order
 from torchskew.releases.breaks import Break
+from torchskew.report.columns import labelled
 
-WIDTH = 100
 ORDERS = {
     Order.ANY: "yes, whichever runs rank 0",
     Order.NEW_HOSTS: "only where rank 0 runs {new}",
@@ -39,18 +38,12 @@ def advice_as_text(advice: Advice, ranks: int) -> str:
 
 
 def _field(name: str, text: str) -> Iterator[str]:
-    yield textwrap.fill(
-        text, WIDTH, initial_indent=f"{name:<11}", subsequent_indent=" " * 11, break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
+    yield labelled(name, text, indent=0, gutter=11)
 
 
 def _entries(breaks: Iterable[Break]) -> Iterator[str]:
     for entry in dict.fromkeys(breaks):
-        yield textwrap.fill(
-            f"{entry.id}  {entry.title}. {entry.remedy.now}", WIDTH, initial_indent=" " * 11,
-            subsequent_indent=" " * 21, break_long_words=False, break_on_hyphens=False,
-        )  # fmt: skip
+        yield labelled(entry.id, f"{entry.title}. {entry.remedy.now}", indent=11, gutter=10)
 
 
 def _rolling(advice: Advice, ranks: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torchskew.releases.breaks import MEANS, Break, Catalogue, GuardSays
 from torchskew.releases.diagnosis import Diagnosis, Fault, Line, Material, next_steps
+from torchskew.report.columns import labelled
 
 WIDTH = 100
 SHOWN = 3  # lines of a log that are quoted for one entry
@@ -34,10 +35,7 @@ def entry_as_text(entry: Break) -> str:
 
 
 def _field(name: str, text: str) -> str:
-    return textwrap.fill(
-        text, WIDTH, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12, break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
+    return labelled(name, text, indent=2, gutter=10)
 
 
 def diagnosis_as_text(diagnosis: Diagnosis, material: Material) -> str:

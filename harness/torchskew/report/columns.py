@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Container, Iterable, Sequence
 from itertools import zip_longest
 from typing import Final
 
 _STYLES: Final = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def labelled(label: str, text: str, *, indent: int, gutter: int) -> str:
+    """A label and a text beside it, folded at 100 columns; words that a user copies are never broken.
+
+    indent: columns before the label; gutter: columns from the label's start to the text's.
+    """
+    return textwrap.fill(
+        text,
+        100,
+        initial_indent=f"{' ' * indent}{label:<{gutter}}",
+        subsequent_indent=" " * (indent + gutter),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def aligned(rows: Iterable[Sequence[str]], *, gap: str = "  ", right: Container[int] = ()) -> list[str]:

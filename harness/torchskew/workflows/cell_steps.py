@@ -14,6 +14,7 @@ from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import ProvisionedVersions, Session
 from torchskew.errors import InterruptedRunError, RecordError
+from torchskew.judging.decide import decide
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration, Expectation
 from torchskew.model.ids import CellId
@@ -241,6 +242,18 @@ def finished_run(ledger: Ledger, ready: Ready, results: Results) -> Run:
         results=results.of_cells,
         expectations=ready.planned.expectations,
     )
+
+
+def hold_against_the_baseline(ready: Ready, results: Results) -> Decision:
+    """Every planned cell against its expectation: one decision."""
+    planned = ready.planned
+    return decide(ready.plan, results.of_cells, planned.expectations, today=today(), whole=planned.whole)
+
+
+def write_the_reports(options: Options, ready: Ready, ledger: Ledger, results: Results, decision: Decision) -> Exit:
+    """Text to the terminal, the rest into the run's folder."""
+    show(ledger.record, finished_run(ledger, ready, results), decision, options)
+    return Exit(code=decision.exit_code)
 
 
 def new_run_id() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import os
 import sys
@@ -12,26 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchskew.declaration.checks import read_checks
-from torchskew.declaration.declare import for_runtime
-from torchskew.declaration.fields import Problems
+from torchskew.declaration.declare import all_for_runtime
 from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.run import unsupported
 from torchskew.engine.session import Session
 from torchskew.errors import ConfigError
 from torchskew.inside import protocol
-from torchskew.judging.decide import decide
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.checks import Check
 from torchskew.model.declared import Declaration
 from torchskew.model.ids import CellId
 from torchskew.model.reruns import Rerun
-from torchskew.model.results import Decision
 from torchskew.model.runs import RunKind
 from torchskew.model.versions import Version
 from torchskew.planning.checks import Place, ordered, plan_checks, select, skip
 from torchskew.planning.plan import matching, narrow, plan_of
-from torchskew.planning.shard import Shard, parse_shard, split
+from torchskew.planning.shard import Shard
 from torchskew.workflows.cell_steps import (
     Planned,
     Ready,
@@ -42,19 +38,19 @@ from torchskew.workflows.cell_steps import (
     check_output,
     choose_the_runtime,
     finish_record,
-    finished_run,
+    hold_against_the_baseline,
     in_order,
     interruptible,
     open_record,
     recall,
     run_cells,
-    show,
     sweep,
     today,
+    write_the_reports,
 )
 from torchskew.workflows.inputs import read_baseline, read_declaration, read_document, read_scenario
 from torchskew.workflows.options import Options
-from torchskew.workflows.records import record_in
+from torchskew.workflows.records import part_of, record_in
 from torchskew.workflows.steps import Exit, execute
 
 BASELINE = "check-expectations.toml"
@@ -143,12 +139,7 @@ def plan_the_checks(
 ) -> tuple[Planned, Divided, Skipped, Scenarios]:
     """Checks and versions become cells."""
     root, runtime = Path(declaration.path).absolute().parent, session.runtime.name
-    problems = Problems(Path(declaration.path).name)
-    versions = {
-        name: for_runtime(version, runtime, problems) for name, version in _of(declaration, runtime, options).items()
-    }
-    if problems.texts:
-        raise ConfigError(*problems.texts)
+    versions = all_for_runtime(_of(declaration, runtime, options), runtime, Path(declaration.path).name)
     place = Place(
         root=str(root),
         runtime=runtime,
@@ -183,15 +174,9 @@ def _part(
     request: CheckRequest, checks: Checks, plan: Plan, skipped: Mapping[CellId, str]
 ) -> tuple[Plan, Shard | None]:
     """The shard that was asked for; cells that wait for each other stay together."""
-    if request.shard is None:
-        return plan, None
-    index, count = parse_shard(request.shard)
-    durations: Mapping[CellId, float] = {}
-    if request.balance is not None:
-        with record_in(request.balance) as record:
-            durations = record.durations()
-    cells = ordered(plan.cells, checks.selected, skipped, stop=request.stop)
-    return split(plan_of(cells, plan.runtime, plan.seed), durations, index, count)
+    if request.shard is not None:
+        plan = plan_of(ordered(plan.cells, checks.selected, skipped, stop=request.stop), plan.runtime, plan.seed)
+    return part_of(plan, request.shard, request.balance)
 
 
 def mark_the_shard(options: Options, divided: Divided, ledger: Ledger) -> None:
@@ -209,7 +194,7 @@ def _until(options: Options, request: CheckRequest) -> str:
             before = next((info for info in record.runs() if info.kind is RunKind.CHECK), None)
         if before and before.until:
             return before.until
-    return dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{today().isoformat()}T00:00:00Z"
 
 
 def _digest(root: Path, check: Check) -> str:
@@ -234,15 +219,14 @@ def _skipped(checks: Checks, cells: Sequence[tuple[Cell, Version]]) -> dict[Cell
 
 def rerun(options: Options, request: CheckRequest, runtime: str, until: str) -> Rerun:
     """The command that plans the same cells again, from packages of the same day."""
-    plain = Options()
     return (
         Rerun(words=("torchskew", "check", *request.names), passed_on=request.extra)
-        .given("--declaration", [options.declaration] if options.declaration != plain.declaration else [])
+        .given("--declaration", options.own_declaration)
         .given("--runtime", [runtime])
         .given("--versions", options.versions)
         .given("--tag", request.tags)
         .given("--exclude-newer", [until])
-        .given("--out", [options.out] if options.out != plain.out else [])
+        .given("--out", options.own_out)
     )
 
 
@@ -295,18 +279,6 @@ def _says_what_it_reads(cell: Cell) -> bool:
     return cell.variant is not None and bool(cell.variant.params["inputs"])
 
 
-def decide_on_the_checks(ready: Ready, results: Results) -> Decision:
-    """Every check against its expectation."""
-    planned = ready.planned
-    return decide(ready.plan, results.of_cells, planned.expectations, today=today(), whole=planned.whole)
-
-
-def report_the_checks(options: Options, ready: Ready, ledger: Ledger, results: Results, decision: Decision) -> Exit:
-    """Text to the terminal, the rest into the run's folder."""
-    show(ledger.record, finished_run(ledger, ready, results), decision, options)
-    return Exit(code=decision.exit_code)
-
-
 CHECK = (
     read_the_checks,
     list_the_checks,
@@ -322,8 +294,8 @@ CHECK = (
     mark_the_shard,
     run_the_checks,
     finish_record,
-    decide_on_the_checks,
-    report_the_checks,
+    hold_against_the_baseline,
+    write_the_reports,
 )
 
 

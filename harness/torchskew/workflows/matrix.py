@@ -7,18 +7,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from torchskew.declaration.declare import for_runtime
+from torchskew.declaration.declare import all_for_runtime, for_runtime
 from torchskew.declaration.fields import Problems
 from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import Session
-from torchskew.errors import ConfigError
-from torchskew.judging.decide import decide
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration, MatrixSpec
 from torchskew.model.outcomes import Guard
 from torchskew.model.reruns import Rerun
-from torchskew.model.results import Decision
 from torchskew.model.versions import Version
 from torchskew.planning import search
 from torchskew.planning.plan import make_plan, matching, narrow, oldest_first
@@ -32,22 +29,21 @@ from torchskew.workflows.cell_steps import (
     check_output,
     choose_the_runtime,
     finish_record,
-    finished_run,
+    hold_against_the_baseline,
     in_order,
     interruptible,
     open_record,
     provision,
     recall,
     run_cells,
-    show,
     stop_at_a_dry_run,
     sweep,
-    today,
     with_own,
+    write_the_reports,
 )
 from torchskew.workflows.inputs import read_declaration, read_scenarios
 from torchskew.workflows.options import Options
-from torchskew.workflows.steps import Exit, execute
+from torchskew.workflows.steps import execute
 
 
 def read_the_declaration(options: Options) -> tuple[Declaration, Scenarios, RuntimeWish]:
@@ -73,10 +69,8 @@ def make_the_plan(options: Options, declaration: Declaration, scenarios: Scenari
     name = session.runtime.name
     declared = declaration.matrix[name]
     spec = _narrowed(declared, options, declaration)
-    problems = Problems(Path(declaration.path).name)
-    versions = {used: for_runtime(declaration.versions[used], name, problems) for used in spec.used}
-    if problems.texts:
-        raise ConfigError(*problems.texts)
+    used = {version: declaration.versions[version] for version in spec.used}
+    versions = all_for_runtime(used, name, Path(declaration.path).name)
     chosen_cells = make_plan(spec, versions, scenarios.by_name, name, options.seed)
     plan = narrow(chosen_cells, options.only)
     skews, names = {cell.skew for cell in plan.cells}, {cell.scenario for cell in plan.cells}
@@ -118,10 +112,9 @@ def _narrowed(spec: MatrixSpec, options: Options, declaration: Declaration) -> M
 
 def rerun(options: Options, runtime: str) -> Rerun:
     """The command that plans the same cells again on the same runtime, without what only narrowed or hurried it."""
-    plain = Options()
     return (
         Rerun()
-        .given("--declaration", [options.declaration] if options.declaration != plain.declaration else [])
+        .given("--declaration", options.own_declaration)
         .given("--runtime", [runtime])
         .given("--versions", options.versions)
         .given("--scenarios", options.scenarios)
@@ -130,7 +123,7 @@ def rerun(options: Options, runtime: str) -> Rerun:
         .given("--world-size", options.world_sizes)
         .given("--timeout", [f"{options.timeout:g}"] if options.timeout else [])
         .given("--seed", [options.seed] if options.seed else [])
-        .given("--out", [options.out] if options.out != plain.out else [])
+        .given("--out", options.own_out)
     )
 
 
@@ -155,18 +148,6 @@ def _rounds(ready: Ready, ledger: Ledger, watch: Watch) -> Iterator[tuple[Cell, 
         inferred = sum(bool(result.inferred_from) for result in ledger.results.values())
         watch.say(f"round {number:<4} {len(cells)} cells to run, {inferred} inferred so far")
         yield cells
-
-
-def hold_against_the_baseline(ready: Ready, results: Results) -> Decision:
-    """Every planned cell against its expectation: one decision."""
-    planned = ready.planned
-    return decide(ready.plan, results.of_cells, planned.expectations, today=today(), whole=planned.whole)
-
-
-def write_the_reports(options: Options, ready: Ready, ledger: Ledger, results: Results, decision: Decision) -> Exit:
-    """Text to the terminal, the rest into the run's folder."""
-    show(ledger.record, finished_run(ledger, ready, results), decision, options)
-    return Exit(code=decision.exit_code)
 
 
 MATRIX = (

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torchskew.model.runs import RunKind
 
+DECLARATION, OUT = Path("torchskew.toml"), Path("out")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -16,8 +18,8 @@ class Options:
     """
 
     kind: RunKind = RunKind.MATRIX
-    declaration: Path = Path("torchskew.toml")
-    out: Path = Path("out")
+    declaration: Path = DECLARATION
+    out: Path = OUT
     runtime: str | None = None
     versions: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ()
@@ -33,6 +35,16 @@ class Options:
     cache: bool = True
     colour: bool = False
     command: str = "torchskew matrix"
+
+    @property
+    def own_declaration(self) -> tuple[Path, ...]:
+        """The declaration where it is not the usual one: what a rerun has to name."""
+        return () if self.declaration == DECLARATION else (self.declaration,)
+
+    @property
+    def own_out(self) -> tuple[Path, ...]:
+        """The folder of results where it is not the usual one."""
+        return () if self.out == OUT else (self.out,)
 
     @property
     def name(self) -> str:

@@ -1,12 +1,32 @@
-"""Opens the record in a folder of results, and passes on what the user should know about it."""
+"""Opens the record in a folder of results, passes on what the user should know about it, and divides a plan by it."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from torchskew.model.cells import Plan
+from torchskew.model.ids import CellId
+from torchskew.planning.shard import Shard, parse_shard, split
 from torchskew.record.folder import DATABASE
 from torchskew.record.record import Record
+
+
+def part_of(plan: Plan, shard: str | None, balance: Path | None) -> tuple[Plan, Shard | None]:
+    """The part of a plan that was asked for, like 2/5; the whole where none was.
+
+    balance: the folder whose durations divide it, which every part is given alike. Never the record in --out: that
+    differs from machine to machine, and grows while a part is resumed.
+    """
+    if shard is None:
+        return plan, None
+    index, count = parse_shard(shard)
+    durations: Mapping[CellId, float] = {}
+    if balance is not None:
+        with record_in(balance) as record:
+            durations = record.durations()
+    return split(plan, durations, index, count)
 
 
 def record_in(folder: Path, *, create: bool = False) -> Record:

@@ -216,10 +216,9 @@ def plan_the_suite(
 
 def rerun(options: Options, request: SuiteRequest) -> Rerun:
     """The command that plans the same cells again, without what only narrowed or hurried it."""
-    plain = Options()
     return (
         Rerun(words=("torchskew", "suite"))
-        .given("--declaration", [options.declaration] if options.declaration != plain.declaration else [])
+        .given("--declaration", options.own_declaration)
         .given("--versions", request.versions)
         .given("--suite", request.suites if request.suites != SuiteRequest(versions=()).suites else [])
         .given("--pairs", [request.pairs] if request.pairs != "all" else [])
@@ -227,7 +226,7 @@ def rerun(options: Options, request: SuiteRequest) -> Rerun:
         .given("--backend", [request.backend] if request.backend != "gloo" else [])
         .given("--timeout", [f"{options.timeout:g}"] if options.timeout else [])
         .given("--runtime", [options.runtime] if options.runtime not in (None, RUNTIME) else [])
-        .given("--out", [options.out] if options.out != plain.out else [])
+        .given("--out", options.own_out)
     )
 
 

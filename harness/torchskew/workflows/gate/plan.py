@@ -14,7 +14,6 @@ from torchskew.engine.session import Session
 from torchskew.errors import ConfigError
 from torchskew.model.cells import Plan
 from torchskew.model.declared import Declaration
-from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard, Tier
 from torchskew.model.runs import Selection
 from torchskew.model.runtimes import RUNTIMES, provides
@@ -22,11 +21,11 @@ from torchskew.model.versions import Version
 from torchskew.planning.gate import GateSpec, gate_plan, library_plan, with_needed
 from torchskew.planning.plan import narrow
 from torchskew.planning.scenario import Scenario
-from torchskew.planning.shard import Shard, parse_shard, split
+from torchskew.planning.shard import Shard
 from torchskew.workflows.cell_steps import Planned, Scenarios
 from torchskew.workflows.gate.request import GateInputs, Request, rerun
 from torchskew.workflows.options import Options
-from torchskew.workflows.records import record_in
+from torchskew.workflows.records import part_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ def plan_the_gate(
             return library_plan(spec, inputs.declaration.matrix[runtime], versions, known, (runtime, options.seed))
         return gate_plan(spec, versions, known, runtime, options.seed)
 
-    plan, shard = _part(request, narrow(planned(spec), options.only))
+    plan, shard = part_of(narrow(planned(spec), options.only), request.shard, request.balance)
     every = shard.cells if shard else len(plan.cells)
     widest = replace(spec, against=tuple(usable), tier=Tier.FULL, scenarios=("*",), guard=(Guard.OFF, Guard.ON))
     whole = planned(widest)
@@ -137,18 +136,3 @@ def _selection(options: Options, spec: GateSpec, request: Request, runtime: str)
         base=spec.base,
         package=package_name(request.package) if request.package else "",
     )
-
-
-def _part(request: Request, plan: Plan) -> tuple[Plan, Shard | None]:
-    """The shard that was asked for. Its balance comes from a record that every shard is given alike.
-
-    Never from the record in --out: that differs from machine to machine, and grows while a shard is resumed.
-    """
-    if request.shard is None:
-        return plan, None
-    index, count = parse_shard(request.shard)
-    durations: Mapping[CellId, float] = {}
-    if request.balance is not None:
-        with record_in(request.balance) as record:
-            durations = record.durations()
-    return split(plan, durations, index, count)

@@ -175,7 +175,7 @@ def rerun(request: Request, options: Options) -> Rerun:
     """The command that plans the same cells again, without what only narrowed or hurried it."""
     command = (
         Rerun(words=("torchskew", "gate"))
-        .given("--declaration", [options.declaration] if options.declaration != Options().declaration else [])
+        .given("--declaration", options.own_declaration)
         .given("--tier", [request.tier])
         .given("--baseline", [request.baseline])
         .given("--candidate-package", [request.package])

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,18 +54,24 @@ def where():
 
 
 @pytest.fixture
-def job(tmp_path: Path):
+def tmp():
+    """A temporary folder with a short name: a socket of the forkserver in it has at most 107 bytes of path."""
+    with tempfile.TemporaryDirectory(prefix="skew", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def job(tmp_path: Path, tmp: Path):
     """Run the script through the guard; what it printed on both streams."""
     write_torch(tmp_path)
     shutil.copy(FILE, tmp_path)
     (tmp_path / "job.py").write_text(JOB)
-    (tmp_path / "tmp").mkdir()
 
     def run(command: list[str], *arguments: str, path: str = "") -> tuple[str, str]:
         paths = os.pathsep.join(filter(None, [path, str(tmp_path), str(HERE.parent.parent)]))
         done = subprocess.run(
             [sys.executable, *command, str(tmp_path / "job.py"), *arguments], cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(tmp_path / "tmp")},
+            env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(tmp)},
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         return done.stdout, done.stderr
@@ -95,9 +102,9 @@ def test_a_child_still_has_the_sitecustomize_of_its_environment(job, where: str,
 
 
 @pytest.mark.slow
-def test_where_no_folder_can_be_had_the_script_runs_and_one_line_says_so(job, where: str, tmp_path: Path) -> None:
+def test_where_no_folder_can_be_had_the_script_runs_and_one_line_says_so(job, where: str, tmp: Path) -> None:
     job([FILE.name], "child", where)
-    (folder,) = (tmp_path / "tmp").iterdir()
+    (folder,) = tmp.iterdir()
     folder.chmod(0o777)  # anyone may have changed what is in it
     out, err = job([FILE.name], "spawn", where)
     assert out == "unguarded\n"

@@ -82,7 +82,8 @@ def main(rank, where, pretend):
     dist.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
     value = torch.ones(1) * (rank + 1)
     dist.all_reduce(value)
-    print("spawned", value.item(), flush=True)
+    sys.stdout.write("spawned %s\\n" % value.item())  # in one piece: both ranks write into one pipe
+    sys.stdout.flush()
     dist.destroy_process_group()
 
 if __name__ == "__main__":

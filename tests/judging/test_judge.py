@@ -13,7 +13,7 @@ from torchskew.model.facts import Attempt, ErrorFacts, RankFacts
 from torchskew.model.outcomes import Outcome, Phase, Policy, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Source, SourceKind, Version
-from torchskew.planning.scenario import Scenario
+from torchskew.planning.scenario import Opinion, Scenario
 
 CELL = Cell(scenario="s", skew=("2.1.2", "2.2.2"), runtime="venv", timeout=10.0)
 PIP = (Source(kind=SourceKind.PIP, value="torch"),)
@@ -141,3 +141,18 @@ def test_local_parts_count_only_when_declared() -> None:
     assert same_release("2.6.0+debian", "2.6.0+debian")
     assert not same_release("2.6.0+debian", "2.6.0+cu124")
     assert not same_release("2.6.0", "2.6.1")
+
+
+@pytest.mark.parametrize(
+    ("opinion", "verdict", "reason"),
+    [
+        (Opinion(note="12 symbols lost"), Verdict.PASS, "right on every rank; 12 symbols lost"),
+        (Opinion(undecided="too noisy to say"), Verdict.UNKNOWN, "too noisy to say"),
+        (Opinion(wrong={1: "slower"}, undecided="too noisy to say"), Verdict.FAIL, "rank 1 WRONG: slower"),
+    ],
+)
+def test_an_oracle_may_say_more_than_who_is_wrong(opinion: Opinion, verdict: Verdict, reason: str) -> None:
+    scenario = replace(SCENARIO, judge=lambda _reports, _world: opinion)
+    attempt = Attempt(number=1, ranks=(ok(0), ok(1)), seconds=1.0)
+    found = judge(CELL, scenario, VERSIONS, (attempt,), SharedInputs(seed=0))
+    assert (found.verdict, found.reason) == (verdict, reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 from torchskew.planning.scenario import World
@@ -21,9 +20,9 @@ def judged(name, reports, *, variant=None, skip=None):
 
 def names(name):
     """What a scenario's file defines: its constants and its formulas."""
-    path = Path(read_scenarios()[name].path)
+    scenario = read_scenarios()[name]
     found: dict = {}
-    exec(compile(path.read_text(), str(path), "exec"), found)
+    exec(compile(scenario.source, scenario.path, "exec"), found)
     return SimpleNamespace(**found)
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from torchskew.errors import ConfigError
+from torchskew.planning.scenario import World
 from torchskew.workflows.inputs import (
     append_to_baseline,
     read_baseline,
     read_declaration,
     read_document,
+    read_scenario,
     read_scenarios,
 )
 
@@ -96,3 +98,33 @@ def test_a_scenario_that_is_no_text_is_one_problem_among_the_others(tmp_path: Pa
         read_scenarios(tmp_path)
     assert "binary.py: is not UTF-8 text" in caught.value.problems[0]
     assert "empty.py: isn't a scenario" in caught.value.problems[1]
+
+
+WITH_DATA = '''"""It has data."""
+DATA = "beside.json"
+
+def rank(job):
+    return DATA
+
+def judge(reports, world):
+    return {0: DATA["why"]}
+'''
+
+
+def test_data_beside_a_scenario_is_given_to_its_judge_and_travels_with_its_source(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(WITH_DATA)
+    (tmp_path / "beside.json").write_text('{"why": "it says so"}')
+    scenario = read_scenario(tmp_path / "one.py")
+    world = World(size=1, skew=("a",), params={}, skip={}, seed=0)
+    assert scenario.judge([{}], world) == {0: "it says so"}
+    assert scenario.source.startswith(WITH_DATA)
+    assert "it says so" in scenario.source
+
+
+@pytest.mark.parametrize("text", [None, "{"])
+def test_data_that_is_missing_or_broken_is_refused_with_both_names(tmp_path: Path, text: str | None) -> None:
+    (tmp_path / "one.py").write_text(WITH_DATA)
+    if text is not None:
+        (tmp_path / "beside.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"beside\.json: can't be read as JSON: .* one\.py names it as its DATA"):
+        read_scenario(tmp_path / "one.py")

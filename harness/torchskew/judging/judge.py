@@ -16,7 +16,7 @@ from torchskew.model.facts import Attempt, RankFacts
 from torchskew.model.outcomes import Outcome, Phase, Policy, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Version
-from torchskew.planning.scenario import Scenario, World
+from torchskew.planning.scenario import Opinion, Scenario, World
 
 # The code under test may round its timeout down a little; later than this share of it counts as "at its timeout".
 AT_TIMEOUT = 0.9
@@ -37,13 +37,18 @@ def judge(
 ) -> CellResult:
     """The verdict of a cell from its last attempt. versions: one per rank."""
     ranks = attempts[-1].ranks
-    wrong = _wrong(cell, scenario, ranks, shared)
+    opinion = _opinion(cell, scenario, ranks, shared)
+    wrong = opinion.wrong
     outcomes = tuple(outcome(facts, cell, ranks, wrong.get(facts.rank)) for facts in ranks)
     verdict, reason = _verdict(cell, ranks, outcomes)
     if imposter := _imposter(ranks, versions):
         verdict, reason = Verdict.UNKNOWN, imposter
     elif Outcome.WRONG in outcomes:
         reason = "; ".join(f"rank {rank} WRONG: {why}" for rank, why in sorted(wrong.items()))
+    elif verdict is Verdict.PASS and opinion.undecided:
+        verdict, reason = Verdict.UNKNOWN, opinion.undecided
+    elif verdict is Verdict.PASS and opinion.note:
+        reason = f"{reason}; {opinion.note}"
     return CellResult(
         cell=cell,
         verdict=verdict,
@@ -89,18 +94,19 @@ def public(torch: str) -> str:
     return torch.split("+", 1)[0]
 
 
-def _wrong(cell: Cell, scenario: Scenario, ranks: Sequence[RankFacts], shared: SharedInputs) -> dict[int, str]:
-    """What the scenario's oracle objects to, by rank; an oracle that breaks objects to every finished rank."""
+def _opinion(cell: Cell, scenario: Scenario, ranks: Sequence[RankFacts], shared: SharedInputs) -> Opinion:
+    """What the scenario's oracle says; one that breaks objects to every finished rank."""
     reports = [dict(facts.payload) if facts.finished else None for facts in ranks]
     if not any(report is not None for report in reports):
-        return {}
+        return Opinion()
     params = (cell.variant or Variant(name="")).params
     world = World(size=cell.world_size, skew=cell.skew, params=params, skip=shared.skip, seed=shared.seed)
     try:
-        return dict(scenario.judge(reports, world))
+        found = scenario.judge(reports, world)
+        return found if isinstance(found, Opinion) else Opinion(wrong=dict(found))
     except Exception as error:  # noqa: BLE001 - what comes out of a rank is not trusted, the oracle may choke on it
         why = f"the oracle could not read the report ({type(error).__name__}: {error})"
-        return {facts.rank: why for facts in ranks if facts.finished}
+        return Opinion(wrong={facts.rank: why for facts in ranks if facts.finished})
 
 
 def _verdict(cell: Cell, ranks: Sequence[RankFacts], outcomes: Sequence[Outcome]) -> tuple[Verdict, str]:

@@ -42,6 +42,19 @@ class World:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a judge says that has more to say than which ranks are wrong.
+
+    wrong: why, by rank. note: what a reader of a cell that passed should know. undecided: why these reports, right as
+    they are, decide nothing; the cell is UNKNOWN then.
+    """
+
+    wrong: Mapping[int, str] = field(default_factory=dict)
+    note: str = ""
+    undecided: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """Where the ranks of a user's own code run; all paths are absolute, of this machine.
 
@@ -100,4 +113,4 @@ class Scenario:
     agent: str = ""
     works: bool = False
     place: Surroundings = Surroundings()
-    judge: Callable[[Sequence[Report], World], Mapping[int, str]] = field(compare=False)
+    judge: Callable[[Sequence[Report], World], Mapping[int, str] | Opinion] = field(compare=False)

@@ -17,7 +17,7 @@ from torchskew.planning.scenario import GUARDS, RENDEZVOUS, TIERS, WORLDS, Scena
 
 FIELDS = (
     "KIND", "WORLD", "AFTER", "POLICY", "VARIANTS", "NEEDS", "GUARD", "SAME", "APPLIES", "RENDEZVOUS", "TIERS", "WARM",
-    "PATIENCE", "AGENT",
+    "PATIENCE", "AGENT", "DATA",
 )  # fmt: skip
 FUNCTIONS = ("rank", "judge", "lacks")
 VARIANT_FIELDS = ("params", "env", "rank_env", "predicted")
@@ -43,6 +43,18 @@ def parse_scenario(name: str, source: str, path: str) -> Scenario:
     if problems.texts:
         raise ConfigError(*problems.texts)
     return scenario
+
+
+def data_name(source: str) -> str:
+    """The file beside a scenario whose content it wants under the name DATA; "" where it names none."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # parse_scenario says so
+        return ""
+    for node in body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["DATA"]:
+            return str(node.value.value) if isinstance(node.value, ast.Constant) else ""
+    return ""
 
 
 def _executed(name: str, source: str, path: str) -> ModuleType:

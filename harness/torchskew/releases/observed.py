@@ -50,6 +50,13 @@ OBSERVATIONS: tuple[Observation, ...] = (
     # Since 2.14 (flock) a finished build leaves the file behind as well.
     Observation("stale_lock.finished", ">=2.14", "<2.14", (OK, HANG), "2.14.1,2.13.0"),
     Observation("extension_cache", ">=2.14", "<2.14", (OK, HANG), "2.14.1,2.13.0"),
+    # Functions that wheels of torchvision and torchaudio take from torch's libraries; torchskew matrix --scenarios
+    # 'abi_*' shows them. 2.6 has another C++ ABI than 2.13, and 2.15 has no c10::report_overflow any more.
+    Observation("abi_symbols", ">=1.13,<2.0", "<1.13", (OK, WRONG), "1.13.1,1.7.1"),
+    Observation("abi_symbols", "<2.2", ">=2.2", (OK, WRONG), "2.1.2,2.2.2", either=True),
+    Observation("abi_symbols", ">=2.2,<2.6", ">=2.6", (OK, WRONG), "2.2.2,2.6.0", either=True),
+    Observation("abi_symbols", ">=2.6,<2.13", ">=2.13", (OK, WRONG), "2.6.0,2.13.0", either=True),
+    Observation("abi_symbols", ">=2.13,<2.15", ">=2.15", (OK, WRONG), "2.14.1,2.15.0"),
     # `Serialized version 1 does not match our current schema version 2`; the archive changed in 2.13.
     Observation("export_files", "<2.2", ">=2.2", (OK, OPAQUE), "2.1.2,2.2.2", either=True),
     Observation("export_files", "<2.3", ">=2.3", (OK, OPAQUE), "2.2.2,2.3.1", either=True),

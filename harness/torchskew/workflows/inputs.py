@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -14,7 +15,7 @@ from torchskew.declaration.fields import Document, Problems
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, Expectation
 from torchskew.planning.scenario import Scenario, Surroundings
-from torchskew.planning.scenario_file import parse_scenario
+from torchskew.planning.scenario_file import data_name, parse_scenario
 from torchskew.runtimes.digest import digest
 from torchskew.runtimes.docker.catalogue import load_suites
 from torchskew.runtimes.package_data import SCENARIOS, data_folder
@@ -123,5 +124,13 @@ def own_scenarios(declaration: Declaration, others: Mapping[str, Scenario]) -> M
 
 
 def read_scenario(path: Path) -> Scenario:
-    """One scenario file; ConfigError names what it lacks."""
-    return parse_scenario(path.stem, read_document(path).text, str(path))
+    """One scenario file, with the data that it names; ConfigError says what either lacks."""
+    source = read_document(path).text
+    if name := data_name(source):
+        beside = path.with_name(name)
+        try:
+            content = json.loads(beside.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{beside}: can't be read as JSON: {error}. {path.name} names it as its DATA.") from None
+        source = f"{source}\nDATA = {content!r}\n"
+    return parse_scenario(path.stem, source, str(path))

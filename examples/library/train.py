@@ -57,7 +57,7 @@ def main():
     rank = dist.get_rank()
     torch.save(Progress(trainer.step, loss), f"progress-{rank}.pt")
     told = {name: os.environ[name] for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE")}
-    lines = lines_of(__file__) if options.spawn else 0
+    lines = lines_of(__file__) if options.spawn and told["LOCAL_RANK"] == "0" else 0  # one process for each node
     line = json.dumps({"rank": rank, "step": trainer.step, "lines": lines, "torch": torch.__version__, **told})
     sys.stdout.write(line + "\n")  # in one piece: torchrun's workers write into one pipe
     dist.destroy_process_group()

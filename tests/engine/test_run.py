@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +14,10 @@ from typing import Any
 import pytest
 from torchskew.engine import agents as agents_module
 from torchskew.engine import attempt
-from torchskew.engine.agents import Agents
+from torchskew.engine.agents import Agent, Agents, Place
 from torchskew.engine.attempt import guarded
 from torchskew.engine.run import ATTEMPTS, Engine, Tally
-from torchskew.errors import AgentError
+from torchskew.errors import AgentError, MachineError
 from torchskew.inside.protocol import boot_line
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.outcomes import Guard, Kind, Outcome, Verdict
@@ -102,6 +103,33 @@ def test_every_planned_cell_gets_exactly_one_result() -> None:
         verdicts = Counter(result.cell.id for result in running.run({}))
     assert verdicts == Counter(each.id for each in many)
     assert (seen[-1].done, seen[-1].running, seen[-1].waiting) == (300, 0, 0)
+
+
+def test_ctrl_c_waits_for_no_agent_that_is_starting_and_none_starts_after_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first start is never ready; the second one is where Ctrl-C comes."""
+    runtime, released, late = FakeRuntime(), threading.Event(), []
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def ready(agent: Agent) -> None:
+        if agent.name.endswith(NAMES[1]):
+            signal.pthread_kill(main, signal.SIGINT)
+        elif not released.wait(20):
+            late.append(agent.name)
+
+    monkeypatch.setattr(Agent, "wait_ready", ready)
+    agents = Agents(runtime)
+    agents.provide(ENVIRONMENTS)
+    with pytest.raises(KeyboardInterrupt):
+        agents.start([Place(version=name, replica=0) for name in NAMES])
+    assert late == []
+    agents.close()
+    released.set()
+    with pytest.raises(MachineError, match="the run has ended"):
+        agents.get(Place(version=NAMES[0], replica=1))
+    assert runtime.started == 2
 
 
 def test_each_version_is_started_once_for_all_cells() -> None:

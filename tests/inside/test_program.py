@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from torchskew.inside import protocol
+from torchskew.inside import kit, program, protocol
+from torchskew.inside.job import alone
 
 from tests.inside.driver import Driver, alive, gone
 
@@ -56,6 +58,13 @@ DAEMON = """import subprocess, time
 def rank(job):
     subprocess.check_call(["setsid", "sh", "-c", "sleep 600 >&- 2>&- & echo $! >{note}.new; mv {note}.new {note}"])
     time.sleep(600)
+"""
+WRITES = """def rank(job):
+    try:
+        open({path!r}, "a").close()
+    except OSError as error:
+        return {{"writing": error.strerror}}
+    return {{"writing": "allowed"}}
 """
 
 
@@ -122,6 +131,56 @@ def test_folders_of_a_job_come_first_on_the_path(agent: Driver, tmp_path: Path) 
     paths = [str(tmp_path / "first"), str(tmp_path / "second")]
     agent.run(source, paths=paths, rank=5, world_size=6, ranks_per_node=3)
     assert agent.exited()["report"]["payload"] == {"name": "first", "node": 1, "local": 2}
+
+
+def test_data_is_read_only_for_the_rank_that_names_it_and_for_no_other(agent: Driver, tmp_path: Path) -> None:
+    file = tmp_path / "data" / "numbers"
+    file.parent.mkdir()
+    file.write_text("1 2 3")
+    agent.run(WRITES.format(path=str(file)), data=[str(file.parent)])
+    end = agent.exited()
+    if os.geteuid() == 0:
+        assert end["report"]["payload"] == {"writing": "Read-only file system"}
+    else:  # this agent has not got the namespace that the venv runtime gives
+        assert "can't be made read-only here: unshare: " in end["report"]["prevented"]
+    agent.run(WRITES.format(path=str(file)))
+    assert agent.exited()["report"]["payload"] == {"writing": "allowed"}
+
+
+def test_data_that_can_not_be_protected_keeps_the_rank_from_running(agent: Driver, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    agent.run(WRITES.format(path=str(tmp_path / "file")), data=[str(gone)])
+    report = agent.exited()["report"]
+    assert f"data {gone} can't be made read-only here" in report["prevented"]
+    assert not report["finished"]
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, None), (3, (3, "exit code 3")), (-9, (1, "signal 9 ended torchrun"))])
+def test_torchrun_gets_the_nodes_of_the_group_and_its_end_is_the_ranks(
+    monkeypatch: pytest.MonkeyPatch, code: int, ends: tuple[int, str] | None
+) -> None:
+    calls = []
+
+    def called(command: list[str], env: dict[str, str], **_: object) -> int:
+        calls.append((command, env["PYTHONPATH"]))
+        return code
+
+    monkeypatch.setattr(program.subprocess, "call", called)
+    params = {"path": "/work/train.py", "text": "", "args": ["--epochs", "1"]}
+    record = replace(alone(5.0), world_size=3, rank=1, ranks_per_node=2, paths=["/a", "/b"], params=params, port=7)
+    job = kit.Job(record, "provision", lambda **_: None)
+    if ends is None:
+        program.run_torchrun(job)
+    else:
+        with pytest.raises(program.ScriptExit, match=ends[1]) as error:
+            program.run_torchrun(job)
+        assert error.value.code == ends[0]
+    ((command, path),) = calls
+    assert command[1:] == [
+        "-m", "torch.distributed.run", "--nnodes", "3", "--node_rank", "1", "--nproc_per_node", "2",
+        "--master_addr", "127.0.0.1", "--master_port", "7", "--max_restarts", "0", "/work/train.py", "--epochs", "1",
+    ]  # fmt: skip
+    assert path == "/a:/b"
 
 
 def test_what_a_rank_started_in_a_session_of_its_own_dies_with_it(agent: Driver) -> None:

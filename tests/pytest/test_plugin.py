@@ -302,6 +302,20 @@ def test_all(torchskew_group):
     desk.run("-k", "2.0.0+1.0.0 and guard-on").assert_outcomes(passed=5, deselected=19)
 
 
+def test_agents_of_every_version_that_the_selected_tests_choose_start_with_the_first(desk: Desk) -> None:
+    body = """
+import conftest
+import pytest
+
+@pytest.mark.torchskew(pairs=[["1.0.0", "1.0.0"], ["2.0.0", "2.0.0"]])
+def test_all(torchskew_group, pytestconfig):
+    torchskew_group(work)
+    assert conftest.RUNTIME.started == (1 if pytestconfig.option.keyword else 2)
+"""
+    own_test(desk, body).assert_outcomes(passed=2)
+    desk.run("-k", "1.0.0+1.0.0").assert_outcomes(passed=1, deselected=1)
+
+
 def test_a_mark_that_says_nothing_sensible_is_an_error_of_the_collection(desk: Desk) -> None:
     body = """
 import pytest

@@ -109,11 +109,13 @@ def test_a_form_from_the_future_is_refused(torchskew_group):
 
 def test_the_script_runs_as_python_runs_it(torchskew_group):
     oldest, *_, newest = torchskew_group.declared
-    group = torchskew_group([oldest, newest], script="../train.py", args=["--steps", "4", "--spawn"])
+    arguments = ["--steps", "4", "--spawn"]
+    group = torchskew_group([oldest, newest], script="../train.py", args=arguments, ranks_per_node=2)
     assert group.right()
-    told = [json.loads(group.rank(number).log.splitlines()[-1]) for number in (0, 1)]
+    told = [json.loads(group.rank(number).log.splitlines()[-1]) for number in range(4)]
     lines = len((HERE.parent / "train.py").read_text().splitlines())
-    assert [(each["rank"], each["step"], each["lines"]) for each in told] == [(0, 4, lines), (1, 4, lines)]
+    assert [(each["rank"], each["LOCAL_RANK"]) for each in told] == [(0, "0"), (1, "1"), (2, "0"), (3, "1")]
+    assert [(each["step"], each["lines"]) for each in told] == [(4, lines), (4, 0), (4, lines), (4, 0)]
 
 
 def test_the_script_says_by_its_exit_code_what_is_wrong(torchskew_group):
@@ -124,10 +126,13 @@ def test_the_script_says_by_its_exit_code_what_is_wrong(torchskew_group):
 
 def test_the_script_runs_under_each_releases_own_torchrun(torchskew_group):
     oldest, *_, newest = torchskew_group.declared
-    group = torchskew_group([oldest, newest], script="../train.py", launcher="torchrun", ranks_per_node=2, timeout=30)
+    group = torchskew_group([oldest, newest], script="../train.py", launcher="torchrun", timeout=30)
     assert group.right()
     told = [json.loads(line) for number in (0, 1) for line in group.rank(number).log.splitlines() if line[:1] == "{"]
-    assert sorted((int(each["RANK"]), int(each["LOCAL_RANK"])) for each in told) == [(0, 0), (1, 1), (2, 0), (3, 1)]
+    assert [(each["RANK"], each["LOCAL_RANK"], each["WORLD_SIZE"]) for each in told] == [
+        ("0", "0", "2"),
+        ("1", "0", "2"),
+    ]
 
 
 def test_data_is_read_and_never_written(torchskew_group):

@@ -235,7 +235,13 @@ class Agents:
         self._ids = itertools.count()
         self._imports: Mapping[str, tuple[str, ...]] = {}
         self._ahead: tuple[str, ...] = ()
+        self._closed = False
         self.replaced = 0
+
+    @property
+    def see_files(self) -> bool:
+        """Whether ranks see this machine's files, so that they make their data read-only themselves."""
+        return self._runtime.sees_files
 
     def provide(self, environments: Mapping[str, Environment]) -> None:
         """Set the environment of each version; agents that run already keep theirs."""
@@ -245,10 +251,12 @@ class Agents:
         """The live agent of a place; where the runtime needs no replicas, all of them share one."""
         key = place if self._runtime.replicas else replace(place, replica=0)
         if self._runtime.sees_files:
-            key = replace(key, folders=replace(key.folders, code=()))
+            key = replace(key, folders=NO_FOLDERS)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
+            if self._closed:
+                raise MachineError(f"agent of {key.version}: the run has ended")
             agent = self._agents.get(key)
             if agent is not None and agent.dead is not None:
                 agent.close()
@@ -271,26 +279,42 @@ class Agents:
         return tuple(dict.fromkeys((*self._imports.get(agent, ()), *(() if agent else self._ahead))))
 
     def warm(self, places: Iterable[Place], imports: Mapping[str, Iterable[str]]) -> None:
-        """Start agents side by side before cells need them; the cells of one that can't start report it.
+        """Start agents side by side before cells need them, as `start` does.
 
         imports: by kind of agent, modules of torch that take seconds to import and that ranks will need, so that
         agents do it once.
         """
         self._imports = {agent: tuple(dict.fromkeys(names)) for agent, names in imports.items()}
+        self.start(places)
+
+    def start(self, places: Iterable[Place]) -> None:
+        """Start agents side by side and wait for them; the cells of one that can't start report it."""
 
         def start(place: Place) -> None:
             with suppress(MachineError):  # the first cell that needs it tries again and records the attempt
                 self.get(place)
 
-        with ThreadPoolExecutor(WARM_AT_ONCE, "warm") as pool:
+        pool = ThreadPoolExecutor(WARM_AT_ONCE, "warm")
+        try:
             list(pool.map(start, places))
+        except BaseException:
+            # Ctrl-C: what has not begun must not begin; `close` ends what is importing.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
 
     def new_id(self) -> str:
         """An id no other rank of this run has."""
         return str(next(self._ids))
 
     def close(self) -> None:
-        """Close every agent at once; problems are collected and raised together."""
+        """Close every agent at once; problems are collected and raised together. None can be started any more."""
+        self._closed = True
+        with self._lock:
+            locks = tuple(self._locks.values())
+        for lock in locks:  # one that is being started has come to be known once its lock is free
+            with lock:
+                pass
         problems: list[str] = []
 
         def close(agent: Agent) -> None:

@@ -140,6 +140,7 @@ class CellAttempt:
             cwd=place.cwd,
             ranks_per_node=place.ranks_per_node,
             keep=place.keep,
+            data=list(place.data) if self.agents.see_files else [],
         )
 
     def _await_ends(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from torchskew.engine.agents import Agents
+from torchskew.engine.agents import Agents, Place
 from torchskew.engine.ports import Ports
 from torchskew.engine.progress import Watch
 from torchskew.engine.provision import provision_all
@@ -126,6 +126,13 @@ class Session:
             ports=self._ports,
         )
         yield from engine.run(results)
+
+    def start_ahead(self, run_id: str, names: Iterable[str]) -> None:
+        """Start the agents of these versions side by side, where all ranks of a version share one; run_id: as `run`."""
+        environments = self._provisioned.environments
+        places = [Place(version=name, replica=0) for name in names if name in environments]
+        if places and self.runtime.sees_files:
+            self._open(run_id, environments).start(places)
 
     def import_ahead(self, modules: Iterable[str]) -> None:
         """From now on every agent has imported these modules before it forks a rank; one that it lacks is left out."""

@@ -17,6 +17,7 @@ import types
 from typing import Any, NoReturn
 
 import torchskew_kit as kit  # type: ignore[import-not-found,unused-ignore]
+import torchskew_mounts as mounts  # type: ignore[import-not-found,unused-ignore]
 import torchskew_program as program  # type: ignore[import-not-found,unused-ignore]
 
 REPORT_LIMIT = 2 << 20  # bytes; larger results travel as digests
@@ -128,6 +129,7 @@ def _perform(birth: Birth) -> tuple[dict[str, Any], int]:
     job = kit.Job(birth.job, "provision", birth.send)
     watch.begin()
     try:
+        mounts.protect(birth.job.data)
         program.enter(job)
         report["payload"] = _run_function(birth, job)
         report["finished"] = True

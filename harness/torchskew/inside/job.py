@@ -18,7 +18,8 @@ class JobRecord:
     guard: whether this rank installs it. skip: case pattern -> why, the union over the group. share: a folder that
     all ranks of the cell see. skew: declared versions, rank 0 first. check_port: refuse the rank if the port is taken.
     paths: folders that come first on sys.path. cwd: where the rank works, below `share` unless absolute; None: wherever
-    the agent is. ranks_per_node: so many ranks in a row count as one node. keep: a failed rank stays alive.
+    the agent is. ranks_per_node: so many ranks in a row count as one node. keep: a failed rank stays alive. data:
+    folders that the rank makes read-only for itself.
     """
 
     rank: int
@@ -39,6 +40,7 @@ class JobRecord:
     cwd: Optional[str] = None
     ranks_per_node: int = 1
     keep: bool = False
+    data: List[str] = dataclasses.field(default_factory=list)
 
 
 _HINTS = get_type_hints(JobRecord)  # evaluating them takes longer than reading a job

@@ -11,7 +11,6 @@ import sys
 
 _NEW_NAMESPACE, _NEW_USER = 0x00020000, 0x10000000
 _BIND, _PRIVATE, _RECURSIVE = 4096, 1 << 18, 16384
-_READ_ONLY, _REMOUNT = 1, 32
 _DEATH_SIGNAL, _KILL = 1, 9
 
 
@@ -19,12 +18,8 @@ def begin() -> None:
     """Everything, in order; what the machine does not allow is left out."""
     _measure()
     folder = os.environ.get("TORCHSKEW_ETC")
-    read_only = [each for each in os.environ.pop("TORCHSKEW_READ_ONLY", "").split(os.pathsep) if each]
-    entered = bool(folder and sys.platform == "linux" and _allowed(folder))
-    if folder and entered:
+    if folder and sys.platform == "linux" and _allowed(folder):
         _enter(folder)
-    for path in read_only:
-        _protect(path, entered)
     parent = os.environ.get("TORCHSKEW_PARENT")
     if parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, _KILL, 0, 0, 0)
@@ -66,24 +61,6 @@ def _enter(folder: str) -> None:
     for name in sorted(os.listdir(folder)):
         source, target = os.path.join(folder, name), os.path.join("/etc", name)
         _call("mount", os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(_BIND), None)
-
-
-def _protect(path: str, entered: bool) -> None:
-    """Nobody in this process can write there; where that can't be had, the process ends and says so."""
-    if not entered:
-        sys.exit(
-            "data %s can't be made read-only: this machine allows no mount namespaces. Use the docker runtime." % path
-        )
-    where = os.fsencode(path)
-    _call("mount", where, where, None, ctypes.c_ulong(_BIND | _RECURSIVE), None)
-    flags = _BIND | _REMOUNT | _READ_ONLY | _inherited(where)
-    _call("mount", None, where, None, ctypes.c_ulong(flags), None)
-
-
-def _inherited(where: bytes) -> int:
-    """The flags of the file system that a user's namespace may not drop."""
-    flags = os.statvfs(where).f_flag
-    return sum(mount for flag, mount in ((2, 2), (4, 4), (8, 8), (1024, 1024), (2048, 2048)) if flags & flag)
 
 
 def _call(name: str, *arguments: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PROJECT = pytest.StashKey["Project"]()
 _GROUPS = pytest.StashKey["Groups"]()
+_EXPECTED = pytest.StashKey[tuple[str, ...]]()
 _SOURCES = pytest.StashKey[Any]()
 DEFAULT = "torchskew.toml"
 _MARK = "run a test of torchskew_group over the declared versions; docs/pytest.md"
@@ -63,11 +64,20 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is selected now will run, unless the tests are only listed."""
+    worker = hasattr(session.config, "workerinput")
+    if not worker:  # a worker gets some of the tests, and finds out which
+        session.config.stash[_EXPECTED] = _expected(session.items)
     if session.config.getoption("--torchskew") and not session.config.option.collectonly:
         from torchskew.pytest.cells import sources
 
-        worker = hasattr(session.config, "workerinput")
         session.config.stash[_SOURCES] = sources(session.items, worker=worker)
+
+
+def _expected(items: Sequence[pytest.Item]) -> tuple[str, ...]:
+    """The versions that the marks of these tests chose, in the order of first use."""
+    calls = (getattr(item, "callspec", None) for item in items)
+    chosen = (call.params.get("torchskew_group") for call in calls if call is not None)
+    return tuple(dict.fromkeys(name for each in chosen for name in getattr(each, "skew", ())))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -165,6 +175,7 @@ def _project(config: pytest.Config, path: Path | None) -> Project:
         session = Session(chosen, Silent())
         project = Project(declaration, session, f"pytest-{secrets.token_hex(4)}")
         session.import_ahead(_remembered(config))
+        project.expected = config.stash.get(_EXPECTED, ())
         config.stash[_PROJECT] = project
     return config.stash[_PROJECT]
 

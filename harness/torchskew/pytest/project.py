@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from torchskew.declaration.candidate import KINDS, read_candidate
@@ -26,6 +27,8 @@ class Project:
     """Runs cells of any scenario; a version is provisioned and its agents are started when a cell first needs it.
 
     slow: seconds by module of torch that ranks imported for long; the session imports those ahead from then on.
+    expected: versions that the selected tests ask for. The first run makes their environments and starts their agents
+    side by side, because one after another leaves all processors but one idle.
     """
 
     def __init__(self, declaration: Declaration, session: Session, run_id: str) -> None:
@@ -33,6 +36,7 @@ class Project:
         self.declaration, self.session, self._run_id = declaration, session, run_id
         self._versions: dict[str, Version] = {}
         self.slow: dict[str, float] = {}
+        self.expected: tuple[str, ...] = ()
 
     @property
     def runtime(self) -> str:
@@ -65,9 +69,19 @@ class Project:
     ) -> Iterator[CellResult]:
         """Each new result as it comes; cells of a version without an environment are UNKNOWN with the reason."""
         names = dict.fromkeys(name for cell in cells for name in cell.skew)
-        made = self.session.provision(self.version(name) for name in names)
+        ahead, self.expected = tuple(self._usable(self.expected)), ()
+        wanted = {version.name: version for version in (*map(self.version, names), *ahead)}
+        made = self.session.provision(wanted.values())
+        if ahead and not made.failure_of(tuple(names)):
+            self.session.start_ahead(self._run_id, wanted)
         plan = predicted(plan_of(cells, self.runtime, 0), scenarios, made.versions)
         yield from self.session.run(self._run_id, plan, scenarios, known or {})
+
+    def _usable(self, names: Sequence[str]) -> Iterator[Version]:
+        """These versions, without those that the runtime can't use: the test that runs one of them says why."""
+        for name in names:
+            with suppress(ConfigError):
+                yield self.version(name)
 
     def run_one(self, cell: Cell, scenario: Scenario, modules: Sequence[str]) -> CellResult:
         """One cell of a test's own code. modules: what is imported ahead of its ranks, once in each version.

@@ -90,7 +90,7 @@ class Runtime(Protocol):
 
     name: str
     replicas: bool  # two ranks of one version get two agents (own address each)
-    sees_files: bool  # ranks see the files of this machine
+    sees_files: bool  # ranks see this machine's files: `start` gets no folders, ranks protect their data themselves
 
     def answers(self) -> str | None:
         """None when the runtime can be used here, else the reason; takes at most a second, never raises."""

@@ -115,7 +115,6 @@ class VenvRuntime:
             # Names of other machines can only be looked up with the host's own settings.
             "TORCHSKEW_ETC": str(folder / ("empty" if environment.grants.network else "etc")),
             "TORCHSKEW_PARENT": str(os.getpid()),
-            "TORCHSKEW_READ_ONLY": os.pathsep.join(folders.data),
             RUN_VARIABLE: self._scope.run_id,
             OWNER_VARIABLE: owner(),
         }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -37,40 +38,76 @@ def doctored(original: str, changed: str) -> str:
     return JOB.replace(original, changed)
 
 
-def rehearsing(environment: Environment) -> Rehearse:
+class WarmCluster(Cluster):
+    """Its nodes stay from job to job, so that torch is imported once a node and not once a job."""
+
+    over = False
+
+    def drop(self, node: int, version: str) -> None:
+        """Close the node, once no more job will come."""
+        if self.over:
+            super().drop(node, version)
+
+    def close(self) -> None:
+        """Close every node."""
+        self.over = True
+        super().close()
+
+
+def cluster_of(environment: Environment, name: str) -> Iterator[Cluster]:
+    """Two nodes, each as both releases, started; name: what no other cluster of this process is called."""
+    runtime = VenvRuntime()
+    with ownership.opened(f"{ownership.owner()}-{name}".replace(":", "-")) as owned:
+        runtime.open(owned)
+        cluster = WarmCluster(runtime, {name: replace(environment, version=name) for name in ("a", "b")})
+        try:
+            for node, version in itertools.product(range(SPEC.nodes), ("a", "b")):
+                cluster.agent(node, version)
+            yield cluster
+        finally:
+            cluster.close()
+            runtime.close()
+
+
+def rehearsing(cluster: Cluster) -> Rehearse:
     """Carries out a small rehearsal of a script, and judges it."""
-    names = {name: replace(environment, version=name) for name in ("a", "b")}
 
     def run(script: str, **more) -> Finding:
-        runtime = VenvRuntime()
+        cluster.nodes.clear()
         plan = make_plan(replace(SPEC, script=Script(name="train.py", text=script), **more))
-        with ownership.opened(ownership.owner().replace(":", "-")) as owned:
-            runtime.open(owned)
-            cluster = Cluster(runtime, names)
-            try:
-                return judge(Conductor(plan, cluster, print).run())
-            finally:
-                cluster.close()
-                runtime.close()
+        return judge(Conductor(plan, cluster, print).run())
 
     return run
 
 
-@pytest.fixture
-def rehearse(torch_environment: Environment) -> Rehearse:
-    """On the release as it comes, without NumPy."""
-    return rehearsing(torch_environment)
+@pytest.fixture(scope="module")
+def cluster(torch_environment: Environment) -> Iterator[Cluster]:
+    """Nodes with the release as it comes, without NumPy."""
+    yield from cluster_of(torch_environment, "plain")
 
 
-@pytest.fixture
-def rehearse_with_numpy() -> Rehearse:
-    """On the same release with NumPy beside it, which distributed checkpoints need."""
+@pytest.fixture(scope="module")
+def cluster_with_numpy() -> Iterator[Cluster]:
+    """Nodes with the same release and NumPy beside it, which distributed checkpoints need."""
     source = Source(kind=SourceKind.PIP, value=TORCH, requires=("numpy",))
     runtime = VenvRuntime()
     try:
-        return rehearsing(runtime.provision(Version(name="real", sources=(source,), torch="2.13.0"), Silent()))
+        environment = runtime.provision(Version(name="real", sources=(source,), torch="2.13.0"), Silent())
     finally:
         runtime.close()
+    yield from cluster_of(environment, "numpy")
+
+
+@pytest.fixture
+def rehearse(cluster: Cluster) -> Rehearse:
+    """A job on nodes without NumPy."""
+    return rehearsing(cluster)
+
+
+@pytest.fixture
+def rehearse_with_numpy(cluster_with_numpy: Cluster) -> Rehearse:
+    """A job on nodes with NumPy."""
+    return rehearsing(cluster_with_numpy)
 
 
 def named(finding: Finding, name: str) -> Invariant:

@@ -72,6 +72,21 @@ def test_a_sure_text_of_another_cause_is_no_versions_fault(cause: OtherCause, sy
     assert cause.id in {other.cause.id for other in diagnosis.others}
 
 
+@pytest.mark.parametrize("releases", [("", ""), ("2.2.2", "2.6.0")], ids=["no release known", "releases that fit"])
+def test_two_certain_causes_in_one_log_stay_open_and_both_are_named(releases: tuple[str, str]) -> None:
+    """A break's own text beside a port in use: neither says which of them ended the job."""
+    entry, symptom = next(each for each in SPECIFIC if "redundancy_list" in each[1].text)
+    cause, other = next(each for each in SURE if each[0].id == "OTHER-01")
+    lines = tuple(Line(text=written(each)) for each in (symptom, other))
+    first, second = releases
+    diagnosis = diagnose(Material(lines=lines, first=first, second=second), catalogue())
+    assert diagnosis.fault is Fault.OPEN
+    assert entry.title in diagnosis.sentence
+    assert cause.title in diagnosis.sentence
+    alone = diagnose(Material(lines=lines[:1]), catalogue())
+    assert alone.fault is Fault.RELEASES
+
+
 @pytest.mark.parametrize(
     ("releases", "entry"),
     [(("2.4.1", "2.6.0"), "SKEW-002"), (("2.6.0", "2.4.1"), "SKEW-002"), (("2.1.2", "2.2.2"), "SKEW-001")],

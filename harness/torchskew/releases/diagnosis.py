@@ -164,6 +164,8 @@ def _fault(material: Material, matches: Sequence[Match], others: Sequence[Lookal
     sure = any(each.sure for each in others)
     if matches and matches[0].fit is Fit.CERTAIN and matches[0].entry.of_one_release:
         return Fault.OTHER
+    if Fit.CERTAIN in fits and sure:
+        return Fault.OPEN  # two causes show in one log, and a text doesn't say which of them ended the job
     if Fit.CERTAIN in fits or (Fit.LIKELY in fits and not sure):
         return Fault.RELEASES
     between_releases = any(not each.entry.of_one_release for each in matches)
@@ -184,6 +186,11 @@ def _sentence(material: Material, fault: Fault, matches: Sequence[Match], others
         known = f" No break between {names} shows this text." if material.given else ""
         title = others[0].cause.title if others else matches[0].entry.title
         return f"Not a version's fault, by what is known here: {title}.{known}"
+    if fault is Fault.OPEN and matches[0].fit is Fit.CERTAIN:
+        return (
+            f"Two causes show here: {matches[0].entry.id} ({matches[0].entry.title}), and another that is no version's "
+            f"fault ({others[0].cause.title}). The first line of the rank that failed first decides."
+        )
     if fault is Fault.OPEN and material.pairs:
         return f"Versions could be the cause: between {names} this text occurs where the job uses what follows."
     if fault is Fault.OPEN:

@@ -11,7 +11,7 @@ LOCKED := --constraint $(VENV)/constraints.txt
 BASE := $(VENV)/.torchskew
 TESTS := $(VENV)/.torchskew-test
 
-.PHONY: help matrix gate rehearse rehearsal survey compatibility probe guard guard-file doctor lock-images report clean
+.PHONY: help matrix gate rehearse rehearsal survey site compatibility probe guard guard-file doctor lock-images report clean
 .PHONY: test lint bench lock
 
 help: ## show this list
@@ -32,8 +32,11 @@ rehearse: $(BASE) ## upgrade a small training cluster node by node, and roll bac
 
 rehearsal: rehearse ## the same as rehearse
 
-survey: $(BASE) ## run every scenario between the releases of docs/compatibility.toml, and write the page
-	@$(BIN)/torchskew survey --measure --write docs/compatibility.md $(OPTIONS)
+survey: $(BASE) ## run every scenario between the releases of docs/compatibility.toml; write facts, page and site
+	@$(BIN)/torchskew survey --measure --save docs/survey.json --write docs/compatibility.md --html site $(OPTIONS)
+
+site: $(BASE) ## build the site about releases out of docs/survey.json, without running anything
+	@$(BIN)/torchskew survey --html site $(OPTIONS)
 
 compatibility: survey ## the same as survey
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-MEASURE = ["compatibility", "--measure", "--runtime", "venv", "-j", "1", "--write", "page.md"]
+MEASURE = ["survey", "--measure", "--runtime", "venv", "-j", "1", "--write", "page.md"]
 
 
 def test_what_the_disk_cannot_hold_at_once_is_measured_in_turns(
@@ -130,7 +132,8 @@ def test_what_did_not_change_is_measured_once_and_the_page_names_the_run_it_is_f
     with Record.open(project / "out" / "record.sqlite") as record:
         assert record.resolve("latest") != first
         assert record.origins("latest") == (first,)
-    assert f"64 of them had not changed since they ran in `{first}`" in (project / "page.md").read_text()
+        second = record.resolve("latest")
+    assert f"From `{second}`" in (project / "page.md").read_text()
 
 
 def test_an_interrupted_measurement_goes_on_with_the_same_command(
@@ -177,3 +180,68 @@ def test_two_releases_that_never_fit_are_refused_before_anything_is_made(
     assert main([*MEASURE, "--disk", "3"]) == 4
     assert "need 4.0 GB together, but only 3.0 GB are allowed" in capsys.readouterr().err
     assert disk.there == {}
+
+
+def site_data(project: Path) -> Any:
+    page = (project / "site/index.html").read_text(encoding="utf-8")
+    return json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+
+
+def test_what_was_measured_becomes_facts_and_a_clone_without_a_record_makes_site_and_page_of_them(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faked(monkeypatch, Bounded(Disk()))
+    assert main([*MEASURE, "--save", "docs/survey.json"]) == 0
+    shutil.rmtree(project / "out")
+    assert main(["survey", "--html", "site"]) == 0
+    assert "index.html · 4 releases · " in capsys.readouterr().out
+    data = site_data(project)
+    assert data["releases"] == list(RELEASES)
+    assert {state.get("s", "") for state in data["states"]} == {""}
+    before = (project / "page.md").read_text()
+    assert main(["survey", "--write", "page.md"]) == 0
+    assert (project / "page.md").read_text() == before
+
+
+def test_a_release_that_comes_out_is_one_line_and_one_command(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First it is not declared, then it is declared and predicted, then it is measured beside one that is there."""
+    faked(monkeypatch, Bounded(Disk()))
+    assert main([*MEASURE, "--save", "docs/survey.json"]) == 0
+    shutil.rmtree(project / "out")
+    line = '"2.14.0" = { pip = "torch==2.14.0" }\n[matrix]'
+    (project / "docs/compatibility.toml").write_text(DECLARATION.replace("[matrix]", line))
+    assert main(["survey", "--html", "site"]) == 0
+    data = site_data(project)
+    assert data["parts"][0]["measured"] == [True, True, True, True, False]
+    assert {state.get("s", "") for state in data["states"]} == {"", "predicted"}
+    only = ["--versions", "2.14.0", "2.13.0", "--save", "docs/survey.json", "--html", "site"]
+    assert main([*MEASURE, *only]) == 0
+    data = site_data(project)
+    assert data["releases"] == [*RELEASES, "2.14.0"]
+    assert data["parts"][0]["measured"] == [True] * 5
+    assert len(data["parts"][0]["runs"]) == 2
+    names = [each["name"] for each in data["parts"][0]["scenarios"]]
+    rows = data["parts"][0]["cells"][names.index("rendezvous_tcp")]
+    at = data["releases"].index
+    sources = {pair: data["states"][rows[at(pair[0])][at(pair[1])]].get("s", "") for pair in NEW_PAIRS}
+    assert sources == NEW_PAIRS
+
+
+NEW_PAIRS = {
+    ("2.14.0", "2.13.0"): "",
+    ("2.13.0", "2.14.0"): "",
+    ("2.1.2", "2.2.2"): "",
+    ("2.1.2", "2.14.0"): "predicted",
+}
+
+
+def test_without_facts_and_without_a_run_it_says_what_to_do(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["survey", "--html", "site"]) == 4
+    assert "docs/survey.json: there are no facts of a survey. Measure first (`make survey`)" in capsys.readouterr().err
+    assert not (project / "site").exists()
+
+
+def test_the_old_word_answers_with_the_new_one(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    del project
+    main(["compatibility", "--html", "site"])
+    assert "torchskew compatibility is called torchskew survey" in capsys.readouterr().err

@@ -186,20 +186,26 @@ def _sentence(material: Material, fault: Fault, matches: Sequence[Match], others
         known = f" No break between {names} shows this text." if material.given else ""
         title = others[0].cause.title if others else matches[0].entry.title
         return f"Not a version's fault, by what is known here: {title}.{known}"
-    if fault is Fault.OPEN and matches[0].fit is Fit.CERTAIN:
-        return (
-            f"Two causes show here: {matches[0].entry.id} ({matches[0].entry.title}), and another that is no version's "
-            f"fault ({others[0].cause.title}). The first line of the rank that failed first decides."
-        )
-    if fault is Fault.OPEN and material.pairs:
-        return f"Versions could be the cause: between {names} this text occurs where the job uses what follows."
     if fault is Fault.OPEN:
-        return (
-            "Versions could be the cause, and this text alone doesn't show it: "
-            "compare torch.__version__ of every rank, then ask again with --from and --to."
-        )
+        return _open(names, matches, others)
     known = f" between {names}" if material.given else ""
     return f"Unknown: no entry of the catalogue{known} shows this text."
+
+
+def _open(names: str, matches: Sequence[Match], others: Sequence[Lookalike]) -> str:
+    """Why nothing is concluded. names: the releases that are known, "" where none."""
+    best = matches[0]
+    if best.fit is Fit.CERTAIN:
+        return (
+            f"Two causes show here: {best.entry.id} ({best.entry.title}), and another that is no version's fault "
+            f"({others[0].cause.title}). The first line of the rank that failed first decides."
+        )
+    if names:
+        return f"Versions could be the cause: between {names} this text occurs where the job uses what follows."
+    return (
+        "Versions could be the cause, and this text alone doesn't show it: "
+        "compare torch.__version__ of every rank, then ask again with --from and --to."
+    )
 
 
 def shows(symptom: Symptom, text: str) -> bool:

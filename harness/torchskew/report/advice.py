@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from torchskew.releases.advice import Advice, Hop, Order
 from torchskew.releases.breaks import Break
@@ -21,24 +22,34 @@ def advice_as_text(advice: Advice, ranks: int) -> str:
     """The answer of `torchskew advise`. ranks: how many nodes the job has."""
     old, new = advice.question.old, advice.question.new
     lines = [f"{old} to {new}" + (f", uses {', '.join(advice.question.uses)}" if advice.question.uses else ""), ""]
-    lines += _field("one group", ORDERS[advice.direct.order].format(old=old, new=new))
-    lines += _field("rolling", _rolling(advice, ranks))
-    lines += _entries(advice.direct.breaks)
-    lines += _field("forward", _files(writer=old, reader=new, breaks=advice.forward))
-    lines += _entries(advice.forward)
-    lines += _field("back", _files(writer=new, reader=old, breaks=advice.back))
-    lines += _entries(advice.back)
-    lines += _field("silently", "other values, without an error:" if advice.silent else "nothing known changes")
-    lines += _entries(advice.silent)
-    lines += _field("guard", _guard(advice))
-    for gap in advice.gaps:
-        lines += _field("assumed", f"{gap}. This cell shows it: rendezvous_tcp/{old},{new}/guard-off/venv")
-    lines += _field("proof", command(advice))
+    for line in advice_lines(advice, ranks):
+        lines.append(labelled(line.name, line.text, indent=0, gutter=11))
+        lines += _entries(line.breaks)
+    lines.append(labelled("proof", command(advice), indent=0, gutter=11))
     return "\n".join(lines) + "\n"
 
 
-def _field(name: str, text: str) -> Iterator[str]:
-    yield labelled(name, text, indent=0, gutter=11)
+@dataclass(frozen=True, slots=True)
+class AdviceLine:
+    """One part of an answer: its name, a sentence, and the breaks that it speaks of."""
+
+    name: str
+    text: str
+    breaks: tuple[Break, ...] = ()
+
+
+def advice_lines(advice: Advice, ranks: int) -> Iterator[AdviceLine]:
+    """The answer in parts. ranks: how many nodes the job has."""
+    old, new = advice.question.old, advice.question.new
+    yield AdviceLine("one group", ORDERS[advice.direct.order].format(old=old, new=new))
+    yield AdviceLine("rolling", _rolling(advice, ranks), advice.direct.breaks)
+    yield AdviceLine("forward", _files(writer=old, reader=new, breaks=advice.forward), advice.forward)
+    yield AdviceLine("back", _files(writer=new, reader=old, breaks=advice.back), advice.back)
+    silent = "other values, without an error:" if advice.silent else "nothing known changes"
+    yield AdviceLine("silently", silent, advice.silent)
+    yield AdviceLine("guard", _guard(advice))
+    for gap in advice.gaps:
+        yield AdviceLine("assumed", f"{gap}. This cell shows it: rendezvous_tcp/{old},{new}/guard-off/venv")
 
 
 def _entries(breaks: Iterable[Break]) -> Iterator[str]:

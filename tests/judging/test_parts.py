@@ -6,13 +6,14 @@ import datetime as dt
 
 from hypothesis import given
 from hypothesis import strategies as st
-from torchskew.judging.blame import Asked, against_baseline, judged
+from torchskew.judging.blame import against_baseline, judged
 from torchskew.judging.decide import SHUT
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult, Decision, Status
+from torchskew.model.runs import Asked, Shard
 from torchskew.planning.plan import plan_of
-from torchskew.planning.shard import Shard, join, split
+from torchskew.planning.shard import join, split
 
 TODAY = dt.date(2026, 11, 25)
 SKEWS = [(a, b) for a in ("candidate", "base", "r", "s") for b in ("candidate", "base", "r", "s")]

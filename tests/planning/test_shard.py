@@ -11,8 +11,9 @@ from torchskew.errors import ConfigError, RecordError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome
+from torchskew.model.runs import Shard
 from torchskew.planning.plan import deadline, plan_of
-from torchskew.planning.shard import Shard, join, parse_shard, seconds, split
+from torchskew.planning.shard import join, parse_shard, seconds, split
 
 
 def ident(name: str) -> CellId:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from torchskew.model.facts import ErrorFacts
 from torchskew.model.outcomes import Outcome
+from torchskew.report.findings import findings_of
 from torchskew.report.junit import write_junit
 from torchskew.report.logs import Logs, Tail, Written
 
@@ -47,7 +48,8 @@ ATTRIBUTES = {
 
 
 def written(tmp_path, run, decision, logs=None):
-    write_junit(run, decision, Written(logs=logs or Logs()), tmp_path / "junit.xml")
+    shared = Written(findings=findings_of(run, decision), logs=logs or Logs())
+    write_junit(run, decision, shared, tmp_path / "junit.xml")
     return ET.parse(tmp_path / "junit.xml").getroot()
 
 

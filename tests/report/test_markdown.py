@@ -10,6 +10,7 @@ import pytest
 from torchskew.model.facts import ErrorFacts
 from torchskew.model.outcomes import Outcome
 from torchskew.report import markdown as module
+from torchskew.report.findings import findings_of
 from torchskew.report.logs import Logs, Tail, Written
 from torchskew.report.markdown import write_markdown
 
@@ -19,7 +20,8 @@ LIMIT = 1024 * 1024
 
 
 def written(tmp_path, run, decision, logs=None):
-    write_markdown(run, decision, Written(logs=logs or Logs()), tmp_path / "summary.md")
+    shared = Written(findings=findings_of(run, decision), logs=logs or Logs())
+    write_markdown(run, decision, shared, tmp_path / "summary.md")
     return (tmp_path / "summary.md").read_text()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from torchskew.report.findings import findings_of
 from torchskew.report.logs import Written
 from torchskew.report.results import write_results
 
@@ -25,7 +26,7 @@ RANK = {
 def written(tmp_path):
     run, decision = factories.bad_run()
     path = tmp_path / "results.json"
-    write_results(run, decision, Written(), path)
+    write_results(run, decision, Written(findings=findings_of(run, decision)), path)
     return run, json.loads(path.read_text())
 
 
@@ -62,5 +63,6 @@ def test_a_blocked_cell_names_what_blocks_it(written):
 
 
 def test_a_run_without_cells_is_json_too(tmp_path):
-    write_results(factories.run(()), factories.decision(()), Written(), tmp_path / "results.json")
+    run, decision = factories.run(()), factories.decision(())
+    write_results(run, decision, Written(findings=findings_of(run, decision)), tmp_path / "results.json")
     assert json.loads((tmp_path / "results.json").read_text())["cells"] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from torchskew.declaration.candidate import BASE, CANDIDATE
@@ -18,9 +18,8 @@ from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Checked, Decision, Part, Status
-from torchskew.model.runs import Selection
+from torchskew.model.runs import Asked, Shard
 from torchskew.planning.gate import bases, controls, feature_controls, is_control
-from torchskew.planning.shard import Shard
 
 
 def fair(decision: Decision, subject: str) -> Decision:
@@ -48,22 +47,6 @@ def fair(decision: Decision, subject: str) -> Decision:
             others = [held[control] for control in measures.get(cell.id, ())]
             checked.append(_of_base(item) if BASE in cell.skew else _able(item, others))
     return _decision(replace(decision, checked=tuple(checked)), subject)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a gate's run was asked, kept with it, so that it can be decided again.
-
-    subject: the candidate in words. problems: of the baseline. selection: what was selected; None where only
-    some cells were, which no later run is compared with. of_library: the candidate is a library that every rank has,
-    so that no cell is a control.
-    """
-
-    subject: str
-    repeat: int = 1
-    problems: tuple[str, ...] = ()
-    selection: Selection | None = None
-    of_library: bool = False
 
 
 def against_baseline(

@@ -105,6 +105,37 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a gate's run was asked, kept with it, so that it can be decided again: a mark.
+
+    subject: the candidate in words. problems: of the baseline. selection: what was selected; None where only
+    some cells were, which no later run is compared with. of_library: the candidate is a library that every rank has,
+    so that no cell is a control.
+    """
+
+    subject: str
+    repeat: int = 1
+    problems: tuple[str, ...] = ()
+    selection: Selection | None = None
+    of_library: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Which part of a plan a run had. whole: digest of the plan; positions: those of its cells there, from 0.
+
+    durations: digest of the durations that balanced it; shards of different durations do not fit together.
+    """
+
+    index: int
+    count: int
+    whole: str
+    cells: int
+    positions: tuple[int, ...]
+    durations: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """Mark: every planned cell has a result."""
 

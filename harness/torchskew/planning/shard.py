@@ -5,27 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from torchskew.errors import ConfigError, RecordError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.ids import CellId
+from torchskew.model.runs import Shard
 from torchskew.planning.plan import plan_of, predicted_seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """Which part of a plan a run had. whole: digest of the plan; positions: those of its cells there, from 0.
-
-    durations: digest of the durations that balanced it; shards of different durations do not fit together.
-    """
-
-    index: int
-    count: int
-    whole: str
-    cells: int
-    positions: tuple[int, ...]
-    durations: str
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from torchskew.judging.blame import Asked
-from torchskew.model.runs import Accepted, Finished, Provisioned
-from torchskew.planning.shard import Shard
+from torchskew.model.runs import Accepted, Asked, Finished, Provisioned, Shard
 
 Payload: TypeAlias = Accepted | Asked | Finished | Provisioned | Shard
 P = TypeVar("P", Accepted, Asked, Finished, Provisioned, Shard)

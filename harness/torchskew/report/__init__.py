@@ -10,6 +10,7 @@ from typing import TypeAlias
 from torchskew.errors import RecordError
 from torchskew.model.results import Decision
 from torchskew.model.runs import Printed, Run
+from torchskew.report.findings import findings_of
 from torchskew.report.html import write_html
 from torchskew.report.junit import write_junit
 from torchskew.report.logs import Written, printed_of, write_logs
@@ -80,7 +81,8 @@ def write_reports(run: Run, decision: Decision, folder: Path, printed: Iterable[
     try:
         folder.mkdir(parents=True, exist_ok=True)
         logs = write_logs(decision, printed_of(run.results) if printed is None else printed, run.info.rerun, folder)
-        written = Written(files={row.name: folder / row.file for row in REPORTS}, logs=logs)
+        files = {row.name: folder / row.file for row in REPORTS}
+        written = Written(findings=findings_of(run, decision), files=files, logs=logs)
         for row in REPORTS:
             row.write(run, decision, written, written.files[row.name])
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import groupby
 
@@ -67,6 +67,16 @@ def groups(items: Iterable[Checked]) -> tuple[FailureGroup, ...]:
         by_key.setdefault(key, []).append(item)
         entries[key] = entry
     return tuple(FailureGroup(status=key[0], entry=entries[key], items=tuple(same)) for key, same in by_key.items())
+
+
+def among(failures: Iterable[FailureGroup], items: Sequence[Checked]) -> tuple[FailureGroup, ...]:
+    """The groups of these cells alone, in the order of their first cells."""
+    places = {item.result.cell.id: place for place, item in enumerate(items)}
+    kept = [
+        replace(group, items=tuple(item for item in group.items if item.result.cell.id in places)) for group in failures
+    ]
+    left = (group for group in kept if group.items)
+    return tuple(sorted(left, key=lambda group: places[group.items[0].result.cell.id]))
 
 
 def known_break(item: Checked) -> Break | None:

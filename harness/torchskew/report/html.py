@@ -15,9 +15,10 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
-from torchskew.report.failures import FailureGroup, groups
+from torchskew.report.failures import FailureGroup
+from torchskew.report.findings import Findings
 from torchskew.report.logs import Logs, Written
-from torchskew.report.tables import CellTable, environments, tables
+from torchskew.report.tables import CellTable, environments
 from torchskew.report.text import accounting
 
 _TEMPLATE: Final = "template.html"
@@ -47,19 +48,20 @@ def write_html(run: Run, decision: Decision, written: Written, path: Path) -> No
     """Fill the template; the data flows into the file piece by piece, so 10,000 cells need little memory."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    findings, again = written.findings, run.info.rerun
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = environment.get_template(_TEMPLATE).stream(
         info=run.info,
         environments=environments(run),
         decision=decision,
-        accounting=accounting(view.counts(run, decision)),
+        accounting=accounting(findings.counts),
         shares=_shares(decision),
-        unexpected=len(view.unexpected(decision)),
-        causes=[_cause(group, run.info.rerun) for group in groups(view.unexpected(decision))],
-        failures=[_failure(item, written.logs, run.info.rerun) for item in view.unexpected(decision)[:_LISTED]],
-        surprises=len(view.surprises(decision)),
-        data=_data(run, decision, written.logs),
+        unexpected=len(findings.unexpected),
+        causes=[_cause(group, again) for group in findings.failures],
+        failures=[_failure(item, written.logs, again) for item in findings.unexpected[:_LISTED]],
+        surprises=len(findings.surprises),
+        data=_data(run, decision, written),
     )
     page.enable_buffering(64)
     page.dump(str(path), encoding="utf-8", errors="backslashreplace")
@@ -155,32 +157,32 @@ def _shares(decision: Decision) -> list[tuple[str, str, int]]:
     return [(name, title, shares.count(name)) for name, title in _SHARES]
 
 
-def _data(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
+def _data(run: Run, decision: Decision, written: Written) -> Iterator[str]:
     """The page's data as pieces of one JSON object."""
     texts, numbers = _Texts(), {item.result.cell.id: n for n, item in enumerate(decision.checked)}
     yield '{"cells":['
     for index, item in enumerate(decision.checked):
-        yield ("," if index else "") + _json(_cell(item, logs, texts, numbers))
+        yield ("," if index else "") + _json(_cell(item, written.logs, texts, numbers))
     yield '],"tables":['
-    for index, table in enumerate(tables(run, decision)):
+    for index, table in enumerate(written.findings.tables):
         yield ("," if index else "") + _json(_table(table, numbers))
     yield f'],"rerun":{_json([*run.info.rerun.argv])}'
-    for name, value in _lists(decision, numbers).items():
+    for name, value in _lists(decision, written.findings, numbers).items():
         yield f',"{name}":{_json(value)}'
     yield f',"texts":{_json([*texts.known])}}}'
 
 
-def _lists(decision: Decision, numbers: dict[CellId, int]) -> dict[str, Json]:
+def _lists(decision: Decision, findings: Findings, numbers: dict[CellId, int]) -> dict[str, Json]:
     known: list[Json] = [
         {"reason": reason, "link": link, "cells": [numbers[item.result.cell.id] for item in items]}
-        for (reason, link), items in view.known_failures(decision).items()
+        for (reason, link), items in findings.known.items()
     ]
     return {
         "outcomes": [
             {"name": outcome, "short": view.SHORT[outcome], "meaning": view.MEANING[outcome]} for outcome in Outcome
         ],
-        "unexpected": [numbers[item.result.cell.id] for item in view.unexpected(decision)],
-        "surprises": [numbers[item.result.cell.id] for item in view.surprises(decision)],
+        "unexpected": [numbers[item.result.cell.id] for item in findings.unexpected],
+        "surprises": [numbers[item.result.cell.id] for item in findings.surprises],
         "known": known,
         "problems": [*decision.problems],
     }

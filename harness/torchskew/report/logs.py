@@ -14,6 +14,7 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Decision
 from torchskew.model.runs import Printed
 from torchskew.report import view
+from torchskew.report.findings import Findings
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TAIL_LINES: Final = 32
@@ -44,8 +45,9 @@ class Logs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """Where the reports and logs of a run are. files: by the names of reports, the one to open first."""
+    """What the reports of a run show, and where they and the logs are. files: by report, the one to open first."""
 
+    findings: Findings
     files: Mapping[str, Path] = field(default_factory=dict)
     logs: Logs = field(default_factory=Logs)
 

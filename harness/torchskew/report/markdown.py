@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +12,10 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision
 from torchskew.model.runs import Run
 from torchskew.report import view
-from torchskew.report.failures import groups
+from torchskew.report.failures import FailureGroup
+from torchskew.report.findings import Findings
 from torchskew.report.logs import Logs, Written
-from torchskew.report.tables import CellTable, tables
+from torchskew.report.tables import CellTable
 from torchskew.report.text import accounting
 
 # GitHub refuses a step's summary of more than 1 MiB as a whole; other steps may write to it as well.
@@ -41,7 +42,7 @@ def write_markdown(run: Run, decision: Decision, written: Written, path: Path) -
     """Write as many sections as fit, the important ones first."""
     size, left_out = 0, False
     with path.open("wb") as file:
-        for section in _sections(run, decision, written.logs):
+        for section in _sections(run, decision, written):
             data = f"{section}\n\n".encode(errors="backslashreplace")
             if size + len(data) > _LIMIT:
                 left_out = True
@@ -52,42 +53,42 @@ def write_markdown(run: Run, decision: Decision, written: Written, path: Path) -
             file.write(b"More than a job summary can hold: the rest is in `report.html`.\n")
 
 
-def _sections(run: Run, decision: Decision, logs: Logs) -> Iterator[str]:
-    info = run.info
+def _sections(run: Run, decision: Decision, written: Written) -> Iterator[str]:
+    info, findings = run.info, written.findings
     passed = "⏳" if decision.part else "✅"
     yield f"## {passed if decision.exit_code == 0 else '❌'} torchskew: {_safe(decision.sentence)}"
-    yield f"`{accounting(view.counts(run, decision))}`"
+    yield f"`{accounting(findings.counts)}`"
     yield f"{_safe(info.runtime)} ({_safe(info.runtime_why)}) · seed {info.seed} · run `{info.run_id}`"
     if decision.difference:
         yield f"### What changed\n{_fenced(decision.difference)}"
     if decision.problems:
         yield "### Problems\n" + "\n".join(f"- {_safe(problem)}" for problem in decision.problems)
-    items = view.unexpected(decision)
+    items = findings.unexpected
     if items:
         yield f"### Not as expected: {len(items)}"
-    yield from _by_cause(items, info.rerun)
+    yield from _by_cause(findings.failures, info.rerun)
     for item in items[:_DETAILED]:
-        yield _unexpected(item, logs, info.rerun)
+        yield _unexpected(item, written.logs, info.rerun)
     if rest := items[_DETAILED:]:
         lines = (
             f"- {item.status} `{_safe(item.result.cell.id)}` {_safe(view.words(item.result))}"
             for item in rest[:_LISTED]
         )
         yield f"<details><summary>and {len(rest)} more</summary>\n\n" + "\n".join(lines) + "\n\n</details>"
-    yield from _surprises(decision)
-    for table in tables(run, decision):
+    yield from _surprises(findings.surprises)
+    for table in findings.tables:
         yield _table(table)
     yield (
         "<sub>"
         + " · ".join(f"{sign} {view.SHORT[seen]} {view.MEANING[seen]}" for seen, sign in _SIGNS.items())
         + "</sub>"
     )
-    yield from _known(decision)
+    yield from _known(findings)
 
 
-def _by_cause(items: Sequence[Checked], again: Rerun) -> Iterator[str]:
+def _by_cause(failures: Iterable[FailureGroup], again: Rerun) -> Iterator[str]:
     """What the cells have in common, where several fail in one way or a known break explains them."""
-    for group in groups(items):
+    for group in failures:
         if len(group.items) == 1 and not group.entry:
             continue
         count = f"{len(group.items)} cells" if len(group.items) > 1 else "1 cell"
@@ -123,8 +124,7 @@ def _unexpected(item: Checked, logs: Logs, again: Rerun) -> str:
     return "\n".join((*lines, "", "</details>"))
 
 
-def _surprises(decision: Decision) -> Iterator[str]:
-    items = view.surprises(decision)
+def _surprises(items: Sequence[Checked]) -> Iterator[str]:
     if items:
         yield f"### Surprises: {len(items)}\n\n| cell | predicted | observed |\n|---|---|---|\n" + "\n".join(
             f"| `{_safe(item.result.cell.id)}` | {view.outcome_words(item.result.cell.predicted, full=True)} "
@@ -156,8 +156,8 @@ def _entry(item: Checked | None) -> str:
     return f"{_SIGNS[worst]} **{text}** ❗" if view.shut(item) else f"{_SIGNS[worst]} {text}"
 
 
-def _known(decision: Decision) -> Iterator[str]:
-    by_reason = view.known_failures(decision)
+def _known(findings: Findings) -> Iterator[str]:
+    by_reason = findings.known
     if by_reason:
         count = sum(map(len, by_reason.values()))
         yield (

@@ -12,7 +12,7 @@ from torchskew.model.outcomes import Json, Outcome, Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run
-from torchskew.report import view
+from torchskew.report.findings import Findings
 from torchskew.report.logs import Logs, Written
 from torchskew.report.tables import environments
 
@@ -22,15 +22,15 @@ SCHEMA: Final = "1.0"
 def write_results(run: Run, decision: Decision, written: Written, path: Path) -> None:
     """Write cell by cell, one line each: 10,000 cells are never in memory as text at once."""
     with path.open("w", encoding="utf-8") as file:
-        top = json.dumps(_head(run, decision), indent=1)
+        top = json.dumps(_head(run, decision, written.findings), indent=1)
         file.write(top.removesuffix("\n}") + ',\n "cells": [')
         for index, item in enumerate(decision.checked):
             file.write((",\n  " if index else "\n  ") + json.dumps(_cell(item, written.logs, run.info.rerun)))
         file.write("\n ]\n}\n")
 
 
-def _head(run: Run, decision: Decision) -> dict[str, Json]:
-    counts, info = view.counts(run, decision), run.info
+def _head(run: Run, decision: Decision, findings: Findings) -> dict[str, Json]:
+    counts, info = findings.counts, run.info
     return {
         "schema": SCHEMA,
         "run_id": info.run_id,
@@ -51,7 +51,7 @@ def _head(run: Run, decision: Decision) -> dict[str, Json]:
         },
         "known_failures": counts.known,
         "known_flaky": counts.statuses.get(Status.KNOWN_FLAKY, 0),
-        "surprises": len(view.surprises(decision)),
+        "surprises": len(findings.surprises),
         "cached": counts.cached,
         "exit_code": decision.exit_code,
         "decision": decision.sentence,

@@ -30,7 +30,7 @@ def render(run: Run, decision: Decision, written: Written) -> str:
         "\n".join(_lucky(decision)),
         "\n".join(_skips(decision)),
         "\n".join(_lacks(decision)),
-        "\n".join(_end(run, decision, written)),
+        "\n".join(_end(decision, written)),
     ]
     return "\n\n".join(block for block in blocks if block)
 
@@ -125,8 +125,8 @@ def _skipped(item: Checked) -> bool:
     return item.result.verdict is Verdict.UNSUPPORTED and bool(item.result.attempts or item.result.inferred_from)
 
 
-def _end(run: Run, decision: Decision, written: Written) -> Iterator[str]:
-    counts = view.counts(run, decision)
+def _end(decision: Decision, written: Written) -> Iterator[str]:
+    counts = written.findings.counts
     yield accounting(counts)
     if counts.cached:
         yield f"cache      {counts.cached} of {counts.planned} cells came from an earlier run"

@@ -14,10 +14,11 @@ from torchskew.model.runs import Run
 from torchskew.model.versions import EnvironmentFailure
 from torchskew.report import view
 from torchskew.report.columns import aligned
-from torchskew.report.failures import FailureGroup, groups
+from torchskew.report.failures import FailureGroup, among
+from torchskew.report.findings import Findings, findings_of
 from torchskew.report.grid import BAD, Look, paint, tables_text
 from torchskew.report.logs import Logs, Written
-from torchskew.report.tables import CellTable, environments, tables
+from torchskew.report.tables import CellTable, environments
 
 RESULTS: Final = "results.json"
 _TITLES: Final = {
@@ -45,17 +46,17 @@ def render(
 ) -> str:
     """The report as lines without a newline at the end. look: width and length, instead of a terminal's defaults."""
     look = look or Look(colour=colour)
-    written = written or Written()
-    logs = written.logs
+    written = written or Written(findings=findings_of(run, decision))
+    findings = written.findings
     blocks = [
         _changed(decision),
-        *([] if decision.difference else _tables(tables(run, decision), look)),
+        *([] if decision.difference else _tables(findings.tables, look)),
         _legend(decision),
-        _unexpected(run, decision, logs, look),
-        _surprises(run, decision, look),
-        _known(decision, look),
+        _unexpected(run, decision, written, look),
+        _surprises(run, findings, look),
+        _known(findings, look),
         _flaky(decision, look),
-        _end(run, decision, written, look),
+        _end(decision, written, look),
     ]
     return "\n\n".join(block for block in blocks if block)
 
@@ -120,14 +121,15 @@ def _full(outcome: Outcome) -> str:
     return "" if view.SHORT[outcome] == outcome else f"{outcome}: "
 
 
-def _unexpected(run: Run, decision: Decision, logs: Logs, look: Look) -> str:
+def _unexpected(run: Run, decision: Decision, written: Written, look: Look) -> str:
     """What needs attention, cells that fail in one way together; none is shown twice."""
-    unexpected = [item for item in view.unexpected(decision) if item.result.cell.id not in decision.changed]
-    together = groups(item for item in unexpected if item.result.unprovisioned is None)
+    findings, again = written.findings, run.info.rerun
+    unexpected = [item for item in findings.unexpected if item.result.cell.id not in decision.changed]
+    together = among(findings.failures, [item for item in unexpected if item.result.unprovisioned is None])
     blocks = [f"problem    {problem}" for problem in decision.problems]
-    blocks += _without_environment(unexpected, run.info.rerun, look)
+    blocks += _without_environment(unexpected, again, look)
     for group in together[: look.most]:
-        blocks += _group(group, logs, run.info.rerun, look)
+        blocks += _group(group, written.logs, again, look)
     blocks += _more(len(together), look)
     return "\n\n".join(blocks)
 
@@ -214,9 +216,9 @@ def _rank(item: Checked, facts: RankFacts, outcome: Outcome, logs: Logs) -> Iter
         yield f"          log {path}"
 
 
-def _surprises(run: Run, decision: Decision, look: Look) -> str:
+def _surprises(run: Run, findings: Findings, look: Look) -> str:
     """Where observation and prediction differ; an unexpected cell was shown in full above."""
-    items = view.surprises(decision)
+    items = findings.surprises
     lines = []
     for item in items[: look.most]:
         result = item.result
@@ -242,9 +244,9 @@ def _flaky(decision: Decision, look: Look) -> str:
     return _list("flaky", len(items), [*lines, *_more(len(items), look)])
 
 
-def _known(decision: Decision, look: Look) -> str:
+def _known(findings: Findings, look: Look) -> str:
     """Known failures by reason: how many cells, the link, an example: one that hung, with where its ranks waited."""
-    groups = view.known_failures(decision)
+    groups = findings.known
     lines = []
     for (reason, link), items in [*groups.items()][: look.most]:
         lines.append(f"{len(items)}x {_one_line(reason)}{f' ({link})' if link else ''}")
@@ -268,9 +270,9 @@ def _more(count: int, look: Look) -> list[str]:
     return [f"… and {count - look.most} more: see the report"] if count > look.most else []
 
 
-def _end(run: Run, decision: Decision, written: Written, look: Look) -> str:
+def _end(decision: Decision, written: Written, look: Look) -> str:
     """Accounting, the paths of the reports, and the decision as the last line."""
-    counts = view.counts(run, decision)
+    counts = written.findings.counts
     lines = [accounting(counts)]
     if counts.cached:
         every = "every cell" if counts.cached == counts.planned else f"{counts.cached} of {counts.planned} cells"

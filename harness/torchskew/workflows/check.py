@@ -23,11 +23,10 @@ from torchskew.model.checks import Check
 from torchskew.model.declared import Declaration
 from torchskew.model.ids import CellId
 from torchskew.model.reruns import Rerun
-from torchskew.model.runs import RunKind
+from torchskew.model.runs import RunKind, Shard
 from torchskew.model.versions import Version
 from torchskew.planning.checks import Place, ordered, plan_checks, select, skip
 from torchskew.planning.plan import matching, narrow, plan_of
-from torchskew.planning.shard import Shard
 from torchskew.workflows.cell_steps import (
     Planned,
     Ready,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torchskew.model.cells import Plan
 from torchskew.model.ids import CellId
-from torchskew.planning.shard import Shard, parse_shard, split
+from torchskew.model.runs import Shard
+from torchskew.planning.shard import parse_shard, split
 from torchskew.record.folder import DATABASE
 from torchskew.record.record import Record
 

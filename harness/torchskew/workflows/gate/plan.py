@@ -15,13 +15,12 @@ from torchskew.errors import ConfigError
 from torchskew.model.cells import Plan
 from torchskew.model.declared import Declaration
 from torchskew.model.outcomes import Guard, Tier
-from torchskew.model.runs import Selection
+from torchskew.model.runs import Selection, Shard
 from torchskew.model.runtimes import RUNTIMES, provides
 from torchskew.model.versions import Version
 from torchskew.planning.gate import GateSpec, gate_plan, library_plan, with_needed
 from torchskew.planning.plan import narrow
 from torchskew.planning.scenario import Scenario
-from torchskew.planning.shard import Shard
 from torchskew.workflows.cell_steps import Planned, Scenarios
 from torchskew.workflows.gate.request import GateInputs, Request, rerun
 from torchskew.workflows.options import Options

@@ -11,12 +11,12 @@ from pathlib import Path
 import torchskew
 from torchskew.errors import RecordError
 from torchskew.judging import flakes
-from torchskew.judging.blame import Asked, against_baseline, judged
+from torchskew.judging.blame import against_baseline, judged
 from torchskew.judging.decide import decide
 from torchskew.model.cells import Plan
 from torchskew.model.results import CellResult, Decision
-from torchskew.model.runs import Accepted, Run, RunInfo, RunKind
-from torchskew.planning.shard import Shard, join
+from torchskew.model.runs import Accepted, Asked, Run, RunInfo, RunKind, Shard
+from torchskew.planning.shard import join
 from torchskew.record.record import Record
 from torchskew.workflows.cell_steps import new_run_id, now, show, today
 from torchskew.workflows.gate.workflow import compared

@@ -8,12 +8,12 @@ from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import Session
 from torchskew.judging import diff, update
-from torchskew.judging.blame import Asked, against_baseline, judged, not_worse
+from torchskew.judging.blame import against_baseline, judged, not_worse
 from torchskew.judging.decide import stale
 from torchskew.judging.flakes import fold
 from torchskew.model.cells import Cell
 from torchskew.model.results import Decision
-from torchskew.model.runs import Accepted, Run, RunInfo
+from torchskew.model.runs import Accepted, Asked, Run, RunInfo
 from torchskew.record.record import Record
 from torchskew.workflows.cell_steps import (
     Ready,

@@ -58,7 +58,7 @@ def waiting_in(text: str) -> str:
 
 def rank_first(text: str) -> str:
     """The same stacks with the rank's own thread first, so that the head of the text is where the rank waited."""
-    threads = read_stacks(text)
+    threads = read_stacks(text) if text else ()
     first = _rank_thread(threads)
     if first is None:
         return text

@@ -126,10 +126,15 @@ def _text(result: CellResult, output: Printed, again: Rerun) -> str:
 
 
 def _tail(text: str) -> str:
-    lines = _COLOURS.sub("", text[-_TAIL_CHARACTERS:]).splitlines()
+    lines = _plain(text[-_TAIL_CHARACTERS:]).splitlines()
     return "\n".join(lines[-_TAIL_LINES:])
 
 
 def _head(text: str) -> str:
-    lines = _COLOURS.sub("", text[:_TAIL_CHARACTERS]).splitlines()
+    lines = _plain(text[:_TAIL_CHARACTERS]).splitlines()
     return "\n".join(lines[:_TAIL_LINES])
+
+
+def _plain(text: str) -> str:
+    """Without colours. Most ranks print none, and many print nothing."""
+    return _COLOURS.sub("", text) if "\x1b" in text else text

@@ -63,11 +63,11 @@ class Desk:
         self.ran.clear()
         return main(["check", *words])
 
-    def cells(self) -> dict[str, tuple[str, str]]:
+    def cells(self, out: str = "out") -> dict[str, tuple[str, str]]:
         """Verdict and reason of each cell of the newest run."""
-        with Record.open(self.folder / "out" / "record.sqlite") as record:
+        with Record.open(self.folder / out / "record.sqlite") as record:
             newest = record.resolve("latest")
-        results = json.loads((self.folder / "out" / newest / "results.json").read_text())
+        results = json.loads((self.folder / out / newest / "results.json").read_text())
         return {cell["id"].rpartition("/guard")[0]: (cell["verdict"], cell["reason"]) for cell in results["cells"]}
 
 
@@ -197,6 +197,28 @@ def test_shards_become_one_run_and_one_decision(desk: Desk, capsys: pytest.Captu
     assert main(["report", "latest"]) == 1
     assert main(["merge", "part1", "--out", "half"]) == 1
     assert "missing shards: 2 of 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stop", [(), ("--stop-on-fail",)])
+@pytest.mark.parametrize("failing", [(), ("unit",), ("smoke", "release")])
+@pytest.mark.parametrize("count", [2, 7])
+def test_parts_run_what_their_dry_run_lists_and_come_to_the_decision_of_the_whole(
+    desk: Desk, capsys: pytest.CaptureFixture[str], stop: tuple[str, ...], failing: tuple[str, ...], count: int
+) -> None:
+    desk.failing = set(failing)
+    code = desk.check("*", *stop)
+    whole, every = desk.cells(), []
+    for number in range(1, count + 1):
+        part = ("*", *stop, "--shard", f"{number}/{count}")
+        capsys.readouterr()
+        assert desk.check(*part, "--dry-run") == 0
+        listed = [line.partition("/guard")[0] for line in capsys.readouterr().out.splitlines()]
+        desk.check(*part, "--out", f"part{number}")
+        assert sorted(desk.cells(f"part{number}")) == sorted(listed)
+        every += listed
+    assert sorted(every) == sorted(whole)
+    assert main(["merge", *(f"part{number}" for number in range(1, count + 1)), "--out", "merged"]) == code
+    assert desk.cells("merged") == whole
 
 
 def test_cells_that_wait_for_each_other_stay_in_one_shard(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -413,3 +414,65 @@ def test_right(torchskew_group):
         "docker",
     )
     result.assert_outcomes(passed=2)
+
+
+@pytest.mark.docker
+def test_containers_see_the_code_of_a_test_and_its_data_and_a_failed_group_is_kept(desk: Desk) -> None:
+    (desk.pytester.path / "conftest.py").unlink()
+    desk.write("torchskew.toml", '[versions]\nnew = { debian = "forky" }\n')
+    for name, text in {"beside.py": "NAME = 'beside'", "lib/path.py": "NAME = 'path'", "data/numbers": "1 2"}.items():
+        (desk.pytester.path / name).parent.mkdir(exist_ok=True)
+        desk.write(name, text)
+    desk.write("train.py", "import beside\nprint(beside.NAME, open('data/numbers').read())\n")
+    body = """
+def names(job):
+    import beside, path
+    return {"names": [beside.NAME, path.NAME]}
+
+def writes(job):
+    with open(job.params["file"]) as file:
+        read = file.read()
+    try:
+        open(job.params["file"], "a").close()
+    except OSError as error:
+        return {"read": read, "writing": error.strerror}
+    return {"read": read, "writing": "allowed"}
+
+def fails(job):
+    raise RuntimeError("as asked")
+
+HOW = {"pythonpath": ["lib"], "data": ["data"]}  # the same folders, the same container
+
+def test_code(torchskew_group):
+    group = torchskew_group("new", names, **HOW)
+    assert group.right()
+    assert group.rank(0).payload["names"] == ["beside", "path"]
+
+def test_data(torchskew_group, request):
+    file = str(request.path.parent / "data" / "numbers")
+    group = torchskew_group("new", writes, params={"file": file}, **HOW)
+    assert group.right()
+    assert group.rank(0).payload == {"read": "1 2", "writing": "Read-only file system"}
+
+def test_script(torchskew_group):
+    group = torchskew_group("new", script="train.py", cwd=".", **HOW)
+    assert group.right()
+    assert group.rank(0).log == "beside 1 2\\n"
+
+KEPT = []
+
+def test_kept(torchskew_group):
+    group = torchskew_group("new", fails, **HOW)
+    KEPT.append(group.rank(0).facts.inside)
+    assert group.right()
+
+def test_kept_until_the_end():
+    container, pid = re.fullmatch(r"docker exec -it (\\w+) sh -c 'cat /proc/(\\d+)/status; exec sh'", KEPT[0]).groups()
+    status = subprocess.check_output(["docker", "exec", container, "cat", f"/proc/{pid}/status"], text=True)
+    assert "State:\\tS" in status
+"""
+    result = own_test(desk, "import re, subprocess\n" + body, "--torchskew-runtime", "docker", "--torchskew-keep")
+    result.assert_outcomes(passed=4, failed=1)
+    result.stdout.fnmatch_lines(["*rank 0 of new (new, OPAQUE): alive until pytest ends*", "docker exec -it *"])
+    container = next(line for line in result.outlines if line.startswith("docker exec -it ")).split()[3]
+    assert subprocess.check_output(["docker", "ps", "--all", "--quiet", "--filter", f"id={container}"]) == b""

@@ -11,8 +11,9 @@ from typing import Any
 from torchskew.runtimes.docker.daemon import DaemonError, DaemonGoneError, is_transient
 
 UNPRIVILEGED = "65534:65534"
-# What every container of ours gets: a home that can be written, and text that is UTF-8.
-ENVIRON = {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}  # noqa: S108 - inside the container
+# What every container of ours gets: a home that can be written, a name for users whom its system does not know
+# (torch asks for it), and text that is UTF-8.
+ENVIRON = {"HOME": "/tmp", "USER": "torchskew", "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}  # noqa: S108 - inside the container
 _FIXES = {
     "address pool": " Remove unused networks (`docker network prune`), or give the daemon more addresses.",
     "no space left": " Free space where the daemon keeps its data (`docker system df`).",

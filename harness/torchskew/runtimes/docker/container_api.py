@@ -43,7 +43,7 @@ class ContainerApi(DockerConnection):
                 entrypoint=[],
                 name=spec.name,
                 hostname=spec.hostname,
-                user=UNPRIVILEGED,
+                user=spec.user or UNPRIVILEGED,
                 stdin_open=True,  # and, docker-py adds, closed when we go away: so the agent ends
                 environment=ENVIRON | dict(spec.env),
                 labels=dict(spec.labels),

@@ -63,7 +63,8 @@ class Limits:
 class Spec:
     """A container to create: everything that differs between containers; `ContainerApi` adds the rest.
 
-    folders: of this machine, which it sees under the same path and can't write to.
+    folders: of this machine, which it sees under the same path and can't write to. user: `uid:gid` of its processes,
+    empty for a user who owns nothing.
     """
 
     image: str
@@ -76,6 +77,7 @@ class Spec:
     env: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     folders: Sequence[str] = ()
+    user: str = ""
 
 
 class ImageDaemon(Protocol):

@@ -119,6 +119,8 @@ class DockerRuntime:
             labels=run.labels,
             env=environment.env,
             limits=limits,
+            # A person's own folders are often closed to everybody else, as pytest's tmp_path is.
+            user=f"{os.getuid()}:{os.getgid()}" if folders.data or folders.code else "",
             folders=(*folders.data, *folders.code, *([grants.root] if grants.root else [])),
         )
         container = self._started(spec)

@@ -33,7 +33,7 @@ def script(version, job):
     if version == "2.0.0" and job["rank"] == 1 and len(set(job["skew"])) > 1:
         error = {"type": "RuntimeError", "text": "reset by peer"}
         return ended(version, exit_code=1, error=error, error_after=0.01, phase="run")
-    return ended(version, finished=True, payload={"rank": job["rank"], "env": job["env"]}, phase="done")
+    return ended(version, finished=True, payload={"rank": job["rank"], "env": job["env"], "job": job}, phase="done")
 
 RUNTIME = FakeRuntime(script)
 choice.choose = lambda asked, versions, decided_by: choice.Chosen(runtime=RUNTIME, why=decided_by)
@@ -71,8 +71,8 @@ class Desk:
     def write(self, name: str, text: str) -> None:
         (self.pytester.path / name).write_text(text)
 
-    def run(self, *options: str) -> pytest.RunResult:
-        plugins = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:cov")
+    def run(self, *options: str, cache: bool = False) -> pytest.RunResult:
+        plugins = ("-p", "no:hypothesispytest", "-p", "no:cov", *(() if cache else ("-p", "no:cacheprovider")))
         # Installed, the plugin loads by itself; from a checkout it is named.
         ours = () if entry_points(group="pytest11", name="torchskew") else ("-p", "torchskew.pytest.plugin")
         return self.pytester.runpytest_subprocess(*ours, *plugins, *options)
@@ -301,6 +301,71 @@ def test_all(torchskew_group):
     assert "2.0.0+1.0.0-guard-on]" in names
     assert "1.0.0+2.0.0+1.0.0-guard-off]" in names
     desk.run("-k", "2.0.0+1.0.0 and guard-on").assert_outcomes(passed=5, deselected=19)
+
+
+def test_what_a_call_and_the_settings_say_of_the_ranks_surroundings_reaches_them(desk: Desk) -> None:
+    desk.write("torchskew.toml", DECLARED + '[ranks]\npythonpath = ["lib"]\n')
+    for name in ("lib", "own", "data"):
+        (desk.pytester.path / name).mkdir()
+    body = """
+def test_group(torchskew_group, request):
+    here = request.path.parent
+    how = {"pythonpath": ["own"], "data": ["data"], "cwd": "data", "ranks_per_node": 2, "nodes": 2}
+    jobs = [rank.payload["job"] for rank in torchskew_group(["1.0.0"], work, **how).result.ranks]
+    assert jobs[0]["paths"] == [str(here / "own"), str(here), str(here / "lib")]
+    assert (jobs[0]["data"], jobs[0]["cwd"], jobs[0]["keep"]) == ([str(here / "data")], str(here / "data"), False)
+    assert [(job["rank"], job["world_size"], job["ranks_per_node"]) for job in jobs] == [(n, 4, 2) for n in range(4)]
+
+def test_plain(torchskew_group, request):
+    job = torchskew_group("1.0.0", work).rank(0).payload["job"]
+    assert (job["cwd"], job["data"], job["ranks_per_node"]) == (".", [], 1)
+    assert torchskew_group("1.0.0", work, keep=True).rank(0).payload["job"]["keep"]
+"""
+    own_test(desk, body).assert_outcomes(passed=2)
+
+
+def test_a_handover_runs_a_function_for_each_version_one_after_another(desk: Desk) -> None:
+    body = """
+def load(job):
+    return {"rank": job.rank}
+
+def test_two(torchskew_group):
+    group = torchskew_group.handover(["2.0.0", "1.0.0"], work, load, params={"a": 1})
+    assert group.right() and group.versions == ("2.0.0", "1.0.0")
+    assert (group.result.cell.kind, group.result.cell.scenario[:10]) == ("handover", "work-load-")
+    assert [rank.payload["job"]["share"] for rank in group.result.ranks] == [group.rank(0).payload["job"]["share"]] * 2
+
+def test_the_second_waits_for_the_first_to_be_right(torchskew_group):
+    group = torchskew_group.handover(["1.0.0", "2.0.0", "1.0.0"], work)
+    assert group.outcomes == (Outcome.OK, Outcome.OPAQUE, Outcome.NOT_RUN)
+"""
+    own_test(desk, body).assert_outcomes(passed=2)
+
+
+def test_a_slow_import_of_torch_is_said_done_ahead_and_remembered(desk: Desk) -> None:
+    slow = 'phase="done", slow_imports={"torch._dynamo": 1.2} if job["params"].get("slow") else {})'
+    desk.pytester.makeconftest(SCRIPTED.replace('"job": job}, phase="done")', f'"job": job}}, {slow}'))
+    desk.write("torchskew.toml", DECLARED + '[ranks]\nwarm = ["torch.fx"]\n')
+    body = """
+import conftest
+
+def imported():
+    return [channel.imported for channel in conftest.RUNTIME.open_channels]
+
+def test_first(torchskew_group):
+    torchskew_group("1.0.0", work, warm=["torch.hub"], params={"slow": True})
+    torchskew_group("1.0.0", work)
+    assert imported() == [["torch.fx", "torch.hub", "torch._dynamo"]]
+"""
+    desk.pytester.makepyfile(OWN + body)
+    first = desk.run(cache=True)
+    first.assert_outcomes(passed=1)
+    first.stdout.fnmatch_lines(["torch._dynamo took a rank 1.2 s to import; each version has imported it ahead since*"])
+    body = body.replace('["torch.fx", "torch.hub", "torch._dynamo"]', '["torch._dynamo", "torch.fx"]')
+    desk.pytester.makepyfile(OWN + body.replace(', warm=["torch.hub"], params={"slow": True}', ""))
+    again = desk.run(cache=True)
+    again.assert_outcomes(passed=1)
+    again.stdout.no_fnmatch_line("*took a rank*")
 
 
 def test_agents_of_every_version_that_the_selected_tests_choose_start_with_the_first(desk: Desk) -> None:

@@ -44,7 +44,7 @@ def ended(version: str, *, exit_code: int = 0, signal: str | None = None, **repo
 
 @dataclass(slots=True)
 class FakeChannel:
-    """One scripted agent."""
+    """One scripted agent. imported: what it was asked to import ahead of its ranks."""
 
     version: str
     script: Script
@@ -52,6 +52,7 @@ class FakeChannel:
     host: str = "127.0.0.1"
     share: str = "/nowhere"
     rank_env: Mapping[str, str] = field(default_factory=dict)
+    imported: list[str] = field(default_factory=list)
     _out: queue.SimpleQueue[bytes | None] = field(default_factory=queue.SimpleQueue)
     _hanging: set[str] = field(default_factory=set)
     _gone: bool = False
@@ -84,11 +85,13 @@ class FakeChannel:
     def _say(self, event: str, **fields: object) -> None:
         self._out.put(json.dumps({"event": event, **fields}).encode())
 
-    def _op_boot(self, _: Mapping[str, Any]) -> None:
+    def _op_boot(self, message: Mapping[str, Any]) -> None:
+        self.imported += message["imports"]
         self._say("ready", protocol=PROTOCOL, torch=self.version, git_version="0", python="3.11.7", host="here", pid=1)
 
-    def _op_import(self, _: Mapping[str, Any]) -> None:
-        self._say("imported")
+    def _op_import(self, message: Mapping[str, Any]) -> None:
+        self.imported += message["modules"]
+        self._say("imported", modules=message["modules"])
 
     def _op_load(self, message: Mapping[str, Any]) -> None:
         self._say("loaded", scenario=message["scenario"], lacks=dict(self.lacks))

@@ -35,6 +35,7 @@ class Stub:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.timeouts: dict[str, Any] = {}  # of the init, of the store that it made, of the group since then
         self.torch = types.ModuleType("torch")
         self.version = types.ModuleType("torch.version")
         self.dist = types.ModuleType("torch.distributed")
@@ -47,6 +48,7 @@ class Stub:
 
         def rendezvous(url: str, rank: int = -1, world_size: int = -1, **more: Any) -> str:
             self.calls.append(("rendezvous", url, rank, world_size))
+            self.timeouts["store"] = more.get("timeout")
             return "a store"
 
         def init_process_group(  # noqa: PLR0917 - as torch has it
@@ -54,9 +56,21 @@ class Stub:
             store: Any = None,
         ) -> None:  # fmt: skip
             self.calls.append(("init", backend, init_method, rank))
+            self.timeouts["init"] = self.timeouts["group"] = timeout
             if store is None:
                 self.c10d.rendezvous(init_method or "env://", rank, world_size, timeout=timeout)
 
         self.c10d.rendezvous = rendezvous  # type: ignore[attr-defined]
         self.stock = init_process_group
         self.dist.init_process_group = self.c10d.init_process_group = init_process_group  # type: ignore[attr-defined]
+
+    def adjustable(self) -> None:
+        """From now on its groups can be given another timeout, as those of 2.13."""
+        for name, what in (("group", "_get_default_group"), ("store", "_get_default_store")):
+
+            def set_timeout(whole: Any, name: str = name) -> None:
+                self.timeouts[name] = whole
+
+            held = types.SimpleNamespace(set_timeout=set_timeout)
+            setattr(self.c10d, what, lambda held=held: held)
+        self.c10d.ProcessGroup = types.SimpleNamespace(set_timeout=None)  # type: ignore[attr-defined]

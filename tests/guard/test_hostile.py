@@ -46,7 +46,7 @@ def test_whoever_is_met_honest_ranks_are_unharmed_and_nothing_is_left(
     [
         {"knocks": {"2.5": "text"}}, {"knocks": {"9.9": 1}}, {"knocks": {"2.5": True}}, {"missing": "x"},
         {"twice": "1-"}, {"outside": "9" * 20}, {"aside": 2}, {"aside": True}, {"where": "a\nb"}, {"policy": "exakt"},
-        {"world": -1}, {"more": -1}, {"heard": []},
+        {"world": -1}, {"more": -1}, {"groups": {}},
     ],
 )  # fmt: skip
 def test_every_field_of_a_table_is_read_to_the_bottom(change: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ def test_every_field_of_a_table_is_read_to_the_bottom(change: dict[str, Any]) ->
     "change",
     [
         {"ranks": ""}, {"ranks": "x"}, {"hosts": {}}, {"hosts": {"h": ""}}, {"hosts": {"h": 1}}, {"torch": "\x1b[31m"},
-        {"store": "x"}, {"method": "mpi"}, {"order": "middle"}, {"serves": "all"}, {"known": 2}, {"rank": 0},
+        {"store": "x"}, {"method": "mpi"}, {"order": "middle"}, {"serves": "all"}, {"known": 2}, {"guess": 0},
     ],
 )  # fmt: skip
 def test_every_field_of_a_build_is_read_to_the_bottom(change: dict[str, Any]) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import functools
 import time
 from typing import Any, Callable, NamedTuple, cast
 
 from torchskew.guard.aside import Seat
+from torchskew.guard.budget import left_of
 from torchskew.guard.exchange import exchange
 from torchskew.guard.hello import FIELDS, Hello, own_hello, shown
 from torchskew.guard.place import Place
 from torchskew.guard.resolve import within_time
 from torchskew.guard.settings import MODES, announce, chosen
-from torchskew.guard.usher import dismiss
+from torchskew.guard.usher import dismiss, expect
 
 _C10D_PORT, _C10D_JOIN, _C10D_READ = 29400, 600, 60  # torch's defaults: the last two in seconds
 
@@ -59,10 +59,11 @@ def guarded_static(stock: Callable[..., Any]) -> Callable[..., Any]:
         if getattr(self, "_store", None) is not None:
             return stock(self)  # a restart of the workers: the agents met before
         whole = self.timeout
-        spent = dt.timedelta(seconds=check_agents(lambda: _static(self)))
-        if spent > dt.timedelta(seconds=0.1):
-            self.timeout = max(whole - spent, min(whole, dt.timedelta(seconds=1)))
         try:
+            expect()
+            spent = check_agents(lambda: _static(self))
+            if spent > 0.1:
+                self.timeout = left_of(whole, spent)
             return stock(self)
         finally:
             self.timeout = whole

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import stat
 import time
 from typing import Iterator
 
-from torchskew.guard.hello import Hello, identity, read_hello, shown
+from torchskew.guard.errors import Unverified
+from torchskew.guard.hello import Hello, hello_body, identity, read_hello, shown
 from torchskew.guard.host import Host
 from torchskew.guard.joiner import Attempt, Joiner
 from torchskew.guard.pace import Pace
 from torchskew.guard.place import Place
 from torchskew.guard.roster import MOST_ROSTER, Roster, names, pack_roster, roster_of, unpack_heard, within
 from torchskew.guard.sockets import bind_first, peek
-from torchskew.guard.wire import MOST_HELLO, NONCE, frame, unframe
+from torchskew.guard.wire import MOST_HELLO, NONCE, frame, is_marked, marked_nonce, unframe
 
 
 class Folder:
@@ -31,6 +31,9 @@ class Folder:
         self.place, self.mine, self.secret, self.policy = place, mine, secret, policy
         self.folder = place.path + ".torchskew"
         self.began = time.time()
+        self.unread = float("inf")  # since when another rank's file is there that this guard can't read
+        self.strange: set[str] = set()  # the names of such files, for rank 0
+        self.before = b""  # the table that was there when this rank said hello: it answers an earlier one
 
     def exchange(self, until: Pace) -> Roster:
         """The roster, on every rank."""
@@ -39,12 +42,16 @@ class Folder:
     def _waiting(self, until: Pace) -> Iterator[None]:
         """Polls until the deadline, or until it is proven that a stock rank wrote the init file."""
         pause, stock = 0.002, float("inf")
-        while time.monotonic() < min(until.deadline, until.proven(stock)):
+        while time.monotonic() < min(until.deadline, until.proven(stock), self._given_up(until)):
             yield
             if stock == float("inf") and self._stock():
                 stock = time.monotonic()
             time.sleep(pause)
             pause = min(pause * 1.2, 0.1)
+
+    def _given_up(self, until: Pace) -> float:
+        """When a file that can't be read ends the wait: it is of a guard with another secret, or of another version."""
+        return until.deadline if until.mode == "strict" else until.proven(self.unread)
 
     def _stock(self) -> bool:
         """Whether a rank without the guard has begun: nobody with it touches the init file before the roster."""
@@ -58,7 +65,7 @@ class Folder:
     def _gather(self, until: Pace) -> Roster:
         """Open a session, collect hellos, leave the roster for everyone that said hello, and clear the folder."""
         self._remove(*self._names())
-        session, heard = os.urandom(NONCE), {}  # type: bytes, dict[str, Hello]
+        session, heard = marked_nonce(), {}  # type: bytes, dict[str, Hello]
         self._put("session", session)
         hellos, door = [self.mine], None  # type: list[Hello], Host | None
         try:
@@ -78,7 +85,7 @@ class Folder:
             if door:
                 door.abandon()
             raise
-        self._clear(set(heard), until)
+        self._clear(set(heard) | self.strange, until)
         return roster
 
     def _answer_all(self, session: bytes, hellos: list[Hello], heard: set[str], until: Pace) -> Roster:
@@ -105,12 +112,19 @@ class Folder:
         for name in self._names()[: 2 * self.place.world + 64]:
             if len(name) != 2 * NONCE or name in heard or not re.match("[0-9a-f]+$", name):
                 continue
-            with contextlib.suppress(ValueError):
-                nonces = session + bytes.fromhex(name)
-                body = unframe(self.secret, nonces, _bytes_of(self._at(name), MOST_HELLO), MOST_HELLO)
-                hello = read_hello(body) if body else None
-                if hello:
-                    heard[name] = hello
+            hello = self._hello(session, name)
+            if hello:
+                heard[name] = hello
+            else:
+                self.strange.add(name)
+                self.unread = min(self.unread, time.monotonic())
+
+    def _hello(self, session: bytes, name: str) -> Hello | None:
+        """The hello in a rank's file, None where there is none of this session that can be read."""
+        with contextlib.suppress(ValueError):
+            data = _bytes_of(self._at(name), MOST_HELLO)
+            return read_hello(unframe(self.secret, session + bytes.fromhex(name), data, MOST_HELLO) or b"")
+        return None
 
     def _clear(self, heard: set[str], until: Pace) -> None:
         """Remove everything once each rank has read the roster, or after a second; the next session does the rest."""
@@ -128,8 +142,9 @@ class Folder:
         for _ in self._waiting(until):
             session = _bytes_of(self._at("session"), NONCE)
             if len(session) == NONCE and session != answered:
-                self._put(name, frame(self.secret, session + nonce, json.dumps(self.mine).encode()))
-                answered = session
+                answered, self.unread, self.before = session, float("inf"), _bytes_of(self._at("table"), MOST_ROSTER)
+                body = hello_body(self.mine, marked=is_marked(session))
+                self._put(name, frame(self.secret, session + nonce, body))
             roster = self._roster(answered, name)
             if roster is None and self.place.port and until.strays(asked):
                 asked = time.monotonic()
@@ -138,18 +153,23 @@ class Folder:
                 self._remove(name)
                 return roster
         self._remove(name)
+        if time.monotonic() >= self._given_up(until):
+            raise Unverified("rank 0 left no roster for this rank at %s that this guard can read" % str(self.place))
         alone = roster_of([self.mine], self.policy, {"file": 1} if self._stock() else {})
         alone["missing"], alone["where"], alone["aside"] = "0", shown(str(self.place)), until.aside_now()
         return alone
 
     def _roster(self, session: bytes, name: str) -> Roster | None:
         """The roster of this session, None while there is none that names this hello."""
-        try:
-            body = unframe(self.secret, session, _bytes_of(self._at("table"), MOST_ROSTER), MOST_ROSTER)
-            roster, heard = unpack_heard(body or b"")
-        except ValueError:
+        data = _bytes_of(self._at("table"), MOST_ROSTER)
+        if not session or data in (b"", self.before):
             return None
-        return roster if name in heard and names(roster, self.place.rank) else None
+        with contextlib.suppress(ValueError):
+            roster, heard = unpack_heard(unframe(self.secret, session, data, MOST_ROSTER) or b"")
+            if name in heard and names(roster, self.place.rank):
+                return roster
+        self.unread = min(self.unread, time.monotonic())
+        return None
 
     def _elsewhere(self, until: Pace) -> Roster | None:
         """The roster of a rank 0 that meets by address and misses this rank, at the address in the environment."""

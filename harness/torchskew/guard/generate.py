@@ -17,7 +17,8 @@ PACKAGE = "torchskew.guard"
 MODULES = (
     "table", "errors", "settings", "notice", "place", "greeting", "build", "hello", "roster", "verdict", "notes",
     "refusal", "wire", "pace", "resolve", "sockets", "search", "stock", "arrivals", "usher", "relay", "host", "joiner",
-    "folder", "given_store", "exchange", "aside", "agents", "start", "install", "children", "launch",
+    "folder", "given_store", "exchange", "aside", "budget", "agents", "start",
+    "install", "children", "launch",
 )  # fmt: skip
 _IMPORTS = (ast.Import, ast.ImportFrom)
 HEADER = '''"""{doc}"""

@@ -53,7 +53,7 @@ class GivenStore:
     def _answer(self, until: Pace) -> Roster:
         """Leave this rank's hello, and wait for the roster."""
         self._put(str(self.mine["rank"]), json.dumps(self.mine).encode())
-        pause, end = 0.002, min(until.end, until.deadline + 1.0)
+        pause, end = 0.002, min(until.end, until.deadline + min(1.0, 5 * until.settle))
         while not self._has("roster"):
             if time.monotonic() >= end:
                 raise Unverified("rank 0 left no roster in the given store")

@@ -14,7 +14,7 @@ from torchskew.guard.place import AGENTS, DIRECT, Place
 from torchskew.guard.settings import launcher
 from torchskew.guard.table import LAST_KNOWN, SERVES, WIRE_SETTINGS, era, known, parse, setting
 
-# Each field of a hello, its type and its longest value; anything else is no hello.
+# Each field of a hello, its type and its longest value. A hello may have more: what a later guard adds is passed over.
 FIELDS: dict[str, tuple[type, int]] = {
     "rank": (int, 1 << 20), "world": (int, 1 << 20), "pid": (int, 1 << 31), "port": (int, 65535), "host": (str, 255),
     "torch": (str, 80), "git": (str, 80), "python": (str, 40), "backend": (str, 80), "method": (str, 10),
@@ -24,6 +24,8 @@ FIELDS: dict[str, tuple[type, int]] = {
     "guess": (str, 60), "numpy": (str, 40),
 }  # fmt: skip
 _ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
+# The fields that 0.1 did not know: it takes a hello without them alone, and its own has none of them.
+LATER = ("static", "c10d", "launcher", "guess", "numpy")
 # What the text of a field must look like, where more than its length is known.
 FORMS = {
     "method": re.compile("|".join((*DIRECT, "agent", "file", "store"))), "order": re.compile("little|big"),
@@ -125,14 +127,20 @@ def _nccl(backend: str) -> str:
 
 
 def read_hello(body: bytes) -> Hello | None:
-    """The hello in bytes that anyone may have sent; None for everything that isn't exactly one."""
+    """The hello in bytes that anyone may have sent, None where there is none; fields that 0.1 did not know may lack."""
     try:
         fields = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(fields, dict) or set(fields) != set(FIELDS):
+    if not isinstance(fields, dict) or not set(FIELDS) - set(LATER) <= set(fields):
         return None
+    fields = {name: fields.get(name, kind()) for name, (kind, _) in FIELDS.items()}
     return cast("Hello", fields) if all(valid(name, value) for name, value in fields.items()) else None
+
+
+def hello_body(hello: Hello, *, marked: bool) -> bytes:
+    """A hello as it travels to a rank 0 whose nonce is marked, or to one of 0.1."""
+    return json.dumps({name: value for name, value in hello.items() if marked or name not in LATER}).encode()
 
 
 def valid(name: str, value: Any) -> bool:

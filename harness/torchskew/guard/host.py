@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import selectors
 import socket
 import time
@@ -12,14 +11,16 @@ import time
 from torchskew.guard.arrivals import Arrivals, Peer, StockClients
 from torchskew.guard.greeting import greeting_era
 from torchskew.guard.hello import Hello, read_hello, shown
+from torchskew.guard.notice import say
 from torchskew.guard.pace import Pace
 from torchskew.guard.place import DIRECT, Place
 from torchskew.guard.relay import Caller, relay
 from torchskew.guard.roster import Roster, pack_roster, roster_of
 from torchskew.guard.sockets import deliver, reset, tune
 from torchskew.guard.table import HOLDS_GIL
-from torchskew.guard.usher import part, usher
-from torchskew.guard.wire import GREETING, HELLO, MOST_HELLO, NONCE, OPENING, PEEK, frame, unframe
+from torchskew.guard.usher import attend, part, usher
+from torchskew.guard.verdict import decide
+from torchskew.guard.wire import GREETING, HELLO, MOST_HELLO, OPENING, PEEK, frame, marked_nonce, unframe
 
 # What accept() says where this process has no room for a connection; anything else is one connection's own trouble.
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -153,7 +154,7 @@ class Host:
         """The first bytes: a guard's opening is greeted, a stock client is recognised, anything else is refused."""
         start = peer.data[: len(HELLO)]
         if start in (HELLO, PEEK) and len(peer.data) >= OPENING:
-            ours = os.urandom(NONCE)
+            ours = marked_nonce()
             peer.peeks, peer.nonces = start == PEEK, peer.data[len(HELLO) : OPENING] + ours
             peer.data = peer.data[OPENING:]
             peer.conn.send(GREETING + ours)
@@ -202,18 +203,45 @@ class Host:
     def send(self, roster: Roster, goes_on: bool, end: float) -> None:
         """Free the port first, so that no store's client lands on it; then send everyone the roster.
 
-        Joiners that go on start once rank 0's store listens: an usher tells them, this rank goes on at once.
+        Joiners that go on start once rank 0's store listens: an usher tells them, this rank goes on at once. On a port
+        that no store needs, ranks that come during the init are answered as well.
         """
+        frees_gil = self.mine["store"] not in HOLDS_GIL
+        if goes_on and roster["missing"] and frees_gil and self.server.getsockname()[1] != self.place.port:
+            self._tell(list(self.arrivals.peers.values()), roster, min(end, time.monotonic() + 1.0))
+            attend(self._answer_late, self._free_port)
+            return
         self._free_port(relayed=goes_on)
-        body = pack_roster(roster)
         peers = list(self.arrivals.peers.values())
-        frames = [(peer.conn, frame(self.secret, peer.nonces, body)) for peer in peers]
-        deliver(frames, min(end, time.monotonic() + 1.0))
-        conns = [peer.conn for peer in peers]
-        if goes_on and self.place.method in DIRECT and self.mine["store"] not in HOLDS_GIL:
-            usher(conns, self.place.port)
+        if goes_on and self.place.method in DIRECT and frees_gil:
+            self._deliver(peers, roster, min(end, time.monotonic() + 1.0))
+            usher([peer.conn for peer in peers], self.place.port)
         else:
-            part(conns, min(end, time.monotonic() + 1.0))
+            self._tell(peers, roster, min(end, time.monotonic() + 2.0))
+
+    def _deliver(self, peers: list[Peer], roster: Roster, until: float) -> None:
+        body = pack_roster(roster)
+        deliver([(peer.conn, frame(self.secret, peer.nonces, body)) for peer in peers], until)
+
+    def _tell(self, peers: list[Peer], roster: Roster, until: float) -> None:
+        """Send these the roster, let them go and part from them."""
+        for peer in peers:
+            with contextlib.suppress(KeyError, ValueError, RuntimeError):  # not there, or the selector is closed
+                self.selector.unregister(peer.conn)
+        self._deliver(peers, roster, until)
+        part([peer.conn for peer in peers], until)
+
+    def _answer_late(self, seconds: float) -> None:
+        """Send who comes within these seconds all that is known, at once: the stock init waits for late ranks."""
+        self.serve(seconds)
+        late = [peer for peer in self.arrivals.peers.values() if peer.conn.fileno() >= 0]
+        if late:
+            roster = self.roster()
+            roster["aside"] = 1
+            for objection in decide(roster):
+                if objection.proof:
+                    say(self.place.rank, "a rank came late that can't join: %s" % objection.text)
+            self._tell(late, roster, time.monotonic() + 0.05)
 
     def _free_port(self, *, relayed: bool = False) -> None:
         """Nobody finds this rank from now on. Who was not counted in is reset, or handed to the store that follows."""

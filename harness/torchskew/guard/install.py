@@ -12,6 +12,7 @@ from typing import Any, Callable, Mapping
 
 from torchskew.guard.agents import announcing, guarded_c10d, guarded_static  # noqa: F401 - the hook's rows
 from torchskew.guard.aside import Seat
+from torchskew.guard.budget import left_of, restorable, restore
 from torchskew.guard.exchange import exchange, exchange_in
 from torchskew.guard.hello import own_hello
 from torchskew.guard.notes import notes
@@ -20,7 +21,7 @@ from torchskew.guard.place import Place, locate
 from torchskew.guard.roster import Roster
 from torchskew.guard.settings import MODES, chosen, launcher
 from torchskew.guard.start import StartHook
-from torchskew.guard.usher import dismiss
+from torchskew.guard.usher import dismiss, expect
 
 _IN_INIT = threading.local()
 
@@ -129,19 +130,40 @@ def guarded_init(stock: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(stock)
     def init_process_group(*args: Any, **kwargs: Any) -> Any:
-        given, began = signature.bind(*args, **kwargs).arguments, time.monotonic()
-        compared = _before_init(given)
-        spent = time.monotonic() - began
-        # Where ranks are missing, the store waits for what is left of the timeout: nobody waits longer than without us.
-        _IN_INIT.checked, _IN_INIT.spent = True, spent if compared is None and spent > 0.1 else 0.0
+        given = signature.bind(*args, **kwargs)
         try:
-            return stock(*args, **kwargs)
+            expect()
+            spent = _spent(lambda: _before_init(given.arguments))
+            _IN_INIT.checked = True
+            return _within_timeout(stock, given, spent)
         finally:
             _IN_INIT.checked, _IN_INIT.spent = False, 0.0
             dismiss()
 
     init_process_group.torchskew_guard = init_process_group  # type: ignore[attr-defined]
     return init_process_group
+
+
+def _spent(compare: Callable[[], Roster | None]) -> float:
+    """The seconds that a comparison took of the init's timeout: none where all ranks are there, or nobody waited."""
+    began = time.monotonic()
+    compared = compare()
+    spent = time.monotonic() - began
+    return spent if compared is None and spent > 0.1 else 0.0
+
+
+def _within_timeout(stock: Callable[..., Any], given: inspect.BoundArguments, spent: float) -> Any:
+    """The stock init with what is left of its timeout: a missing rank costs nobody more than without the guard."""
+    asked, backend = given.arguments.get("timeout"), given.arguments.get("backend")
+    if not spent or not isinstance(asked, (dt.timedelta, type(None))) or not restorable(backend):
+        _IN_INIT.spent = spent  # for the store alone, where it waits for the ranks
+        return stock(*given.args, **given.kwargs)
+    whole = dt.timedelta(seconds=_seconds(asked, backend))
+    given.arguments["timeout"] = left_of(whole, spent)
+    result = stock(*given.args, **given.kwargs)
+    rank = given.arguments.get("rank", -1)
+    restore(whole, rank if type(rank) is int else -1, given_store=given.arguments.get("store") is not None)
+    return result
 
 
 def _before_init(given: Mapping[str, Any]) -> Roster | None:
@@ -158,11 +180,11 @@ def guarded_rendezvous(stock: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(stock)
     def rendezvous(url: str, rank: int = -1, world_size: int = -1, **more: Any) -> Any:
+        spent = getattr(_IN_INIT, "spent", 0.0)
         if not getattr(_IN_INIT, "checked", False):
-            check(None, url, more.get("timeout"), world_size, rank)
-        spent = dt.timedelta(seconds=getattr(_IN_INIT, "spent", 0.0))
+            spent = _spent(lambda: check(None, url, more.get("timeout"), world_size, rank))
         if isinstance(more.get("timeout"), dt.timedelta) and spent:
-            more["timeout"] = max(more["timeout"] - spent, min(more["timeout"], dt.timedelta(seconds=1)))
+            more["timeout"] = left_of(more["timeout"], spent)
         return stock(url, rank, world_size, **more)
 
     rendezvous.torchskew_guard = rendezvous  # type: ignore[attr-defined]

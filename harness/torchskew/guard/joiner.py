@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import socket
 import time
 from typing import NamedTuple, Optional
 
 from torchskew.guard.errors import Unverified
-from torchskew.guard.hello import Hello
+from torchskew.guard.hello import Hello, hello_body
 from torchskew.guard.notice import say
 from torchskew.guard.pace import Pace
 from torchskew.guard.place import AGENTS, DIRECT, Place
@@ -21,7 +20,7 @@ from torchskew.guard.sockets import dial, read_greeting, receive, receive_roster
 from torchskew.guard.stock import Listener, look
 from torchskew.guard.table import HOLDS_GIL, SEEN, SERVES
 from torchskew.guard.verdict import Objection, decide, refuses
-from torchskew.guard.wire import HELLO, frame
+from torchskew.guard.wire import HELLO, NONCE, frame, is_marked
 
 NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EINVAL)  # the network has no way to the host
 BUSY = 5.0  # seconds for a guard that is only busy
@@ -41,7 +40,8 @@ class Signs(NamedTuple):
     """What a joiner has seen so far, handed from attempt to attempt.
 
     taken: something else than a guard may have the first port. trouble: why the last attempt there failed. nameless:
-    since when the host's name has no address. rejected: since when a guard greets there and gives no roster.
+    since when the host's name has no address. rejected: when a guard there first took a hello and gave no roster, which
+    a port that is closed since then does not undo. silent: something there takes connections, and is no guard.
     """
 
     taken: bool
@@ -49,6 +49,7 @@ class Signs(NamedTuple):
     seen: Optional[Sighting] = None
     rejected: float = float("inf")
     nameless: float = float("inf")
+    silent: bool = False
 
     @property
     def since(self) -> float:
@@ -71,7 +72,6 @@ class Joiner:
     def __init__(self, place: Place, mine: Hello, secret: bytes, reach: float = float("inf")) -> None:
         """Mine is this rank's hello; reach: seconds after which nobody is called any more."""
         self.place, self.secret, self.mine, self.reach = place, secret, mine, reach
-        self.body = json.dumps(mine).encode()
 
     @property
     def noun(self) -> str:
@@ -82,7 +82,7 @@ class Joiner:
         """The roster that rank 0 sends; ProtocolVersionError or Unverified when no guard sends one."""
         signs, pause, asked, called, noted = self.nothing_seen(), 0.01, 0.0, 0.0, False
         agent, calls_end = self.place.method == "agent", min(until.deadline, time.monotonic() + self.reach)
-        while time.monotonic() < calls_end:
+        while time.monotonic() < (min(calls_end, until.handover) if signs.silent else calls_end):
             roster = None
             if signs.taken or until.strays(asked):
                 asked = time.monotonic()
@@ -96,7 +96,8 @@ class Joiner:
             if time.monotonic() > signs.nameless + 1.0 and not noted:
                 say(self.place.rank, signs.trouble + ", and is tried again", self.noun)
                 noted = True
-            next_step = min(calls_end, until.proven(min(signs.since, signs.rejected)))
+            rejected = signs.rejected if until.mode != "strict" else float("inf")
+            next_step = min(calls_end, until.proven(min(signs.since, rejected)))
             time.sleep(min(pause, max(0.0, next_step - time.monotonic())))
             pause = min(pause * 1.5, 0.25)
         raise self._nobody(signs, until)
@@ -117,7 +118,7 @@ class Joiner:
         with contextlib.suppress(OSError):
             for line in greetings(self.place.host, self.place.spares, seconds):
                 with contextlib.suppress(OSError, ValueError):
-                    return self._roster(line, until)
+                    return self._roster(line, until, marked=is_marked(line.nonces[NONCE:]))
         return None
 
     def nothing_seen(self) -> Signs:
@@ -129,17 +130,19 @@ class Joiner:
         line, signs = self._reach(attempt, signs)
         if line is None:
             return None, signs
+        # A guard without the mark is of 0.1, or one that takes no hello but a whole one: the next try has that.
+        marked = is_marked(line.nonces[NONCE:]) or signs.rejected < float("inf")
         try:
-            return self._roster(line, attempt.until), signs
+            return self._roster(line, attempt.until, marked=marked), signs
         except (OSError, ValueError) as problem:
             since = min(signs.rejected, attempt.began)
-            return None, signs._replace(trouble=HUNG_UP % problem, rejected=since)
+            return None, signs._replace(trouble=HUNG_UP % problem, rejected=since, silent=False)
 
-    def _roster(self, line: Line, until: Pace) -> Roster:
+    def _roster(self, line: Line, until: Pace, *, marked: bool) -> Roster:
         """What rank 0 sends over a line, once the joiners may go on; ValueError or OSError when it sends none."""
         with contextlib.closing(line.conn):
             line.conn.settimeout(min(BUSY, until.left))
-            line.conn.sendall(frame(self.secret, line.nonces, self.body))
+            line.conn.sendall(frame(self.secret, line.nonces, hello_body(self.mine, marked=marked)))
             roster = receive_roster(line.conn, self.secret, line.nonces, min(until.end, until.deadline + 1.0))
             if not self._listed(roster):
                 raise ValueError("its roster is of another group")
@@ -163,13 +166,14 @@ class Joiner:
                 return Line(conn, nonce + read_greeting(conn, attempt.patience)), signs
             except socket.timeout:
                 signs = self._examined(attempt, signs)
-                seconds = min(BUSY, attempt.until.deadline - time.monotonic())
+                seconds = min(BUSY, attempt.until.handover - time.monotonic())
                 if seconds <= 0 or signs.seen is not None or self.place.method == "agent":
                     raise
                 return Line(conn, nonce + read_greeting(conn, seconds)), signs
         except (OSError, ValueError) as problem:
             if conn is not None:
                 conn.close()
+            signs = signs._replace(silent=conn is not None and self.place.method in DIRECT)
             return None, self._unanswered(attempt, problem, signs)
 
     def _unanswered(self, attempt: Attempt, problem: Exception, signs: Signs) -> Signs:
@@ -180,15 +184,18 @@ class Joiner:
         if nameless:
             trouble = "the name %s does not resolve on this %s (%s)" % (self.place.host, self.noun, problem)
         since = min(signs.nameless, attempt.began) if nameless else float("inf")
-        signs = signs._replace(trouble=trouble, rejected=float("inf"), nameless=since)
+        if signs.rejected == float("inf"):
+            signs = signs._replace(trouble=trouble)
+        signs = signs._replace(nameless=since)
         if refused or nameless or away:
             return signs._replace(taken=self.place.method == "agent")
         return self._examined(attempt, signs)
 
     def _examined(self, attempt: Attempt, signs: Signs) -> Signs:
         """The signs after the port answered, but not as a guard: a store is looked for."""
-        signs = signs._replace(taken=True)
-        return signs if signs.seen else self._looked(signs, attempt.began, attempt.until)
+        signs, until = signs._replace(taken=True), attempt.until
+        late = not until.aside and time.monotonic() + LOOKS * until.greeting > until.handover
+        return signs if signs.seen or late else self._looked(signs, attempt.began, until)
 
     def _looked(self, signs: Signs, since: float, until: Pace) -> Signs:
         """The signs after a look for a store on the first port; an agent's store may be there, and proves nothing."""
@@ -219,7 +226,8 @@ class Joiner:
     def _nobody(self, signs: Signs, until: Pace) -> Exception:
         text = "%s 0 never answered at %s: %s" % (self.noun, self.place, signs.trouble)
         knocks = {signs.seen.store.era: 1} if signs.seen else {}
-        return self._ended(Objection("missing", text, proof=False), knocks, until.mode, aside=until.aside)
+        aside = until.aside or signs.silent
+        return self._ended(Objection("missing", text, proof=False), knocks, until.mode, aside=aside)
 
     def _ended(self, objection: Objection, knocks: dict[str, int], mode: str, *, aside: bool) -> Exception:
         """What the wait ends with: a refusal, or one line where the stock init goes on."""

@@ -42,6 +42,11 @@ class Pace(NamedTuple):
         """What a roster that is made now says of it: whether the stock init goes on with what it leaves open."""
         return int(self.mode != "strict" and (self.aside or time.monotonic() < self.deadline))
 
+    @property
+    def handover(self) -> float:
+        """When to leave the rest of the timeout to the stock init, where something keeps the guard from its work."""
+        return self.deadline if self.aside or self.mode == "strict" else self.deadline - 5 * self.settle
+
     def strays(self, asked: float) -> bool:
         """Whether to look elsewhere too: some are late, and the last look there was a while ago.
 

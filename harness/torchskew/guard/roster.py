@@ -7,7 +7,7 @@ import re
 import zlib
 from typing import Any, Iterable, Mapping, TypedDict, cast
 
-from torchskew.guard.hello import FIELDS, PERSONAL, Build, Hello, valid
+from torchskew.guard.hello import FIELDS, LATER, PERSONAL, Build, Hello, valid
 from torchskew.guard.settings import POLICIES
 from torchskew.guard.table import SEEN
 
@@ -115,12 +115,19 @@ def unpack_heard(body: bytes) -> tuple[Roster, list[str]]:
 
 def roster_from(value: Any) -> Roster:
     """A stranger's value as a roster; ValueError where any field of it is not one."""
-    if not isinstance(value, dict) or set(value) != set(_CHECKS):
+    if not isinstance(value, dict) or not set(_CHECKS) - {"aside"} <= set(value):
         raise ValueError("no roster")
+    value = {name: value.get(name, 0) for name in _CHECKS}  # 0.1 has no aside, a later guard may have more
     wrong = [name for name, right in _CHECKS.items() if not right(value[name])]
     if wrong:
         raise ValueError("no roster: " + ", ".join(wrong))
+    value["groups"] = [_whole(group) for group in value["groups"]]
     return cast("Roster", value)
+
+
+def _whole(group: Mapping[str, Any]) -> Group:
+    """A build with exactly the fields that this guard knows."""
+    return cast("Group", {name: group.get(name, "") for name in (*FIELDS, "ranks", "hosts") if name not in PERSONAL})
 
 
 def names(roster: Roster, rank: int) -> bool:
@@ -158,9 +165,9 @@ def _groups(value: Any) -> bool:
 
 
 def _is_group(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != _GROUP_FIELDS:
+    if not isinstance(value, dict) or not _GROUP_FIELDS - set(LATER) <= set(value):
         return False
-    facts = all(valid(name, field) for name, field in value.items() if name in FIELDS)
+    facts = all(valid(name, field) for name, field in value.items() if name in FIELDS and name not in PERSONAL)
     hosts = value["hosts"]
     if not facts or not isinstance(hosts, dict) or not 0 < len(hosts) <= MOST_HOSTS:
         return False

@@ -113,24 +113,30 @@ def receive_roster(conn: socket.socket, secret: bytes, nonces: bytes, until: flo
 def deliver(frames: list[tuple[socket.socket, bytes]], until: float) -> None:
     """Send each connection its bytes, all at the same time; one that doesn't take them by then gets the rest never."""
     with contextlib.suppress(OSError), selectors.DefaultSelector() as selector:
-        for conn, data in frames:
+        for conn, data in frames:  # each once, however late it is: nearly always that is all
             with contextlib.suppress(OSError, ValueError):
                 conn.setblocking(False)
-                selector.register(conn, selectors.EVENT_WRITE, memoryview(data))
+                rest = _unsent(conn, memoryview(data))
+                if rest:
+                    selector.register(conn, selectors.EVENT_WRITE, rest)
         while selector.get_map() and time.monotonic() < until:
             for key, _ in selector.select(max(0.001, until - time.monotonic())):
                 _send_some(selector, key)
 
 
+def _unsent(conn: socket.socket, data: memoryview) -> memoryview:
+    """What a connection does not take at once; OSError where it is broken."""
+    try:
+        return data[conn.send(data) :]
+    except BlockingIOError:
+        return data
+
+
 def _send_some(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
     """As much as the connection takes; it is done with when all is sent, or it is broken."""
-    conn = cast("socket.socket", key.fileobj)
-    try:
-        rest = key.data[conn.send(key.data) :]
-    except BlockingIOError:
-        return
-    except OSError:
-        rest = b""
+    conn, rest = cast("socket.socket", key.fileobj), memoryview(b"")
+    with contextlib.suppress(OSError):
+        rest = _unsent(conn, key.data)
     if rest:
         selector.modify(conn, selectors.EVENT_WRITE, rest)
     else:

@@ -467,7 +467,7 @@ def _greeting() -> str:
 # -- hello ---------------------------------------------------------------------------------------------------
 # A hello: what one rank reports about itself, and how a hello from a stranger is read.
 
-# Each field of a hello, its type and its longest value; anything else is no hello.
+# Each field of a hello, its type and its longest value. A hello may have more: what a later guard adds is passed over.
 FIELDS: dict[str, tuple[type, int]] = {
     "rank": (int, 1 << 20), "world": (int, 1 << 20), "pid": (int, 1 << 31), "port": (int, 65535), "host": (str, 255),
     "torch": (str, 80), "git": (str, 80), "python": (str, 40), "backend": (str, 80), "method": (str, 10),
@@ -477,6 +477,8 @@ FIELDS: dict[str, tuple[type, int]] = {
     "guess": (str, 60), "numpy": (str, 40),
 }  # fmt: skip
 _ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
+# The fields that 0.1 did not know: it takes a hello without them alone, and its own has none of them.
+LATER = ("static", "c10d", "launcher", "guess", "numpy")
 # What the text of a field must look like, where more than its length is known.
 FORMS = {
     "method": re.compile("|".join((*DIRECT, "agent", "file", "store"))), "order": re.compile("little|big"),
@@ -578,14 +580,20 @@ def _nccl(backend: str) -> str:
 
 
 def read_hello(body: bytes) -> Hello | None:
-    """The hello in bytes that anyone may have sent; None for everything that isn't exactly one."""
+    """The hello in bytes that anyone may have sent, None where there is none; fields that 0.1 did not know may lack."""
     try:
         fields = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(fields, dict) or set(fields) != set(FIELDS):
+    if not isinstance(fields, dict) or not set(FIELDS) - set(LATER) <= set(fields):
         return None
+    fields = {name: fields.get(name, kind()) for name, (kind, _) in FIELDS.items()}
     return cast("Hello", fields) if all(valid(name, value) for name, value in fields.items()) else None
+
+
+def hello_body(hello: Hello, *, marked: bool) -> bytes:
+    """A hello as it travels to a rank 0 whose nonce is marked, or to one of 0.1."""
+    return json.dumps({name: value for name, value in hello.items() if marked or name not in LATER}).encode()
 
 
 def valid(name: str, value: Any) -> bool:
@@ -711,12 +719,19 @@ def unpack_heard(body: bytes) -> tuple[Roster, list[str]]:
 
 def roster_from(value: Any) -> Roster:
     """A stranger's value as a roster; ValueError where any field of it is not one."""
-    if not isinstance(value, dict) or set(value) != set(_CHECKS):
+    if not isinstance(value, dict) or not set(_CHECKS) - {"aside"} <= set(value):
         raise ValueError("no roster")
+    value = {name: value.get(name, 0) for name in _CHECKS}  # 0.1 has no aside, a later guard may have more
     wrong = [name for name, right in _CHECKS.items() if not right(value[name])]
     if wrong:
         raise ValueError("no roster: " + ", ".join(wrong))
+    value["groups"] = [_whole(group) for group in value["groups"]]
     return cast("Roster", value)
+
+
+def _whole(group: Mapping[str, Any]) -> Group:
+    """A build with exactly the fields that this guard knows."""
+    return cast("Group", {name: group.get(name, "") for name in (*FIELDS, "ranks", "hosts") if name not in PERSONAL})
 
 
 def names(roster: Roster, rank: int) -> bool:
@@ -754,9 +769,9 @@ def _groups(value: Any) -> bool:
 
 
 def _is_group(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != _GROUP_FIELDS:
+    if not isinstance(value, dict) or not _GROUP_FIELDS - set(LATER) <= set(value):
         return False
-    facts = all(valid(name, field) for name, field in value.items() if name in FIELDS)
+    facts = all(valid(name, field) for name, field in value.items() if name in FIELDS and name not in PERSONAL)
     hosts = value["hosts"]
     if not facts or not isinstance(hosts, dict) or not 0 < len(hosts) <= MOST_HOSTS:
         return False
@@ -805,7 +820,8 @@ def decide(roster: Roster) -> list[Objection]:
     if settings:
         objections.append(Objection("settings", "settings that change the wire format differ: " + settings))
     if roster["more"]:
-        objections.append(Objection("group", "%d more builds in this group are not listed" % roster["more"]))
+        text = "%d more builds in this group are not listed" % roster["more"]
+        objections.append(Objection("group", text, proof=False))
     if roster["missing"]:
         objections.append(_absent_objection(roster))
     return objections
@@ -1080,6 +1096,21 @@ NONCE, MAC, MOST_HELLO, GO = 16, 32, 4096, b"G"
 OPENING = len(HELLO) + NONCE
 
 
+def marked_nonce() -> bytes:
+    """A nonce of rank 0 by which joiners know that it takes a hello with fields it does not know; 0.1's has no mark."""
+    head = os.urandom(NONCE // 2)
+    return head + _mark(head)
+
+
+def is_marked(nonce: bytes) -> bool:
+    """Whether marked_nonce() made these bytes."""
+    return nonce[NONCE // 2 :] == _mark(nonce[: NONCE // 2])
+
+
+def _mark(head: bytes) -> bytes:
+    return hashlib.sha256(b"torchskew takes more fields" + head).digest()[: NONCE - NONCE // 2]
+
+
 def _mac(secret: bytes, nonces: bytes, body: bytes) -> bytes:
     """Binds a message to this connection's two nonces; without a secret it only detects damage."""
     return hmac.new(secret or b"torchskew", nonces + body, "sha256").digest()
@@ -1144,6 +1175,11 @@ class Pace(NamedTuple):
     def aside_now(self) -> int:
         """What a roster that is made now says of it: whether the stock init goes on with what it leaves open."""
         return int(self.mode != "strict" and (self.aside or time.monotonic() < self.deadline))
+
+    @property
+    def handover(self) -> float:
+        """When to leave the rest of the timeout to the stock init, where something keeps the guard from its work."""
+        return self.deadline if self.aside or self.mode == "strict" else self.deadline - 5 * self.settle
 
     def strays(self, asked: float) -> bool:
         """Whether to look elsewhere too: some are late, and the last look there was a while ago.
@@ -1326,24 +1362,30 @@ def receive_roster(conn: socket.socket, secret: bytes, nonces: bytes, until: flo
 def deliver(frames: list[tuple[socket.socket, bytes]], until: float) -> None:
     """Send each connection its bytes, all at the same time; one that doesn't take them by then gets the rest never."""
     with contextlib.suppress(OSError), selectors.DefaultSelector() as selector:
-        for conn, data in frames:
+        for conn, data in frames:  # each once, however late it is: nearly always that is all
             with contextlib.suppress(OSError, ValueError):
                 conn.setblocking(False)
-                selector.register(conn, selectors.EVENT_WRITE, memoryview(data))
+                rest = _unsent(conn, memoryview(data))
+                if rest:
+                    selector.register(conn, selectors.EVENT_WRITE, rest)
         while selector.get_map() and time.monotonic() < until:
             for key, _ in selector.select(max(0.001, until - time.monotonic())):
                 _send_some(selector, key)
 
 
+def _unsent(conn: socket.socket, data: memoryview) -> memoryview:
+    """What a connection does not take at once; OSError where it is broken."""
+    try:
+        return data[conn.send(data) :]
+    except BlockingIOError:
+        return data
+
+
 def _send_some(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
     """As much as the connection takes; it is done with when all is sent, or it is broken."""
-    conn = cast("socket.socket", key.fileobj)
-    try:
-        rest = key.data[conn.send(key.data) :]
-    except BlockingIOError:
-        return
-    except OSError:
-        rest = b""
+    conn, rest = cast("socket.socket", key.fileobj), memoryview(b"")
+    with contextlib.suppress(OSError):
+        rest = _unsent(conn, key.data)
     if rest:
         selector.modify(conn, selectors.EVENT_WRITE, rest)
     else:
@@ -1678,30 +1720,60 @@ class StockClients:
 
 
 # -- usher ---------------------------------------------------------------------------------------------------
-# After the roster: joiners are let go once rank 0's store listens, and their connections end.
+# After the roster: joiners are let go once rank 0's store listens, and late ranks are answered during the init.
 
 _ENDED = threading.Event()  # the init of this process is over: whoever still waits for its store has waited enough
+_COVERED = threading.Event()  # dismiss() will be called
 _USHERS: list[threading.Thread] = []
 
 
 def usher(conns: list[socket.socket], port: int) -> None:
     """Let the joiners go from a thread, or at once where no thread can start."""
+    if not _started(lambda: _await_store(conns, port)):
+        part(conns, time.monotonic() + 0.05)
+
+
+def attend(answer: Callable[[float], None], close: Callable[[], None]) -> None:
+    """Answer late ranks from a thread until the init is over, then close; at once where nothing would end the thread.
+
+    answer: does so for these seconds at most.
+    """
+    if not _COVERED.is_set() or not _started(lambda: _answer_late(answer, close)):
+        close()
+
+
+def _started(work: Callable[[], None]) -> bool:
+    """Whether a thread could start that does this."""
     _ENDED.clear()
-    thread = threading.Thread(target=_await_store, args=(conns, port), name="torchskew-guard", daemon=True)
+    thread = threading.Thread(target=work, name="torchskew-guard", daemon=True)
     try:
         thread.start()
     except (RuntimeError, MemoryError):
-        part(conns, time.monotonic() + 0.05)
-    else:
-        _USHERS[:] = [thread]
+        return False
+    _USHERS[:] = [thread]
+    return True
+
+
+def expect() -> None:
+    """An init begins that ends with dismiss()."""
+    _COVERED.set()
 
 
 def dismiss() -> None:
     """The init is over: end the usher, so that no thread of the guard outlives it."""
+    _COVERED.clear()
     _ENDED.set()
     for thread in _USHERS:
         thread.join(0.1)
     _USHERS.clear()
+
+
+def _answer_late(answer: Callable[[float], None], close: Callable[[], None]) -> None:
+    """Until the init is over, or something is wrong with the answers: then a late rank finds nobody."""
+    with contextlib.suppress(Exception):
+        while not _ENDED.is_set():
+            answer(0.05)
+    close()
 
 
 def _await_store(conns: list[socket.socket], port: int) -> None:
@@ -1950,7 +2022,7 @@ class Host:
         """The first bytes: a guard's opening is greeted, a stock client is recognised, anything else is refused."""
         start = peer.data[: len(HELLO)]
         if start in (HELLO, PEEK) and len(peer.data) >= OPENING:
-            ours = os.urandom(NONCE)
+            ours = marked_nonce()
             peer.peeks, peer.nonces = start == PEEK, peer.data[len(HELLO) : OPENING] + ours
             peer.data = peer.data[OPENING:]
             peer.conn.send(GREETING + ours)
@@ -1999,18 +2071,45 @@ class Host:
     def send(self, roster: Roster, goes_on: bool, end: float) -> None:
         """Free the port first, so that no store's client lands on it; then send everyone the roster.
 
-        Joiners that go on start once rank 0's store listens: an usher tells them, this rank goes on at once.
+        Joiners that go on start once rank 0's store listens: an usher tells them, this rank goes on at once. On a port
+        that no store needs, ranks that come during the init are answered as well.
         """
+        frees_gil = self.mine["store"] not in HOLDS_GIL
+        if goes_on and roster["missing"] and frees_gil and self.server.getsockname()[1] != self.place.port:
+            self._tell(list(self.arrivals.peers.values()), roster, min(end, time.monotonic() + 1.0))
+            attend(self._answer_late, self._free_port)
+            return
         self._free_port(relayed=goes_on)
-        body = pack_roster(roster)
         peers = list(self.arrivals.peers.values())
-        frames = [(peer.conn, frame(self.secret, peer.nonces, body)) for peer in peers]
-        deliver(frames, min(end, time.monotonic() + 1.0))
-        conns = [peer.conn for peer in peers]
-        if goes_on and self.place.method in DIRECT and self.mine["store"] not in HOLDS_GIL:
-            usher(conns, self.place.port)
+        if goes_on and self.place.method in DIRECT and frees_gil:
+            self._deliver(peers, roster, min(end, time.monotonic() + 1.0))
+            usher([peer.conn for peer in peers], self.place.port)
         else:
-            part(conns, min(end, time.monotonic() + 1.0))
+            self._tell(peers, roster, min(end, time.monotonic() + 2.0))
+
+    def _deliver(self, peers: list[Peer], roster: Roster, until: float) -> None:
+        body = pack_roster(roster)
+        deliver([(peer.conn, frame(self.secret, peer.nonces, body)) for peer in peers], until)
+
+    def _tell(self, peers: list[Peer], roster: Roster, until: float) -> None:
+        """Send these the roster, let them go and part from them."""
+        for peer in peers:
+            with contextlib.suppress(KeyError, ValueError, RuntimeError):  # not there, or the selector is closed
+                self.selector.unregister(peer.conn)
+        self._deliver(peers, roster, until)
+        part([peer.conn for peer in peers], until)
+
+    def _answer_late(self, seconds: float) -> None:
+        """Send who comes within these seconds all that is known, at once: the stock init waits for late ranks."""
+        self.serve(seconds)
+        late = [peer for peer in self.arrivals.peers.values() if peer.conn.fileno() >= 0]
+        if late:
+            roster = self.roster()
+            roster["aside"] = 1
+            for objection in decide(roster):
+                if objection.proof:
+                    say(self.place.rank, "a rank came late that can't join: %s" % objection.text)
+            self._tell(late, roster, time.monotonic() + 0.05)
 
     def _free_port(self, *, relayed: bool = False) -> None:
         """Nobody finds this rank from now on. Who was not counted in is reset, or handed to the store that follows."""
@@ -2055,7 +2154,8 @@ class Signs(NamedTuple):
     """What a joiner has seen so far, handed from attempt to attempt.
 
     taken: something else than a guard may have the first port. trouble: why the last attempt there failed. nameless:
-    since when the host's name has no address. rejected: since when a guard greets there and gives no roster.
+    since when the host's name has no address. rejected: when a guard there first took a hello and gave no roster, which
+    a port that is closed since then does not undo. silent: something there takes connections, and is no guard.
     """
 
     taken: bool
@@ -2063,6 +2163,7 @@ class Signs(NamedTuple):
     seen: Optional[Sighting] = None
     rejected: float = float("inf")
     nameless: float = float("inf")
+    silent: bool = False
 
     @property
     def since(self) -> float:
@@ -2085,7 +2186,6 @@ class Joiner:
     def __init__(self, place: Place, mine: Hello, secret: bytes, reach: float = float("inf")) -> None:
         """Mine is this rank's hello; reach: seconds after which nobody is called any more."""
         self.place, self.secret, self.mine, self.reach = place, secret, mine, reach
-        self.body = json.dumps(mine).encode()
 
     @property
     def noun(self) -> str:
@@ -2096,7 +2196,7 @@ class Joiner:
         """The roster that rank 0 sends; ProtocolVersionError or Unverified when no guard sends one."""
         signs, pause, asked, called, noted = self.nothing_seen(), 0.01, 0.0, 0.0, False
         agent, calls_end = self.place.method == "agent", min(until.deadline, time.monotonic() + self.reach)
-        while time.monotonic() < calls_end:
+        while time.monotonic() < (min(calls_end, until.handover) if signs.silent else calls_end):
             roster = None
             if signs.taken or until.strays(asked):
                 asked = time.monotonic()
@@ -2110,7 +2210,8 @@ class Joiner:
             if time.monotonic() > signs.nameless + 1.0 and not noted:
                 say(self.place.rank, signs.trouble + ", and is tried again", self.noun)
                 noted = True
-            next_step = min(calls_end, until.proven(min(signs.since, signs.rejected)))
+            rejected = signs.rejected if until.mode != "strict" else float("inf")
+            next_step = min(calls_end, until.proven(min(signs.since, rejected)))
             time.sleep(min(pause, max(0.0, next_step - time.monotonic())))
             pause = min(pause * 1.5, 0.25)
         raise self._nobody(signs, until)
@@ -2131,7 +2232,7 @@ class Joiner:
         with contextlib.suppress(OSError):
             for line in greetings(self.place.host, self.place.spares, seconds):
                 with contextlib.suppress(OSError, ValueError):
-                    return self._roster(line, until)
+                    return self._roster(line, until, marked=is_marked(line.nonces[NONCE:]))
         return None
 
     def nothing_seen(self) -> Signs:
@@ -2143,17 +2244,19 @@ class Joiner:
         line, signs = self._reach(attempt, signs)
         if line is None:
             return None, signs
+        # A guard without the mark is of 0.1, or one that takes no hello but a whole one: the next try has that.
+        marked = is_marked(line.nonces[NONCE:]) or signs.rejected < float("inf")
         try:
-            return self._roster(line, attempt.until), signs
+            return self._roster(line, attempt.until, marked=marked), signs
         except (OSError, ValueError) as problem:
             since = min(signs.rejected, attempt.began)
-            return None, signs._replace(trouble=HUNG_UP % problem, rejected=since)
+            return None, signs._replace(trouble=HUNG_UP % problem, rejected=since, silent=False)
 
-    def _roster(self, line: Line, until: Pace) -> Roster:
+    def _roster(self, line: Line, until: Pace, *, marked: bool) -> Roster:
         """What rank 0 sends over a line, once the joiners may go on; ValueError or OSError when it sends none."""
         with contextlib.closing(line.conn):
             line.conn.settimeout(min(BUSY, until.left))
-            line.conn.sendall(frame(self.secret, line.nonces, self.body))
+            line.conn.sendall(frame(self.secret, line.nonces, hello_body(self.mine, marked=marked)))
             roster = receive_roster(line.conn, self.secret, line.nonces, min(until.end, until.deadline + 1.0))
             if not self._listed(roster):
                 raise ValueError("its roster is of another group")
@@ -2177,13 +2280,14 @@ class Joiner:
                 return Line(conn, nonce + read_greeting(conn, attempt.patience)), signs
             except socket.timeout:
                 signs = self._examined(attempt, signs)
-                seconds = min(BUSY, attempt.until.deadline - time.monotonic())
+                seconds = min(BUSY, attempt.until.handover - time.monotonic())
                 if seconds <= 0 or signs.seen is not None or self.place.method == "agent":
                     raise
                 return Line(conn, nonce + read_greeting(conn, seconds)), signs
         except (OSError, ValueError) as problem:
             if conn is not None:
                 conn.close()
+            signs = signs._replace(silent=conn is not None and self.place.method in DIRECT)
             return None, self._unanswered(attempt, problem, signs)
 
     def _unanswered(self, attempt: Attempt, problem: Exception, signs: Signs) -> Signs:
@@ -2194,15 +2298,18 @@ class Joiner:
         if nameless:
             trouble = "the name %s does not resolve on this %s (%s)" % (self.place.host, self.noun, problem)
         since = min(signs.nameless, attempt.began) if nameless else float("inf")
-        signs = signs._replace(trouble=trouble, rejected=float("inf"), nameless=since)
+        if signs.rejected == float("inf"):
+            signs = signs._replace(trouble=trouble)
+        signs = signs._replace(nameless=since)
         if refused or nameless or away:
             return signs._replace(taken=self.place.method == "agent")
         return self._examined(attempt, signs)
 
     def _examined(self, attempt: Attempt, signs: Signs) -> Signs:
         """The signs after the port answered, but not as a guard: a store is looked for."""
-        signs = signs._replace(taken=True)
-        return signs if signs.seen else self._looked(signs, attempt.began, attempt.until)
+        signs, until = signs._replace(taken=True), attempt.until
+        late = not until.aside and time.monotonic() + LOOKS * until.greeting > until.handover
+        return signs if signs.seen or late else self._looked(signs, attempt.began, until)
 
     def _looked(self, signs: Signs, since: float, until: Pace) -> Signs:
         """The signs after a look for a store on the first port; an agent's store may be there, and proves nothing."""
@@ -2233,7 +2340,8 @@ class Joiner:
     def _nobody(self, signs: Signs, until: Pace) -> Exception:
         text = "%s 0 never answered at %s: %s" % (self.noun, self.place, signs.trouble)
         knocks = {signs.seen.store.era: 1} if signs.seen else {}
-        return self._ended(Objection("missing", text, proof=False), knocks, until.mode, aside=until.aside)
+        aside = until.aside or signs.silent
+        return self._ended(Objection("missing", text, proof=False), knocks, until.mode, aside=aside)
 
     def _ended(self, objection: Objection, knocks: dict[str, int], mode: str, *, aside: bool) -> Exception:
         """What the wait ends with: a refusal, or one line where the stock init goes on."""
@@ -2259,6 +2367,9 @@ class Folder:
         self.place, self.mine, self.secret, self.policy = place, mine, secret, policy
         self.folder = place.path + ".torchskew"
         self.began = time.time()
+        self.unread = float("inf")  # since when another rank's file is there that this guard can't read
+        self.strange: set[str] = set()  # the names of such files, for rank 0
+        self.before = b""  # the table that was there when this rank said hello: it answers an earlier one
 
     def exchange(self, until: Pace) -> Roster:
         """The roster, on every rank."""
@@ -2267,12 +2378,16 @@ class Folder:
     def _waiting(self, until: Pace) -> Iterator[None]:
         """Polls until the deadline, or until it is proven that a stock rank wrote the init file."""
         pause, stock = 0.002, float("inf")
-        while time.monotonic() < min(until.deadline, until.proven(stock)):
+        while time.monotonic() < min(until.deadline, until.proven(stock), self._given_up(until)):
             yield
             if stock == float("inf") and self._stock():
                 stock = time.monotonic()
             time.sleep(pause)
             pause = min(pause * 1.2, 0.1)
+
+    def _given_up(self, until: Pace) -> float:
+        """When a file that can't be read ends the wait: it is of a guard with another secret, or of another version."""
+        return until.deadline if until.mode == "strict" else until.proven(self.unread)
 
     def _stock(self) -> bool:
         """Whether a rank without the guard has begun: nobody with it touches the init file before the roster."""
@@ -2286,7 +2401,7 @@ class Folder:
     def _gather(self, until: Pace) -> Roster:
         """Open a session, collect hellos, leave the roster for everyone that said hello, and clear the folder."""
         self._remove(*self._names())
-        session, heard = os.urandom(NONCE), {}  # type: bytes, dict[str, Hello]
+        session, heard = marked_nonce(), {}  # type: bytes, dict[str, Hello]
         self._put("session", session)
         hellos, door = [self.mine], None  # type: list[Hello], Host | None
         try:
@@ -2306,7 +2421,7 @@ class Folder:
             if door:
                 door.abandon()
             raise
-        self._clear(set(heard), until)
+        self._clear(set(heard) | self.strange, until)
         return roster
 
     def _answer_all(self, session: bytes, hellos: list[Hello], heard: set[str], until: Pace) -> Roster:
@@ -2333,12 +2448,19 @@ class Folder:
         for name in self._names()[: 2 * self.place.world + 64]:
             if len(name) != 2 * NONCE or name in heard or not re.match("[0-9a-f]+$", name):
                 continue
-            with contextlib.suppress(ValueError):
-                nonces = session + bytes.fromhex(name)
-                body = unframe(self.secret, nonces, _bytes_of(self._at(name), MOST_HELLO), MOST_HELLO)
-                hello = read_hello(body) if body else None
-                if hello:
-                    heard[name] = hello
+            hello = self._hello(session, name)
+            if hello:
+                heard[name] = hello
+            else:
+                self.strange.add(name)
+                self.unread = min(self.unread, time.monotonic())
+
+    def _hello(self, session: bytes, name: str) -> Hello | None:
+        """The hello in a rank's file, None where there is none of this session that can be read."""
+        with contextlib.suppress(ValueError):
+            data = _bytes_of(self._at(name), MOST_HELLO)
+            return read_hello(unframe(self.secret, session + bytes.fromhex(name), data, MOST_HELLO) or b"")
+        return None
 
     def _clear(self, heard: set[str], until: Pace) -> None:
         """Remove everything once each rank has read the roster, or after a second; the next session does the rest."""
@@ -2356,8 +2478,9 @@ class Folder:
         for _ in self._waiting(until):
             session = _bytes_of(self._at("session"), NONCE)
             if len(session) == NONCE and session != answered:
-                self._put(name, frame(self.secret, session + nonce, json.dumps(self.mine).encode()))
-                answered = session
+                answered, self.unread, self.before = session, float("inf"), _bytes_of(self._at("table"), MOST_ROSTER)
+                body = hello_body(self.mine, marked=is_marked(session))
+                self._put(name, frame(self.secret, session + nonce, body))
             roster = self._roster(answered, name)
             if roster is None and self.place.port and until.strays(asked):
                 asked = time.monotonic()
@@ -2366,18 +2489,23 @@ class Folder:
                 self._remove(name)
                 return roster
         self._remove(name)
+        if time.monotonic() >= self._given_up(until):
+            raise Unverified("rank 0 left no roster for this rank at %s that this guard can read" % str(self.place))
         alone = roster_of([self.mine], self.policy, {"file": 1} if self._stock() else {})
         alone["missing"], alone["where"], alone["aside"] = "0", shown(str(self.place)), until.aside_now()
         return alone
 
     def _roster(self, session: bytes, name: str) -> Roster | None:
         """The roster of this session, None while there is none that names this hello."""
-        try:
-            body = unframe(self.secret, session, _bytes_of(self._at("table"), MOST_ROSTER), MOST_ROSTER)
-            roster, heard = unpack_heard(body or b"")
-        except ValueError:
+        data = _bytes_of(self._at("table"), MOST_ROSTER)
+        if not session or data in (b"", self.before):
             return None
-        return roster if name in heard and names(roster, self.place.rank) else None
+        with contextlib.suppress(ValueError):
+            roster, heard = unpack_heard(unframe(self.secret, session, data, MOST_ROSTER) or b"")
+            if name in heard and names(roster, self.place.rank):
+                return roster
+        self.unread = min(self.unread, time.monotonic())
+        return None
 
     def _elsewhere(self, until: Pace) -> Roster | None:
         """The roster of a rank 0 that meets by address and misses this rank, at the address in the environment."""
@@ -2484,7 +2612,7 @@ class GivenStore:
     def _answer(self, until: Pace) -> Roster:
         """Leave this rank's hello, and wait for the roster."""
         self._put(str(self.mine["rank"]), json.dumps(self.mine).encode())
-        pause, end = 0.002, min(until.end, until.deadline + 1.0)
+        pause, end = 0.002, min(until.end, until.deadline + min(1.0, 5 * until.settle))
         while not self._has("roster"):
             if time.monotonic() >= end:
                 raise Unverified("rank 0 left no roster in the given store")
@@ -2656,6 +2784,43 @@ def _step_aside(problem: Exception, mode: str, place: Place | None) -> None:
     say(rank, "%s. The init goes on without a comparison of the releases." % what, noun)
 
 
+# -- budget --------------------------------------------------------------------------------------------------
+# What the guard's waiting leaves of an init's timeout: the stock init gets that much, its group keeps the whole.
+#
+# A store alone can be given less in every release. A group that has formed can be given another timeout since 2.13; in
+# older ones gloo keeps the one of its init for good, so there the init gets all of it again.
+
+LEAST = dt.timedelta(seconds=1)  # for a stock init that has all it needs
+_RESTORED = {"", "none", "undefined", "cpu", "cuda", "gloo", "nccl"}  # what may be in a backend's name
+
+
+def left_of(whole: dt.timedelta, spent: float) -> dt.timedelta:
+    """What is left of a timeout after these seconds, a second at least where it had that much."""
+    return max(whole - dt.timedelta(seconds=spent), min(whole, LEAST))
+
+
+def restorable(backend: Any) -> bool:
+    """Whether a group of this torch and backend can be given its whole timeout once it has formed."""
+    import torch
+    from torch.distributed import distributed_c10d
+
+    others = backend is None and getattr(getattr(torch, "xpu", None), "is_available", bool)()
+    known = _RESTORED.issuperset(re.split("[:,]", str(backend or "").lower()))
+    return known and not others and hasattr(getattr(distributed_c10d, "ProcessGroup", None), "set_timeout")
+
+
+def restore(whole: dt.timedelta, rank: int, *, given_store: bool) -> None:
+    """Give the group that has formed its whole timeout, and its store, unless that was given and never had less."""
+    from torch.distributed import distributed_c10d
+
+    try:
+        distributed_c10d._get_default_group().set_timeout(whole)  # noqa: SLF001 - torch.distributed.set_timeout: 2.14
+        if not given_store:
+            distributed_c10d._get_default_store().set_timeout(whole)  # noqa: SLF001 - no public name
+    except Exception as problem:  # noqa: BLE001 - whatever torch says, the group has formed
+        say(rank, "the group's timeout is shorter than asked for: %s: %s" % (type(problem).__name__, problem))
+
+
 # -- agents --------------------------------------------------------------------------------------------------
 # torchrun's agents: they say hello before the store of their rendezvous, as ranks do before theirs.
 
@@ -2702,10 +2867,11 @@ def guarded_static(stock: Callable[..., Any]) -> Callable[..., Any]:
         if getattr(self, "_store", None) is not None:
             return stock(self)  # a restart of the workers: the agents met before
         whole = self.timeout
-        spent = dt.timedelta(seconds=check_agents(lambda: _static(self)))
-        if spent > dt.timedelta(seconds=0.1):
-            self.timeout = max(whole - spent, min(whole, dt.timedelta(seconds=1)))
         try:
+            expect()
+            spent = check_agents(lambda: _static(self))
+            if spent > 0.1:
+                self.timeout = left_of(whole, spent)
             return stock(self)
         finally:
             self.timeout = whole
@@ -3035,19 +3201,40 @@ def guarded_init(stock: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(stock)
     def init_process_group(*args: Any, **kwargs: Any) -> Any:
-        given, began = signature.bind(*args, **kwargs).arguments, time.monotonic()
-        compared = _before_init(given)
-        spent = time.monotonic() - began
-        # Where ranks are missing, the store waits for what is left of the timeout: nobody waits longer than without us.
-        _IN_INIT.checked, _IN_INIT.spent = True, spent if compared is None and spent > 0.1 else 0.0
+        given = signature.bind(*args, **kwargs)
         try:
-            return stock(*args, **kwargs)
+            expect()
+            spent = _spent(lambda: _before_init(given.arguments))
+            _IN_INIT.checked = True
+            return _within_timeout(stock, given, spent)
         finally:
             _IN_INIT.checked, _IN_INIT.spent = False, 0.0
             dismiss()
 
     init_process_group.torchskew_guard = init_process_group  # type: ignore[attr-defined]
     return init_process_group
+
+
+def _spent(compare: Callable[[], Roster | None]) -> float:
+    """The seconds that a comparison took of the init's timeout: none where all ranks are there, or nobody waited."""
+    began = time.monotonic()
+    compared = compare()
+    spent = time.monotonic() - began
+    return spent if compared is None and spent > 0.1 else 0.0
+
+
+def _within_timeout(stock: Callable[..., Any], given: inspect.BoundArguments, spent: float) -> Any:
+    """The stock init with what is left of its timeout: a missing rank costs nobody more than without the guard."""
+    asked, backend = given.arguments.get("timeout"), given.arguments.get("backend")
+    if not spent or not isinstance(asked, (dt.timedelta, type(None))) or not restorable(backend):
+        _IN_INIT.spent = spent  # for the store alone, where it waits for the ranks
+        return stock(*given.args, **given.kwargs)
+    whole = dt.timedelta(seconds=_seconds(asked, backend))
+    given.arguments["timeout"] = left_of(whole, spent)
+    result = stock(*given.args, **given.kwargs)
+    rank = given.arguments.get("rank", -1)
+    restore(whole, rank if type(rank) is int else -1, given_store=given.arguments.get("store") is not None)
+    return result
 
 
 def _before_init(given: Mapping[str, Any]) -> Roster | None:
@@ -3064,11 +3251,11 @@ def guarded_rendezvous(stock: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(stock)
     def rendezvous(url: str, rank: int = -1, world_size: int = -1, **more: Any) -> Any:
+        spent = getattr(_IN_INIT, "spent", 0.0)
         if not getattr(_IN_INIT, "checked", False):
-            check(None, url, more.get("timeout"), world_size, rank)
-        spent = dt.timedelta(seconds=getattr(_IN_INIT, "spent", 0.0))
+            spent = _spent(lambda: check(None, url, more.get("timeout"), world_size, rank))
         if isinstance(more.get("timeout"), dt.timedelta) and spent:
-            more["timeout"] = max(more["timeout"] - spent, min(more["timeout"], dt.timedelta(seconds=1)))
+            more["timeout"] = left_of(more["timeout"], spent)
         return stock(url, rank, world_size, **more)
 
     rendezvous.torchskew_guard = rendezvous  # type: ignore[attr-defined]

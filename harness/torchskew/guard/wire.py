@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import os
 import struct
 
 # 0xff is an opcode of no TCPStore: an old server closes, a newer one ignores it, none is left waiting for more.
 HELLO, PEEK, GREETING = b"\xfftorchskew-hello/1\n", b"\xfftorchskew-peek/1\n\n", b"torchskew-guard/1\n"
 NONCE, MAC, MOST_HELLO, GO = 16, 32, 4096, b"G"
 OPENING = len(HELLO) + NONCE
+
+
+def marked_nonce() -> bytes:
+    """A nonce of rank 0 by which joiners know that it takes a hello with fields it does not know; 0.1's has no mark."""
+    head = os.urandom(NONCE // 2)
+    return head + _mark(head)
+
+
+def is_marked(nonce: bytes) -> bool:
+    """Whether marked_nonce() made these bytes."""
+    return nonce[NONCE // 2 :] == _mark(nonce[: NONCE // 2])
+
+
+def _mark(head: bytes) -> bytes:
+    return hashlib.sha256(b"torchskew takes more fields" + head).digest()[: NONCE - NONCE // 2]
 
 
 def _mac(secret: bytes, nonces: bytes, body: bytes) -> bytes:

@@ -1,0 +1,60 @@
+"""A rank that comes during rank 0's stock init is answered at once, where rank 0's guard has a port of its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from torchskew.guard import exchange, pace, usher
+from torchskew.guard.errors import ProtocolVersionError, Unverified
+from torchskew.guard.place import Place
+from torchskew.guard.settings import spare_ports
+
+from tests.guard.ranks import FAR, PATIENCE, Group, hello_of
+
+
+@pytest.fixture
+def waiting(group: Group, monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
+    """Two workers of three under torchrun, whose guards have waited in vain for the third."""
+    monkeypatch.setattr(pace, "MOST_APART", 0.3)
+    usher.expect()
+    for rank in (0, 1):
+        group.start(rank, hello_of(rank, world=3, method="agent"))
+    assert [type(each) for each in group.join().values()] == [Unverified] * 2
+    monkeypatch.setattr(pace, "MOST_APART", FAR)
+    yield group
+    usher.dismiss()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("release", "result"), [("2.6.0", dict), ("2.1.2", ProtocolVersionError)])
+def test_a_late_rank_is_compared_with_those_that_wait_in_their_stock_init(
+    waiting: Group, release: str, result: type, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting.start(2, hello_of(2, release, world=3, method="agent"))
+    late = waiting.join()[2]
+    assert isinstance(late, result)
+    assert ("a rank came late that can't join: gloo era differs" in capsys.readouterr().err) == (result is not dict)
+
+
+@pytest.mark.slow
+def test_after_the_init_nobody_listens_and_no_thread_is_left(waiting: Group) -> None:
+    usher.dismiss()
+    for thread in threading.enumerate():
+        if thread.name == "torchskew-guard":
+            thread.join(PATIENCE)
+    for port in spare_ports(waiting.port):
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+
+
+@pytest.mark.slow
+def test_without_an_init_that_ends_it_no_thread_stays(monkeypatch: pytest.MonkeyPatch, group: Group) -> None:
+    """check() alone is followed by an init that the guard does not see end."""
+    monkeypatch.setattr(pace, "MOST_APART", 0.3)
+    place = Place("agent", "127.0.0.1", group.port, "", 0, 2)
+    with pytest.raises(Unverified):
+        exchange.exchange(place, {**hello_of(0, method="agent"), "port": place.port}, FAR)  # type: ignore[arg-type]
+    assert [thread for thread in threading.enumerate() if thread.name == "torchskew-guard"] == []

@@ -140,7 +140,12 @@ def test_a_guess_in_a_mix_is_a_note() -> None:
 def test_what_pickles_may_not_cross_is_a_note_and_no_refusal(field: str, one: str, other: str, title: str) -> None:
     mixed = [hello_of(0, **{field: one}), hello_of(1, **{field: other})]
     (note,) = lines(*mixed)
-    assert note.startswith(f"rank 0 {title} {one}; rank 1 {title} {other}: pickles name ")
+    assert note.startswith(f"rank 0 {title} {one}; rank 1 {title} {other}: pickles ")
     assert decide(roster_of(mixed, "exact")) == []  # type: ignore[arg-type]
     assert lines(hello_of(0, **{field: one}), hello_of(1, **{field: one})) == []
     assert lines(hello_of(0, **{field: ""}), hello_of(1, **{field: other})) == []
+
+
+def test_python_3_14_reads_what_all_others_wrote_and_is_no_note() -> None:
+    for other in ("3.11.7", "3.13.1"):
+        assert lines(hello_of(0, python="3.14.0"), hello_of(1, python=other)) == []

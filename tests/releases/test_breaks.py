@@ -12,11 +12,13 @@ import pytest
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome
 from torchskew.releases import observed
+from torchskew.releases.bounds import within
 from torchskew.releases.breaks import Affected, Break, Side, catalogue_from
 from torchskew.report.breaks import page
 from torchskew.report.catalogue import FILE, SCHEMA, catalogue
 
 from tests.conftest import ROOT
+from tests.releases.sides import of as sides_of
 
 DATA: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 RULES: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
@@ -24,10 +26,20 @@ BREAKS = catalogue().breaks
 FAILS = {Outcome.WRONG, Outcome.OPAQUE, Outcome.TIMEOUT, Outcome.HANG, Outcome.CRASH}
 
 
+# Python and NumPy of Debian's suites and of a wheel in docker, measured; of wheels in virtual environments.
+SUITES = {"1.7.1": ("3.9", "1.19"), "1.13.1": ("3.11", "1.24"), "2.6.0": ("3.13", "2.2"), "2.14.1": ("3.14", "2.4")}
+
+
 def sides(cell: str) -> tuple[str, list[Side]]:
     """The scenario of a cell's id, and what each rank runs."""
     parts = CellId(cell)
-    return parts.name, [Side(release) for release in parts.skew]
+    found = []
+    for release in parts.skew:
+        numpy = "1.26" if within(release, "<2.4") or release.endswith("numpy1") else "2.4"
+        found.append(
+            Side(release, *(SUITES.get(release, ("3.11", "2.4")) if cell.endswith("docker") else ("3.11", numpy)))
+        )
+    return parts.name, found
 
 
 def test_the_data_keeps_to_its_schema() -> None:
@@ -65,8 +77,8 @@ def test_the_cells_of_an_entry_show_it_and_no_other(entry: Break) -> None:
 def test_every_observed_failure_belongs_to_one_entry(each: observed.Observation) -> None:
     """What predictions know to fail is in the catalogue."""
     assert set(each.outcomes) & FAILS
-    releases = [Side(release) for release in each.cell.split(",")]
-    assert len(catalogue().of_cell(each.scenario, releases)) == 1
+    ranks = [Side(*rank) for rank in sides_of(each)]
+    assert len(catalogue().of_cell(each.scenario, ranks)) == 1
 
 
 def known_failures() -> list[Mapping[str, Any]]:
@@ -87,6 +99,15 @@ def test_a_python_that_is_not_known_keeps_to_no_bound() -> None:
     assert both.between(Side("2.6.0", "3.13.1"), Side("2.13.0", "3.11.7"))
     assert not both.between(Side("2.6.0", "3.11.7"), Side("2.13.0", "3.13.1"))
     assert not both.between(Side("2.6.0"), Side("2.13.0"))
+
+
+def test_the_numpy_of_both_ranks_is_a_condition_as_well() -> None:
+    """What NumPy 2 wrote is no trouble for NumPy 2."""
+    both = Affected(scenarios=("x",), first="", second="", either=False, numpy=(">=2.0", "<2.0"))
+    assert both.between(Side("2.6.0", "", "2.4.6"), Side("2.13.0", "", "1.26.4"))
+    assert not both.between(Side("2.6.0", "", "2.4.6"), Side("2.13.0", "", "2.0.2"))
+    assert not both.between(Side("2.6.0", "", "2.4.6"), Side("2.13.0"))
+    assert str(both) == "any release with NumPy 2.0 and later then any release with NumPy before 2.0"
 
 
 def test_the_page_is_the_catalogue() -> None:

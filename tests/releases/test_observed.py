@@ -13,6 +13,8 @@ from torchskew.releases.eras import Situation, predict, release
 from torchskew.releases.observed import OBSERVATIONS, RUN, Observation
 from torchskew.workflows.inputs import read_scenarios
 
+from tests.releases.sides import of as sides_of
+
 OK, HANG = Outcome.OK, Outcome.HANG
 NAMES = [
     f"{one.name}.{variant.name}" if variant else one.name
@@ -26,11 +28,12 @@ def test_an_observation_covers_a_scenario_and_predicts_the_cell_that_shows_it(
     observation: Observation,
 ) -> None:
     name = next(name for name in NAMES if fnmatchcase(name, observation.scenario))
-    first, second = observation.cell.split(",")
-    assert observation.covers(name, first, second)
-    numbers = tuple(one.number for one in map(release, (first, second)) if one)
+    ranks = sides_of(observation)
+    assert observation.covers(name, *ranks)
+    torch, pythons, numpys = zip(*ranks, strict=True)
+    numbers = tuple(one.number for one in map(release, torch) if one)
     assert len(numbers) == 2
-    assert observed.outcomes(name, numbers) == observation.outcomes
+    assert observed.outcomes(name, numbers, pythons, numpys) == observation.outcomes
 
 
 def test_the_run_that_showed_them_is_named() -> None:
@@ -97,4 +100,32 @@ def test_a_version_knows_the_python_that_its_source_declares(
 @pytest.mark.parametrize("bound", ["<=2.4", "=2.4", ">2.4", "2.4", ">=two"])
 def test_a_misspelt_bound_is_an_error_and_not_a_bound_that_never_holds(bound: str) -> None:
     with pytest.raises(ValueError, match="a bound is >=RELEASE or <RELEASE"):
-        Observation("ddp.*", bound, "", (OK, HANG), "").covers("ddp.hook", "2.6.0", "2.6.0")
+        Observation("ddp.*", bound, "", (OK, HANG), "").covers("ddp.hook", ("2.6.0", "", ""), ("2.6.0", "", ""))
+
+
+@pytest.mark.parametrize(
+    ("requires", "expected"),
+    [
+        (("numpy",), "2.0"),
+        (("setuptools", "numpy<2"), "1.26"),
+        (("NumPy==1.24.3",), "1.24.3"),
+        (("numpy>=1.22",), "2.0"),
+        (("numpy>=1.22,<1.25",), "1.24"),
+        (("numpy<2.0.0; python_version > '3.8'",), "1.26"),
+        (("numpy<2.3",), "2.0"),
+        (("numpydoc",), ""),
+        (("numpy==1.26.*",), "1.26"),
+        (("setuptools",), ""),
+        (("no requirement at all!",), ""),
+    ],
+)
+def test_a_version_knows_the_numpy_that_its_source_declares(requires: tuple[str, ...], expected: str) -> None:
+    source = Source(kind=SourceKind.PIP, value="torch==2.6.0", requires=requires)
+    assert Version(name="x", sources=(source,)).numpy == expected
+
+
+def test_an_observation_about_numpys_needs_both_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Observation("x", "", "", (OK, HANG), "", numpy=(">=2.0", "<2.0"))
+    monkeypatch.setattr(observed, "OBSERVATIONS", (seen,))
+    for numpys, expected in ((("2.4", "1.26"), (OK, HANG)), (("2.4", "2.0"), (OK, OK)), (("2.4", ""), (OK, OK))):
+        assert predict(Situation(torch=("2.6.0", "2.13.0"), scenario="x", numpy=numpys)) == expected

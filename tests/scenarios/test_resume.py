@@ -125,3 +125,11 @@ def test_a_layer_with_other_numbers_is_wrong(name: str, variant: str) -> None:
     assert judged(name, [written, written], variant=variant) == {}
     assert judged(name, [written, fresh], variant=variant)[1].startswith("output is off by 1")
     assert judged(name, [written, {"cases": {}}], variant=variant) == {1: "output is missing"}
+
+
+@pytest.mark.parametrize("variant", ["path", "numpy_generator", "dcp"])
+def test_an_object_that_another_python_changed_is_wrong(variant: str) -> None:
+    written, other = {"cases": {"objects": ["list ['a']"]}}, {"cases": {"objects": ["list ['b']"]}}
+    assert judged("pickles", [written, written], variant=variant) == {}
+    assert list(judged("pickles", [written, other], variant=variant)) == [1]
+    assert list(judged("pickles", [{"cases": {"objects": []}}, other], variant=variant)) == [0]

@@ -36,6 +36,7 @@ class Ready:
     torch: str
     git_version: str
     python: str
+    numpy: str | None = None
     host: str
     pid: int
     import_seconds: float
@@ -133,6 +134,7 @@ class Report:
     torch: str | None
     git_version: str | None
     python: str | None
+    numpy: str | None = None
     host: str | None
     slow_imports: Mapping[str, float] = field(default_factory=dict)
 
@@ -219,6 +221,7 @@ def _agent_event(kind: object, message: Mapping[str, Any]) -> AgentEvent | None:
                 torch=str(message.get("torch")),
                 git_version=str(message.get("git_version")),
                 python=str(message.get("python")),
+                numpy=_optional(message, "numpy", str),
                 host=str(message.get("host")),
                 pid=_optional(message, "pid", int) or 0,
                 import_seconds=_seconds(message, "import_seconds") or 0.0,
@@ -285,6 +288,7 @@ def _report(fields: Mapping[str, Any]) -> Report:
         torch=_optional(fields, "torch", str),
         git_version=_optional(fields, "git_version", str),
         python=_optional(fields, "python", str),
+        numpy=_optional(fields, "numpy", str),
         host=_optional(fields, "host", str),
         slow_imports={str(name): _seconds(slow, name) or 0.0 for name in slow},
     )

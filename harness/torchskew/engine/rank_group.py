@@ -176,6 +176,7 @@ def rank_facts(rank: GroupRank, *, otherwise: str | None) -> RankFacts:
         torch=ready.torch if ready else None,
         git_version=ready.git_version if ready else None,
         python=ready.python if ready else None,
+        numpy=ready.numpy if ready else None,
         host=ready.host if ready else None,
     )
     match rank.end:
@@ -209,6 +210,7 @@ def _exited(facts_of_agent: RankFacts, rank: GroupRank, end: Exited) -> RankFact
         torch=report.torch or facts_of_agent.torch,
         git_version=report.git_version or facts_of_agent.git_version,
         python=report.python or facts_of_agent.python,
+        numpy=report.numpy or facts_of_agent.numpy,
         host=report.host or facts_of_agent.host,
         phase=report.phase or facts.phase,
         phases=report.phases,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, List, Optional
 
 from torchskew.guard.roster import Group, Roster
 from torchskew.guard.table import LAST_KNOWN
@@ -15,9 +15,10 @@ def notes(roster: Roster) -> Iterator[str]:
     """One line for each, the same on every rank."""
     groups = roster["groups"]
     yield from _releases(groups)
-    pythons = _split(groups, "python", lambda parts: parts >= [3, 13])
+    # Only 3.13 writes that name; 3.14 reads it.
+    pythons = _split(groups, "python", lambda parts: None if parts >= [3, 14] else parts == [3, 13])
     if pythons:
-        yield "%s: pickles name pathlib._local since 3.13, so %s" % (pythons, _PICKLED)
+        yield "%s: pickles of 3.13 name pathlib._local, so %s" % (pythons, _PICKLED)
     numpys = _split(groups, "numpy", lambda parts: parts >= [2])
     if numpys:
         yield "%s: pickles name numpy._core since 2.0, so %s" % (numpys, _PICKLED)
@@ -38,14 +39,15 @@ def _releases(groups: list[Group]) -> Iterator[str]:
         yield text % (torch, kinds.replace(" ", " and "))
 
 
-def _split(groups: list[Group], name: str, new: Callable[[List[int]], bool]) -> str:
-    """Which ranks are on which side of a border; "" where all are on one side."""
+def _split(groups: list[Group], name: str, new: Callable[[List[int]], Optional[bool]]) -> str:
+    """Which ranks are on which side of a border; "" where all are on one side. new: None where it is no matter."""
     sides: dict[bool, list[Group]] = {}
     for group in groups:
         value = str(dict(group)[name])
         parts = [int(part) for part in value.split(".")[:2] if part.isdigit()]
-        if parts:
-            sides.setdefault(new(parts), []).append(group)
+        side = new(parts) if parts else None
+        if side is not None:
+            sides.setdefault(side, []).append(group)
     if len(sides) < 2:
         return ""
     shown = ("%s %s %s" % (name_ranks(", ".join(group["ranks"] for group in side)), _TITLES[name],

@@ -184,13 +184,16 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 def version() -> dict[str, Any]:
-    """Return what this interpreter is: torch, git_version, python, host."""
+    """Return what this interpreter is: torch, git_version, python, numpy (None where it has none), host."""
     import torch
+
+    numpy = sys.modules.get("numpy")  # torch imports it where it is there
 
     return {
         "torch": str(torch.__version__),
         "git_version": getattr(torch.version, "git_version", None),
         "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "numpy": getattr(numpy, "__version__", None),
         "host": socket.gethostname(),
     }
 

@@ -41,6 +41,7 @@ class RankFacts:
     torch: str | None = None
     git_version: str | None = None
     python: str | None = None
+    numpy: str | None = None
     host: str | None = None
     phase: Phase = Phase.PROVISION
     seconds: float = 0.0

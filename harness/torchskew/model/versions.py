@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -29,6 +30,7 @@ class Suite:
     torch: str
     reports: str
     python: str
+    numpy: str = ""
     download: int
     env: Mapping[str, str] = field(default_factory=dict)
     check_valid_until: bool = True
@@ -89,6 +91,14 @@ class Version:
         declared = (source.suite.python if source.suite else source.python) if source else None
         return declared if declared and declared[0].isdecimal() else ""
 
+    @property
+    def numpy(self) -> str:
+        """The NumPy that its source declares, as X.Y: the newest that may be meant; "" where only running tells."""
+        source = self.sources[0] if self.sources else None
+        if source is None or source.suite:
+            return source.suite.numpy if source and source.suite else ""
+        return next(filter(None, map(_numpy_of, source.requires)), "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
@@ -116,6 +126,22 @@ class EnvironmentFailure:
 
     def __str__(self) -> str:
         return f"no environment for {self.version}: {self.reason}"
+
+
+def _numpy_of(requirement: str) -> str:
+    """The NumPy that a requirement means: what it pins, the last below its bound, else the first 2; "" for none.
+
+    It is read without the package `packaging`, which loads what a pure step must not (tests/test_house.py).
+    """
+    wanted = re.fullmatch(r"numpy\s*([<>=!~].*)?", requirement.partition(";")[0].strip(), re.IGNORECASE)
+    if not wanted:
+        return ""
+    if pinned := re.search(r"[=~]=\s*(\d+\.\d+(\.\d+)?)", wanted[1] or ""):
+        return pinned[1]
+    below = re.search(r"<\s*1\.(\d+)", wanted[1] or "")
+    return (
+        f"1.{int(below[1]) - 1}" if below else "1.26" if re.search(r"<\s*2(\.0)*\s*(,|$)", wanted[1] or "") else "2.0"
+    )
 
 
 def span(versions: Sequence[str]) -> str:

@@ -191,6 +191,7 @@ def _predict(
         kind=scenario.kind,
         scenario=f"{scenario.name}.{variant.name}" if variant else scenario.name,
         python=tuple(version.python for version in declared),
+        numpy=tuple(version.numpy for version in declared),
     )
     return eras.predict(situation)
 

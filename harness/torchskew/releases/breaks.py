@@ -45,18 +45,19 @@ MEANS = {
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one rank runs: its torch release and its Python ("" where that is not known), or bounds for both."""
+    """What one rank runs: its torch release, its Python and its NumPy ("" where not known), or bounds for them."""
 
     torch: str
     python: str = ""
+    numpy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affected:
     """Which cells show a break. first, second: bounds for rank 0 (host, writer) and another rank (joiner, reader).
 
-    scenarios: patterns over names with variants. either: the other order shows it as well. python: bounds for the
-    Python of the same two ranks; ("", "") where Python doesn't matter.
+    scenarios: patterns over names with variants. either: the other order shows it as well. python, numpy:
+    bounds for the Python and the NumPy of the same two ranks; ("", "") where they don't matter.
     """
 
     scenarios: tuple[str, ...]
@@ -64,6 +65,7 @@ class Affected:
     second: str
     either: bool
     python: tuple[str, str] = ("", "")
+    numpy: tuple[str, str] = ("", "")
 
     def covers(self, scenario: str, first: Side, second: Side) -> bool:
         """Whether two ranks in this scenario are meant."""
@@ -72,13 +74,18 @@ class Affected:
     def between(self, first: Side, second: Side) -> bool:
         """Whether two ranks, in this order, are on the two sides."""
         orders = [(first, second), (second, first)] if self.either else [(first, second)]
-        bounds = Side(self.first, self.python[0]), Side(self.second, self.python[1])
+        bounds = tuple(map(Side, (self.first, self.second), self.python, self.numpy))
         return any(all(map(_keeps, order, bounds)) for order in orders)
+
+    @property
+    def of_one_kind(self) -> bool:
+        """Both sides may run the same torch, Python and NumPy."""
+        return self.first == self.second and self.python[0] == self.python[1] and self.numpy[0] == self.numpy[1]
 
     def __str__(self) -> str:
         """The two sides for a reader."""
         arrow = "with" if self.either else "then"
-        return f"{words(self.first)} {arrow} {words(self.second)}"
+        return f" {arrow} ".join(map(_side, (self.first, self.second), self.python, self.numpy))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +138,7 @@ class Break:
     @property
     def of_one_release(self) -> bool:
         """It needs no second release: the same release on every rank shows it."""
-        return any(each.first == each.second and each.python[0] == each.python[1] for each in self.affects)
+        return any(each.of_one_kind for each in self.affects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +211,14 @@ def _affected(entry: Mapping[str, Any]) -> Affected:
         second=entry["second"],
         either=entry["either"],
         python=(entry["python"][0], entry["python"][1]),
+        numpy=tuple(entry.get("numpy", ("", ""))),
     )
+
+
+def _side(torch: str, python: str, numpy: str) -> str:
+    """Bounds of one side for a reader."""
+    besides = f" on Python {words(python)}" if python else ""
+    return words(torch) + besides + (f" with NumPy {words(numpy)}" if numpy else "")
 
 
 @cache
@@ -213,8 +227,9 @@ def _matches(scenario: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _keeps(rank: Side, bounds: Side) -> bool:
-    """Whether a rank is within bounds; one whose Python is not known keeps to no bound over it."""
-    return within(rank.torch, bounds.torch) and within(rank.python, bounds.python)
+    """Whether a rank is within bounds; one whose Python or NumPy is not known keeps to no bound over it."""
+    pairs = ((rank.torch, bounds.torch), (rank.python, bounds.python), (rank.numpy, bounds.numpy))
+    return all(not bound or (bool(known) and within(known, bound)) for known, bound in pairs)
 
 
 def _symptoms(entry: Mapping[str, Any]) -> Iterator[Symptom]:

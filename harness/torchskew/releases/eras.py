@@ -75,7 +75,7 @@ class Situation:
     """What a prediction needs: torch release and settings of each rank, rank 0 (the host) first.
 
     torch: None for an unknown release. rendezvous: "tcp", "file", "none", or "store" (no process group).
-    scenario: its name with the variant, for facts about that scenario. python: of each rank, "" where it is unknown.
+    scenario: its name with the variant, for facts about that scenario. python, numpy: of each rank, "" where unknown.
     """
 
     torch: tuple[str | None, ...]
@@ -85,6 +85,7 @@ class Situation:
     kind: Kind = Kind.GROUP
     scenario: str = ""
     python: tuple[str, ...] = ()
+    numpy: tuple[str, ...] = ()
 
 
 @cache
@@ -154,7 +155,7 @@ def _predict(situation: Situation) -> tuple[Outcome, ...]:
     if set(sourced) != {OK}:
         return sourced
     numbers = tuple(each.number for each in known)
-    return observed.outcomes(situation.scenario, numbers, situation.python) or sourced
+    return observed.outcomes(situation.scenario, numbers, situation.python, situation.numpy) or sourced
 
 
 def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome, ...]:

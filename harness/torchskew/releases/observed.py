@@ -17,13 +17,16 @@ TIMEOUT, HANG, CRASH = Outcome.TIMEOUT, Outcome.HANG, Outcome.CRASH
 RUN = "20261121-160550-a9bd37"  # 11 releases, 1.13.1 to 2.15.0, every ordered pair, in virtual environments
 
 
+Sides = tuple[str, str, str]  # of one rank, or bounds for them: torch, Python, NumPy; "" where unknown or unbounded
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One fact about two ranks. scenario: pattern over names with variants.
 
     first, second: bounds for the release of rank 0 (host, or writer) and of the other. outcomes: of both, in that
-    order. cell: the skew that shows it. either: the same outcomes follow in the other order. python: bounds for the
-    Python of the same two ranks; ("", "") where Python doesn't matter.
+    order. cell: the skew that shows it. either: the same outcomes follow in the other order. python, numpy: bounds for
+    the Python and the NumPy of the same two ranks; ("", "") where they don't matter.
     """
 
     scenario: str
@@ -33,18 +36,49 @@ class Observation:
     cell: str
     either: bool = False
     python: tuple[str, str] = ("", "")
+    numpy: tuple[str, str] = ("", "")
 
-    def covers(self, scenario: str, first: str, second: str, pythons: tuple[str, str] = ("", "")) -> bool:
-        """Whether this is about two ranks of these releases in this scenario. pythons: theirs, "" where unknown."""
-        ranks = ((first, pythons[0]), (second, pythons[1]))
-        bounds = ((self.first, self.python[0]), (self.second, self.python[1]))
+    def covers(self, scenario: str, *ranks: Sides) -> bool:
+        """Whether this is about two ranks in this scenario."""
+        bounds = tuple(zip((self.first, self.second), self.python, self.numpy, strict=True))
         orders = [ranks, ranks[::-1]] if self.either else [ranks]
         return fnmatchcase(scenario, self.scenario) and any(
-            all(_keeps(*rank, *bound) for rank, bound in zip(order, bounds, strict=True)) for order in orders
+            all(_within(*each) for each in zip(order, bounds, strict=True)) for order in orders
         )
 
 
+_SAME_KEYS = ("sgd", "stateful", "nested", "adamw_partial")  # what no release misses a key of
+_THE_313 = ">=3.13,<3.14"
 OBSERVATIONS: tuple[Observation, ...] = (
+    # Python 3.13 alone pickles paths as pathlib._local, and 3.14 reads that name. The metadata of every distributed
+    # checkpoint holds a path since 2.4.
+    *(
+        Observation(name, ">=2.4", "", (OK, OPAQUE), "2.6.0,2.13.0", python=(_THE_313, "<3.13"))
+        for name in ("pickles.dcp", "checkpoint_dcp.*", *map("checkpoint_resume.{}".format, _SAME_KEYS))
+    ),
+    *(
+        Observation(name, "", second, (OK, OPAQUE), "2.6.0,1.13.1", python=(_THE_313, "<3.13"))
+        for name, second in (("pickles.path", ""), ("load_default.path", "<2.6"), ("load_default.trusted", ""))
+    ),
+    Observation("object_collectives.path", "", "", (OPAQUE, OPAQUE), "2.6.0,2.13.0", True, python=(_THE_313, "<3.13")),
+    # The class that the reader allows has another name than the one in the file.
+    *(
+        Observation(name, "", "", (OK, OPAQUE), "2.6.0,2.14.1", True, python=(_THE_313, other))
+        for name in ("pickles.allowed", "load_default.allowed")
+        for other in ("<3.13", ">=3.14")
+    ),
+    # NumPy 2 pickles name numpy._core, of which 1.26 has a part. Generators are pickled in another way since 1.24, and
+    # since 2.0.
+    Observation("pickles.numpy_*", "", "", (OK, OPAQUE), "2.6.0,1.13.1", numpy=(">=2.0", "<1.26")),
+    *(
+        Observation(f"load_default.numpy_{name}", "", "<2.6", (OK, OPAQUE), "2.6.0,1.13.1", numpy=(">=2.0", "<1.26"))
+        for name in ("state", "array")
+    ),
+    *(
+        Observation(f"pickles.numpy_{name}", "", "", (OK, OPAQUE), "2.13.0,2.2.2", numpy=(">=2.0", "<2.0"))
+        for name in ("generator", "protocol")
+    ),
+    Observation("pickles.numpy_generator", "", "", (OK, OPAQUE), "1.13.1,1.7.1", numpy=(">=1.24", "<1.24")),
     # A builder that is killed leaves the lock file behind; up to 2.13 the file's existence is the lock.
     Observation("stale_lock.killed", "", "<2.14", (OK, HANG), "2.13.0,2.13.0"),
     # Since 2.14 (flock) a finished build leaves the file behind as well.
@@ -141,20 +175,19 @@ OBSERVATIONS: tuple[Observation, ...] = (
 
 
 def outcomes(
-    scenario: str, numbers: tuple[tuple[int, ...], ...], pythons: tuple[str, ...] = ()
+    scenario: str, numbers: tuple[tuple[int, ...], ...], pythons: tuple[str, ...] = (), numpys: tuple[str, ...] = ()
 ) -> tuple[Outcome, ...] | None:
     """The outcomes of two ranks of these releases, rank 0's first; None where no observation covers them.
 
-    pythons: the Python of each, "" where it is unknown; () where none is known.
+    pythons, numpys: of each rank, "" where it is unknown; () where none is known.
     """
     if len(numbers) != 2:
         return None
-    first, second = (".".join(map(str, number)) for number in numbers)
-    host, other = pythons or ("", "")
-    covering = (each for each in OBSERVATIONS if each.covers(scenario, first, second, (host, other)))
-    return next((each.outcomes for each in covering), None)
+    releases = (".".join(map(str, number)) for number in numbers)
+    first, other = zip(releases, pythons or ("", ""), numpys or ("", ""), strict=True)
+    return next((each.outcomes for each in OBSERVATIONS if each.covers(scenario, first, other)), None)
 
 
-def _keeps(release: str, python: str, releases: str, pythons: str) -> bool:
-    """Whether one rank keeps to both bounds; a Python that is unknown keeps to none."""
-    return within(release, releases) and (not pythons or (bool(python) and within(python, pythons)))
+def _within(rank: Sides, bounds: Sides) -> bool:
+    """Whether a rank keeps to all three bounds; a Python or NumPy that is unknown keeps to none."""
+    return all(not bound or (bool(known) and within(known, bound)) for known, bound in zip(rank, bounds, strict=True))

@@ -84,7 +84,7 @@ def known_break(item: Checked) -> Break | None:
     result = item.result
     if result.verdict is not Verdict.FAIL or result.cell.guard is not Guard.OFF or not result.ranks:
         return None
-    ranks = [Side(facts.torch or facts.declared, facts.python or "") for facts in result.ranks]
+    ranks = [Side(facts.torch or facts.declared, facts.python or "", facts.numpy or "") for facts in result.ranks]
     ranks += [Side(name) for name in result.cell.skew[len(ranks) :]]  # ranks of a handover that never started
     entries = [entry for entry in _about(result.cell.name) if entry.covers(result.cell.name, ranks)]
     return entries[0] if len(entries) == 1 else None

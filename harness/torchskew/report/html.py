@@ -245,6 +245,7 @@ def _rank(item: Checked, facts: RankFacts, logs: Logs, texts: _Texts) -> dict[st
         "torch": texts(facts.torch),
         "git": texts((facts.git_version or "")[:12]),
         "python": texts(facts.python),
+        "numpy": texts(facts.numpy),
         "host": texts(facts.host),
         "phase": texts(facts.phase),
         "seconds": round(facts.seconds, 3),

@@ -126,6 +126,7 @@ def _rank(result: CellResult, facts: RankFacts, logs: Logs) -> dict[str, Json]:
         "torch": facts.torch,
         "git_version": facts.git_version,
         "python": facts.python,
+        "numpy": facts.numpy,
         "host": facts.host,
         "outcome": _outcome(result, facts.rank),
         "phase": facts.phase,

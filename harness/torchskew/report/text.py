@@ -204,6 +204,7 @@ def _rank(item: Checked, facts: RankFacts, outcome: Outcome, logs: Logs) -> Iter
     """One rank's facts, its error and its log."""
     end = facts.signal or ("" if facts.exit is None else f"exit {facts.exit}")
     parts = [f"torch {facts.torch or facts.declared}", f"python {facts.python}" if facts.python else ""]
+    parts += [f"numpy {facts.numpy}" if facts.numpy else ""]
     spent = facts.seconds if facts.error_after is None else facts.error_after
     parts += [f"{facts.phase} after {view.seconds(spent)}", end, "stopped by us" if facts.killed else ""]
     yield f"  rank {facts.rank}  {outcome:<11} {' · '.join(part for part in parts if part)}"

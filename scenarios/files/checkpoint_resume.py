@@ -3,7 +3,8 @@
 Rank 0 trains, saves, and goes on; the next rank loads with another seed and goes on from there. `adam`, `adamw` and
 `sgd`: get_state_dict, dcp.save, dcp.load, set_state_dict; `app_state` does the same inside a Stateful object, as the
 recipe does. `adamw_partial` and `adamw_plain` are the remedies for a release that adds a setting to an optimizer: a
-load with DefaultLoadPlanner(allow_partial_load=True), and the same state through torch.save. `stateful` and `nested`
+load with DefaultLoadPlanner(allow_partial_load=True), and the same state through torch.save. `scheduler` saves the
+state dict of a StepLR beside them, key by key; `scheduler_text`, its remedy, as one text. `stateful` and `nested`
 save an epoch, a learning rate, text, lists, tuples and nested dicts, in a Stateful object and in a plain dict. The
 oracle is what rank 0 saved, and its own parameters three steps later: equal to 1e-12 in float64.
 """
@@ -21,6 +22,8 @@ VARIANTS = {
     "app_state": {"params": {"optimizer": "AdamW"}},
     "adamw_partial": {"params": {"optimizer": "AdamW"}},
     "adamw_plain": {"params": {"optimizer": "AdamW"}},
+    "scheduler": {"params": {"optimizer": "SGD", "schedule": "keys"}},
+    "scheduler_text": {"params": {"optimizer": "SGD", "schedule": "text"}},
     "stateful": {},
     "nested": {},
 }
@@ -69,13 +72,16 @@ class Progress:
 class Training:
     """A layer, its optimizer and its steps; Stateful, as the AppState of the recipe."""
 
-    def __init__(self, name, fresh):
+    def __init__(self, params, fresh):
         import torch
+
+        name, self.schedule = params["optimizer"], params.get("schedule")
 
         torch.manual_seed(1 if fresh else 0)
         self.model = torch.nn.Linear(3, 2).double()
         settings = dict(SETTINGS[name], **(FRESH if fresh else {}))
         self.optimizer = getattr(torch.optim, name)(self.model.parameters(), **settings)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 9 if fresh else 2, 0.5)
 
     def steps(self):
         """Take some steps; returns the parameters."""
@@ -86,20 +92,32 @@ class Training:
             rows = torch.arange(6, dtype=torch.float64).reshape(2, 3) + number
             (self.model(rows) ** 2).mean().backward()
             self.optimizer.step()
+            if self.schedule:
+                self.scheduler.step()
         return [value for each in self.model.parameters() for value in each.detach().reshape(-1).tolist()]
 
     def state_dict(self):
         """The state of both, under the names of the parameters."""
+        import json
+
         from torch.distributed.checkpoint.state_dict import get_state_dict
 
         model, optimizer = get_state_dict(self.model, self.optimizer)
-        return {"model": model, "optim": optimizer}
+        state, schedule = {"model": model, "optim": optimizer}, self.scheduler.state_dict()
+        if self.schedule:
+            state["scheduler"] = json.dumps(schedule) if self.schedule == "text" else schedule
+        return state
 
     def load_state_dict(self, state):
         """Take what state_dict gave."""
+        import json
+
         from torch.distributed.checkpoint.state_dict import set_state_dict
 
         set_state_dict(self.model, self.optimizer, model_state_dict=state["model"], optim_state_dict=state["optim"])
+        if self.schedule:
+            schedule = state["scheduler"]
+            self.scheduler.load_state_dict(json.loads(schedule) if self.schedule == "text" else schedule)
 
     def shown(self):
         """The parameters, the settings and how far the optimizer counted."""
@@ -107,6 +125,8 @@ class Training:
         counts = [float(state["step"]) for state in self.optimizer.state.values() if "step" in state]
         settings = {name: group[name] for name in ("lr", "betas", "momentum", "weight_decay") if name in group}
         parameters = [value for each in self.model.parameters() for value in each.detach().reshape(-1).tolist()]
+        if self.schedule:
+            settings.update(every=self.scheduler.step_size, epoch=self.scheduler.last_epoch)
         return {"parameters": parameters, "settings": settings, "counts": counts}
 
 
@@ -161,7 +181,7 @@ def rank(job):
     fresh, path = job.rank > 0, job.path("checkpoint")
     if job.variant in ("stateful", "nested"):
         return {"cases": told(job.variant, fresh, path)}
-    training = Training(job.params["optimizer"], fresh)
+    training = Training(job.params, fresh)
     if fresh:
         take_up(job, training, path)
     else:

@@ -16,11 +16,12 @@ NONE = -1  # in `cells`: nothing was planned there
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurveyedRelease:
-    """A release as a survey ran it. name: declared; torch, python: as its ranks reported them."""
+    """A release as a survey ran it. name: declared; torch, python, numpy: as its ranks reported them."""
 
     name: str
     torch: str = ""
     python: str = ""
+    numpy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

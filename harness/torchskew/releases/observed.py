@@ -146,6 +146,10 @@ OBSERVATIONS: tuple[Observation, ...] = (
         Observation(f"checkpoint_resume.{name}", ">=2.5,<2.7", ">=2.7", (OK, OPAQUE), "2.6.0,2.13.0")
         for name in ("adam", "adamw", "app_state")
     ),
+    # 2.6 writes and asks for `verbose` of a schedule, 2.13 for `_is_initial`. Up to 2.3 a plain dict stays as it was.
+    Observation("checkpoint_resume.scheduler", ">=2.4,<2.13", ">=2.13", (OK, OPAQUE), "2.6.0,2.13.0"),
+    Observation("checkpoint_resume.scheduler", ">=2.13", ">=2.4,<2.13", (OK, OPAQUE), "2.13.0,2.6.0"),
+    Observation("checkpoint_resume.scheduler*", "<2.4", ">=2.2,<2.4", (OK, WRONG), "2.2.2,2.2.2"),
     # 2.6 made weights_only the default of torch.load. Up to 2.3 the state of OneCycleLR holds a method; 2.15 took
     # nested tensors off the list.
     *(

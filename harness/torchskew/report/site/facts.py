@@ -73,8 +73,9 @@ def _releases(run: Run) -> tuple[SurveyedRelease, ...]:
     for result in run.results:
         for facts in result.ranks:
             if facts.torch and facts.declared in known:
-                torch, python = facts.torch, facts.python or ""
-                known[facts.declared] = SurveyedRelease(name=facts.declared, torch=torch, python=python)
+                known[facts.declared] = SurveyedRelease(
+                    name=facts.declared, torch=facts.torch, python=facts.python or "", numpy=facts.numpy or ""
+                )
     return tuple(known.values())
 
 

@@ -137,6 +137,7 @@ def _part(
         "declared": [name in known or bool(expected and name in expected.releases) for name in names],
         "torch": [known[name].torch if name in known else "" for name in names],
         "python": [known[name].python if name in known else "" for name in names],
+        "numpy": [known[name].numpy if name in known else "" for name in names],
         "wide": part.wide,
         "scenarios": [{"name": each.name, "kind": each.kind, "surface": each.surface} for each in scenarios.values()],
         "cells": [
@@ -171,7 +172,13 @@ def _entry(entry: Break) -> dict[str, Json]:
         "surfaces": list(entry.surfaces),
         "sides": list(dict.fromkeys(map(str, entry.affects))),
         "affects": [
-            {"first": each.first, "second": each.second, "either": each.either, "python": list(each.python)}
+            {
+                "first": each.first,
+                "second": each.second,
+                "either": each.either,
+                "python": list(each.python),
+                "numpy": list(each.numpy),
+            }
             for each in entry.affects
         ],
         "symptoms": _symptoms(entry.symptoms),

@@ -30,7 +30,7 @@ class BreakFinder:
 
 def sides_of(part: SurveyPart) -> dict[str, Side]:
     """What the ranks of each declared release reported."""
-    return {each.name: Side(each.torch or each.name, each.python) for each in part.releases}
+    return {each.name: Side(each.torch or each.name, each.python, each.numpy) for each in part.releases}
 
 
 def fails_alone(place: Place, seen: Mapping[Place, Sighting]) -> bool:

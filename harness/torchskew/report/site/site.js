@@ -218,7 +218,11 @@ function drawCell() {
     ...groupsOf(indexes, view.first, view.second).map(group => groupCard(group, view.first, view.second)), ...rest(indexes, view.first, view.second));
 }
 function sourceNote(sum) {
-  const pairs = `${part().python[view.first] ? `Python ${part().python[view.first]}` : ""}`;
+  const said = (title, field) => { // once where both sides have the same
+    const both = [...new Set([part()[field][view.first], part()[field][view.second]].filter(Boolean))];
+    return both.length ? [`${title} ${both.join(" and ")}`] : [];
+  };
+  const pairs = [...said("Python", "python"), ...said("NumPy", "numpy")].join(", ");
   if (!sum.guesses) return el("p", {class: "small soft"}, `Measured with ${part().torch[view.first]} and ${part().torch[view.second]}${pairs ? `, ${pairs}` : ""}.`);
   return el("p", {class: "small"}, el("span", {class: "pill warn"}, sourceOf(sum)), ` ${sum.guesses} of ${sum.planned} follow from what is known of these releases.`);
 }

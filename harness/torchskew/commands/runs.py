@@ -20,6 +20,14 @@ List what changed between two recorded runs, regressions first. The exit code is
 
   torchskew diff RUN latest"""
 
+FLAKES_HELP = """\
+List cells that showed a pass and a failure of the same content, with the rate and its 95 % interval. The dashboard has
+the runs over time, the history of every cell, regressions with their first bad run, and what is slow or became slower.
+
+  torchskew flakes
+  torchskew flakes out --html flakes.html
+  torchskew flakes artefacts/*/out --html flakes.html     records of several machines, counted together"""
+
 
 def add_parser(commands: arguments.Commands) -> None:
     """Add all three."""
@@ -30,7 +38,12 @@ def add_parser(commands: arguments.Commands) -> None:
     parser = arguments.command(commands, "merge", "combine the shards of a gate or of checks, and decide", MERGE_HELP)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="the --out of each shard")
     _add_out(parser, run_merge)
-    parser = arguments.command(commands, "flakes", "list cells that both passed and failed, over all recorded runs")
+    parser = arguments.command(
+        commands, "flakes", "list cells that both passed and failed, over recorded runs", FLAKES_HELP
+    )
+    text = "the --out of any number of records, such as CI artefacts of other machines (default: --out)"
+    parser.add_argument("folders", nargs="*", type=Path, metavar="DIR", help=text)
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the dashboard of these records as well")
     _add_out(parser, run_flakes)
 
 
@@ -59,4 +72,4 @@ def run_flakes(args: argparse.Namespace) -> int:
     """`torchskew flakes`."""
     from torchskew.workflows.recorded import count_flakes
 
-    return count_flakes(args.out)
+    return count_flakes(args.folders or [args.out], args.html)

@@ -40,6 +40,8 @@ _FINISHED: Final = """SELECT DISTINCT cell_id FROM result
  WHERE run_id = ? AND verdict IN ('PASS', 'FAIL', 'UNSUPPORTED')"""
 _HISTORY: Final = """SELECT run_id, cell_id, repeat, verdict, outcomes, seconds, cached, key, at
  FROM result WHERE cell_id = ? ORDER BY id DESC"""
+_EVERY: Final = """SELECT run_id, cell_id, repeat, verdict, outcomes, seconds, cached, key, at
+ FROM result WHERE cached = 0 ORDER BY id"""
 _DURATIONS: Final = """SELECT cell_id, seconds, max(id) FROM result
  WHERE cached = 0 AND judged IS NOT NULL GROUP BY cell_id"""
 _ORIGINS: Final = """SELECT DISTINCT a.run_id FROM result r JOIN attempt a ON a.id = r.judged
@@ -170,6 +172,12 @@ class RecordReader:
     def history(self, cell_id: CellId) -> tuple[Past, ...]:
         """Every result of a cell over all runs and repetitions, newest first."""
         return tuple(rows.to_past(row) for row in self._database.rows(_HISTORY, cell_id))
+
+    def pasts(self) -> Iterator[Past]:
+        """Every result that really ran, of all cells and runs, oldest first, one at a time."""
+        with self._database.reading() as reader:
+            for row in reader.execute(_EVERY):
+                yield rows.to_past(row)
 
     def durations(self) -> Mapping[CellId, float]:
         """Seconds that each cell took when it last ran, for balancing shards and estimating the time left."""

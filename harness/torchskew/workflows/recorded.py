@@ -11,12 +11,14 @@ from torchskew.guard.table import parse
 from torchskew.judging import diff, flakes
 from torchskew.judging.controls import against_controls
 from torchskew.judging.decide import decide
+from torchskew.judging.history import histories
 from torchskew.model.ids import CellId
 from torchskew.model.results import CellResult
-from torchskew.model.runs import RunKind
+from torchskew.model.runs import Past, RunInfo, RunKind
 from torchskew.planning.plan import plan_of
 from torchskew.record.folder import DATABASE
 from torchskew.report.flakes import render
+from torchskew.report.site.dashboard import Recorded, in_order, write_dashboard
 from torchskew.report.suite import markdown
 from torchskew.workflows.cell_steps import show, today
 from torchskew.workflows.gate.recorded import asked_of, decided_again
@@ -97,9 +99,23 @@ def compare(out: Path, before: str, after: str) -> int:
     return int(delta.worse)
 
 
-def count_flakes(out: Path) -> int:
-    """`torchskew flakes`: cells that showed a pass and a failure of the same content, with their rates."""
-    with record_in(out) as record:
-        rates = flakes.rates(record.history(cell_id) for cell_id in sorted(record.durations()))
-    sys.stdout.write(render(rates) + "\n")
+def count_flakes(folders: Sequence[Path], html: Path | None) -> int:
+    """`torchskew flakes`: cells that showed a pass and a failure of the same content, with their rates.
+
+    folders: the --out of any number of records, which count together; a run that several of them hold counts once.
+    html: where the dashboard is written.
+    """
+    runs: dict[str, RunInfo] = {}
+    pasts: list[Past] = []
+    for folder in folders:
+        with record_in(folder) as record:
+            new = {info.run_id: info for info in record.runs() if info.run_id not in runs}
+            pasts += (past for past in record.pasts() if past.run_id in new)
+            runs |= new
+    cells = histories(pasts)
+    sys.stdout.write(render(flakes.rates(each.entries[::-1] for each in cells)) + "\n")
+    if html is not None:
+        names = tuple(map(str, folders))
+        write_dashboard(Recorded(folders=names, runs=in_order(runs.values()), cells=cells), html)
+        sys.stdout.write(f"wrote {html} · {len(runs)} runs, {len(cells)} cells\n")
     return 0

@@ -90,7 +90,8 @@ def _text(function: Function) -> str:
     lines, first = inspect.getsourcelines(function)
     lines = textwrap.dedent("".join(lines)).splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("def "))
-    return "\n" * (first + start - 1) + "\n".join(lines[start:]) + "\n"
+    # What annotations name is not sent either, so they are not evaluated.
+    return "from __future__ import annotations" + "\n" * max(1, first + start - 1) + "\n".join(lines[start:]) + "\n"
 
 
 def _scenario(name: str, source: str, path: str, rest: tuple[Oracle | None, Surroundings, Kind]) -> Scenario:

@@ -52,6 +52,15 @@ def test_what_a_build_leaves_behind_is_no_source(project: Path, name: str) -> No
     assert installed_content([str(project)], "v") == before
 
 
+def test_what_a_run_wrote_is_no_source_whatever_its_folder_is_called(project: Path) -> None:
+    before = imported_content([f"-e {project}"])
+    (project / "part1" / "20261129").mkdir(parents=True)
+    (project / "part1" / "20261129" / "report.txt").write_text("green")
+    assert imported_content([f"-e {project}"]) != before
+    (project / "part1" / "record.sqlite").touch()
+    assert imported_content([f"-e {project}"]) == before
+
+
 def test_a_wheels_content_counts_and_not_its_name(tmp_path: Path) -> None:
     wheel = write_wheel(tmp_path, name="mylib")
     before = installed_content([str(wheel)], "v")

@@ -13,6 +13,8 @@ from torchskew.runtimes.digest import digest
 
 # What a project's folder holds besides its sources.
 _NOT_SOURCES = frozenset({"__pycache__", "build", "dist", "node_modules", "out", "venv"})
+# A folder with this file is the --out of an earlier run: it may have any name, and grows with every run.
+_RECORD = "record.sqlite"
 # What decides how an editable project is installed; its sources are read where they are.
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 
@@ -72,7 +74,7 @@ def _installed(here: Local) -> Iterator[str]:
 def _sources(here: Local) -> Iterator[Path]:
     for root, folders, names in os.walk(Path(here.path).expanduser()):
         folders[:] = sorted(each for each in folders if each not in _NOT_SOURCES and not each.startswith("."))
-        folders[:] = [each for each in folders if not each.endswith(".egg-info")]
+        folders[:] = [each for each in folders if not each.endswith(".egg-info") and not Path(root, each, _RECORD).exists()]
         yield from (Path(root, name) for name in sorted(names) if not name.endswith(".pyc"))
 
 

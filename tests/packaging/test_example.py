@@ -50,11 +50,11 @@ def test_its_suite_passes(python: Path, library: Path) -> None:
 
 
 def test_its_gate_is_open_and_a_defect_shuts_it(python: Path, library: Path) -> None:
-    # The other name is the same release: one of them starts half as many agents.
+    # The other name is the same release: one of them starts half as many agents, in the environment of the suite.
     gate = (python, "-m", "torchskew", "gate", "-f", RELEASE, "--against", "2.13.0")
     opened = ran(library, *gate)
     assert opened.returncode == 0, opened.stdout + opened.stderr
-    assert opened.stdout.splitlines()[-1].startswith(f"gate open: package {library}: all ")
+    assert opened.stdout.splitlines()[-1].startswith(f"gate open: package -e {library}: all ")
     source = library / "src" / "flock" / "average.py"
     right = source.read_text()
     source.write_text(right.replace("message /= size", "message /= size + 1"))
@@ -63,5 +63,5 @@ def test_its_gate_is_open_and_a_defect_shuts_it(python: Path, library: Path) -> 
     finally:
         source.write_text(right)
     assert shut.returncode == 1, shut.stdout + shut.stderr
-    assert shut.stdout.splitlines()[-1].startswith(f"gate shut: package {library}: 1 regression (flock_average on ")
+    assert shut.stdout.splitlines()[-1].startswith(f"gate shut: package -e {library}: 1 regression (flock_average on ")
     assert "the means are [1.0], right is 1.5" in shut.stdout

@@ -47,7 +47,7 @@ def encode(value: object) -> Json:
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return _encode_record(value)
+        return encode_as(type(value), value)
     message = f"{type(value).__name__} can't be recorded"
     raise TypeError(message)
 
@@ -64,10 +64,11 @@ def decode(cls: type[T], value: Json, where: str, *, newer: bool = False) -> T:
         raise DamagedRecordError(f"{where}{''.join(reversed(error.path))} {error.problem}") from None
 
 
-def _encode_record(value: object) -> Json:
-    own = _kind(type(value))
+def encode_as(cls: type[T], value: T) -> dict[str, Json]:
+    """The fields of a record that it has as a `cls`: its own class, or one that it extends."""
+    own = _kind(cls)
     out: dict[str, Json] = {} if own is None else {KIND: own}
-    for name, default in _defaults(cast("Hashable", type(value))):
+    for name, default in _defaults(cast("Hashable", cls)):
         item = getattr(value, name)
         if item is default or (default is not MISSING and item == default and type(item) is type(default)):
             continue
@@ -274,7 +275,12 @@ def _mismatch(wanted: str, value: object, *path: str) -> _MismatchError:
 
 def dumps(value: object) -> str:
     """`encode` as one line of JSON, ASCII only: what a rank printed may hold lone surrogates."""
-    return json.dumps(encode(value), separators=(",", ":"))
+    return to_text(encode(value))
+
+
+def to_text(value: Json) -> str:
+    """Encoded values as one line of JSON."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 def loads(cls: type[T], text: str | bytes, where: str, *, newer: bool = False) -> T:

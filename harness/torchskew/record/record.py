@@ -78,11 +78,11 @@ class Record(RecordReader):
         What comes back is what `load` would read: a report can be made of it without reading the record again.
         """
         with self._database.writing() as sql:
-            ids = ids_of_cached(sql, result.key) if result.cached else ""
-            ids = ids or json.dumps([self._stored(sql, run_id, result.cell, each) for each in result.attempts])
+            ids: list[int] = json.loads(ids_of_cached(sql, result.key) or "[]") if result.cached else []
+            ids = ids or [self._stored(sql, run_id, result.cell, each) for each in result.attempts]
             row: Row = {"run_id": run_id, "cell_id": result.cell.id, "repeat": repeat, "key": result.key}
             row |= {"verdict": result.verdict, "outcomes": json.dumps(result.outcomes), "seconds": result.seconds}
-            row |= {"cached": int(result.cached), "attempts": ids, "judged": next(reversed(json.loads(ids)), None)}
+            row |= {"cached": int(result.cached), "attempts": json.dumps(ids), "judged": ids[-1] if ids else None}
             insert(sql, "result", **row, at=now(), body=rows.of_result(result))
         return rows.light(result)
 

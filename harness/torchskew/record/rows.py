@@ -16,7 +16,7 @@ from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Json
 from torchskew.model.results import CellResult, Judgement
 from torchskew.model.runs import Past, Printed
-from torchskew.record.codec import decode, dumps, encode, loads
+from torchskew.record.codec import decode, dumps, encode_as, loads, to_text
 
 _PRINTED: Final = ("log", "stacks")
 
@@ -51,9 +51,10 @@ def to_plan(head: str, cells: tuple[Cell, ...], where: str, *, newer: bool) -> P
 
 def of_facts(facts: RankFacts) -> tuple[str, bytes | None, bytes | None]:
     """A rank's body and, compressed, what it printed and its payload; None where that is empty."""
-    printed: dict[str, Json] = {name: getattr(facts, name) for name in _PRINTED if getattr(facts, name)}
-    payload = cast("dict[str, Json]", encode(facts.payload))
-    return dumps(replace(facts, log="", stacks="", payload={})), _packed(printed), _packed(payload)
+    fields_of_rank = encode_as(RankFacts, facts)
+    printed: dict[str, Json] = {name: fields_of_rank.pop(name) for name in _PRINTED if name in fields_of_rank}
+    payload = cast("dict[str, Json]", fields_of_rank.pop("payload", {}))
+    return to_text(fields_of_rank), _packed(printed), _packed(payload)
 
 
 def to_facts(body: str, printed: bytes | None, payload: bytes | None, where: str, *, newer: bool) -> RankFacts:
@@ -80,7 +81,7 @@ def light(result: CellResult) -> CellResult:
 
 def of_result(result: CellResult) -> str:
     """A result's body."""
-    return dumps(Judgement(**{name: getattr(result, name) for name in _JUDGEMENT_FIELDS}))
+    return to_text(encode_as(Judgement, result))
 
 
 def to_result(body: str, cell: Cell, attempts: tuple[Attempt, ...], *, newer: bool) -> CellResult:

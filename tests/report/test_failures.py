@@ -9,8 +9,8 @@ import pytest
 from torchskew.model.facts import ErrorFacts
 from torchskew.model.outcomes import Guard, Outcome
 from torchskew.model.results import Checked, Decision, Status
-from torchskew.report import failures
-from torchskew.report.failures import groups, known_break
+from torchskew.report import failures, write_reports
+from torchskew.report.failures import among, groups, known_break
 from torchskew.report.grid import Look
 from torchskew.report.text import render
 
@@ -103,3 +103,24 @@ def test_the_terminal_shows_a_group_once_and_a_file_shows_every_cell():
     assert "rerun    torchskew matrix --only 'rendezvous_tcp/*' --no-cache" in short
     assert short.count("regression: rendezvous_tcp/") == 1
     assert whole.count("regression: rendezvous_tcp/") == 9
+
+
+def test_groups_of_some_cells_are_in_the_order_of_those_cells():
+    first, second = (failing("all_reduce", pair, OK, WRONG) for pair in (("2.6.0", "2.13.0"), ("2.13.0", "2.6.0")))
+    between = failing("broadcast", ("2.6.0", "2.13.0"), OK, WRONG)
+    items = [Checked(result=result, status=Status.REGRESSION) for result in (first, between, second)]
+    assert [group.title for group in groups(items)] == ["all_reduce", "broadcast"]
+    assert [group.title for group in among(groups(items), items[1:])] == ["broadcast", "all_reduce"]
+    assert among(groups(items), items[1:]) == groups(items[1:])
+    assert [group.title for group in among(groups(items), items[:1])] == ["all_reduce"]
+
+
+def test_each_failure_is_looked_up_once_for_all_reports(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(failures, "known_break", lambda item: asked.append(item.result.cell.id))
+    results = tuple(failing("rendezvous_tcp", pair) for pair in product(OLD, NEW))
+    checked = tuple(Checked(result=result, status=Status.REGRESSION) for result in results)
+    run = factories.run(results)
+    decision = Decision(checked=checked, problems=(), exit_code=1, sentence="not as expected")
+    render(run, decision, written=write_reports(run, decision, tmp_path))
+    assert asked == [result.cell.id for result in results]

@@ -9,9 +9,9 @@ import pytest
 
 from torchskew.model.versions import Source, SourceKind
 from torchskew.runtimes.venv.room import Room, Size
-from torchskew.runtimes.venv.store import Made
+from torchskew.runtimes.venv.store import StoredEnvironment
 
-GONE = Made(
+GONE = StoredEnvironment(
     identity="a" * 64, python="python", reports="2.6.0", git_version=None, python_version="3.11.7",
     packages=("torch==2.6.0", "nvidia-nccl==1", "torch==2.6.0"), size=5 * 10**9,
 )  # fmt: skip
@@ -35,10 +35,10 @@ class Store:
 
     folder = Path()
 
-    def __init__(self, *gone: Made) -> None:
+    def __init__(self, *gone: StoredEnvironment) -> None:
         self.gone, self.kept = gone, -1
 
-    def evict(self, keep_bytes: int) -> tuple[Made, ...]:
+    def evict(self, keep_bytes: int) -> tuple[StoredEnvironment, ...]:
         self.kept = keep_bytes
         return self.gone
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from torchskew.runtimes.digest import digest
-from torchskew.runtimes.venv.store import Made, Store
+from torchskew.runtimes.venv.store import StoredEnvironment, Store
 
 
 @pytest.fixture
@@ -20,12 +20,12 @@ def store(tmp_path: Path):
     made.release()
 
 
-def fill(store: Store, identity: str, size: int = 10) -> Made:
+def fill(store: Store, identity: str, size: int = 10) -> StoredEnvironment:
     with store.making(identity) as place:
         assert place is not None
         (place / "bin").mkdir(parents=True)
         (place / "bin/python").write_text("")
-        made = Made(
+        made = StoredEnvironment(
             identity=identity, python=str(place / "bin/python"), reports=identity, git_version=None,
             python_version="3.11.7", packages=(), size=size,
         )  # fmt: skip
@@ -71,7 +71,7 @@ def test_a_second_maker_waits_and_finds_it_made(store) -> None:
         (place / "bin").mkdir(parents=True)
         (place / "bin/python").write_text("")
         store.finish(
-            Made(
+            StoredEnvironment(
                 identity="a" * 64, python=str(place / "bin/python"), reports="", git_version=None,
                 python_version="", packages=(), size=1,
             )

@@ -30,7 +30,7 @@ _SLOTS = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class ProvidedImage:
     """An image, how it was made, and the digest of what it was made from (of its id when not made here)."""
 
     image: str
@@ -79,31 +79,31 @@ class Images:
             note=made.way,
         )
 
-    def _referenced(self, source: Source, say: Say) -> Made:
+    def _referenced(self, source: Source, say: Say) -> ProvidedImage:
         image = self._daemon.local(source.value)
         if image is not None:
-            return Made(image=image, way="already here")
-        return Made(image=pulling.pull(self._daemon, source.value, say), way="pulled")
+            return ProvidedImage(image=image, way="already here")
+        return ProvidedImage(image=pulling.pull(self._daemon, source.value, say), way="pulled")
 
-    def _from_suite(self, source: Source, say: Say) -> Made:
+    def _from_suite(self, source: Source, say: Say) -> ProvidedImage:
         return self._debian(suite(source.value), _TORCH, say)
 
-    def _debian(self, of: Suite, packages: Sequence[str], say: Say) -> Made:
+    def _debian(self, of: Suite, packages: Sequence[str], say: Say) -> ProvidedImage:
         """An image of a suite with these packages, reused when the same recipe made it before."""
         template = (images_folder() / "debian.Dockerfile").read_text()
         recipe = digest(_FORMAT, "debian", of.name, *packages)
         tag = f"torchskew/{packages[0]}:{of.name}"
 
-        def make() -> Made:
+        def make() -> ProvidedImage:
             labels = _labels(recipe, f"debian {of.name} {packages[0]}")
             wanted = suite_images.Wanted(suite=of, packages=tuple(packages), tag=tag, labels=labels, template=template)
             with self._space().reserved(recipe, image=suite_images.least_size(wanted)):
                 image, way = suite_images.make(self._daemon, wanted, say)
-            return Made(image=image, way=way, recipe=recipe)
+            return ProvidedImage(image=image, way=way, recipe=recipe)
 
         return self._once(recipe, make, say)
 
-    def _from_wheels(self, source: Source, say: Say) -> Made:
+    def _from_wheels(self, source: Source, say: Say) -> ProvidedImage:
         python = source.python or DEFAULT_PYTHON
         of = next((each for each in load_suites().values() if each.python == python), None)
         if of is None:
@@ -113,7 +113,7 @@ class Images:
         base = self._debian(of, _PYTHON, say)
         recipe = digest(_FORMAT, "pip", base.image, *wheels.inputs(source))
 
-        def make() -> Made:
+        def make() -> ProvidedImage:
             args = {"BASE": base.image, "PYTHON": of.python}
             with wheels.unpacked(source, of, self._daemon.machine(), say, self._space()) as site:
                 say("building the image")
@@ -122,16 +122,16 @@ class Images:
                 )
                 labels, tag = _labels(recipe, f"pip {source.value}"), f"torchskew/{_name(source)}:{recipe[:12]}"
                 image = self._daemon.build(tar_stream.streamed(writer), tag, labels, args)
-            return Made(image=image, way=f"built from wheels on Debian {of.name}", recipe=recipe)
+            return ProvidedImage(image=image, way=f"built from wheels on Debian {of.name}", recipe=recipe)
 
         return self._once(recipe, make, say)
 
-    def _once(self, recipe: str, make: Callable[[], Made], say: Say) -> Made:
+    def _once(self, recipe: str, make: Callable[[], ProvidedImage], say: Say) -> ProvidedImage:
         """The image that the recipe made before, else make it: one process per recipe, two recipes at a time."""
         with lock.held(recipe):
             image = self._daemon.find(f"{RECIPE}={recipe}")
             if image is not None:
-                return Made(image=image, way=_BEFORE, recipe=recipe)
+                return ProvidedImage(image=image, way=_BEFORE, recipe=recipe)
             say("waiting for a turn")
             with _SLOTS:
                 return make()
@@ -139,7 +139,7 @@ class Images:
     def _space(self) -> ImageSpace:
         return ImageSpace(self._daemon.folder())
 
-    def _facts(self, name: str, made: Made) -> lock.Entry:
+    def _facts(self, name: str, made: ProvidedImage) -> lock.Entry:
         """What the image reports, asked once for each image."""
         known = lock.read(self._lock).get(name)
         if known is not None and known.image == made.image:

@@ -28,7 +28,7 @@ from torchskew.runtimes.venv.projects import imported_content, installed_content
 from torchskew.runtimes.venv.resolve import Lock, Resolver, asked_for, is_pinned
 from torchskew.runtimes.venv.room import UNPACKED, Room, Size
 from torchskew.runtimes.digest import digest
-from torchskew.runtimes.venv.store import Made, Store, size_of
+from torchskew.runtimes.venv.store import StoredEnvironment, Store, size_of
 from torchskew.runtimes.venv.uv import Uv, UvError, binary
 from torchskew.runtimes.ownership import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
 
@@ -180,11 +180,11 @@ class VenvRuntime:
             self._uv.call("cache", "clean", "--quiet")
         return lines
 
-    def _known(self, source: Source, what: str) -> Made | None:
+    def _known(self, source: Source, what: str) -> StoredEnvironment | None:
         identity = self._store.answer(_request(source, what), pinned=is_pinned(source))
         return self._store.take(identity) if identity else None
 
-    def _make(self, version: Version, source: Source, what: str, progress: Progress) -> Made:
+    def _make(self, version: Version, source: Source, what: str, progress: Progress) -> StoredEnvironment:
         progress.step(version.name, "resolving")
         with self._downloads.tidied(asked_for(source)):  # resolving unpacks the wheels that are files here
             lock = self._resolver.resolve(source)
@@ -228,7 +228,7 @@ class VenvRuntime:
         except NoSpaceError as error:
             raise ProvisionError(f'versions."{name}": {size.refused(self._store.folder, error)}') from error
 
-    def _found(self, source: Source, what: str) -> Made:
+    def _found(self, source: Source, what: str) -> StoredEnvironment:
         """An interpreter that exists already; torch is imported only when it changed."""
         path = Path(source.value).expanduser().absolute()
         if not os.access(path, os.X_OK) or path.is_dir():
@@ -240,7 +240,7 @@ class VenvRuntime:
         if facts is None:
             facts = probed(str(path), Depth.IMPORT, what)
             self._store.remember(identity, json.dumps(asdict(facts)))
-        return Made(
+        return StoredEnvironment(
             identity=identity, python=str(path), reports=facts.reports, git_version=facts.git_version,
             python_version=facts.python_version, packages=(), size=0,
         )  # fmt: skip
@@ -271,23 +271,23 @@ def _request(source: Source, what: str) -> str:
     return digest(source.kind, source.value, stamp, python, source.index or "", *source.requires, *filter(None, [content, source.until and f"until {source.until}"]))
 
 
-def _proved(place: Path, lock: Lock, what: str) -> Made:
+def _proved(place: Path, lock: Lock, what: str) -> StoredEnvironment:
     """Import torch once: what it reports, and that it works here."""
     python = str(place / "bin" / "python")
     facts = probed(python, Depth.IMPORT, what)
-    return Made(
+    return StoredEnvironment(
         identity=lock.identity, python=python, reports=facts.reports, git_version=facts.git_version,
         python_version=facts.python_version, packages=lock.packages, size=size_of(place),
     )  # fmt: skip
 
 
-def _check_release(version: Version, made: Made, what: str) -> None:
+def _check_release(version: Version, made: StoredEnvironment, what: str) -> None:
     if version.reports and version.reports.partition("+")[0] != made.reports.partition("+")[0]:
         fix = "Correct `reports`, or the source."
         raise ProvisionError(f"{what} reports torch {made.reports}, but {version.reports} is declared. {fix}")
 
 
-def _environment(version: Version, made: Made, source: Source) -> Environment:
+def _environment(version: Version, made: StoredEnvironment, source: Source) -> Environment:
     """The environment; what is imported from editable projects is part of its identity, though not of its place."""
     editable = imported_content(source.requires)
     packages = f", {len(made.packages)} packages, {readable(made.size)}" if made.packages else ""

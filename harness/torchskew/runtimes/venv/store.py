@@ -21,7 +21,7 @@ _FRESH = 24 * 3600.0  # seconds for which a requirement that pins no release kee
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class StoredEnvironment:
     """A complete environment. python: its interpreter; reports: its torch; size: bytes on disk."""
 
     identity: str
@@ -62,7 +62,7 @@ class Store:
         aside.write_text(answer)
         aside.replace(path)
 
-    def take(self, identity: str) -> Made | None:
+    def take(self, identity: str) -> StoredEnvironment | None:
         """A whole environment, marked as in use until `release`; None when it is not there."""
         if not self.whole(identity):
             return None
@@ -99,7 +99,7 @@ class Store:
                 if not self.whole(identity):
                     _removed(place)
 
-    def finish(self, made: Made) -> None:
+    def finish(self, made: StoredEnvironment) -> None:
         """Mark it as complete; the marker is written last."""
         place = self.place(made.identity)
         aside = place / f"{_MARKER}.new"
@@ -110,7 +110,7 @@ class Store:
         """Whether it is there and complete."""
         return self._read(self.place(identity)) is not None
 
-    def evict(self, keep_bytes: int) -> tuple[Made, ...]:
+    def evict(self, keep_bytes: int) -> tuple[StoredEnvironment, ...]:
         """Remove environments, longest unused first, until the rest fits; never one in use. Those removed."""
         oldest_first = self._by_use()
         files = {place: _files(place) for _, place in oldest_first}
@@ -136,7 +136,7 @@ class Store:
         while self._held:
             self._held.popitem()[1].close()
 
-    def _by_use(self) -> list[tuple[Made, Path]]:
+    def _by_use(self) -> list[tuple[StoredEnvironment, Path]]:
         """Whole environments, longest unused first."""
         environments = []
         for place in (self.folder / "envs").glob("*"):
@@ -156,10 +156,10 @@ class Store:
     def _lock(self, identity: str) -> IO[bytes]:
         return locks.opened(self.folder / "locks" / identity[:24])
 
-    def _read(self, place: Path) -> Made | None:
+    def _read(self, place: Path) -> StoredEnvironment | None:
         try:
             fields = json.loads((place / _MARKER).read_text())
-            made = Made(**(fields | {"packages": tuple(fields["packages"])}))
+            made = StoredEnvironment(**(fields | {"packages": tuple(fields["packages"])}))
         except (OSError, ValueError, TypeError, KeyError):
             return None  # absent, or written by another release of ours
         return made if Path(made.python).exists() else None

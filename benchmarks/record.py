@@ -1,6 +1,6 @@
 """What 10,000 recorded cells cost: memory and seconds to write, load, decide and report them; half of them fail.
 
-Usage: python benchmarks/record.py [CELLS]
+python -m benchmarks.record [CELLS]
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "harness"))
 
 CELLS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 MOST_SECONDS, MOST_MEGABYTES = 5.0, 150.0
@@ -80,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "record.sqlite")
         write(path)
-        command = [sys.executable, __file__, str(CELLS), os.fspath(path)]
+        command = [sys.executable, "-m", "benchmarks.record", str(CELLS), os.fspath(path)]
         sys.exit(subprocess.run(command, check=False).returncode)
 
 

@@ -63,3 +63,25 @@ def test_main_runs_a_script_guarded_with_its_own_arguments(
 def test_without_a_script_main_says_how_it_is_used(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match=r"usage: python torchskew_guard\.py"):
         main(arguments)
+
+
+# What a script under the guard sees of the relay, which travels as text.
+TEXT = "import inspect, sys; print(inspect.getsource(sys.modules[sys.argv[1]].Carrier).splitlines()[0])"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [([FILE.name], FILE.stem), (["-m", FILE.stem], FILE.stem), (["-m", "torchskew.guard"], "torchskew.guard.relay")],
+)
+def test_the_relays_text_is_found_however_the_guard_was_started(command: list[str], name: str, tmp_path: Path) -> None:
+    write_torch(tmp_path)
+    (tmp_path / "job.py").write_text(TEXT)
+    shutil.copy(FILE, tmp_path)
+    path = os.pathsep.join(map(str, (tmp_path, HERE.parent.parent)))
+    done = subprocess.run(
+        [sys.executable, *command, str(tmp_path / "job.py"), name], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("class Carrier:\n", "")

@@ -17,6 +17,7 @@ from torchskew.guard.children import reach_children
 from torchskew.guard.errors import ProtocolVersionError, revive
 from torchskew.guard.install import install
 from torchskew.guard.notice import say
+from torchskew.guard.relay import Carrier
 
 
 def main(args: list[str]) -> None:
@@ -35,11 +36,11 @@ def main(args: list[str]) -> None:
 
 
 def _name_this_file() -> None:
-    """Errors that are pickled name the module they come from, and the script takes the name __main__ over."""
+    """The script takes the name __main__ over, but pickled errors and the relay's text are found by their module."""
     if __name__ == "__main__":
         name = _own_name()
         sys.modules[name] = sys.modules["__main__"]
-        ProtocolVersionError.__module__ = revive.__module__ = name
+        ProtocolVersionError.__module__ = revive.__module__ = Carrier.__module__ = name
 
 
 def _own_name() -> str:

@@ -8,6 +8,7 @@ import socket
 import time
 from typing import Iterable, Iterator, NamedTuple, cast
 
+from torchskew.guard.resolve import addresses
 from torchskew.guard.sockets import tune
 from torchskew.guard.wire import GREETING, HELLO, NONCE
 
@@ -37,13 +38,12 @@ def greetings(host: str, ports: Iterable[int], seconds: float) -> Iterator[Line]
 
     A line that the caller takes is the caller's to close, everything else is closed here.
     """
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    addresses = [(family, address) for family, _, _, _, address in found][:_MOST_ADDRESSES]
+    found = [(family, address) for family, _, _, _, address in addresses(host)][:_MOST_ADDRESSES]
     until = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         try:
             for port in ports:
-                for family, address in addresses:
+                for family, address in found:
                     _begin(selector, family, (address[0], port, *address[2:]))
             while selector.get_map() and time.monotonic() < until:
                 for key, _ in selector.select(max(0.001, until - time.monotonic())):

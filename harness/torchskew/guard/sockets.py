@@ -11,6 +11,7 @@ import struct
 import time
 from typing import Any, Iterable, cast
 
+from torchskew.guard.resolve import addresses
 from torchskew.guard.roster import MOST_ROSTER, Roster, unpack_roster
 from torchskew.guard.wire import GREETING, MAC, NONCE, PEEK, unframe
 
@@ -150,7 +151,7 @@ def connect(host: str, port: int, seconds: float) -> socket.socket:
     delays the others by that little alone. While none answers each is tried once more: where the first packet of a
     connection is lost, the system would send the next a second later.
     """
-    first = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    first = addresses(host, port)
     left, until, turn = first + first, time.monotonic() + seconds, 0.0
     problem: OSError | None = None
     with selectors.DefaultSelector() as selector:

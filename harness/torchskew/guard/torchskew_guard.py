@@ -1237,6 +1237,14 @@ def numeric(host: str, seconds: float) -> str:
     return min((family != socket.AF_INET, str(address[0])) for family, _, _, _, address in found)[1]
 
 
+def addresses(host: str, port: int | None = None) -> list[Any]:
+    """What getaddrinfo() says of a host; OSError where it has no address.
+
+    As bytes, because a text loads Python's table of international names first: 2 ms of a process's first look.
+    """
+    return socket.getaddrinfo(host.encode() if host.isascii() else host, port, type=socket.SOCK_STREAM)
+
+
 def within_time(seconds: float, ask: Callable[[], Any]) -> Any:
     """What ask() says, which may ask the resolver; TimeoutError where it takes longer, OSError without a thread."""
     answers: list[Any] = []
@@ -1401,7 +1409,7 @@ def connect(host: str, port: int, seconds: float) -> socket.socket:
     delays the others by that little alone. While none answers each is tried once more: where the first packet of a
     connection is lost, the system would send the next a second later.
     """
-    first = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    first = addresses(host, port)
     left, until, turn = first + first, time.monotonic() + seconds, 0.0
     problem: OSError | None = None
     with selectors.DefaultSelector() as selector:
@@ -1500,13 +1508,12 @@ def greetings(host: str, ports: Iterable[int], seconds: float) -> Iterator[Line]
 
     A line that the caller takes is the caller's to close, everything else is closed here.
     """
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    addresses = [(family, address) for family, _, _, _, address in found][:_MOST_ADDRESSES]
+    found = [(family, address) for family, _, _, _, address in addresses(host)][:_MOST_ADDRESSES]
     until = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         try:
             for port in ports:
-                for family, address in addresses:
+                for family, address in found:
                     _begin(selector, family, (address[0], port, *address[2:]))
             while selector.get_map() and time.monotonic() < until:
                 for key, _ in selector.select(max(0.001, until - time.monotonic())):
@@ -3356,11 +3363,11 @@ def main(args: list[str]) -> None:
 
 
 def _name_this_file() -> None:
-    """Errors that are pickled name the module they come from, and the script takes the name __main__ over."""
+    """The script takes the name __main__ over, but pickled errors and the relay's text are found by their module."""
     if __name__ == "__main__":
         name = _own_name()
         sys.modules[name] = sys.modules["__main__"]
-        ProtocolVersionError.__module__ = revive.__module__ = name
+        ProtocolVersionError.__module__ = revive.__module__ = Carrier.__module__ = name
 
 
 def _own_name() -> str:

@@ -109,7 +109,7 @@ def rank(job):
     try:
         torch.ops.load_library(os.path.join(folder, NAME + ".so"))
     except OSError as error:
-        return dict(report, refused=str(error)[-2000:])
+        return dict(report, refused=" ".join(map(str, (error, error.__cause__)))[-2000:])
     return dict(report, **answers())
 
 

@@ -34,6 +34,7 @@ VERSIONS = {name: Version(name=name, sources=PIP, torch=name, reports=name) for 
 ENVIRONMENTS = {name: Environment(version=name, runtime="venv", identity=name, handle="") for name in NAMES}
 MEET = Scenario(name="meet", promise="p", doc="d", source="", path="", judge=lambda reports, world: {})
 WORK = replace(MEET, name="work", after=("meet",))
+ALONE = replace(MEET, name="alone", works=True, alone=True)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def engine(runtime: FakeRuntime, *cells: Cell, jobs: int = 4) -> Iterator[tuple[
     planned = Plan(cells=cells, runtime="venv", seed=0, digest="")
     agents = Agents(runtime)
     agents.provide(ENVIRONMENTS)
-    scenarios = {"meet": MEET, "work": WORK}
+    scenarios = {"meet": MEET, "work": WORK, "alone": ALONE}
     yield (
         Engine(
             plan=planned,
@@ -380,3 +381,22 @@ def test_a_scenario_with_an_agent_of_its_own_shares_none(monkeypatch: pytest.Mon
     assert [result.verdict for result in results] == [Verdict.PASS, Verdict.PASS]
     assert runtime.started == 4
     assert sorted(booted) == [("a",), ("a",), ("b", "b:go"), ("b", "b:go")]
+
+
+def test_a_cell_that_measures_runs_alone_and_the_others_run_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    skews = [(first, second) for first in NAMES for second in NAMES]
+    cells = [cell(name, skew) for skew in skews for name in ("alone", "meet")]
+    free: dict[str, list[int]] = {"alone": [], "meet": []}
+    begin = Engine._begin
+
+    def noted(self: Engine, starting: Cell) -> None:
+        free[starting.scenario].append(self._slots._value)
+        begin(self, starting)
+
+    monkeypatch.setattr(Engine, "_begin", noted)
+    with engine(FakeRuntime(), *cells) as (running, _):
+        done = list(running.run({}))
+    assert {result.verdict for result in done} == {Verdict.PASS}
+    assert len(done) == len(cells)
+    assert free["alone"] == [0] * len(skews)
+    assert running._slots._value == running.jobs

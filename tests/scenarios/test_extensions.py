@@ -106,3 +106,38 @@ def test_a_stable_extension_must_load_where_that_is_promised(variant, first, sec
 def test_a_stable_extension_that_computes_something_else_is_wrong() -> None:
     reports = [{"release": [2, 14], **ANSWERS}, {"release": [2, 15], **ANSWERS, "value": [0.0, 0.0, 0.0]}]
     assert list(judged("abi_stable", reports, variant="own").wrong) == [1]
+
+
+def upgraded(**second: object) -> list[dict]:
+    first = {"torch": "2.1.2+cu121", "built for": "2.1.2", "same path": True}
+    return [first, {"torch": "2.2.2+cu121", "built for": "2.2.2", "same path": True, **second}]
+
+
+def test_an_extension_that_was_built_again_or_refused_after_an_upgrade_passes() -> None:
+    assert judged("extension_upgrade", upgraded()) == Opinion(note="it was built again")
+    refused = {**upgraded()[1], "refused": "ImportError: built for 2.1.2"}
+    assert not judged("extension_upgrade", [upgraded()[0], refused]).wrong
+
+
+def test_a_stale_extension_after_an_upgrade_in_place_is_wrong() -> None:
+    told = "it runs 2.2.2 and loaded an extension built for 2.1.2 without a word"
+    assert judged("extension_upgrade", upgraded(**{"built for": "2.1.2"})).wrong == {1: told}
+    assert list(judged("extension_upgrade", upgraded(**{"same path": False})).wrong) == [1]
+
+
+@pytest.mark.parametrize(
+    ("variant", "report", "wrong"),
+    [
+        ("plain", {"value": 41}, []),
+        ("plain", {"value": 42}, [0]),
+        ("together", {"value": "exits [0, 0, 0], compiled 3 times"}, [0]),
+        ("bad_source", {"error": "RuntimeError: 'this_is_no_type' does not name a type"}, []),
+        ("bad_source", {"error": "RuntimeError: Error building extension"}, [0]),
+        ("flags_bad", {"value": 41}, [0]),
+        ("directory_missing", {"value": 41}, []),
+        ("directory_missing", {"error": "FileNotFoundError: /x/missing/lock"}, []),
+        ("directory_missing", {"error": "RuntimeError: no"}, [0]),
+    ],
+)
+def test_a_build_that_loads_something_else_or_hides_why_it_failed_is_wrong(variant, report, wrong) -> None:
+    assert list(judged("extension_builds", [report], variant=variant)) == wrong

@@ -20,7 +20,8 @@ TIMEOUT = 10.0
 # Tested on their own, or by their defects; a lock that a killed builder left keeps this release for ever.
 ELSEWHERE = {"rendezvous_tcp", "rendezvous_file", "all_reduce", "broadcast", "all_gather", "barrier", "import_smoke"}
 ELSEWHERE |= {"env_skew", "stale_lock", "state_dict_keys", "torch_save"}
-ELSEWHERE |= {"abi_extension"}  # compiling all of ATen's headers takes longer than everything else here
+# They compile, import or measure for longer than everything else here: their judges and statistics are tested instead.
+ELSEWHERE |= {"abi_extension", "extension_upgrade", "extension_builds", "speed", "memory"}
 # PyTorch's own tests need packages and an agent of their own: tests/workflows/test_suite_real.py runs them.
 ELSEWHERE |= {name for name, scenario in read_scenarios().items() if scenario.agent}
 # What this release refuses to load, and says so.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from torchskew.declaration.declare import check_requirement
-from torchskew.declaration.fields import Document, Problems, Table, parse
+from torchskew.declaration.fields import Document, Problems, Table, join, parse
 from torchskew.declaration.local import located
 from torchskew.errors import ConfigError
 from torchskew.model.outcomes import Tier
 
-_FIELDS = ("candidate", "package", "against", "baseline", "tier", "runtime", "requires")
+# What a gate allows a candidate more than a release: parameters of the scenarios that measure.
+BOUNDS = ("slower", "larger")
+_FIELDS = ("candidate", "package", "against", "baseline", "tier", "runtime", "requires", *BOUNDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,7 @@ class GateTable:
     """What [gate] says; None or empty where it says nothing. baseline: a path relative to the declaration.
 
     package: a library that is the candidate, in every environment; a path in it is absolute.
+    bounds: shares by name, 0.05 for "5 %".
     """
 
     candidate: str = ""
@@ -29,6 +33,7 @@ class GateTable:
     tier: Tier | None = None
     runtime: str | None = None
     requires: tuple[str, ...] = ()
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_gate(document: Document, runtimes: Iterable[str]) -> GateTable:
@@ -51,7 +56,19 @@ def read_gate(document: Document, runtimes: Iterable[str]) -> GateTable:
         tier=Tier(tier) if tier else None,
         runtime=table.choice("runtime", str, runtimes, "") or None,
         requires=requires,
+        bounds=dict(_bounds(table)),
     )
     if problems.texts:
         raise ConfigError(*problems.texts)
     return read
+
+
+def _bounds(table: Table) -> Iterator[tuple[str, float]]:
+    """Each bound that is given, as a share."""
+    for name in BOUNDS:
+        text = table.get(name, str, "")
+        percent = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text)
+        if percent:
+            yield name, float(percent[1]) / 100
+        elif text:
+            table.problems.add(join(table.path, name), f'must be a share like "5 %", got {text!r}.')

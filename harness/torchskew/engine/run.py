@@ -104,7 +104,10 @@ class Engine:
                 if not self._done.empty():
                     self._slots.release()
                     continue
-                self._begin(schedule.pop())
+                cell = schedule.pop()
+                if self.scenarios[cell.scenario].alone:
+                    self._take_all()
+                self._begin(cell)
                 open_cells += 1
             elif open_cells:
                 result = self._ended()
@@ -121,6 +124,11 @@ class Engine:
             imports.setdefault(self.scenarios[name].agent, []).extend(self.scenarios[name].warm)
         places = (place for cell in cells for place in _places(cell, self.scenarios[cell.scenario]))
         self.agents.warm(dict.fromkeys(places), imports)
+
+    def _take_all(self) -> None:
+        """Wait until no other cell works and none can start; the slot that is taken already is the first."""
+        for _ in range(1, self.jobs):
+            self._slots.acquire()
 
     def _ended(self) -> CellResult:
         result = self._done.get()
@@ -140,7 +148,7 @@ class Engine:
             time.sleep(0.1)
 
     def _cell_thread(self, cell: Cell) -> None:
-        slot = _Slot(self._slots, self._count)
+        slot = _Slot(self._slots, self._count, self.jobs if self.scenarios[cell.scenario].alone else 1)
         result: CellResult | BaseException
         try:
             try:
@@ -200,23 +208,23 @@ class Engine:
 
 
 class _Slot:
-    """A cell's share of the machine: given back when it waits, at the latest when it ends."""
+    """A cell's share of the machine: given back when it waits, at the latest when it ends. size: slots it has."""
 
-    def __init__(self, slots: threading.Semaphore, count: Callable[..., None]) -> None:
-        self._slots, self._count = slots, count
+    def __init__(self, slots: threading.Semaphore, count: Callable[..., None], size: int) -> None:
+        self._slots, self._count, self._size = slots, count, size
         self._working = True
 
     def wait(self) -> None:
         """The cell merely waits from now on."""
         if self._working:
             self._working = False
-            self._slots.release()
+            self._slots.release(self._size)
             self._count(running=-1, waiting=1)
 
     def free(self) -> None:
         """The cell has ended."""
         if self._working:
-            self._slots.release()
+            self._slots.release(self._size)
             self._count(running=-1)
         else:
             self._count(waiting=-1)

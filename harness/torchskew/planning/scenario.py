@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from packaging.specifiers import SpecifierSet
 
@@ -87,6 +87,7 @@ class Scenario:
     rendezvous: how its ranks meet, for the prediction. tiers: which parts of a gate run it.
     patience: its timeout in seconds is never shorter, because on a busy machine its work (not waiting) takes long.
     works: its ranks work all the time, so a cell of it counts as one of those that run at once until it ends.
+    alone: no other cell works while one of it runs, because it measures.
     warm: modules that take seconds to import; the agent imports them once, before it forks ranks. agent: a name where
     its ranks need an agent of their own (what it imports changes the interpreter); scenarios that name it share it.
     place: where its ranks run.
@@ -112,5 +113,19 @@ class Scenario:
     warm: tuple[str, ...] = ()
     agent: str = ""
     works: bool = False
+    alone: bool = False
     place: Surroundings = Surroundings()
     judge: Callable[[Sequence[Report], World], Mapping[int, str] | Opinion] = field(compare=False)
+
+
+def with_bounds(scenarios: Mapping[str, Scenario], bounds: Mapping[str, float]) -> Mapping[str, Scenario]:
+    """The scenarios with other bounds for what they measure. bounds: name of a parameter -> its value."""
+    return {name: _bounded(scenario, bounds) for name, scenario in scenarios.items()} if bounds else scenarios
+
+
+def _bounded(scenario: Scenario, bounds: Mapping[str, float]) -> Scenario:
+    variants = tuple(
+        variant and replace(variant, params={name: bounds.get(name, old) for name, old in variant.params.items()})
+        for variant in scenario.variants
+    )
+    return replace(scenario, variants=variants)

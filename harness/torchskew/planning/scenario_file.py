@@ -17,7 +17,7 @@ from torchskew.planning.scenario import GUARDS, RENDEZVOUS, TIERS, WORLDS, Scena
 
 FIELDS = (
     "KIND", "WORLD", "AFTER", "POLICY", "VARIANTS", "NEEDS", "GUARD", "SAME", "APPLIES", "RENDEZVOUS", "TIERS", "WARM",
-    "PATIENCE", "AGENT", "DATA",
+    "PATIENCE", "AGENT", "DATA", "ALONE",
 )  # fmt: skip
 FUNCTIONS = ("rank", "judge", "lacks")
 VARIANT_FIELDS = ("params", "env", "rank_env", "predicted")
@@ -130,6 +130,8 @@ def _scenario(module: ModuleType, source: str, table: Table) -> Scenario:
         warm=table.texts("WARM", ()),
         agent=table.get("AGENT", str, ""),
         patience=table.get("PATIENCE", float, 0.0),
+        works=table.get("ALONE", bool, False),
+        alone=table.get("ALONE", bool, False),
         judge=module.judge,
     )
 

@@ -91,6 +91,12 @@ OBSERVATIONS: tuple[Observation, ...] = (
     Observation("abi_symbols", ">=2.2,<2.6", ">=2.6", (OK, WRONG), "2.2.2,2.6.0", either=True),
     Observation("abi_symbols", ">=2.6,<2.13", ">=2.13", (OK, WRONG), "2.6.0,2.13.0", either=True),
     Observation("abi_symbols", ">=2.13,<2.15", ">=2.15", (OK, WRONG), "2.14.1,2.15.0"),
+    # Two releases at the same path: ninja knows files and flags, and no release; 2.6 and 2.13 have other flags.
+    Observation("extension_upgrade", "<2.2", ">=2.2,<2.6", (OK, WRONG), "2.1.2,2.2.2", either=True),
+    Observation("extension_upgrade", ">=2.2,<2.6", ">=2.6,<2.13", (OK, WRONG), "2.2.2,2.6.0", either=True),
+    Observation("extension_upgrade", ">=2.13,<2.14", ">=2.14", (OK, WRONG), "2.13.0,2.14.1"),
+    Observation("extension_upgrade", ">=2.14", ">=2.13,<2.14", (OK, TIMEOUT), "2.14.1,2.13.0"),
+    Observation("extension_upgrade", ">=2.14,<2.15", ">=2.15", (OK, WRONG), "2.14.1,2.15.0", either=True),
     # `Serialized version 1 does not match our current schema version 2`; the archive changed in 2.13.
     Observation("export_files", "<2.2", ">=2.2", (OK, OPAQUE), "2.1.2,2.2.2", either=True),
     Observation("export_files", "<2.3", ">=2.3", (OK, OPAQUE), "2.2.2,2.3.1", either=True),

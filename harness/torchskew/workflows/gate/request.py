@@ -16,6 +16,7 @@ from torchskew.model.outcomes import Tier
 from torchskew.model.reruns import Rerun
 from torchskew.model.runtimes import choices, sole_provider
 from torchskew.model.versions import SourceKind, Version
+from torchskew.planning.scenario import with_bounds
 from torchskew.workflows.cell_steps import RuntimeWish, Scenarios, with_own
 from torchskew.workflows.inputs import GATE_BASELINE, read_baseline, read_declaration, read_document, read_scenarios
 from torchskew.workflows.options import Options
@@ -113,7 +114,7 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
             name for name, subject in subjects.items() if subject.sources[0].kind is SourceKind.INTERPRETER
         ),
     )
-    return inputs, with_own(read_scenarios(), declaration), _runtime(options, inputs, table)
+    return inputs, with_own(with_bounds(read_scenarios(), table.bounds), declaration), _runtime(options, inputs, table)
 
 
 def _completed(request: Request, table: GateTable, path: Path) -> Request:

@@ -1,0 +1,106 @@
+"""No import, training step or group of two takes more memory in one release than in another by more than the bound.
+
+The peak of resident memory, of fresh processes, as the kernel counts it (`ru_maxrss`): `import` of torch and its
+distributed part; `step`, a training step of a fixed model; `ddp`, the same in a group of two, the larger of both. Each
+rank measures its release several times; the change is that of the medians, with a bootstrap interval of 95 %. WRONG on
+rank 1: the whole interval is above the bound (5 %, or `larger` in [gate]). `cuda` is max_memory_allocated of the step,
+where there is a GPU.
+"""
+
+KIND = "handover"
+WORLD = (2, 2)
+TIERS = ("full",)
+PATIENCE = 180.0
+
+LARGER = 0.05
+TIMES = 5
+VARIANTS = {name: {"params": {"larger": LARGER}} for name in ("import", "step", "ddp", "cuda")}
+IMPORT = "import torch, torch.distributed\n"
+STEP = """
+import sys
+device = sys.argv[3] if len(sys.argv) > 3 else "cpu"
+torch.manual_seed(0)
+torch.set_num_threads(1)
+model = torch.nn.Sequential(*[torch.nn.Linear(512, 512) for _ in range(8)]).to(device)
+group = len(sys.argv) > 2 and sys.argv[1] != "-"
+if group:
+    torch.distributed.init_process_group("gloo", init_method=sys.argv[1], rank=int(sys.argv[2]), world_size=2)
+    model = torch.nn.parallel.DistributedDataParallel(model)
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+data = torch.randn(2048, 512, device=device)
+for _ in range(2):
+    optimizer.zero_grad()
+    model(data).square().mean().backward()
+    optimizer.step()
+if device == "cuda":
+    print("allocated", torch.cuda.max_memory_allocated())
+if group:
+    torch.distributed.destroy_process_group()
+"""
+
+
+def started(code, *words):
+    """A fresh interpreter that runs code; its memory starts small, whatever the agent's is."""
+    import subprocess
+    import sys
+
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=True
+    )
+
+
+def peak(process):
+    """Wait for it; its peak of resident memory in bytes."""
+    import os
+
+    errors = process.stderr.read().decode(errors="replace")
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
+    if status:
+        raise RuntimeError("the measured process ended with status %d: %s" % (status, errors[-1000:]))
+    return usage.ru_maxrss * 1024
+
+
+def measured(job, number):
+    """One measurement, in bytes."""
+    if job.variant == "import":
+        return peak(started(IMPORT))
+    if job.variant == "step":
+        return peak(started(IMPORT + STEP))
+    if job.variant == "cuda":
+        process = started(IMPORT + STEP, "-", "0", "cuda")
+        told = process.stdout.read()
+        peak(process)
+        return int(told.split()[-1])
+    meet = "file://" + job.path("group%d_%d" % (job.rank, number))
+    return max([peak(each) for each in [started(IMPORT + STEP, meet, str(rank)) for rank in range(2)]])
+
+
+def lacks(job):
+    import torch
+
+    return {} if torch.cuda.is_available() else {"cuda": "there is no GPU that this torch can use"}
+
+
+def rank(job):
+    if job.skipped(job.variant):
+        job.unsupported(job.skip[job.variant])
+    return {"bytes": [measured(job, number) for number in range(TIMES)]}
+
+
+def judge(reports, world):
+    from dataclasses import replace
+
+    from torchskew.judging.intervals import change_of_medians, opinion
+
+    if None in reports:
+        return {}
+    values = [report["bytes"] for report in reports]
+    short = {n: "it measured %d times of %d" % (len(v), TIMES) for n, v in enumerate(values) if len(v) != TIMES}
+    if short:
+        return short
+    found = opinion(change_of_medians(*values, world.seed), world.params["larger"], ("larger", "smaller"))
+    sizes = " (%s MB)" % " then ".join(str(sorted(each)[TIMES // 2] // 1000000) for each in values)
+    wrong = {rank: why + sizes for rank, why in found.wrong.items()}
+    note, undecided = (text + sizes if text else "" for text in (found.note, found.undecided))
+    return replace(found, wrong=wrong, note=note, undecided=undecided)

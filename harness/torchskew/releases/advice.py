@@ -92,7 +92,7 @@ def advise(question: Question, catalogue: Catalogue) -> Advice:
         border=None if way else _border(old, new, used),
         forward=tuple(_unreadable(files, writer=old, reader=new)),
         back=tuple(_unreadable(files, writer=new, reader=old)),
-        silent=tuple(entry for entry in used if entry.silent and _either(entry, old, new)),
+        silent=tuple(entry for entry in used if entry.silent and _changes(entry, old, new)),
         guard_refuses=not _compatible(new, old) and not _compatible(old, new),
         gaps=tuple(_gaps(old, new)),
     )
@@ -191,8 +191,10 @@ def _unreadable(files: Iterable[Break], *, writer: str, reader: str) -> Iterator
             yield entry
 
 
-def _either(entry: Break, old: str, new: str) -> bool:
-    return entry.between(Side(old), Side(new)) or entry.between(Side(new), Side(old))
+def _changes(entry: Break, old: str, new: str) -> bool:
+    """Whether two releases meet it, in either order, and the old one does not have it already."""
+    met = entry.between(Side(old), Side(new)) or entry.between(Side(new), Side(old))
+    return met and not entry.between(Side(old), Side(old))
 
 
 def _gaps(old: str, new: str) -> Iterable[str]:

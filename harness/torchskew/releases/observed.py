@@ -111,15 +111,32 @@ OBSERVATIONS: tuple[Observation, ...] = (
     Observation("data_order.dropout", ">=2.0,<2.13", ">=2.13", (OK, WRONG), "2.6.0,2.13.0", either=True),
     # Dtypes that the reader lacks.
     *(Observation(f"newer_dtypes.uint{bits}", ">=2.3", "<2.3", (OK, OPAQUE), "2.6.0,2.2.2") for bits in (16, 32, 64)),
+    *(
+        Observation(f"newer_dtypes.{name}", ">=2.2", "<2.2", (OK, OPAQUE), "2.2.2,2.1.2")
+        for name in ("float8_e4m3fn", "float8_e5m2", "bits8", "nested")
+    ),
+    *(
+        Observation(f"newer_dtypes.{name}", ">=2.3", "<2.2", (OK, OPAQUE), "2.3.1,2.1.2")
+        for name in ("float8_e4m3fnuz", "float8_e5m2fnuz", "complex32")
+    ),
     Observation("newer_dtypes.float8_e8m0fnu", ">=2.7", "<2.7", (OK, OPAQUE), "2.13.0,2.6.0"),
     Observation("newer_dtypes.float4_e2m1fn_x2", ">=2.8", "<2.8", (OK, OPAQUE), "2.13.0,2.6.0"),
     # A jagged tensor is pickled with the private state of its class.
-    Observation("newer_dtypes.jagged", "<2.6", ">=2.6", (OK, OPAQUE), "2.2.2,2.6.0", either=True),
+    Observation("newer_dtypes.jagged", ">=2.2,<2.3", ">=2.3", (OK, OPAQUE), "2.2.2,2.3.1"),
+    Observation("newer_dtypes.jagged", ">=2.2,<2.3", "<2.2", (OK, OPAQUE), "2.2.2,2.1.2"),
+    Observation("newer_dtypes.jagged", ">=2.3", "<2.3", (OK, OPAQUE), "2.3.1,2.2.2"),
+    Observation("newer_dtypes.jagged", ">=2.6", "<2.6", (OK, OPAQUE), "2.6.0,2.3.1"),
     Observation("newer_dtypes.jagged", ">=2.13", "<2.13", (OK, OPAQUE), "2.13.0,2.6.0"),
     Observation("newer_dtypes.jagged", ">=2.15", "<2.15", (OK, OPAQUE), "2.15.0,2.13.0"),
     # gloo's reduce_scatter takes AVG and sums (pytorch issue 162338).
     Observation("fsdp.fully_shard", ">=2.7,<2.9", ">=2.7,<2.9", (WRONG, WRONG), "2.7.1,2.7.1"),
-    Observation("reduce_scatter.average", ">=2.7,<2.9", ">=2.7,<2.9", (WRONG, WRONG), "2.7.1,2.7.1"),
+    # Each rank gets what its own release computes; 2.2 and 2.3 run other collectives.
+    Observation("reduce_scatter.average", ">=2.2,<2.3", ">=2.3,<2.9", (OPAQUE, WRONG), "2.2.2,2.3.1"),
+    Observation("reduce_scatter.average", ">=2.3,<2.9", ">=2.2,<2.3", (WRONG, OPAQUE), "2.6.0,2.2.2"),
+    Observation("reduce_scatter.average", ">=2.9", ">=2.2,<2.3", (OK, OPAQUE), "2.13.0,2.2.2"),
+    Observation("reduce_scatter.average", ">=2.2,<2.9", ">=2.2,<2.9", (WRONG, WRONG), "2.6.0,2.6.0"),
+    Observation("reduce_scatter.average", ">=2.3,<2.9", ">=2.9", (WRONG, OK), "2.6.0,2.13.0"),
+    Observation("reduce_scatter.average", ">=2.9", ">=2.3,<2.9", (OK, WRONG), "2.13.0,2.6.0"),
     # Hashed names of groups: 2.6 includes their number, 2.14 counts them. Each side waits for its own name.
     Observation("new_group.local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),
     Observation("new_group.after_local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),
@@ -164,6 +181,8 @@ OBSERVATIONS: tuple[Observation, ...] = (
     ),
     Observation("load_default.one_cycle", "<2.4", ">=2.6", (OK, OPAQUE), "2.2.2,2.6.0"),
     Observation("load_default.nested", "", ">=2.15", (OK, OPAQUE), "2.13.0,2.15.0"),
+    Observation("load_default.nested", ">=2.2", "<2.2", (OK, OPAQUE), "2.2.2,2.1.2"),
+    Observation("load_default.nested_trusted", ">=2.2", "<2.2", (OK, OPAQUE), "2.2.2,2.1.2"),
     # Opcode 7 is WATCH_KEY up to 2.0 and DELETE_KEY in 2.1.
     Observation("store_operations.delete", "<2.1", ">=2.1", (TIMEOUT, TIMEOUT), "2.0.1,2.1.2"),
     Observation("store_operations.delete", ">=2.1", "<2.1", (HANG, HANG), "2.1.2,2.0.1"),

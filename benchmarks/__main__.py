@@ -11,6 +11,7 @@ from torchskew.runtimes import runtime
 BENCHMARKS = {
     "start": ["benchmarks.start"],
     "record": ["benchmarks.record"],
+    "site": ["benchmarks.site"],
     "cells": ["benchmarks.cells"],
     "cells-docker": ["benchmarks.cells", "--runtime", "docker"],
     "matrix": ["benchmarks.matrix", "--runtime", "venv"],

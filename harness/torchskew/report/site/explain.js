@@ -26,7 +26,7 @@ const within = (release, bounds) => bounds.split(",").filter(Boolean).every(boun
   return bound.startsWith(">=") ? order >= 0 : order < 0;
 });
 const between = (entry, [first, second]) => entry.affects.some(each => (each.either ? [[first, second], [second, first]] : [[first, second]])
-  .some(([a, b]) => within(a, each.first) && within(b, each.second) && [...each.python, ...each.numpy].every(bounds => within("", bounds))));
+  .some(([a, b]) => within(a, each.first) && within(b, each.second) && [...each.python, ...each.numpy].every(bounds => !bounds)));
 function material(log, mine) {
   const lines = new Map();
   for (const line of log.split("\n")) {

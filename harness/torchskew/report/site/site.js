@@ -20,23 +20,39 @@ function shown(surface = view.surface, scenario = view.scenario) {
 function failsAlone(index, first, second) {
   return [first, second].some(number => { const state = stateOf(index, number, number); return state && state.v === V.FAIL; });
 }
+const NOTHING = 0, PASSED = 1, FAILED = 2, OWN = 3, STOPPED = 4, LACKING = 5, OPEN = 6, GUESS = 8, SILENT = 16, coded = new Map();
+/** Each cell of a part as one small number, so that the pictures of all surfaces are drawn in a moment. */
+function codes() {
+  if (coded.has(view.part)) return coded.get(view.part);
+  const kinds = {[V.PASS]: PASSED, [V.FAIL]: FAILED, [V.BLOCKED]: STOPPED, [V.UNSUPPORTED]: LACKING, [V.UNKNOWN]: OPEN};
+  const ofState = data.states.map(state => kinds[state.v] + (guessed(state) ? GUESS : 0) + (state.v === V.FAIL && (state.o || []).includes(WRONG) ? SILENT : 0));
+  const all = part().cells.map(rows => {
+    const out = new Uint8Array(N * N);
+    for (let first = 0; first < N; first++) for (let second = 0; second < N; second++) {
+      const number = rows[first][second];
+      if (number >= 0) out[first * N + second] = ofState[number];
+    }
+    for (let first = 0; first < N; first++) for (let second = 0; second < N; second++) {
+      const at = first * N + second, alone = [first, second].some(number => { const same = rows[number][number]; return same >= 0 && data.states[same].v === V.FAIL; });
+      if ((out[at] & 7) === FAILED && alone) out[at] = OWN + (out[at] & GUESS);
+    }
+    return out;
+  });
+  coded.set(view.part, all);
+  return all;
+}
 /** How all these scenarios ended for one pair. own: those that fail with one release as well. */
 function tally(indexes, first, second) {
-  const sum = {pass: 0, fail: 0, own: 0, blocked: 0, lacking: 0, open: 0, wrong: 0, guesses: 0, planned: 0};
-  for (const index of indexes) {
-    const state = stateOf(index, first, second);
-    if (!state) continue;
-    sum.planned++;
-    if (guessed(state)) sum.guesses++;
-    if (state.v === V.PASS) sum.pass++;
-    else if (state.v === V.FAIL && failsAlone(index, first, second)) sum.own++;
-    else if (state.v === V.FAIL) sum.fail++;
-    else if (state.v === V.BLOCKED) sum.blocked++;
-    else if (state.v === V.UNSUPPORTED) sum.lacking++;
-    else sum.open++;
-    if (state.v === V.FAIL && (state.o || []).includes(WRONG) && !failsAlone(index, first, second)) sum.wrong++;
+  const counts = [0, 0, 0, 0, 0, 0, 0], all = codes(), at = first * N + second;
+  let guesses = 0, wrong = 0;
+  for (let place = 0; place < indexes.length; place++) {
+    const code = all[indexes[place]][at];
+    counts[code & 7]++;
+    if (code & GUESS) guesses++;
+    if (code & SILENT) wrong++;
   }
-  return sum;
+  return {pass: counts[PASSED], fail: counts[FAILED], own: counts[OWN], blocked: counts[STOPPED], lacking: counts[LACKING], open: counts[OPEN],
+    wrong, guesses, planned: indexes.length - counts[NOTHING]};
 }
 function level(sum) {
   if (!sum.planned) return "empty";
@@ -350,12 +366,12 @@ function costs() {
   const counts = new Map();
   for (const each of data.parts) {
     const index = new Map(each.scenarios.map((scenario, number) => [scenario.name, number]));
-    each.cells.forEach(rows => rows.forEach((row, first) => row.forEach((number, second) => {
-      const state = data.states[number];
-      if (!state || guessed(state)) return;
+    for (let place = 0; place < each.cells.length; place++) for (let first = 0; first < N; first++) for (let second = 0; second < N; second++) {
+      const state = data.states[each.cells[place][first][second]];
+      if (!state || guessed(state) || (state.v !== V.FAIL && state.v !== V.BLOCKED)) continue;
       const cause = state.v === V.BLOCKED && index.has(state.k) ? data.states[each.cells[index.get(state.k)][first][second]] : state;
       if (cause && cause.b) counts.set(cause.b - 1, (counts.get(cause.b - 1) || 0) + 1);
-    })));
+    }
   }
   return counts;
 }
@@ -382,9 +398,8 @@ function openBreak(event) {
   node.open = true; node.scrollIntoView({block: "start"}); node.querySelector("summary").focus({preventScroll: true});
 }
 function drawHead() {
-  const whole = data.parts.reduce((sum, each) => { for (const rows of each.cells) for (const row of rows) for (const number of row) {
-    const state = data.states[number]; if (!state) continue; if (state.s === "predicted") sum.predicted++; else if (state.s) sum.inferred++; else sum.measured++;
-  } return sum; }, {measured: 0, inferred: 0, predicted: 0});
+  const whole = {measured: 0, inferred: 0, predicted: 0}, sources = data.states.map(state => state.s || "measured");
+  for (const each of data.parts) for (const rows of each.cells) for (const row of rows) for (let at = 0; at < N; at++) if (row[at] >= 0) whole[sources[row[at]]]++;
   const measured = data.releases.filter((_, number) => data.parts.some(each => each.measured[number])).length, days = data.parts.flatMap(each => each.runs.map(run => run.day)).sort();
   $("summary").textContent = `PyTorch has no distributed protocol version. ${plural(measured, "release")} of ${N} were measured against each other in ${plural(whole.measured, "cell")}${days.length ? ` by ${days.at(-1)}` : ""}`
     + `${whole.inferred ? `; ${plural(whole.inferred, "cell")} were inferred from them` : ""}${whole.predicted ? `; ${plural(whole.predicted, "cell")} are predicted from sources and hatched in the picture` : ""}.`;
@@ -397,9 +412,10 @@ function draw() {
 function start() {
   const wanted = readAddress();
   drawHead(); drawMineForm(); drawEras(); drawBreaks();
-  startTheme(drawSurfaces);
+  let drawn = false;  // the colours of the small pictures follow the theme
+  startTheme(() => { if (drawn) drawSurfaces(); });
   if (view.old >= 0) showMine(false);
-  draw();
+  draw(); drawn = true;
   $("scenario").addEventListener("change", () => { view.scenario = $("scenario").value; draw(); });
   $("table-fold").addEventListener("toggle", drawTable);
   $("mine-form").addEventListener("submit", event => { event.preventDefault(); showMine(true); });

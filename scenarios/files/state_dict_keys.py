@@ -1,9 +1,11 @@
 """The state-dict keys, shapes and dtypes of modules persist, so later releases load earlier checkpoints.
 
-Each rank builds every public module of torch.nn from small arguments. It reports the keys of each state dict with
-shape and dtype, and the modules that it could not build. Oracle: every key of the earlier release exists in the later
-one with the same shape and dtype; a renamed or lost key is WRONG on the rank of the later release. Additions are
-allowed. Two ranks of one release must agree.
+Each rank builds every public module of torch.nn from small arguments, and layers under weight_norm, spectral_norm and
+orthogonal, in their older form and as parametrizations. It reports the keys of each state dict with shape and dtype,
+and the modules that it could not build. Oracle: every key of the earlier release exists in the later one with the same
+shape and dtype; a renamed or lost key is WRONG on the rank of the later release. Additions are allowed. Two ranks of
+one release must agree. `torchskew gate --snapshot` keeps the report of a release in a file that a later gate needs
+instead of the release.
 """
 
 KIND = "handover"
@@ -23,6 +25,12 @@ CALLS = {
     "TransformerDecoderLayer": ((8, 2, 8), {}),
     "TransformerEncoderLayer": ((8, 2, 8), {}),
 }
+# Layers under both ways to change their weights; the older one names them weight_g, the newer one parametrizations.
+WRAPPERS = (
+    "weight_norm(Linear)", "spectral_norm(Linear)", "spectral_norm(Conv2d)", "parametrizations.weight_norm(Linear)",
+    "parametrizations.weight_norm(Conv2d)", "parametrizations.spectral_norm(Linear)",
+    "parametrizations.orthogonal(Linear)",
+)  # fmt: skip
 TRIES = ((), (4,), (4, 4), (4, 4, 3), (2, 2, 2, 2))
 # Changes that were made on purpose: "Module" or "Module.key" -> why that is fine.
 ALLOWED = {
@@ -40,8 +48,10 @@ def rank(job):
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     built, refused = {}, {}
-    for name in sorted(public(torch.nn)):
-        module, why = build(getattr(torch.nn, name), name)
+    makers = {name: lambda name=name: build(getattr(torch.nn, name), name) for name in public(torch.nn)}
+    makers.update({name: lambda name=name: wrapped(name) for name in WRAPPERS})
+    for name in sorted(makers):
+        module, why = makers[name]()
         if module is None:
             refused[name] = why
         else:
@@ -52,6 +62,25 @@ def rank(job):
 def public(nn):
     """Names of the module classes that torch.nn offers."""
     return [name for name in dir(nn) if not name.startswith("_") and is_module(getattr(nn, name), nn.Module)]
+
+
+def wrapped(name):
+    """A layer under one of torch.nn.utils, which renames its keys, or why the release has none."""
+    import importlib
+
+    import torch
+
+    path, of = name.rstrip(")").split("(")
+    wrapper = torch.nn.utils
+    try:
+        if path.startswith("parametrizations."):
+            importlib.import_module("torch.nn.utils.parametrizations")
+        for part in path.split("."):
+            wrapper = getattr(wrapper, part)
+        layer = torch.nn.Linear(4, 4) if of == "Linear" else torch.nn.Conv2d(2, 2, 2)
+        return wrapper(layer), ""
+    except Exception as error:
+        return None, "%s: %s" % (type(error).__name__, str(error)[:100])
 
 
 def is_module(found, base):

@@ -21,6 +21,8 @@ candidate.
                                                                       no worse than 2.14.1, run side by side
   torchskew gate --candidate-package dist/mylib-1.0-py3-none-any.whl  a library, over the declared releases, with the
                                                                       scenarios of [scenarios] path
+  torchskew gate --candidate … --snapshot keys.json                   keep the keys of its state dicts in a file
+  torchskew gate --candidate … --against-snapshot keys.json           which a later gate needs, and no release
   torchskew gate --candidate … --update-baseline                      append what differs to the baseline
   torchskew gate --candidate … --shard 2/5 --out part2                on one of five machines; then torchskew merge
 
@@ -69,6 +71,17 @@ def _add_comparison(what: argparse._ArgumentGroup) -> None:
     )
     what.add_argument(
         "--update-baseline", action="store_true", help="append what differs to the baseline, without reasons"
+    )
+    what.add_argument(
+        "--against-snapshot",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="state-dict keys that the candidate must have; without --against, no release is needed; may be repeated",
+    )
+    what.add_argument(
+        "--snapshot", type=Path, metavar="FILE", help="write the candidate's state-dict keys, for --against-snapshot"
     )
     what.add_argument("--tier", type=Tier, choices=list(Tier), help="how much to run ([gate] tier, else full)")
     arguments.add_declaration(what)
@@ -130,6 +143,8 @@ def run(args: argparse.Namespace) -> int:
         update_baseline=args.update_baseline,
         requires=tuple(args.requires),
         index=args.index,
+        snapshots=tuple(args.against_snapshot),
+        write_snapshot=args.snapshot,
     )
     with watching() as watch:
         return run_gate(request, Options(kind=RunKind.GATE, **arguments.options(args)), watch)

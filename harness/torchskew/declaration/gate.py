@@ -15,7 +15,7 @@ from torchskew.model.outcomes import Tier
 
 # What a gate allows a candidate more than a release: parameters of the scenarios that measure.
 BOUNDS = ("slower", "larger")
-_FIELDS = ("candidate", "package", "against", "baseline", "tier", "runtime", "requires", *BOUNDS)
+_FIELDS = ("candidate", "package", "against", "baseline", "tier", "runtime", "requires", "snapshots", *BOUNDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class GateTable:
     """What [gate] says; None or empty where it says nothing. baseline: a path relative to the declaration.
 
     package: a library that is the candidate, in every environment; a path in it is absolute.
-    bounds: shares by name, 0.05 for "5 %".
+    snapshots: files with state-dict keys, beside the declaration. bounds: shares by name, 0.05 for "5 %".
     """
 
     candidate: str = ""
@@ -33,6 +33,7 @@ class GateTable:
     tier: Tier | None = None
     runtime: str | None = None
     requires: tuple[str, ...] = ()
+    snapshots: tuple[str, ...] = ()
     bounds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -56,6 +57,7 @@ def read_gate(document: Document, runtimes: Iterable[str]) -> GateTable:
         tier=Tier(tier) if tier else None,
         runtime=table.choice("runtime", str, runtimes, "") or None,
         requires=requires,
+        snapshots=table.texts("snapshots", ()),
         bounds=dict(_bounds(table)),
     )
     if problems.texts:

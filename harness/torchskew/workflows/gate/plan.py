@@ -59,7 +59,8 @@ def plan_the_gate(
     widest = replace(spec, against=tuple(usable), tier=Tier.FULL, scenarios=("*",), guard=(Guard.OFF, Guard.ON))
     whole = planned(widest)
     of = f"shard {request.shard} of {every} cells, " if shard else ""
-    about = f"{request.subject} against {', '.join(against)} · tier {spec.tier}"
+    held = [*against, *(f"the keys in {path.name}" for path in request.snapshots)]
+    about = f"{request.subject} against {', '.join(held)} · tier {spec.tier}"
     repeat, cells = request.repeat, len(plan.cells)
     times = f", each {repeat} times: {cells * repeat} runs" if repeat > 1 else ""
     session.watch.say(f"plan       {about} · {of}{cells} cells{times} · digest {plan.digest}")
@@ -110,6 +111,8 @@ def _releases(inputs: GateInputs, runtime: str) -> tuple[Mapping[str, Version], 
         raise ConfigError(*problems.texts)
     listed = {name: usable[name] for name in inputs.declaration.matrix[runtime].versions if name in usable}
     named = request.against or request.last is not None
+    if request.snapshots and not named:  # the files stand for their releases
+        return usable, ()
     return usable, releases_against(usable if named else listed, request.against, request.last)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from torchskew.model.outcomes import Tier
 from torchskew.model.reruns import Rerun
 from torchskew.model.runtimes import choices, sole_provider
 from torchskew.model.versions import SourceKind, Version
-from torchskew.planning.scenario import with_bounds
+from torchskew.planning.scenario import Scenario, with_bounds
+from torchskew.planning.snapshot import KEYS, from_text, held_against
 from torchskew.workflows.cell_steps import RuntimeWish, Scenarios, with_own
 from torchskew.workflows.inputs import GATE_BASELINE, read_baseline, read_declaration, read_document, read_scenarios
 from torchskew.workflows.options import Options
@@ -26,7 +27,8 @@ from torchskew.workflows.options import Options
 class Request:
     """What was asked on the command line; None or empty means: as [gate] says, else the default.
 
-    package: a library beside torch. Without a candidate, it is what the gate decides on.
+    package: a library beside torch. Without a candidate, it is what the gate decides on. snapshots: files with the
+    state-dict keys of releases; write_snapshot: where those of the candidate go.
     """
 
     candidate: str = ""
@@ -43,6 +45,8 @@ class Request:
     update_baseline: bool = False
     requires: tuple[str, ...] = ()
     index: str | None = None
+    snapshots: tuple[Path, ...] = ()
+    write_snapshot: Path | None = None
 
     @property
     def subject(self) -> str:
@@ -114,7 +118,17 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
             name for name, subject in subjects.items() if subject.sources[0].kind is SourceKind.INTERPRETER
         ),
     )
-    return inputs, with_own(with_bounds(read_scenarios(), table.bounds), declaration), _runtime(options, inputs, table)
+    shipped = with_bounds(with_snapshots(read_scenarios(), known.snapshots), table.bounds)
+    return inputs, with_own(shipped, declaration), _runtime(options, inputs, table)
+
+
+def with_snapshots(scenarios: Mapping[str, Scenario], paths: Sequence[Path]) -> Mapping[str, Scenario]:
+    """The scenarios, and the one that compares a version with the snapshots of keys in these files."""
+    if not paths:
+        return scenarios
+    texts = [(path, read_document(path).text) for path in paths]
+    held = held_against(scenarios[KEYS], [from_text(text, str(path)) for path, text in texts])
+    return {**scenarios, held.name: held}
 
 
 def _completed(request: Request, table: GateTable, path: Path) -> Request:
@@ -140,6 +154,7 @@ def _completed(request: Request, table: GateTable, path: Path) -> Request:
         package=package,
         tier=request.tier or table.tier or Tier.FULL,
         against=request.against or (table.against if request.last is None else ()),
+        snapshots=request.snapshots or tuple(path.with_name(name) for name in table.snapshots),
         baseline=request.baseline or (path.with_name(table.baseline) if table.baseline else None),
     )
 
@@ -186,6 +201,8 @@ def rerun(request: Request, options: Options) -> Rerun:
         .given("--base", [request.base])
         .given("--against", [",".join(request.against)])
     )
+    for snapshot in request.snapshots:
+        command = command.with_option("--against-snapshot", str(snapshot))
     for package in request.requires:
         command = command.with_option("--requires", package)
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from torchskew.declaration.candidate import CANDIDATE
 from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import Session
@@ -14,6 +15,8 @@ from torchskew.judging.flakes import fold
 from torchskew.model.cells import Cell
 from torchskew.model.results import Decision
 from torchskew.model.runs import Accepted, Asked, Run, RunInfo
+from torchskew.planning.snapshot import KEYS, to_text
+from torchskew.planning.snapshot import NAME as SNAPSHOT
 from torchskew.record.record import Record
 from torchskew.workflows.cell_steps import (
     Ready,
@@ -127,6 +130,23 @@ def update_the_baseline(inputs: GateInputs, ledger: Ledger, decision: Decision, 
         watch.say(f"baseline   {inputs.baseline}: nothing to change")
 
 
+def write_the_snapshot(inputs: GateInputs, ledger: Ledger, results: Results, watch: Watch) -> None:
+    """With --snapshot, the state-dict keys that the candidate reported go to a file."""
+    path = inputs.request.write_snapshot
+    if path is None:
+        return
+    for result in results.of_cells:
+        if result.cell.scenario not in (KEYS, SNAPSHOT) or CANDIDATE not in result.cell.skew:
+            continue
+        whole = ledger.record.result(ledger.info.run_id, result.cell.id)
+        facts = whole.ranks[result.cell.skew.index(CANDIDATE)] if whole and whole.ranks else None
+        if facts is not None and facts.finished:
+            path.write_text(to_text(facts.payload), encoding="utf-8")
+            watch.say(f"snapshot   {path}: the state-dict keys of torch {facts.torch}")
+            return
+    watch.say(f"snapshot   {path}: not written, because no cell of {KEYS} with the candidate finished")
+
+
 def report_the_gate(options: Options, ready: Ready, ledger: Ledger, results: Results, decision: Decision) -> Run:
     """Reports into the run's folder, the summary to the terminal."""
     run = finished_run(ledger, ready, results)
@@ -156,6 +176,7 @@ GATE = (
     finish_record,
     decide_the_gate,
     update_the_baseline,
+    write_the_snapshot,
     report_the_gate,
     accept_a_green_run,
 )

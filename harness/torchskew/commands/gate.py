@@ -33,7 +33,9 @@ With --shard, a part decides nothing: 0 it ran completely · 1 some of its cells
 def add_parser(commands: arguments.Commands) -> None:
     """The command's own arguments."""
     parser = arguments.command(commands, "gate", "decide whether a candidate works with the releases people run", HELP)
-    _add_comparison(parser.add_argument_group("what to compare"))
+    compared = parser.add_argument_group("what to compare")
+    _add_comparison(compared)
+    _add_snapshots(compared)
     _add_selection(parser.add_argument_group("what to run"))
     _add_how(parser.add_argument_group("how to run it"))
     arguments.add_out(parser)
@@ -72,6 +74,11 @@ def _add_comparison(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--update-baseline", action="store_true", help="append what differs to the baseline, without reasons"
     )
+    what.add_argument("--tier", type=Tier, choices=list(Tier), help="how much to run ([gate] tier, else full)")
+    arguments.add_declaration(what)
+
+
+def _add_snapshots(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--against-snapshot",
         action="append",
@@ -83,8 +90,6 @@ def _add_comparison(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--snapshot", type=Path, metavar="FILE", help="write the candidate's state-dict keys, for --against-snapshot"
     )
-    what.add_argument("--tier", type=Tier, choices=list(Tier), help="how much to run ([gate] tier, else full)")
-    arguments.add_declaration(what)
 
 
 def _add_selection(what: argparse._ArgumentGroup) -> None:

@@ -44,22 +44,6 @@ TORCH_LIBRARY(torchskew_abi, library) {
 """
 
 
-def built(folder):
-    """Build the extension, load it, and return its path."""
-    import os
-
-    from torch.utils import cpp_extension
-
-    os.makedirs(folder, exist_ok=True)
-    source = os.path.join(folder, "source.cpp")
-    with open(source, "w") as file:
-        file.write(SOURCE)
-    # -O0: the compiler's time is in the headers; -g0: their debug information is most of the file.
-    flags = ["-O0", "-g0"]
-    cpp_extension.load(NAME, [source], build_directory=folder, extra_cflags=flags, is_python_module=False)
-    return os.path.join(folder, NAME + ".so")
-
-
 def answers():
     """What the operator gives: value, gradient, and the text of its check."""
     import torch
@@ -78,25 +62,9 @@ def answers():
 
 def lacks(job):
     """Return what is missing for a build; the build itself would take too long to ask."""
-    import os
-    import shutil
-    import sysconfig
+    from torchskew_kit import no_compiler
 
-    from torchskew_kit import refusal
-
-    def ninja():
-        from torch.utils import cpp_extension
-
-        cpp_extension.verify_ninja_availability()
-
-    compiler = os.environ.get("CXX", "c++")
-    headers = os.path.join(sysconfig.get_paths()["include"], "Python.h")
-    reasons = [
-        None if shutil.which(compiler) else "there is no C++ compiler (%s)" % compiler,
-        None if os.path.exists(headers) else "Python's headers are not there (%s)" % headers,
-        refusal(ninja),
-    ]
-    why = next((reason for reason in reasons if reason), None)
+    why = no_compiler()
     return {"*": why} if why else {}
 
 
@@ -104,19 +72,18 @@ def rank(job):
     import os
 
     import torch
+    from torchskew_kit import built_operators, load_refusal
 
     report = {"torch": str(torch.__version__), "cxx11": bool(torch.compiled_with_cxx11_abi())}
     folder = job.path("build")
     if job.rank == 0:
-        return dict(report, loaded=os.path.basename(built(folder)), **answers())
-    try:
-        torch.ops.load_library(os.path.join(folder, NAME + ".so"))
-    except OSError as error:
-        return dict(report, refused=" ".join(map(str, (error, error.__cause__)))[-2000:])
-    return dict(report, **answers())
+        return dict(report, loaded=os.path.basename(built_operators(NAME, SOURCE, folder)), **answers())
+    refused = load_refusal(os.path.join(folder, NAME + ".so"))
+    return dict(report, refused=refused) if refused else dict(report, **answers())
 
 
 def judge(reports, world):
+    from torchskew.judging.oracle import missing_symbol
     from torchskew.planning.scenario import Opinion
 
     wrong, note = {}, "it loads and computes"
@@ -124,7 +91,7 @@ def judge(reports, world):
         if report is None:
             continue
         if "refused" in report and number:
-            symbol = missing(report["refused"])
+            symbol = missing_symbol(report["refused"])
             note = "the loader refuses: %s is missing" % symbol
             if report["cxx11"] != reports[0]["cxx11"]:
                 note += "; the C++ ABI of std::string is another one"
@@ -138,11 +105,3 @@ def judge(reports, world):
         if off:
             wrong[number] = "; ".join(off)
     return Opinion(wrong=wrong, note=note)
-
-
-def missing(text):
-    """The symbol or the library that a loader's error names, "" for none."""
-    import re
-
-    found = re.search(r"undefined symbol: (\S+)|(\S+\.so\S*): cannot open|version `(\S+)' not found", text)
-    return next((each for each in found.groups() if each), "") if found else ""

@@ -43,22 +43,6 @@ STABLE_TORCH_LIBRARY_IMPL(torchskew_stable, CPU, library) {
 """
 
 
-def built(folder, target):
-    """Build the extension, load it, and return its path."""
-    import os
-
-    from torch.utils import cpp_extension
-
-    os.makedirs(folder, exist_ok=True)
-    source = os.path.join(folder, "source.cpp")
-    with open(source, "w") as file:
-        file.write(SOURCE)
-    # -O0: the compiler's time is in the headers; -g0: their debug information is most of the file.
-    flags = ["-O0", "-g0"] + (["-DTORCH_TARGET_VERSION=" + target] if target else [])
-    cpp_extension.load(NAME, [source], build_directory=folder, extra_cflags=flags, is_python_module=False)
-    return os.path.join(folder, NAME + ".so")
-
-
 def answers():
     """What the operator gives: its value and the text of its check."""
     import torch
@@ -75,25 +59,9 @@ def answers():
 
 def lacks(job):
     """Return what is missing for a build; the build itself would take too long to ask."""
-    import os
-    import shutil
-    import sysconfig
+    from torchskew_kit import no_compiler
 
-    from torchskew_kit import refusal
-
-    def ninja():
-        from torch.utils import cpp_extension
-
-        cpp_extension.verify_ninja_availability()
-
-    compiler = os.environ.get("CXX", "c++")
-    headers = os.path.join(sysconfig.get_paths()["include"], "Python.h")
-    reasons = [
-        None if shutil.which(compiler) else "there is no C++ compiler (%s)" % compiler,
-        None if os.path.exists(headers) else "Python's headers are not there (%s)" % headers,
-        refusal(ninja),
-    ]
-    why = next((reason for reason in reasons if reason), None)
+    why = no_compiler()
     return {"*": why} if why else {}
 
 
@@ -101,16 +69,16 @@ def rank(job):
     import os
 
     import torch
+    from torchskew_kit import built_operators, load_refusal
 
     report = {"torch": str(torch.__version__), "release": numbers(torch.__version__)}
     folder = job.path("build")
     if job.rank == 0:
-        return dict(report, loaded=os.path.basename(built(folder, job.params["target"])), **answers())
-    try:
-        torch.ops.load_library(os.path.join(folder, NAME + ".so"))
-    except OSError as error:
-        return dict(report, refused=" ".join(map(str, (error, error.__cause__)))[-2000:])
-    return dict(report, **answers())
+        target = job.params["target"]
+        library = built_operators(NAME, SOURCE, folder, *(["-DTORCH_TARGET_VERSION=" + target] if target else []))
+        return dict(report, loaded=os.path.basename(library), **answers())
+    refused = load_refusal(os.path.join(folder, NAME + ".so"))
+    return dict(report, refused=refused) if refused else dict(report, **answers())
 
 
 def numbers(version):
@@ -119,6 +87,7 @@ def numbers(version):
 
 
 def judge(reports, world):
+    from torchskew.judging.oracle import missing_symbol
     from torchskew.planning.scenario import Opinion
 
     wrong, note = {}, "it loads and computes"
@@ -130,7 +99,7 @@ def judge(reports, world):
             note = "the loader refuses what a later release built: %s" % report["refused"][-300:]
             if promised:
                 wrong[number] = "the loader refuses what it must load: %s" % report["refused"][-300:]
-            elif not missing(report["refused"]):
+            elif not missing_symbol(report["refused"]):
                 wrong[number] = "the loader names no symbol: %s" % report["refused"][-300:]
             continue
         if report.get("value") != [1.0, 8.0, 27.0]:
@@ -138,11 +107,3 @@ def judge(reports, world):
         elif TOLD + ", got 2" not in str(report.get("check")):
             wrong[number] = "the check told %s" % report.get("check")
     return Opinion(wrong=wrong, note=note)
-
-
-def missing(text):
-    """The symbol or the library that a loader's error names, "" for none."""
-    import re
-
-    found = re.search(r"undefined symbol: (\S+)|(\S+\.so\S*): cannot open|version `(\S+)' not found", text)
-    return next((each for each in found.groups() if each), "") if found else ""

@@ -196,26 +196,10 @@ def cases(folder):
 
 
 def lacks(job):
-    """Return what is missing for a build; the build itself would take a compiler's second each time."""
-    import os
-    import shutil
-    import sysconfig
+    """Return what is missing for a build; the build itself would take too long to ask."""
+    from torchskew_kit import no_compiler
 
-    from torchskew_kit import refusal
-
-    def ninja():
-        from torch.utils import cpp_extension
-
-        cpp_extension.verify_ninja_availability()
-
-    compiler = os.environ.get("CXX", "c++")
-    headers = os.path.join(sysconfig.get_paths()["include"], "Python.h")
-    reasons = [
-        None if shutil.which(compiler) else "there is no C++ compiler (%s)" % compiler,
-        None if os.path.exists(headers) else "Python's headers are not there (%s)" % headers,
-        refusal(ninja),
-    ]
-    why = next((reason for reason in reasons if reason), None)
+    why = no_compiler()
     return {"*": why} if why else {}
 
 

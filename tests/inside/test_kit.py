@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from torchskew.inside.job import alone
-from torchskew.inside.kit import Job, Unsupported, fill, raw, refusal
+from torchskew.inside.kit import Job, Unsupported, fill, no_compiler, raw, refusal
 
 
 class Tensor:
@@ -90,3 +90,8 @@ def test_a_refusal_is_in_the_versions_own_words() -> None:
     assert refusal(lambda: None) is None
     assert refusal(lambda: int("x")) == "ValueError: invalid literal for int() with base 10: 'x'"
     assert refusal(lambda: (_ for _ in ()).throw(RuntimeError("one\ntwo"))) == "RuntimeError: one"
+
+
+def test_where_nothing_can_be_compiled_the_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert no_compiler() == "there is no C++ compiler (no-such-compiler)"

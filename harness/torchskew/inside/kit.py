@@ -9,6 +9,8 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
+import sysconfig
 import time
 from typing import Any, Callable, NoReturn
 
@@ -174,6 +176,49 @@ def refusal(call: Callable[[], Any]) -> str | None:
     except BaseException as error:  # torch's CheckpointException is no Exception
         lines = str(error).strip().splitlines() or [""]
         return "{}: {}".format(type(error).__name__, lines[0][:200])
+    return None
+
+
+def no_compiler() -> str | None:
+    """Return why no C++ extension can be built here: no compiler, no headers or no ninja; None where all are there."""
+
+    def ninja() -> None:
+        from torch.utils import cpp_extension
+
+        cpp_extension.verify_ninja_availability()
+
+    compiler = os.environ.get("CXX", "c++")
+    headers = os.path.join(sysconfig.get_paths()["include"], "Python.h")
+    reasons = (
+        None if shutil.which(compiler) else "there is no C++ compiler ({})".format(compiler),
+        None if os.path.exists(headers) else "Python's headers are not there ({})".format(headers),
+        refusal(ninja),
+    )
+    return next((reason for reason in reasons if reason), None)
+
+
+def built_operators(name: str, text: str, folder: str, *flags: str) -> str:
+    """Build a library of operators from one C++ source in a folder, load it, and return its path."""
+    from torch.utils import cpp_extension
+
+    os.makedirs(folder, exist_ok=True)
+    source = os.path.join(folder, "source.cpp")
+    with open(source, "w") as file:
+        file.write(text)
+    # -O0: the compiler's time is in the headers; -g0: their debug information is most of the file.
+    options = ["-O0", "-g0", *flags]
+    cpp_extension.load(name, [source], build_directory=folder, extra_cflags=options, is_python_module=False)
+    return os.path.join(folder, name + ".so")
+
+
+def load_refusal(path: str) -> str | None:
+    """Load a library of operators; the loader's words where it refuses."""
+    import torch
+
+    try:
+        torch.ops.load_library(path)
+    except OSError as error:
+        return " ".join(map(str, (error, error.__cause__)))[-2000:]
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -97,3 +98,9 @@ def summary(problems: Sequence[str]) -> str:
     """The first few differences and how many more there are."""
     more = f"; and {len(problems) - MOST} more" if len(problems) > MOST else ""
     return "; ".join(problems[:MOST]) + more
+
+
+def missing_symbol(text: str) -> str:
+    """The symbol, library or version that a loader's error says is missing, "" where it names none."""
+    found = re.search(r"undefined symbol: (\S+)|(\S+\.so\S*): cannot open|version `(\S+)' not found", text)
+    return next((each for each in found.groups() if each), "") if found else ""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torchskew.model.outcomes import Kind, Outcome, Verdict
+from torchskew.model.cells import Cell
+from torchskew.model.outcomes import Guard, Kind, Outcome, Verdict
 
 VERSION = "1.0.0"  # of the data; a new major where a field changes its meaning
 NONE = -1  # in `cells`: nothing was planned there
@@ -32,6 +33,11 @@ class SurveyedScenario:
     kind: Kind
     surface: str
 
+    @classmethod
+    def of(cls, cell: Cell, surfaces: Mapping[str, str]) -> SurveyedScenario:
+        """That of a cell. surfaces: the folder of each scenario's file."""
+        return cls(name=cell.name, kind=cell.kind, surface=surfaces.get(cell.scenario, ""))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
@@ -50,6 +56,16 @@ class Sighting:
     blocked_by: str = ""
     inferred: bool = False
 
+    @property
+    def comparable(self) -> bool:
+        """It really ran, and could have been as predicted or not."""
+        return self.verdict in (Verdict.PASS, Verdict.FAIL) and not self.inferred and bool(self.predicted)
+
+    @property
+    def surprising(self) -> bool:
+        """It really ran, and ended otherwise than predicted."""
+        return self.comparable and self.predicted != self.outcomes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurveyedRun:
@@ -67,6 +83,13 @@ class Place:
     scenario: str
     first: str
     second: str
+
+    @classmethod
+    def of(cls, cell: Cell) -> Place | None:
+        """The place of a cell; None for one of more than two ranks, with the guard, or with a fault."""
+        if cell.world_size > len("ab") or cell.guard is not Guard.OFF or cell.fault:
+            return None
+        return cls(cell.name, cell.skew[0], cell.skew[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

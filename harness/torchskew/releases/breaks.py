@@ -6,7 +6,7 @@ The data is breaks.json beside this module, with breaks.schema.json; docs/breaks
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cache
@@ -172,6 +172,21 @@ class Catalogue:
     def named(self, identity: str) -> Break | None:
         """The entry with this id, such as SKEW-014, in any case."""
         return next((each for each in self.breaks if each.id == identity.upper()), None)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakFinder:
+    """Finds the one break that a failing cell shows; it is asked of each cell, and of few scenarios."""
+
+    catalogue: Catalogue
+    _about: dict[str, tuple[Break, ...]] = field(default_factory=dict)
+
+    def only(self, scenario: str, ranks: Sequence[Side]) -> Break | None:
+        """The entry that covers a cell of these ranks; None where none does, or several do."""
+        if scenario not in self._about:
+            self._about[scenario] = self.catalogue.about(scenario)
+        found = [entry for entry in self._about[scenario] if entry.covers(scenario, ranks)]
+        return found[0] if len(found) == 1 else None
 
 
 def catalogue_from(data: Mapping[str, Any]) -> Catalogue:

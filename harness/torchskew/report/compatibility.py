@@ -49,9 +49,10 @@ remedy: [breaks.md](breaks.md). What each scenario promises: [scenarios.md](scen
 
 def _account(part: SurveyPart) -> str:
     """How much this is, and which runs its cells came from."""
-    verdicts = Counter(sighting.verdict for sighting in part.by_place.values())
+    sightings = part.by_place.values()
+    verdicts = Counter(sighting.verdict for sighting in sightings)
     came = ", ".join(f"{verdicts[verdict]} {verdict.lower()}" for verdict in Verdict if verdicts[verdict])
-    inferred = sum(sighting.inferred for sighting in part.by_place.values())
+    inferred = sum(sighting.inferred for sighting in sightings)
     runs = ", ".join(f"`{run.run_id}` ({run.day})" for run in part.runs)
     beside = f" {inferred} of them are inferred from others." if inferred else ""
     return f"{len(part.releases)} releases, {sum(verdicts.values())} cells: {came}.{beside} From {runs}."
@@ -132,11 +133,12 @@ def _count(number: int) -> str:
 def _surprises(survey: Survey) -> str:
     """Where a measured cell ended otherwise than predicted, alike ones together."""
     groups: Counter[tuple[str, str, str]] = Counter()
-    for place, sighting in _ran(survey):
-        if sighting.predicted and sighting.predicted != sighting.outcomes:
+    ran = 0
+    for place, sighting in _seen(survey):
+        ran += sighting.comparable
+        if sighting.surprising:
             words = (view.outcome_words(sighting.predicted), view.outcome_words(sighting.outcomes))
             groups[place.scenario, *words] += 1
-    ran = sum(1 for _, sighting in _ran(survey) if sighting.predicted)
     if not ran:
         return ""
     right = 1 - sum(groups.values()) / ran
@@ -151,9 +153,6 @@ def _surprise_lines(groups: Sequence[tuple[tuple[str, str, str], int]]) -> Itera
             yield f"| {name} | {predicted} | {seen} | {count} |"
 
 
-def _ran(survey: Survey) -> Iterator[tuple[Place, Sighting]]:
-    """The cells that really ran and could have been right or wrong."""
+def _seen(survey: Survey) -> Iterator[tuple[Place, Sighting]]:
     for part in survey.parts:
-        for place, sighting in part.by_place.items():
-            if sighting.verdict in (Verdict.PASS, Verdict.FAIL) and not sighting.inferred:
-                yield place, sighting
+        yield from part.by_place.items()

@@ -13,7 +13,7 @@ from torchskew.model.outcomes import Guard, Outcome, Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Status
 from torchskew.model.versions import span
-from torchskew.releases.breaks import Break, Side
+from torchskew.releases.breaks import Break, BreakFinder, Side
 from torchskew.report.catalogue import catalogue
 
 _RANGES = 4  # pairs of ranges that are spelled out
@@ -86,14 +86,12 @@ def known_break(item: Checked) -> Break | None:
         return None
     ranks = [Side(facts.torch or facts.declared, facts.python or "", facts.numpy or "") for facts in result.ranks]
     ranks += [Side(name) for name in result.cell.skew[len(ranks) :]]  # ranks of a handover that never started
-    entries = [entry for entry in _about(result.cell.name) if entry.covers(result.cell.name, ranks)]
-    return entries[0] if len(entries) == 1 else None
+    return _finder().only(result.cell.name, ranks)
 
 
 @cache
-def _about(scenario: str) -> tuple[Break, ...]:
-    """Asked for each cell by each report, and of few scenarios."""
-    return catalogue().about(scenario)
+def _finder() -> BreakFinder:
+    return BreakFinder(catalogue())
 
 
 def _error_of(item: Checked) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.report import view
+from torchskew.report.embedded import Texts, outcome_legend, script_json
 from torchskew.report.failures import FailureGroup
 from torchskew.report.findings import Findings
 from torchskew.report.logs import Logs, Written
@@ -32,16 +32,6 @@ _SHARES: Final = (
     ("unsupported", "unsupported"),
     ("blocked", "blocked"),
 )
-
-
-class _Texts:
-    """Texts that repeat (reasons, errors, versions) are in the page once; cells name them by number."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, int] = {"": 0}
-
-    def __call__(self, text: str | None) -> int:
-        return self.known.setdefault(text or "", len(self.known))
 
 
 def write_html(run: Run, decision: Decision, written: Written, path: Path) -> None:
@@ -159,17 +149,17 @@ def _shares(decision: Decision) -> list[tuple[str, str, int]]:
 
 def _data(run: Run, decision: Decision, written: Written) -> Iterator[str]:
     """The page's data as pieces of one JSON object."""
-    texts, numbers = _Texts(), {item.result.cell.id: n for n, item in enumerate(decision.checked)}
+    texts, numbers = Texts(), {item.result.cell.id: n for n, item in enumerate(decision.checked)}
     yield '{"cells":['
     for index, item in enumerate(decision.checked):
-        yield ("," if index else "") + _json(_cell(item, written.logs, texts, numbers))
+        yield ("," if index else "") + script_json(_cell(item, written.logs, texts, numbers))
     yield '],"tables":['
     for index, table in enumerate(written.findings.tables):
-        yield ("," if index else "") + _json(_table(table, numbers))
-    yield f'],"rerun":{_json([*run.info.rerun.argv])}'
+        yield ("," if index else "") + script_json(_table(table, numbers))
+    yield f'],"rerun":{script_json([*run.info.rerun.argv])}'
     for name, value in _lists(decision, written.findings, numbers).items():
-        yield f',"{name}":{_json(value)}'
-    yield f',"texts":{_json([*texts.known])}}}'
+        yield f',"{name}":{script_json(value)}'
+    yield f',"texts":{script_json([*texts.known])}}}'
 
 
 def _lists(decision: Decision, findings: Findings, numbers: dict[CellId, int]) -> dict[str, Json]:
@@ -178,9 +168,7 @@ def _lists(decision: Decision, findings: Findings, numbers: dict[CellId, int]) -
         for (reason, link), items in findings.known.items()
     ]
     return {
-        "outcomes": [
-            {"name": outcome, "short": view.SHORT[outcome], "meaning": view.MEANING[outcome]} for outcome in Outcome
-        ],
+        "outcomes": outcome_legend(),
         "unexpected": [numbers[item.result.cell.id] for item in findings.unexpected],
         "surprises": [numbers[item.result.cell.id] for item in findings.surprises],
         "known": known,
@@ -202,7 +190,7 @@ def _table(table: CellTable, numbers: dict[CellId, int]) -> dict[str, Json]:
     }
 
 
-def _cell(item: Checked, logs: Logs, texts: _Texts, numbers: dict[CellId, int]) -> dict[str, Json]:
+def _cell(item: Checked, logs: Logs, texts: Texts, numbers: dict[CellId, int]) -> dict[str, Json]:
     """What the page needs of a cell; what is empty is left out."""
     result, entry = item.result, item.expectation
     cell = result.cell
@@ -236,7 +224,7 @@ def _cell(item: Checked, logs: Logs, texts: _Texts, numbers: dict[CellId, int]) 
     return {name: value for name, value in fields.items() if value}
 
 
-def _rank(item: Checked, facts: RankFacts, logs: Logs, texts: _Texts) -> dict[str, Json]:
+def _rank(item: Checked, facts: RankFacts, logs: Logs, texts: Texts) -> dict[str, Json]:
     at = (item.result.cell.id, facts.rank)
     tail = logs.tails.get(at)
     end = facts.signal or ("" if facts.exit is None else f"exit {facts.exit}")
@@ -260,9 +248,3 @@ def _rank(item: Checked, facts: RankFacts, logs: Logs, texts: _Texts) -> dict[st
         "stacks": texts(tail.stacks if tail else ""),
     }
     return {name: value for name, value in fields.items() if value}
-
-
-def _json(value: Json) -> str:
-    """JSON that can't end the script element around it, whatever a rank printed."""
-    text = json.dumps(value, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from torchskew.guard.table import parse
 from torchskew.model.runs import Run
 from torchskew.model.versions import span
 from torchskew.releases import eras
@@ -31,6 +32,11 @@ def releases(run: Run) -> Mapping[str, str]:
     texts = {name: reported.get(name, name) for name in names}
     numbers = {name: named.number if (named := eras.release(text)) else (9999,) for name, text in texts.items()}
     return dict(sorted(texts.items(), key=lambda each: numbers[each[0]]))
+
+
+def age(name: str, torch: str = "") -> tuple[tuple[int, ...], str]:
+    """What sorts declared names oldest first, those that are no release last. torch: what its ranks reported."""
+    return parse(torch or name) or (9999,), name
 
 
 def eras_among(named: Mapping[str, str]) -> tuple[Era, ...]:

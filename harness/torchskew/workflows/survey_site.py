@@ -70,16 +70,13 @@ def build(survey: Survey, declaration: Path, folder: Path) -> None:
     """Write the site, and say what it is made of."""
     expected = tuple(_expected(declaration)) if declaration.exists() else ()
     promises = {name: each.promise for name, each in read_scenarios().items()}
-    contents = Contents(survey=survey, expected=expected, catalogue=catalogue(), promises=promises)
+    names = releases_of(survey, expected)
     contents = Contents(
-        survey=survey, expected=expected, catalogue=catalogue(), promises=promises,
-        advice=tuple(_advice(releases_of(contents))),
-    )  # fmt: skip
+        survey=survey, expected=expected, catalogue=catalogue(), promises=promises, advice=tuple(_advice(names))
+    )
     index, *_ = written = write_site(contents, folder)
     size = sum(path.stat().st_size for path in written)
-    sys.stdout.write(
-        f"wrote {index} · {len(releases_of(contents))} releases · {size / 1e6:.1f} MB in {len(written)} files\n"
-    )
+    sys.stdout.write(f"wrote {index} · {len(names)} releases · {size / 1e6:.1f} MB in {len(written)} files\n")
 
 
 def surfaces() -> Mapping[str, str]:

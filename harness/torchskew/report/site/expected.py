@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.survey import Place, Sighting, SurveyedScenario
 
 
@@ -28,11 +28,10 @@ def expected_of(plan: Plan, pythons: Mapping[str, str], surfaces: Mapping[str, s
     scenarios: dict[str, SurveyedScenario] = {}
     sightings: dict[Place, Sighting] = {}
     for cell in plan.cells:
-        if cell.world_size > len("ab") or cell.guard is not Guard.OFF:
-            continue
-        surface = surfaces.get(cell.scenario, "")
-        scenarios.setdefault(cell.name, SurveyedScenario(name=cell.name, kind=cell.kind, surface=surface))
-        sightings[Place(cell.name, cell.skew[0], cell.skew[-1])] = _foreseen(cell, verdicts)
+        place = Place.of(cell)
+        if place is not None:
+            scenarios.setdefault(place.scenario, SurveyedScenario.of(cell, surfaces))
+            sightings[place] = _foreseen(cell, verdicts)
     return Expected(
         runtime=plan.runtime,
         releases=tuple(dict.fromkeys(name for cell in plan.cells for name in cell.skew)),

@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from torchskew.errors import DamagedRecordError, RecordError
-from torchskew.guard.table import parse
 from torchskew.model.facts import RankFacts
-from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.runs import Run
 from torchskew.model.survey import (
@@ -26,6 +25,7 @@ from torchskew.model.survey import (
     SurveyPart,
 )
 from torchskew.record.codec import decode, encode
+from torchskew.report.pairs import age
 
 LENGTH = 280  # characters of an error that are kept
 _TAKEN_OUT = (
@@ -51,13 +51,12 @@ def _part(run: Run, surfaces: Mapping[str, str], hosts: Sequence[str]) -> Survey
     scenarios: dict[str, SurveyedScenario] = {}
     wide = 0
     for result in run.results:
-        cell = result.cell
-        if cell.world_size > len("ab") or cell.guard is not Guard.OFF or cell.fault:
+        place = Place.of(result.cell)
+        if place is None:
             wide += 1
             continue
-        surface = surfaces.get(cell.scenario, "")
-        scenarios.setdefault(cell.name, SurveyedScenario(name=cell.name, kind=cell.kind, surface=surface))
-        places[Place(cell.name, cell.skew[0], cell.skew[-1])] = _sighting(result, hosts)
+        scenarios.setdefault(place.scenario, SurveyedScenario.of(result.cell, surfaces))
+        places[place] = _sighting(result, hosts)
     ran = SurveyedRun(run_id=run.info.run_id, day=str(run.info.day), torchskew=run.info.torchskew)
     whole = SurveyPart(
         runtime=run.plan.runtime, runs=(ran,), releases=_releases(run), scenarios=tuple(scenarios.values()),
@@ -115,7 +114,7 @@ def without_machine(text: str, hosts: Sequence[str] = ()) -> str:
 
 def laid_out(whole: SurveyPart, places: Mapping[Place, Sighting]) -> SurveyPart:
     """A part with these cells instead of its own: places become rows of numbers, oldest release first."""
-    ordered = tuple(sorted(whole.releases, key=_age))
+    ordered = tuple(sorted(whole.releases, key=lambda each: age(each.name, each.torch)))
     numbers: dict[Sighting, int] = {}
     cells = {}
     for scenario in whole.scenarios:
@@ -125,10 +124,6 @@ def laid_out(whole: SurveyPart, places: Mapping[Place, Sighting]) -> SurveyPart:
             rows.append(tuple(NONE if each is None else numbers.setdefault(each, len(numbers)) for each in seen))
         cells[scenario.name] = tuple(rows)
     return replace(whole, releases=ordered, sightings=tuple(numbers), cells=cells)
-
-
-def _age(release: SurveyedRelease) -> tuple[tuple[int, ...], str]:
-    return parse(release.torch or release.name) or (9999,), release.name
 
 
 def merged(before: Survey, after: Survey) -> Survey:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
-from torchskew.guard.table import parse
 from torchskew.model.outcomes import Json, Outcome, Verdict
 from torchskew.model.survey import NONE, Place, Sighting, Survey, SurveyPart
 from torchskew.releases import eras
 from torchskew.releases.advice import Advice
-from torchskew.releases.breaks import MEANS, Break, Catalogue, Side, Symptom
-from torchskew.report import view
+from torchskew.releases.breaks import MEANS, Break, BreakFinder, Catalogue, Side, Symptom
 from torchskew.report.advice import advice_lines, command
 from torchskew.report.breaks import GUARD
+from torchskew.report.embedded import Numbered, Texts, outcome_legend
+from torchskew.report.pairs import age
 from torchskew.report.site.expected import Expected
-from torchskew.report.site.shown_breaks import BreakFinder, sides_of
+from torchskew.report.site.shown_breaks import shown_break, sides_of
 
-T = TypeVar("T")
 OUTCOMES = tuple(Outcome)
 VERDICTS = tuple(Verdict)
 NODES = 4  # of the job that the page advises
@@ -44,34 +42,21 @@ class Contents:
     advice: tuple[Advice, ...] = ()
 
 
-class _Numbers(Generic[T]):
-    """Things that repeat are in the page once; others name them by number."""
-
-    def __init__(self, *first: T) -> None:
-        self.known: dict[T, int] = {each: number for number, each in enumerate(first)}
-
-    def __call__(self, thing: T) -> int:
-        return self.known.setdefault(thing, len(self.known))
-
-
-def releases_of(contents: Contents) -> tuple[str, ...]:
+def releases_of(survey: Survey, expected: Iterable[Expected]) -> tuple[str, ...]:
     """Every release that is measured or declared, oldest first."""
-    names = [release.name for part in contents.survey.parts for release in part.releases]
-    names += [name for each in contents.expected for name in each.releases]
-    return tuple(sorted(dict.fromkeys(names), key=lambda name: (parse(name) or (9999,), name)))
+    names = [release.name for part in survey.parts for release in part.releases]
+    names += [name for each in expected for name in each.releases]
+    return tuple(sorted(dict.fromkeys(names), key=age))
 
 
 def page_data(contents: Contents) -> dict[str, Json]:
     """The page's data as one JSON object."""
-    names, texts = releases_of(contents), _Numbers("")
-    states: _Numbers[_State] = _Numbers()
+    names, texts = releases_of(contents.survey, contents.expected), Texts()
+    states: Numbered[_State] = Numbered()
     entries = {entry.id: number for number, entry in enumerate(contents.catalogue.breaks)}
     expected = {each.runtime: each for each in contents.expected}
     parts: list[Json] = [
         _part(part, expected.get(part.runtime), names, contents.catalogue, states) for part in _every_part(contents)
-    ]
-    outcomes: list[Json] = [
-        {"name": each, "short": view.SHORT[each], "meaning": view.MEANING[each]} for each in OUTCOMES
     ]
     others: list[Json] = [
         {"id": each.id, "title": each.title, "check": each.check, "symptoms": _symptoms(each.symptoms)}
@@ -80,7 +65,7 @@ def page_data(contents: Contents) -> dict[str, Json]:
     return {
         "releases": list(names),
         "surfaces": dict(SURFACES),
-        "outcomes": outcomes,
+        "outcomes": outcome_legend(),
         "verdicts": list(VERDICTS),
         "parts": parts,
         "states": [_state(key, texts, entries) for key in states.known],
@@ -112,11 +97,12 @@ class _State:
 
 
 def _part(
-    part: SurveyPart, expected: Expected | None, names: Sequence[str], catalogue: Catalogue, states: _Numbers[_State]
+    part: SurveyPart, expected: Expected | None, names: Sequence[str], catalogue: Catalogue, states: Numbered[_State]
 ) -> dict[str, Json]:
     seen = part.by_place
     declared = expected.pythons if expected else {}
-    find = BreakFinder(catalogue, {**{name: Side(name, python) for name, python in declared.items()}, **sides_of(part)})
+    find = BreakFinder(catalogue)
+    sides = {**{name: Side(name, python) for name, python in declared.items()}, **sides_of(part)}
     scenarios = {each.name: each for each in (*part.scenarios, *(expected.scenarios if expected else ()))}
 
     foreseen = expected.sightings if expected else {}
@@ -126,7 +112,7 @@ def _part(
         if sighting is None:
             return NONE
         source = PREDICTED if place not in seen else INFERRED if sighting.inferred else MEASURED
-        entry = find(place) if sighting.verdict is Verdict.FAIL else None
+        entry = shown_break(place, find, sides) if sighting.verdict is Verdict.FAIL else None
         return states(_State(sighting, source, entry.id if entry else ""))
 
     known = {release.name: release for release in part.releases}
@@ -147,15 +133,13 @@ def _part(
     }
 
 
-def _state(state: _State, texts: _Numbers[str], entries: Mapping[str, int]) -> dict[str, Json]:
+def _state(state: _State, texts: Texts, entries: Mapping[str, int]) -> dict[str, Json]:
     """What is empty is left out."""
     seen = state.sighting
-    surprise = state.source == MEASURED and seen.verdict in (Verdict.PASS, Verdict.FAIL)
-    surprise = surprise and bool(seen.predicted) and seen.predicted != seen.outcomes
     fields: dict[str, Json] = {
         "v": VERDICTS.index(seen.verdict),
         "o": [OUTCOMES.index(each) for each in seen.outcomes],
-        "p": [OUTCOMES.index(each) for each in seen.predicted] if surprise else [],
+        "p": [OUTCOMES.index(each) for each in seen.predicted] if state.source == MEASURED and seen.surprising else [],
         "e": [texts(error) for error in seen.errors],
         "r": texts(seen.reason),
         "k": seen.blocked_by,
@@ -198,7 +182,7 @@ def _symptoms(symptoms: Iterable[Symptom]) -> list[Json]:
     return [{"text": each.text, "rank": each.rank, "specific": each.specific} for each in symptoms]
 
 
-def _advice(advice: Advice, texts: _Numbers[str]) -> dict[str, Json]:
+def _advice(advice: Advice, texts: Texts) -> dict[str, Json]:
     """The same parts as `torchskew advise` prints, each with its entries."""
     lines: list[Json] = [
         [line.name, texts(line.text), [entry.id for entry in dict.fromkeys(line.breaks)]]

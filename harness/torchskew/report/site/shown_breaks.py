@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from torchskew.model.outcomes import Verdict
 from torchskew.model.survey import Place, Sighting, SurveyPart
-from torchskew.releases.breaks import Break, Catalogue, Side
+from torchskew.releases.breaks import Break, BreakFinder, Catalogue, Side
 
 
-@dataclass(frozen=True, slots=True)
-class BreakFinder:
-    """Finds the one break that a failing cell shows. sides: what each declared release reported."""
-
-    catalogue: Catalogue
-    sides: Mapping[str, Side]
-    _about: dict[str, tuple[Break, ...]] = field(default_factory=dict)
-
-    def __call__(self, place: Place) -> Break | None:
-        """The entry that covers it; None where none does, or several do."""
-        if place.scenario not in self._about:
-            self._about[place.scenario] = self.catalogue.about(place.scenario)
-        ranks = [self.sides.get(name, Side(name)) for name in (place.first, place.second)]
-        found = [entry for entry in self._about[place.scenario] if entry.covers(place.scenario, ranks)]
-        return found[0] if len(found) == 1 else None
+def shown_break(place: Place, find: BreakFinder, sides: Mapping[str, Side]) -> Break | None:
+    """The one break that a failing cell shows. sides: what each declared release reported."""
+    return find.only(place.scenario, [sides.get(name, Side(name)) for name in (place.first, place.second)])
 
 
 def sides_of(part: SurveyPart) -> dict[str, Side]:
@@ -41,7 +28,7 @@ def fails_alone(place: Place, seen: Mapping[Place, Sighting]) -> bool:
 
 def costs(part: SurveyPart, catalogue: Catalogue) -> Counter[str]:
     """Cells of two releases that each break fails or blocks, by its id; "" for failures that no entry explains."""
-    seen, find = part.by_place, BreakFinder(catalogue, sides_of(part))
+    seen, find, sides = part.by_place, BreakFinder(catalogue), sides_of(part)
     counts: Counter[str] = Counter()
     for place, sighting in seen.items():
         if sighting.verdict not in (Verdict.FAIL, Verdict.BLOCKED) or place.first == place.second:
@@ -49,6 +36,6 @@ def costs(part: SurveyPart, catalogue: Catalogue) -> Counter[str]:
         blocked = sighting.verdict is Verdict.BLOCKED
         cause = Place(sighting.blocked_by, place.first, place.second) if blocked else place
         if not fails_alone(cause, seen):
-            entry = find(cause)
+            entry = shown_break(cause, find, sides)
             counts[entry.id if entry else ""] += 1
     return counts

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from torchskew.report import catalogue
+from torchskew.report.embedded import script_json
 from torchskew.report.site import facts
 from torchskew.report.site.page_data import Contents, page_data
 
@@ -52,10 +52,4 @@ def rendered(name: str, scripts: Sequence[str], data: object) -> str:
     )
     style = own("shared.css") + own(f"{name}.css")
     script = "".join(own(f"{each}.js") for each in ("shared", *scripts)) + "start();\n"
-    return environment.get_template("page").render(style=style, script=script, data=_json(data))
-
-
-def _json(value: object) -> str:
-    """JSON that can't end the script element around it, whatever a rank printed."""
-    text = json.dumps(value, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return environment.get_template("page").render(style=style, script=script, data=script_json(data))

@@ -2,9 +2,10 @@
 
 Each variant is one real call on a small model. Observers appear and modules are swapped (`static`, `qat`, `nested`),
 the original stays untouched unless `inplace` is asked for, `run_fn` gets its arguments, a `mapping` of one's own is
-followed, and the outputs stay within 5 % of the largest float output. A model that is none, a `run_fn` that is None and
-a dtype that is none raise an error with a text. The sizes of the saved weights are reported, and the quantized ones
-are less than half. A release without the module is UNSUPPORTED: its removal is announced since 2.8.
+followed. Oracle: the float model, whose outputs are met within 5 % of the largest of them. A model that is none, a
+`run_fn` that is None and a dtype that is none raise an error with a text. The sizes of the saved weights are reported,
+and the quantized ones are less than half. A release without the module is UNSUPPORTED: its removal is announced since
+2.8.
 """
 
 KIND = "solo"

@@ -2,9 +2,9 @@
 
 The peak of resident memory, of fresh processes, as the kernel counts it (`ru_maxrss`): `import` of torch and its
 distributed part; `step`, a training step of a fixed model; `ddp`, the same in a group of two, the larger of both. Each
-rank measures its release several times; the change is that of the medians, with a bootstrap interval of 95 %. WRONG on
-rank 1: the whole interval is above the bound (5 %, or `larger` in [gate]). `cuda` is max_memory_allocated of the step,
-where there is a GPU.
+rank measures its release several times; the change is that of the medians, with a bootstrap interval of 95 %. Oracle:
+rank 0's release. WRONG on rank 1: the whole interval is above the bound (5 %, or `larger` in [gate]). `cuda` is
+max_memory_allocated of the step, where there is a GPU.
 """
 
 KIND = "handover"

@@ -2,12 +2,12 @@
 
 Both releases run at once and measure in turns, A B B A and again, in warm processes: what the machine does meanwhile
 happens to both. A turn takes the fastest of eight samples of a millisecond. The change is the median over quads of
-turns, with a bootstrap interval of 95 %. WRONG on rank 1: the whole interval is above the bound (5 %, or `slower` in
-[gate]); the bound inside the interval is too noisy to say, and the cell is UNKNOWN. With one thread, both processes are
-pinned to one processor and measure processor time, which other work on the machine hardly changes; `*_all` takes all
-threads and wall time, and so do `ddp_step` and `all_reduce_*`, in which each release has a group of two of its own.
-`import` starts interpreters. No other cell runs meanwhile. The gate is for neighbouring releases: PyTorch promises no
-speed.
+turns, with a bootstrap interval of 95 %. Oracle: rank 0's release. WRONG on rank 1: the whole interval is above the
+bound (5 %, or `slower` in [gate]); the bound inside the interval is too noisy to say, and the cell is UNKNOWN. With one
+thread, both processes are pinned to one processor and measure processor time, which other work on the machine hardly
+changes; `*_all` takes all threads and wall time, and so do `ddp_step` and `all_reduce_*`, in which each release has a
+group of two of its own. `import` starts interpreters. No other cell runs meanwhile. The gate is for neighbouring
+releases: PyTorch promises no speed.
 """
 
 KIND = "group"

@@ -1,13 +1,14 @@
 """What popular extensions need of torch's shared libraries is in every release, not only in that of the build.
 
 Rank 0 lists what each shared library of its torch exports (libtorch_cpu, libc10, libtorch_python, libshm, and those of
-CUDA where there are any); the next rank says what its own lack. Losing a symbol that a wheel of torchvision or
-torchaudio takes from torch (used_symbols.json, made by `_used_symbols.py` from the wheels on the index) is WRONG on the
-rank that lost it: an extension built for the first release does not load there. All other lost symbols are counted, by
-library and namespace, in the cell's reason. A symbol that moved to another library is not lost, since all of them are
-loaded. The tables of dynamic symbols are read from the files, so neither nm nor debug information is needed; names are
-demangled by the C++ library that torch itself loads. PyTorch promises a stable ABI between releases only for
-torch/csrc/stable (`abi_stable`), so the losses of one release against another are known failures, not promises.
+CUDA where there are any); the next rank says what its own lack. Oracle: the symbols that real wheels take. Losing a
+symbol that a wheel of torchvision or torchaudio takes from torch (used_symbols.json, made by `_used_symbols.py` from
+the wheels on the index) is WRONG on the rank that lost it: an extension built for the first release does not load
+there. All other lost symbols are counted, by library and namespace, in the cell's reason. A symbol that moved to
+another library is not lost, since all of them are loaded. The tables of dynamic symbols are read from the files, so
+neither nm nor debug information is needed; names are demangled by the C++ library that torch itself loads. PyTorch
+promises a stable ABI between releases only for torch/csrc/stable (`abi_stable`), so the losses of one release against
+another are known failures, not promises.
 """
 
 KIND = "handover"

@@ -1,13 +1,14 @@
 """torch.utils.cpp_extension.load does what its documentation says of each argument, and says why where it can't.
 
-One release alone, with the real compiler; each variant is one case. What builds must load and return its value:
-several sources, one source as text, `is_standalone`, `keep_intermediates=False`, a folder given by `build_directory` or
-by TORCH_EXTENSIONS_DIR (which may be missing), compiler flags, and `together`: three processes that ask at once, for
-which the compiler runs once. What can't build must raise an error that says why: a source with a mistake and an unknown
-flag (the compiler's words), a name that is not the module's, a build directory or a TORCH_EXTENSIONS_DIR that can't be
-written, a full disk, CUDA sources without nvcc. A build directory that is missing may be made or refused. The sources
-include no header of ATen, so a build takes about a second. `stale_lock` is about the lock of a builder that was killed,
-`extension_cache` and `extension_upgrade` about releases that share a cache.
+One release alone, with the real compiler; each variant is one case. Oracle: what the documentation says. What builds
+must load and return its value: several sources, one source as text, `is_standalone`, `keep_intermediates=False`, a
+folder given by `build_directory` or by TORCH_EXTENSIONS_DIR (which may be missing), compiler flags, and `together`:
+three processes that ask at once, for which the compiler runs once. What can't build must raise an error that says why:
+a source with a mistake and an unknown flag (the compiler's words), a name that is not the module's, a build directory
+or a TORCH_EXTENSIONS_DIR that can't be written, a full disk, CUDA sources without nvcc. A build directory that is
+missing may be made or refused. The sources include no header of ATen, so a build takes about a second. `stale_lock` is
+about the lock of a builder that was killed, `extension_cache` and `extension_upgrade` about releases that share a
+cache.
 """
 
 KIND = "solo"

@@ -49,7 +49,10 @@ def test_one_scenario_tells_everything(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_an_unknown_name_gets_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("dpd") == 4
-    assert "no scenario is called 'dpd'. Known: all_gather" in capsys.readouterr().err
+    assert (
+        "no scenario is called 'dpd'. Known: abi_extension, abi_stable, abi_symbols, all_gather"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_page_is_written_where_asked(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from torchskew.releases.advice import Question, advise
 from torchskew.releases.diagnosis import diagnose
 from torchskew.report.catalogue import catalogue
 from torchskew.report.site import facts
-from torchskew.report.site.page_data import Contents, page_data
+from torchskew.report.site.page_data import SURFACES, Contents, page_data
 from torchskew.report.site.write import write_site
+from torchskew.workflows.inputs import read_scenarios
 from torchskew.workflows.log_scan import scan
 
 from tests.conftest import ROOT
@@ -42,6 +43,11 @@ def test_the_page_asks_nobody_for_anything(index: Path) -> None:
     assert "@import" not in frame
     assert "url(" not in frame
     assert "default-src 'none'" in frame
+
+
+def test_every_folder_of_scenarios_that_a_survey_runs_has_a_name_on_the_page() -> None:
+    folders = {Path(each.path).parent.name for each in read_scenarios().values()}
+    assert folders - {"guard", "suite"} == set(SURFACES)
 
 
 def test_the_data_beside_the_page_is_what_it_was_made_of(index: Path) -> None:

@@ -27,6 +27,8 @@ SURFACES = {
     "collectives": "collectives",
     "training": "training",
     "files": "files and checkpoints",
+    "extensions": "compiled extensions",
+    "cost": "speed and memory",
     "alone": "one release alone",
 }
 

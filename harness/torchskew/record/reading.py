@@ -38,8 +38,6 @@ _CACHED: Final = """SELECT cell_id, attempts, body FROM result
  WHERE key = ? AND key <> '' AND verdict IN ('PASS', 'FAIL', 'UNSUPPORTED') ORDER BY id DESC LIMIT 1"""
 _FINISHED: Final = """SELECT DISTINCT cell_id FROM result
  WHERE run_id = ? AND verdict IN ('PASS', 'FAIL', 'UNSUPPORTED')"""
-_HISTORY: Final = """SELECT run_id, cell_id, repeat, verdict, outcomes, seconds, cached, key, at
- FROM result WHERE cell_id = ? ORDER BY id DESC"""
 _EVERY: Final = """SELECT run_id, cell_id, repeat, verdict, outcomes, seconds, cached, key, at
  FROM result WHERE cached = 0 ORDER BY id"""
 _DURATIONS: Final = """SELECT cell_id, seconds, max(id) FROM result
@@ -168,10 +166,6 @@ class RecordReader:
         with self._database.reading() as reader:
             row = reader.execute(_CACHED, (key,)).fetchone()
             return replace(self._result(reader, row, cell, bulk=bulk), cached=True) if row else None
-
-    def history(self, cell_id: CellId) -> tuple[Past, ...]:
-        """Every result of a cell over all runs and repetitions, newest first."""
-        return tuple(rows.to_past(row) for row in self._database.rows(_HISTORY, cell_id))
 
     def pasts(self) -> Iterator[Past]:
         """Every result that really ran, of all cells and runs, oldest first, one at a time."""

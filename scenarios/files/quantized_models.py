@@ -74,7 +74,10 @@ def rank(job):
     if job.rank == 0:
         torch.save(model.state_dict(), path)
         return {"answers": model(data(torch)).flatten().tolist()}
-    state = torch.load(path, weights_only=False)
+    try:
+        state = torch.load(path, weights_only=False)
+    except TypeError:  # 1.12 and older have no such argument
+        state = torch.load(path)
     # Other weights first, so that a load that does nothing is seen.
     with torch.no_grad():
         for each in model.modules():

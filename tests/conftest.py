@@ -23,10 +23,10 @@ from torchskew.runtimes.choice import Chosen, Wanted
 from torchskew.workflows import cell_steps, matrix
 from torchskew.workflows.gate import request as gate_request
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
-# Seconds that a process may take to end after its test, on a machine that is busy with other work.
-PATIENCE = float(os.environ.get("TORCHSKEW_TEST_PATIENCE", "30"))
 
 AnyRuntime = TypeVar("AnyRuntime", bound=Runtime)
 
@@ -73,7 +73,7 @@ def leaves_nothing_behind(request: pytest.FixtureRequest, own_temporary_folder: 
         looks.append(_containers)
     before = [look() for look in looks]
     yield
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE / 5  # a leak of every test must not cost hours
     for look, first in zip(looks, before, strict=True):
         while (left := look() - first) and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -12,6 +12,8 @@ from torchskew.bridge.limits import Limits
 from torchskew.bridge.server import Server, listen
 from torchskew.bridge.status import Log
 
+from tests.patience import PATIENCE
+
 MAGIC = b"\x00\xce\xf7\x85\x3c"
 NONCE = b"\x01\x02\x03\x04"
 
@@ -43,7 +45,7 @@ class Peer:
     """A client of one era; operations by the number of 2.2, shifted for older ones."""
 
     def __init__(self, port: int, era: str) -> None:
-        self.conn = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.conn = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.shift = 0 if era in ("2.2", "2.5") else 1
         if era == "2.2":
@@ -110,7 +112,7 @@ class Bridge:
         return self.peers[-1]
 
     def raw(self, data: bytes) -> socket.socket:
-        conn = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        conn = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         conn.sendall(data)
         return conn
 
@@ -118,7 +120,7 @@ class Bridge:
         for each in self.peers:
             each.conn.close()
         self.server.stop()
-        self.thread.join(10)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
 
 

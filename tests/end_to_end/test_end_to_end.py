@@ -14,9 +14,10 @@ from torchskew.model.outcomes import Verdict
 from torchskew.model.versions import Environment
 from torchskew.record.record import Record
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
-PATIENCE = 60.0
 
 
 def project(folder: Path, environment: Environment, names: str, timeout: int = 10) -> Path:

@@ -15,6 +15,8 @@ from torchskew.inside.job import alone, decode
 from torchskew.inside.protocol import PROTOCOL
 from torchskew.planning.scenario import Scenario
 
+from tests.patience import PATIENCE
+
 SCENARIO = Scenario(name="meet", promise="p", doc="d", source="", path="", judge=lambda reports, world: {})
 READY = {"event": "ready", "protocol": PROTOCOL, "torch": "2.6.0", "python": "3.11.7", "host": "h", "pid": 1}
 
@@ -38,7 +40,7 @@ class Written:
         self.sent.append(json.loads(line))
 
     def lines(self) -> Iterator[bytes]:
-        while (line := self._lines.get(timeout=60)) is not None:
+        while (line := self._lines.get(timeout=PATIENCE)) is not None:
             yield line
 
     def errors(self) -> str:
@@ -98,7 +100,7 @@ def test_every_rank_hears_its_own_events_and_the_end_of_its_agent() -> None:
     channel.write({"event": "exited", "id": "1", "exit": 0, "signal": None, "seconds": 1, "report": None})
     channel.write({"event": "phase", "id": "nobody's", "phase": "run"})
     channel.write(b"junk")
-    heard = [events.get(timeout=60) for _ in range(3)]
+    heard = [events.get(timeout=PATIENCE) for _ in range(3)]
     assert [(rank_id, type(event)) for rank_id, event in heard] == [("1", Started), ("1", Exited), ("2", Gone)]
     with pytest.raises(AgentError, match="the agent is gone: it broke the protocol"):
         agent.run("3", "meet", alone(2.0), events)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 from torchskew.engine import interrupts
 
+from tests.patience import PATIENCE
+
 
 class Interrupted:
     """Ctrl-C comes while this goes."""
@@ -22,7 +24,7 @@ class Interrupted:
 def test_an_interrupt_in_a_destructor_reaches_the_program() -> None:
     with pytest.raises(KeyboardInterrupt), interrupts.kept():  # noqa: PT012 - it may come at any of these lines
         Interrupted()
-        threading.Event().wait(60)
+        threading.Event().wait(PATIENCE)
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def default_terminate() -> Iterator[None]:
 def test_a_request_to_terminate_interrupts_as_control_c_does() -> None:
     with pytest.raises(KeyboardInterrupt), interrupts.kept():  # noqa: PT012 - it may come at any of these lines
         signal.raise_signal(signal.SIGTERM)
-        threading.Event().wait(60)
+        threading.Event().wait(PATIENCE)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
@@ -91,5 +93,7 @@ def test_a_command_that_is_interrupted_in_a_destructor_ends_as_interrupted() -> 
         cli.make_parser = make_parser
         sys.exit(cli.main([]))
     """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert (done.returncode, done.stderr) == (2, "interrupted\n")

@@ -10,6 +10,7 @@ from torchskew.errors import MachineError, ProvisionError
 from torchskew.model.versions import Environment, Version
 
 from tests.conftest import Silent
+from tests.patience import PATIENCE
 
 
 class Scripted:
@@ -50,7 +51,7 @@ def test_the_machines_fault_is_reported_as_the_versions(progress) -> None:
 
 
 def test_they_are_made_at_the_same_time(progress) -> None:
-    meeting = threading.Barrier(2, timeout=60)
+    meeting = threading.Barrier(2, timeout=PATIENCE)
     runtime = Scripted(a=meeting.wait, b=meeting.wait)
     assert len(provision_all(runtime, versions("a", "b"), progress)) == 2
 

@@ -28,6 +28,8 @@ from torchskew.planning.scenario import Report, Scenario, World
 from torchskew.runtimes.base import NO_FOLDERS, Folders
 from torchskew.runtimes.fake import DIE, HANG, REFUSE, FakeChannel, FakeRuntime, ended, right
 
+from tests.patience import PATIENCE
+
 PIP = (Source(kind=SourceKind.PIP, value="torch"),)
 NAMES = ("1.0.0", "2.0.0")
 VERSIONS = {name: Version(name=name, sources=PIP, torch=name, reports=name) for name in NAMES}
@@ -117,7 +119,7 @@ def test_ctrl_c_waits_for_no_agent_that_is_starting_and_none_starts_after_the_en
     def ready(agent: Agent) -> None:
         if agent.name.endswith(NAMES[1]):
             signal.pthread_kill(main, signal.SIGINT)
-        elif not released.wait(20):
+        elif not released.wait(PATIENCE):
             late.append(agent.name)
 
     monkeypatch.setattr(Agent, "wait_ready", ready)

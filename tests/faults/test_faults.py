@@ -12,6 +12,8 @@ from torchskew.faults import FAULTS, delay, fault, slow, unsupported
 from torchskew.faults.base import INTERFACE
 from torchskew.runtimes.docker import netns
 
+from tests.patience import PATIENCE
+
 
 class Node:
     """A target that does what its script says, and remembers what was done to it."""
@@ -186,7 +188,7 @@ def test_the_delay_is_put_on_what_the_node_sends_and_taken_from_there() -> None:
 def _said(shape: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """What the real tc makes of a shape, in a network that nobody else sees."""
     command = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", *shape]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 needs_tc = pytest.mark.skipif(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.guard.ranks import FAR, Group, hello_of
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT, TOOLS = 29500, ("ip", "iptables", "ip6tables", "tc", "unshare")
@@ -104,7 +105,7 @@ class Network:
         ended: dict[int, Ended] = {}
         try:
             for each in started:
-                out, _ = each.communicate(timeout=120)
+                out, _ = each.communicate(timeout=PATIENCE)
                 ended |= {int(rank): Ended(*values) for rank, values in json.loads(out).items()}
         finally:
             for each in started:

@@ -15,6 +15,7 @@ from torchskew.guard import children
 from torchskew.guard.generate import FILE, HERE
 
 from tests.guard.stub import write_torch
+from tests.patience import PATIENCE
 
 # A script whose child is rank 1 of a group without a rank 0: guarded, it says so.
 JOB = """
@@ -72,7 +73,7 @@ def job(tmp_path: Path, tmp: Path):
         done = subprocess.run(
             [sys.executable, *command, str(tmp_path / "job.py"), *arguments], cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(tmp)},
-            capture_output=True, text=True, check=False, timeout=60,
+            capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
         return done.stdout, done.stderr
 

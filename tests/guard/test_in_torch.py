@@ -15,6 +15,7 @@ from torchskew.guard.settings import spare_ports
 from torchskew.model.versions import Environment
 
 from tests.conftest import ROOT
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -81,7 +82,7 @@ def ranks(torch_environment: Environment, tmp_path: Path):
             )
             for rank in range(2)
         ]
-        return [one.communicate(timeout=60)[0] for one in running]
+        return [one.communicate(timeout=PATIENCE)[0] for one in running]
 
     return start
 
@@ -116,7 +117,7 @@ def torchrun(torch_environment: Environment, tmp_path: Path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=90,
+            timeout=PATIENCE,
         )
 
     return start
@@ -149,7 +150,7 @@ def test_a_setting_on_one_rank_is_refused_before_it_crashes_the_other(ranks) -> 
 
 
 def test_usage_is_shown_without_a_script() -> None:
-    done = subprocess.run([sys.executable, str(FILE)], capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run([sys.executable, str(FILE)], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 1
     assert "usage: python torchskew_guard.py" in done.stderr
 
@@ -212,7 +213,7 @@ def two_agents(torch_environment: Environment, tmp_path: Path):
             running.append(subprocess.Popen([*command, str(tmp_path / "train.py"), how], env=env, text=True,
                                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT))  # fmt: skip
         try:
-            return [each.communicate(timeout=120)[0] for each in running]
+            return [each.communicate(timeout=PATIENCE)[0] for each in running]
         finally:
             for each in running:
                 each.kill()

@@ -14,6 +14,7 @@ from torchskew.guard.generate import FILE, HERE
 from torchskew.guard.launch import main
 
 from tests.guard.stub import Stub, write_torch
+from tests.patience import PATIENCE
 
 # Rank 1 of a group without a rank 0.
 JOB = """
@@ -40,7 +41,7 @@ def test_an_error_survives_a_pickle_however_the_guard_was_started(command: list[
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path / "job.py"), where], cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("ProtocolVersionError missing True __main__\n", "")
 
@@ -82,6 +83,6 @@ def test_the_relays_text_is_found_however_the_guard_was_started(command: list[st
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path / "job.py"), name], cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("class Carrier:\n", "")

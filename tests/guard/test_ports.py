@@ -16,6 +16,7 @@ from torchskew.guard.settings import HIGHEST_SPARE, LOWEST_SPARE, spare_ports
 
 from tests.conftest import ROOT
 from tests.guard.ranks import Group, hello_of
+from tests.patience import PATIENCE
 
 JOBS = 8
 
@@ -118,7 +119,7 @@ def behind_a_firewall(method: str) -> list[str]:
     command = ["unshare", "-n", "sh", "-c", FIREWALL, "sh", sys.executable, "-c", BEHIND, method]
     done = subprocess.run(
         command, cwd=ROOT, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'harness'}", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     if "Operation not permitted" in done.stderr or "Permission denied" in done.stderr:
         pytest.skip("a network namespace is not permitted here")

@@ -14,6 +14,8 @@ import pytest
 from torchskew.guard.generate import FILE
 from torchskew.model.versions import Environment
 
+from tests.patience import PATIENCE
+
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 # One rank. Each line that it prints is a way into a group, and what became of it.
@@ -125,12 +127,12 @@ def test_each_way_into_a_group_is_compared_and_leaves_no_thread(start, how: str,
     expected = [f"{way} {result}" for way in WAYS]
     if how == "healthy":  # RPC itself asks for NumPy once its ranks have met
         expected[-1] = "rpc RuntimeError Numpy is not available"
-    done = [rank.communicate(timeout=90) for rank in ranks]
+    done = [rank.communicate(timeout=PATIENCE) for rank in ranks]
     assert [out.splitlines() for out, _ in done] == [expected] * 2, done
 
 
 def test_ranks_that_a_guarded_script_spawns_are_compared(start) -> None:
-    assert start(SPAWN, "healthy", ports(1)).communicate(timeout=90)[0].splitlines() == ["spawned 3.0"] * 2
-    out, err = start(SPAWN, "pretend", ports(1)).communicate(timeout=90)
+    assert start(SPAWN, "healthy", ports(1)).communicate(timeout=PATIENCE)[0].splitlines() == ["spawned 3.0"] * 2
+    out, err = start(SPAWN, "pretend", ports(1)).communicate(timeout=PATIENCE)
     assert out == ""
     assert "torchskew_guard.ProtocolVersionError: Incompatible PyTorch releases in one process group" in err

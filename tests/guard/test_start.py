@@ -17,6 +17,7 @@ from torchskew.guard.environment import into, remove
 from torchskew.guard.install import uninstall
 
 from tests.guard.stub import Stub, write_torch
+from tests.patience import PATIENCE
 
 SLOW = pytest.mark.slow
 # Rank 1 of a group without a rank 0, by a reference taken before; then the same without init_process_group.
@@ -51,7 +52,7 @@ class Python:
     def run(self, *arguments: str, **env: str) -> tuple[list[str], str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("TORCHSKEW", "PYTHON"))}
         done = subprocess.run([self.path, *arguments], env={**clean, **env}, capture_output=True, text=True,
-                              check=False, timeout=60)  # fmt: skip
+                              check=False, timeout=PATIENCE)  # fmt: skip
         return done.stdout.splitlines(), done.stderr
 
     def train(self, **env: str) -> tuple[list[str], str]:

@@ -16,7 +16,8 @@ from torchskew.inside import protocol
 from torchskew.inside.job import alone, encode
 from torchskew.runtimes.venv import launch
 
-PATIENCE = 30.0  # seconds; a busy machine forks slowly
+from tests.patience import PATIENCE
+
 TORCH = {
     "__init__.py": "import os\n"
     "if os.environ.get('STUB_BROKEN'):\n"
@@ -138,7 +139,7 @@ def alive(pid: int) -> bool:
 
 def gone(pid: int) -> bool:
     """Whether a process ends within the patience of a busy machine."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while alive(pid) and time.monotonic() < until:
         time.sleep(0.01)
     return not alive(pid)

@@ -15,6 +15,7 @@ from torchskew.inside import protocol
 from torchskew.inside.job import alone, encode
 
 from tests.inside.driver import Driver, gone
+from tests.patience import PATIENCE
 
 OK = "def rank(job):\n    return {'answer': 42}\n"
 ENDS = {
@@ -327,7 +328,7 @@ def test_ranks_die_with_their_agent(agent: Driver, how: str) -> None:
     else:
         agent.process.send_signal(getattr(signal, "SIG" + how))
     assert gone(pid)
-    assert agent.process.wait(60) == (-9 if how == "KILL" else 0)
+    assert agent.process.wait(PATIENCE) == (-9 if how == "KILL" else 0)
 
 
 @pytest.mark.slow

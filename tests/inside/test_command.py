@@ -15,6 +15,7 @@ from torchskew.inside import protocol
 from torchskew.planning.scenario_file import parse_scenario
 
 from tests.inside.driver import Driver
+from tests.patience import PATIENCE
 
 SOURCE = protocol.COMMAND.read_text()
 ALONE = "self.isolated = _can_isolate()"
@@ -62,7 +63,7 @@ def left(mark: str) -> list[str]:
 
 
 def nothing_is_left(mark: str) -> bool:
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE
     while left(mark) and time.monotonic() < until:
         time.sleep(0.02)
     return not left(mark)
@@ -181,7 +182,7 @@ def test_a_rank_that_is_killed_takes_the_command_with_it(agent: Driver, tmp_path
         "memory": 10**9, "processes": 50, "network": False, "inputs": "",
     }  # fmt: skip
     agent.run(SOURCE, params=params, share=str(tmp_path / "share"), skew=["2.6.0"])
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE
     while not left(mark) and time.monotonic() < until:
         time.sleep(0.02)
     assert left(mark)

@@ -13,6 +13,7 @@ from torchskew.inside import kit, program, protocol
 from torchskew.inside.job import alone
 
 from tests.inside.driver import Driver, alive, gone
+from tests.patience import PATIENCE
 
 SCRIPT = "import torchskew_program\nrank = torchskew_program.run_script\n"
 FACTS = """
@@ -192,7 +193,7 @@ def test_what_a_living_rank_left_to_the_agent_lives_as_long_as_the_rank(agent: D
     """The end of another rank must not end it, although the agent has adopted it."""
     note = tmp_path / "pid"
     agent.run(DAEMON.format(note=str(note)), rank_id="waits")
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while not (note.exists() and note.read_text()) and time.monotonic() < until:
         time.sleep(0.01)
     pid = int(note.read_text())

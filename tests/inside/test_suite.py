@@ -14,6 +14,8 @@ from types import ModuleType
 import pytest
 from torchskew.inside import kit
 
+from tests.patience import PATIENCE
+
 TEST = """
 import unittest
 
@@ -96,7 +98,7 @@ def test_a_traceback_larger_than_a_pipe_stops_no_rank(suite: ModuleType) -> None
     try:
         sender = threading.Thread(target=messages.send, args=("x" * (1 << 24),), daemon=True)
         sender.start()
-        sender.join(30.0)
+        sender.join(PATIENCE)
         assert not sender.is_alive()
         assert connection.wait([messages], timeout=0) == []
     finally:

@@ -18,6 +18,7 @@ from torchskew.report.html import share
 
 from tests import factories
 from tests.conftest import browser
+from tests.patience import PATIENCE
 
 REGRESSION = "all_reduce/2.6.0,2.13.0/guard-off/docker"
 
@@ -105,7 +106,9 @@ def dom(path, tmp_path, fragment=""):
     # It makes a socket there, whose path may have 107 characters: pytest's own folders come close to that.
     with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as short:
         environment["TMPDIR"] = short
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment).stdout
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=True, env=environment
+        ).stdout
 
 
 @pytest.mark.slow

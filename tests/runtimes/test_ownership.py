@@ -12,6 +12,8 @@ import pytest
 from torchskew.errors import MachineError
 from torchskew.runtimes import ownership, processes
 
+from tests.patience import PATIENCE
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -70,7 +72,7 @@ def test_the_folder_goes_when_the_block_raises(cache: Path) -> None:
 def test_a_folder_of_a_dead_owner_is_found_and_no_other(cache: Path) -> None:
     program = "import os\nfrom torchskew.runtimes.ownership import opened\n"
     program += "run = opened('dead'); run.__enter__(); os._exit(9)"
-    subprocess.run([sys.executable, "-c", program], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=False, timeout=PATIENCE)
     (cache / "runs" / "of somebody else").mkdir()
     half = cache / "runs" / f"torchskew-work+{socket.gethostname()}+4194999+12+x"
     half.mkdir()

@@ -19,6 +19,7 @@ from torchskew.guard.sockets import bind, reset
 from torchskew.workflows.probe import ask, parse, probe
 
 from tests.guard.ranks import hello_of
+from tests.patience import PATIENCE
 
 Server = Callable[[socket.socket], None]
 MAGIC = b"\x00\xce\xf7\x85\x3c"
@@ -126,7 +127,7 @@ def listen() -> Iterator[Callable[[Server], int]]:
         server.shutdown(socket.SHUT_RDWR)
         server.close()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize(

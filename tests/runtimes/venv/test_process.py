@@ -23,11 +23,11 @@ from torchskew.inside.protocol import boot_line
 from torchskew.runtimes.venv import process
 from torchskew.runtimes.venv.runtime import VenvRuntime
 from tests.conftest import ROOT
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 # The longest that the resolver can be told to wait for a name server; it asks one only where /etc/nsswitch.conf says so.
 WAITING, LOOK_UP = "timeout:30 attempts:5", 150.0
-PATIENCE = 60.0
 
 
 def here(python: str = sys.executable, **env: str) -> Environment:

@@ -11,6 +11,7 @@ import pytest
 
 from torchskew.runtimes.digest import digest
 from torchskew.runtimes.venv.store import StoredEnvironment, Store
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_second_maker_waits_and_finds_it_made(store) -> None:
             )
         )  # fmt: skip
     assert store.take("a" * 64) is not None  # in use from now on, which must not keep the second waiting
-    thread.join(60)
+    thread.join(PATIENCE)
     assert found == [None]
 
 

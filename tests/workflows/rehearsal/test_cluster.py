@@ -12,6 +12,8 @@ from torchskew.inside.protocol import PROTOCOL
 from torchskew.model.versions import Environment
 from torchskew.workflows.rehearsal.cluster import Cluster
 
+from tests.patience import PATIENCE
+
 TOGETHER = 6
 READY = {"event": "ready", "protocol": PROTOCOL, "torch": "2.6.0", "host": "h", "pid": 1, "python": "3.11"}
 ENVIRONMENTS = {"a": Environment(version="a", runtime="fake", identity="x", handle="x")}
@@ -32,7 +34,7 @@ class Node:
     def lines(self) -> Iterator[bytes]:
         if self.ready:
             yield json.dumps(READY).encode()
-        self.gone.wait(20)
+        self.gone.wait(PATIENCE)
 
     def errors(self) -> str:
         return ""
@@ -40,7 +42,7 @@ class Node:
     def close(self) -> None:
         if not self.gone.is_set():
             self.gone.set()
-            self.together.wait(60)
+            self.together.wait(PATIENCE)
 
 
 class Nodes:

@@ -17,6 +17,7 @@ from torchskew.workflows.rehearsal.terminal import comparison, text
 from torchskew.workflows.rehearsal.timeline import curve, lanes
 
 from tests.conftest import browser
+from tests.patience import PATIENCE
 from tests.workflows.rehearsal.observations import healthy
 from tests.workflows.rehearsal.test_judge import edited, first
 
@@ -116,7 +117,7 @@ def _browse(page: Path, *options: str) -> str:
     """The page as a real browser has it after loading."""
     common = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom"]
     command = [str(browser()), *common, *options, f"--user-data-dir={page.parent / 'profile'}", page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
 
 
 @pytest.mark.slow

@@ -66,37 +66,6 @@ def sharded(first, fresh):
     return distribute_tensor(torch.full_like(whole, -1) if fresh else whole, mesh, [Shard(0)])
 
 
-def world(job, size, name, work):
-    """Run work(rank) in a gloo world of forked processes; returns what each gave, by rank."""
-    import datetime as dt
-    import os
-
-    import torch.distributed as dist
-
-    def member(rank):
-        limit = dt.timedelta(seconds=job.timeout)
-        where = "file://" + job.path(name)
-        dist.init_process_group("gloo", init_method=where, rank=rank, world_size=size, timeout=limit)
-        return {"gave": work(rank)}
-
-    for rank in range(size):
-        if os.fork() == 0:
-            try:
-                told = member(rank)
-            except BaseException as error:  # torch's CheckpointException is no Exception
-                lines = str(error).strip().splitlines() or [""]
-                told = {"error": "%s: %s\n%s" % (type(error).__name__, lines[-1], error)}
-            job.post("%s %d" % (name, rank), told)
-            for other in range(size):  # nobody leaves while another may still talk to it
-                job.fetch("%s %d" % (name, other))
-            os._exit(0)
-    told = [job.fetch("%s %d" % (name, rank)) for rank in range(size)]
-    errors = [one["error"] for one in told if "error" in one]
-    if errors:
-        raise RuntimeError(errors[0])
-    return [one["gave"] for one in told]
-
-
 def lacks(job):
     """Return what this version says to a checkpoint of its own."""
     import tempfile
@@ -138,6 +107,8 @@ def one(job, folder):
 
 
 def resharded(job, folder):
+    import torchskew_kit as kit
+
     def write(_):
         save({"cut": sharded(100, fresh=False)}, folder)
 
@@ -147,9 +118,9 @@ def resharded(job, folder):
         return state["cut"].to_local().tolist()
 
     if job.rank == 0:
-        world(job, WRITERS, "writers", write)
+        kit.forked_world(job, WRITERS, "writers", write)
         return None
-    parts = world(job, READERS, "readers.%d" % job.rank, read)
+    parts = kit.forked_world(job, READERS, "readers.%d" % job.rank, read)
     return {"cases": {"part %d" % number: part for number, part in enumerate(parts)}}
 
 

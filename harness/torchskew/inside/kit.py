@@ -222,6 +222,39 @@ def load_refusal(path: str) -> str | None:
     return None
 
 
+def forked_world(job: Job, size: int, name: str, work: Callable[[int], Any]) -> list[Any]:
+    """Run work(rank) in a gloo world of forked processes of this rank; return what each gave, by rank.
+
+    They meet over a file of this name in the cell's folder, so each world of a cell needs a name of its own.
+    """
+    for rank in range(size):
+        if os.fork() == 0:
+            job.post("{} {}".format(name, rank), _member(job, size, name, (rank, work)))
+            for other in range(size):  # nobody leaves while another may still talk to it
+                job.fetch("{} {}".format(name, other))
+            os._exit(0)
+    told = [job.fetch("{} {}".format(name, rank)) for rank in range(size)]
+    errors = [one["error"] for one in told if "error" in one]
+    if errors:
+        raise RuntimeError(errors[0])
+    return [one["gave"] for one in told]
+
+
+def _member(job: Job, size: int, name: str, part: tuple[int, Callable[[int], Any]]) -> dict[str, Any]:
+    """What one process of a forked world gave, or its error, which begins with its cause."""
+    import torch.distributed as dist
+
+    rank, work = part
+    limit = dt.timedelta(seconds=job.timeout)
+    try:
+        where = "file://" + job.path(name)
+        dist.init_process_group("gloo", init_method=where, rank=rank, world_size=size, timeout=limit)
+        return {"gave": work(rank)}
+    except BaseException as error:  # torch's CheckpointException is no Exception
+        lines = str(error).strip().splitlines() or [""]
+        return {"error": "{}: {}\n{}".format(type(error).__name__, lines[-1], error)}
+
+
 def leave_group() -> None:
     """Destroy the process group where there is one, when gloo's threads rest."""
     import torch.distributed as dist

@@ -109,13 +109,18 @@ class Diagnosis:
 
 def diagnose(material: Material, catalogue: Catalogue) -> Diagnosis:
     """Compare a failure with every entry of the catalogue. A release that isn't named is never guessed."""
-    matches = sorted(_matches(material, catalogue), key=lambda each: (list(Fit).index(each.fit), -each.length))
+    matches = sorted(_matches(material, catalogue), key=lambda each: _rank(each, material))
     others = sorted(_others(material, catalogue), key=lambda each: not each.sure)
     fault = _fault(material, matches, others)
     if fault is Fault.OTHER:
         matches = [each for each in matches if each.fit is not Fit.POSSIBLE or each.entry.of_one_release]
     sentence = _sentence(material, fault, matches, others)
     return Diagnosis(fault=fault, sentence=sentence, matches=tuple(matches), others=tuple(others))
+
+
+def _rank(match: Match, material: Material) -> tuple[int, bool, int]:
+    """Best first. Where no releases are known, what needs no second release precedes what needs certain ones."""
+    return list(Fit).index(match.fit), not material.pairs and not match.entry.of_one_release, -match.length
 
 
 def _matches(material: Material, catalogue: Catalogue) -> Iterator[Match]:
@@ -202,6 +207,13 @@ def _open(names: str, matches: Sequence[Match], others: Sequence[Lookalike]) -> 
         )
     if names:
         return f"Versions could be the cause: between {names} this text occurs where the job uses what follows."
+    rest = [each.entry for each in matches if not each.entry.of_one_release]
+    if best.entry.of_one_release and rest:
+        sides = "; ".join(dict.fromkeys(str(each) for entry in rest for each in entry.affects))
+        return (
+            f"No version's fault, unless these met: {sides}. The usual cause is {best.entry.id} "
+            f"({best.entry.title}). Compare torch.__version__ of every rank, then ask again with --from and --to."
+        )
     return (
         "Versions could be the cause, and this text alone doesn't show it: "
         "compare torch.__version__ of every rank, then ask again with --from and --to."

@@ -179,9 +179,12 @@ def _handed_over(known: tuple[Release, ...], scenario: str) -> tuple[Outcome, ..
 
 
 # The changes of 2.3 and 2.15 are in what a distributed checkpoint says of each tensor.
-_DISTRIBUTED = ("checkpoint_dcp", "checkpoint_resume")
+_DISTRIBUTED = ("checkpoint_dcp", "checkpoint_resume", "sharded_state")
 _WITHOUT_TENSORS = ("checkpoint_resume.stateful", "checkpoint_resume.nested")
-_NOT_DISTRIBUTED = ("checkpoint_resume.adamw_plain",)
+_NOT_DISTRIBUTED = (
+    "checkpoint_resume.adamw_plain",
+    *("sharded_state.local", "sharded_state.full", "sharded_state.optim", "sharded_state.tensor"),
+)
 
 
 def _reads(scenario: str, writer: Release, reader: Release) -> bool:

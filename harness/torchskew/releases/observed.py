@@ -49,6 +49,8 @@ class Observation:
 
 _SAME_KEYS = ("sgd", "stateful", "nested", "adamw_partial")  # what no release misses a key of
 _THE_313 = ">=3.13,<3.14"
+_LAYERS = ("attention", "norms", "embedding", "convolution", "recurrent", "branch")
+_EXPORTED = ("export_files", *map("programs.export_{}".format, _LAYERS))
 OBSERVATIONS: tuple[Observation, ...] = (
     # Python 3.13 alone pickles paths as pathlib._local, and 3.14 reads that name. The metadata of every distributed
     # checkpoint holds a path since 2.4.
@@ -100,12 +102,21 @@ OBSERVATIONS: tuple[Observation, ...] = (
     # The examples of refine_names and rename in the documentation of 2.6: 2.13 has no named tensors.
     Observation("doctests", "<2.13", ">=2.13", (OK, WRONG), "2.6.0,2.13.0"),
     # `Serialized version 1 does not match our current schema version 2`; the archive changed in 2.13.
-    Observation("export_files", "<2.2", ">=2.2", (OK, OPAQUE), "2.1.2,2.2.2", either=True),
-    Observation("export_files", "<2.3", ">=2.3", (OK, OPAQUE), "2.2.2,2.3.1", either=True),
-    Observation("export_files", "<2.4", ">=2.4", (OK, OPAQUE), "2.3.1,2.4.1"),
-    Observation("export_files", "<2.5", ">=2.5", (OK, OPAQUE), "2.4.1,2.5.1", either=True),
-    Observation("export_files", "<2.6", ">=2.6", (OK, OPAQUE), "2.5.1,2.6.0", either=True),
-    Observation("export_files", ">=2.13", "<2.13", (OK, OPAQUE), "2.13.0,2.6.0"),
+    *(
+        Observation(name, first, second, (OK, OPAQUE), cell, either)
+        for name in _EXPORTED
+        for first, second, cell, either in (
+            ("<2.2", ">=2.2", "2.1.2,2.2.2", True),
+            ("<2.3", ">=2.3", "2.2.2,2.3.1", True),
+            ("<2.4", ">=2.4", "2.3.1,2.4.1", False),
+            ("<2.5", ">=2.5", "2.4.1,2.5.1", True),
+            ("<2.6", ">=2.6", "2.5.1,2.6.0", True),
+            (">=2.13", "<2.13", "2.13.0,2.6.0", False),
+        )
+    ),
+    # 2.13 can't read the condition of a torch.cond that 2.6 wrote; TorchScript of 2.2 has no aten::rms_norm.
+    Observation("programs.export_branch", ">=2.6,<2.13", ">=2.13", (OK, OPAQUE), "2.6.0,2.13.0"),
+    Observation("programs.script_rms", ">=2.4", "<2.4", (OK, OPAQUE), "2.13.0,2.2.2"),
     # From the same state, the next bernoulli, multinomial and exponential draws differ. 1.13 and 2.13 agree, and
     # Debian's builds of 2.6 agree with both: the difference is in the wheels, not in the release.
     Observation("rng_state", ">=2.0,<2.13", "<2.0", (OK, WRONG), "2.0.1,1.13.1", either=True),

@@ -1,0 +1,56 @@
+"""The judges of sharded state, saved programs and remote calls see another value, another rank and a missing one."""
+
+from __future__ import annotations
+
+import copy
+from math import prod
+
+import pytest
+
+from tests.scenarios.judging import judged, names
+
+FORMS = ["local", "sharded", "to_plain", "from_plain", "full", "optim", "tensor"]
+
+
+def taken_up(form: str) -> dict:
+    """What readers report that got every value."""
+    sharded = names("sharded_state")
+    whole = {name: [sharded.value(name, k) for k in range(prod(shape))] for name, shape in sharded.SHAPES.items()}
+    if form == "optim":
+        whole = {**{name: [sharded.MOMENT] for name in sharded.SHAPES}, "rate": 0.0}
+    cases = {f"reader {k}": copy.deepcopy(whole) for k in range(sharded.VARIANTS[form]["params"]["readers"])}
+    if form == "tensor":
+        cases = {"reader 0": {"rows": list(range(10))}, "reader 1": {"rows": list(range(10, 20))}}
+    return {"cases": cases}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sharded_state_that_was_taken_up_passes_and_one_fresh_value_is_wrong(form: str) -> None:
+    got = taken_up(form)
+    assert judged("sharded_state", [{}, got], variant=form) == {}
+    first = got["cases"]["reader 0"]
+    first[next(iter(first))] = [-1.0]
+    assert list(judged("sharded_state", [{}, got], variant=form)) == [1]
+
+
+def test_a_reader_that_reports_nothing_is_wrong() -> None:
+    got = taken_up("sharded")
+    del got["cases"]["reader 2"]
+    assert judged("sharded_state", [{}, got], variant="sharded") == {1: "reader 2 is missing"}
+
+
+def test_a_program_that_computes_something_else_is_wrong() -> None:
+    written = {"cases": {"output": [0.5, -0.25]}}
+    assert judged("programs", [written, {"cases": {"output": [0.5, -0.250001]}}], variant="export_norms") == {}
+    other = {"cases": {"output": [0.5, 0.25]}}
+    assert judged("programs", [written, other], variant="export_norms")[1].startswith("output is off by 0.5")
+    assert list(judged("programs", [{"cases": {"output": []}}, other], variant="script_norms")) == [0]
+
+
+@pytest.mark.parametrize("kind", names("rpc_objects").KINDS)
+def test_an_answer_of_another_rank_or_value_is_wrong(kind: str) -> None:
+    answers = [names("rpc_objects").expected(kind, me, (me + 1) % 3) for me in range(3)]
+    reports = [{"cases": {kind: answer}} for answer in answers]
+    assert judged("rpc_objects", reports, variant=kind) == {}
+    reports[1] = {"cases": {kind: {"python": ["RuntimeError", True]} if kind == "raises" else answers[0]}}
+    assert list(judged("rpc_objects", reports, variant=kind)) == [1]

@@ -54,3 +54,11 @@ def test_an_answer_of_another_rank_or_value_is_wrong(kind: str) -> None:
     assert judged("rpc_objects", reports, variant=kind) == {}
     reports[1] = {"cases": {kind: {"python": ["RuntimeError", True]} if kind == "raises" else answers[0]}}
     assert list(judged("rpc_objects", reports, variant=kind)) == [1]
+
+
+@pytest.mark.parametrize("name", ["lightning", "accelerate", "transformers"])
+def test_a_framework_that_resumes_elsewhere_is_wrong(name: str) -> None:
+    written = {"cases": {"later": [0.5, 0.25]}, "moved": True}
+    assert judged("frameworks", [written, {"cases": {"later": [0.5, 0.25]}}], variant=name) == {}
+    assert list(judged("frameworks", [written, {"cases": {"later": [0.5, 0.75]}}], variant=name)) == [1]
+    assert list(judged("frameworks", [{**written, "moved": False}, written], variant=name)) == [0]

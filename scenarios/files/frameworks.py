@@ -9,7 +9,7 @@ where its `requires` names it.
 
 KIND = "handover"
 WORLD = (2, 2)
-NEEDS = ("lightning", "accelerate", "transformers, accelerate")
+NEEDS = ("lightning for `lightning`", "accelerate for the others", "transformers for `transformers`")
 APPLIES = ">=2.1"
 TIERS = ("full",)
 PATIENCE = 120

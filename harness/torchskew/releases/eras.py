@@ -167,7 +167,9 @@ def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome,
         return (Outcome.OK,) * world
     env = situation.env or ({},) * world
     if situation.guard is Guard.OFF:
-        return _unguarded(known, env, situation.rendezvous)
+        outcomes = _unguarded(known, env, situation.rendezvous)
+        hangs = situation.scenario.partition(".")[0] in _NO_TIMEOUT
+        return tuple(Outcome.HANG if hangs and each is Outcome.TIMEOUT else each for each in outcomes)
     return _guarded(known, env, situation)
 
 
@@ -178,6 +180,8 @@ def _handed_over(known: tuple[Release, ...], scenario: str) -> tuple[Outcome, ..
     return (Outcome.OK,) * failed + (Outcome.OPAQUE,) * (failed < len(known)) + after
 
 
+# init_rpc gives its store no timeout: it has the default, half an hour (torch/distributed/rpc/__init__.py).
+_NO_TIMEOUT = ("rpc", "rpc_objects")
 # The changes of 2.3 and 2.15 are in what a distributed checkpoint says of each tensor.
 _DISTRIBUTED = ("checkpoint_dcp", "checkpoint_resume", "sharded_state")
 _WITHOUT_TENSORS = ("checkpoint_resume.stateful", "checkpoint_resume.nested")

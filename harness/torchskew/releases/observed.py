@@ -49,7 +49,7 @@ class Observation:
 
 _SAME_KEYS = ("sgd", "stateful", "nested", "adamw_partial")  # what no release misses a key of
 _THE_313 = ">=3.13,<3.14"
-_LAYERS = ("attention", "norms", "embedding", "convolution", "recurrent", "branch")
+_LAYERS = ("attention", "norms", "rms", "embedding", "quantized", "convolution", "recurrent", "branch")
 _EXPORTED = ("export_files", *map("programs.export_{}".format, _LAYERS))
 OBSERVATIONS: tuple[Observation, ...] = (
     # Python 3.13 alone pickles paths as pathlib._local, and 3.14 reads that name. The metadata of every distributed
@@ -114,6 +114,9 @@ OBSERVATIONS: tuple[Observation, ...] = (
             (">=2.13", "<2.13", "2.13.0,2.6.0", False),
         )
     ),
+    # 2.15 added a field to the description of a shard, which a pickle of one holds as well.
+    Observation("sharded_state.local", ">=2.15", "<2.15", (OK, OPAQUE), "2.15.0,2.13.0"),
+    Observation("sharded_state.tensor", ">=2.15", "<2.15", (OK, OPAQUE), "2.15.0,2.13.0"),
     # 2.13 can't read the condition of a torch.cond that 2.6 wrote; TorchScript of 2.2 has no aten::rms_norm.
     Observation("programs.export_branch", ">=2.6,<2.13", ">=2.13", (OK, OPAQUE), "2.6.0,2.13.0"),
     Observation("programs.script_rms", ">=2.4", "<2.4", (OK, OPAQUE), "2.13.0,2.2.2"),

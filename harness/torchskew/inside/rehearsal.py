@@ -272,12 +272,17 @@ def serve(job):
 def send(job):
     """Connect and send bytes; returns whether they arrived within `seconds`, and how long it took."""
     params, began = job.params, time.monotonic()
+
+    def left():
+        return max(0.01, params["seconds"] - (time.monotonic() - began))
+
     job.phase("run")
     try:
-        with socket.create_connection((params["to"], job.port), timeout=params["seconds"]) as conn:
-            conn.settimeout(params["seconds"])
+        with socket.create_connection((params["to"], job.port), timeout=left()) as conn:
+            conn.settimeout(left())
             conn.sendall(b"." * params["bytes"])
             conn.shutdown(socket.SHUT_WR)
+            conn.settimeout(left())
             arrived = conn.recv(1) == b"k"
     except OSError as error:
         return {"arrived": False, "seconds": time.monotonic() - began, "why": str(error)}

@@ -120,3 +120,8 @@ class RehearsalSpec:
     formats: tuple[CheckpointFormat, ...]
     script: Script | None
     clock_skew: float = 0.0
+
+    @property
+    def patience(self) -> float:
+        """How long a fault may hold, in seconds: TCP may take as long again until the job goes on."""
+        return self.timeout / 2

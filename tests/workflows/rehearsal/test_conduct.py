@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from torchskew import faults
 from torchskew.errors import MachineError
@@ -49,6 +51,10 @@ class Job:
     def release(self, until: int | None) -> None:
         self.asked.append(("release", until))
 
+    def died_of_a_fault(self) -> bool:
+        self.asked.append("has it died?")
+        return bool(self.script["dies"])
+
 
 class Nodes:
     """A cluster that is asked nothing."""
@@ -77,9 +83,28 @@ class Fails:
         self.healed_by += 1
 
 
-def carried_out(step: Step, job: Job) -> StepResult:
+class Deadly:
+    """A fault that is seen to come, and after which the job does not go on."""
+
+    name = "pause"
+
+    def inject(self, target) -> None:
+        del target
+
+    heal = inject
+
+    def observed(self, target, lasts: float) -> str:
+        del target, lasts
+        return "it came"
+
+    def healed(self, target, seconds: float) -> None:
+        del target, seconds
+
+
+def carried_out(step: Step, job: Job, timeout: float = PLAN.spec.timeout) -> StepResult:
     """One step of the plan; its result."""
-    conductor = Conductor(PLAN, Nodes(), lambda _: None)
+    plan = replace(PLAN, spec=replace(PLAN.spec, timeout=timeout))
+    conductor = Conductor(plan, Nodes(), lambda _: None)
     conductor.training = job
     conductor._step(step)
     return conductor.results[-1]
@@ -121,3 +146,16 @@ def test_a_fault_that_came_half_way_is_undone(monkeypatch: pytest.MonkeyPatch) -
     assert (result.state, result.machine) == (State.FAILED, "the second rule was refused")
     assert result.evidence == FaultEvidence(before=Health(healthy=True))
     assert fails.healed_by == 1
+
+
+@pytest.mark.parametrize(("timeout", "dies", "machine"), [(0.0, True, True), (0.0, False, False), (1e6, True, False)])
+def test_a_job_that_dies_of_a_fault_longer_than_its_own_timeout_dies_by_our_fault_and_starts_again(
+    monkeypatch: pytest.MonkeyPatch, timeout: float, dies: bool, machine: bool
+) -> None:
+    monkeypatch.setattr(faults, "fault", lambda _: Deadly())
+    job = Job(dies=dies)
+    result = carried_out(first(InjectFault, fault="pause"), job, timeout)
+    assert result.state is State.FAILED
+    assert ("no release's fault" in (result.machine or "")) is machine
+    assert ("nothing shows that pause healed" in result.why) is not machine
+    assert ("has it died?" in job.asked) is (timeout == 0.0)

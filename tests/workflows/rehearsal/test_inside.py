@@ -7,6 +7,8 @@ import os
 import re
 import resource
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Self
 
 import pytest
 from torchskew.inside import rehearsal as rank
@@ -116,3 +118,46 @@ def test_only_checkpoints_that_were_renamed_and_described_are_committed(tmp_path
     for name in (".step-1", "step-2"):
         (tmp_path / name / "meta.json").write_text("{}")
     assert Asking().collect(None, str(tmp_path / "none"), str(tmp_path)) == ({}, frozenset({"step-2"}))
+
+
+class Connection:
+    """Takes bytes and answers, and writes down how long it was given for each."""
+
+    def __init__(self) -> None:
+        self.timeouts: list[float] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del error
+
+    def settimeout(self, seconds: float) -> None:
+        self.timeouts.append(seconds)
+
+    def sendall(self, data: bytes) -> None:
+        del data
+
+    def shutdown(self, how: int) -> None:
+        del how
+
+    def recv(self, size: int) -> bytes:
+        return b"k"[:size]
+
+
+def test_bytes_that_cross_a_lossy_network_have_one_deadline_for_connecting_sending_and_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conn, clock = Connection(), iter([0.0, 1.0, 4.0, 9.0, 9.5])
+    monkeypatch.setattr(rank.time, "monotonic", lambda: next(clock))
+
+    def connect(address: tuple[str, int], timeout: float) -> Connection:
+        conn.settimeout(timeout)
+        assert address == ("10.0.0.2", 1)
+        return conn
+
+    monkeypatch.setattr(rank.socket, "create_connection", connect)
+    params = {"to": "10.0.0.2", "bytes": 3, "seconds": 10.0}
+    job = SimpleNamespace(params=params, port=1, phase=lambda _: None)
+    assert rank.send(job) == {"arrived": True, "seconds": 9.5}
+    assert conn.timeouts == [9.0, 6.0, 1.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import string
 from dataclasses import replace
 
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from torchskew.errors import ConfigError
 from torchskew.faults import FAULTS
+from torchskew.faults.together import SHORTEST
 from torchskew.model.rehearsal import CheckpointFormat, DeclaredRelease, Strategy, StrategyKind
-from torchskew.workflows.rehearsal.plan import LONGEST, MOST_STEPS, PROGRESS, SHORTEST, make_plan
+from torchskew.workflows.rehearsal.plan import LONGEST, MOST_STEPS, PROGRESS, make_plan
 from torchskew.workflows.rehearsal.plan_file import dump, load
 from torchskew.workflows.rehearsal.plan_text import tree
 from torchskew.workflows.rehearsal.planned import (
@@ -106,7 +108,7 @@ def _faults_stand_alone(plan: RehearsalPlan) -> None:
     """Each fault heals within its own step, while the job runs, and training follows before the next one."""
     for at, step in enumerate(plan.steps):
         if isinstance(step.action, InjectFault):
-            assert SHORTEST <= step.action.seconds <= LONGEST
+            assert SHORTEST <= step.action.seconds <= min(LONGEST, plan.spec.patience)
             assert 0 <= step.action.node < plan.spec.nodes
             assert plan.steps[at - 1].action == Train(until=step.action.at)
             assert isinstance(plan.steps[at + 1].action, Train | Finish)
@@ -126,6 +128,15 @@ def test_the_same_spec_gives_the_same_bytes_and_they_come_back(asked) -> None:
     first = make_plan(asked)
     assert dump(make_plan(asked)) == dump(first)
     assert load(dump(first), "here") == first
+
+
+@pytest.mark.parametrize(("fault", "least"), [("pause", 1.6), ("partition+loss", 1.6), ("pause+pause+pause", 4.8)])
+def test_a_fault_never_stops_the_job_for_longer_than_half_its_timeout(fault: str, least: float) -> None:
+    shortest = make_plan(spec(faults=(fault,), timeout=least))
+    assert all(step.action.seconds <= least / 2 for step in shortest.steps if isinstance(step.action, InjectFault))
+    with pytest.raises(ConfigError, match=f"timeout must be at least {least:g} for '{re.escape(fault)}'"):
+        make_plan(spec(faults=(fault,), timeout=least - 0.1))
+    make_plan(spec(faults=("loss+slow", "kill"), timeout=0.5))
 
 
 def test_another_seed_gives_another_plan() -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from torchskew import faults
-from torchskew.errors import HarnessError
+from torchskew.errors import HarnessError, MachineError
 from torchskew.faults.together import Together
 from torchskew.guard.table import parse
 from torchskew.model.outcomes import Outcome
@@ -223,17 +223,23 @@ class Conductor:
         several = Together(targets)
         before, observed = self.training.healthy(), None
         yield FaultEvidence(before=before)
+        begun = time.monotonic()
         try:  # a fault that was injected half-way is undone as well
-            several.inject()
+            several.inject(action.seconds)
             self.training.release(until)
             observed = several.observed(action.seconds)
             yield FaultEvidence(before=before, observed=observed)
         finally:
             several.heal()
+            held = time.monotonic() - begun
         healed = several.healed(self.plan.spec.timeout)
+        outlasted = healed is None and held > self.plan.spec.patience and self.training.died_of_a_fault()
         yield FaultEvidence(before=before, observed=observed, healed=healed)
         after = self.training.healthy()
         yield FaultEvidence(before=before, observed=observed, healed=healed, after=after)
+        if outlasted:
+            limit = f"the job's own timeout is {self.plan.spec.timeout:g} s"
+            raise MachineError(f"{action.fault} held for {held:.1f} s where {limit}, so its end is no release's fault")
         if observed is None:
             raise Failed(f"nothing shows that {action.fault} happened")
         if healed is None:

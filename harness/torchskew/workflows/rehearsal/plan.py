@@ -11,6 +11,7 @@ from typing import TypeAlias
 from torchskew.declaration.rehearsal import check_rollback
 from torchskew.errors import ConfigError
 from torchskew.faults import FAULTS, parts
+from torchskew.faults.together import SHORTEST, stopped_seconds
 from torchskew.model.outcomes import Kind, Outcome
 from torchskew.model.rehearsal import MixedPolicy, RehearsalSpec, StrategyKind
 from torchskew.record import codec
@@ -43,8 +44,8 @@ from torchskew.workflows.rehearsal.planned import (
 PROGRESS = 3
 # A plan that a person can still read; 16 nodes with every fault and rollback stay far below.
 MOST_STEPS = 400
-# How long a fault lasts, in seconds: long enough for a probe to see it, shorter than any process group's timeout.
-SHORTEST, LONGEST = 0.8, 2.0
+# How long a fault lasts, in seconds: from what a probe needs to this, if the process group's timeout allows so much.
+LONGEST = 2.0
 # A year; a clock that is off by more breaks what has nothing to do with releases.
 MOST_SKEW = 365 * 86400.0
 # Seconds that each kind of step takes on two cores once torch is imported, and how much longer a slow machine may take.
@@ -113,6 +114,7 @@ def check(spec: RehearsalSpec) -> None:
         for name in spec.faults
         if len(parts(name)) > spec.nodes
     ]
+    problems += _too_long(spec)
     if not 2 <= spec.nodes <= 16:
         problems.append(f"nodes must be from 2 to 16, got {spec.nodes}.")
     if not 1 <= spec.checkpoint_every <= spec.training_steps <= 10000:
@@ -127,6 +129,17 @@ def check(spec: RehearsalSpec) -> None:
             problems.append(f"rollback {error}")
     if problems:
         raise ConfigError(*problems)
+
+
+def _too_long(spec: RehearsalSpec) -> list[str]:
+    """The faults that would keep the job from going on until its own timeout ends it."""
+    stops = {name: round(stopped_seconds(parts(name), SHORTEST), 1) for name in spec.faults}
+    return [
+        f"timeout must be at least {2 * seconds:.1f} for {name!r}: it stops the job for {seconds:.1f} s, and TCP "
+        f"may take as long again. Got {spec.timeout:g}."
+        for name, seconds in stops.items()
+        if seconds > spec.patience
+    ]
 
 
 def expected(spec: RehearsalSpec, versions: Sequence[str], order: Sequence[int] | None = None) -> Expect:
@@ -336,7 +349,7 @@ class _Dice:
 
     def seconds(self) -> float:
         """How long it lasts, in tenths."""
-        return round(self.rng.uniform(SHORTEST, LONGEST), 1)
+        return round(self.rng.uniform(SHORTEST, min(LONGEST, self.spec.patience)), 1)
 
 
 def _stretch(stretch: _Stretch, ends: tuple[int, int], faults: list[str], dice: _Dice) -> Iterator[Action]:

@@ -255,6 +255,13 @@ class Training(Questions):
         # Other formats may be those that its start found not to work.
         self.launch(versions, self.newest(), live.formats, live.step)
 
+    def died_of_a_fault(self) -> bool:
+        """Whether the job has ended where it should go on; then it starts again, as after a kill."""
+        broken = self.live is not None and self._broken()
+        if broken:
+            self.restart()
+        return broken
+
     def newest(self) -> Commit | None:
         """The last checkpoint committed."""
         return step_log.newest(self.commits)

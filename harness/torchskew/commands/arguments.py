@@ -48,6 +48,18 @@ def add_runtime(group: argparse._ActionsContainer) -> None:
     group.add_argument("--runtime", choices=choices(), help=f"what ranks run in: {listed()}; auto: the first that fits")
 
 
+def add_shard(group: argparse._ActionsContainer) -> None:
+    """Which part of the plan to run."""
+    group.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the plan; torchskew merge decides")
+    text = "balance the parts by the durations in an earlier --out"
+    group.add_argument("--balance", type=Path, metavar="DIR", help=text)
+
+
+def parts(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of Options that say which part of the plan to run."""
+    return {"shard": args.shard, "balance": args.balance}
+
+
 def options(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of a workflow's Options that the matrix and the gate share."""
     return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-from pathlib import Path
 
 from torchskew.commands import arguments
 
@@ -44,10 +43,7 @@ def add_parser(commands: arguments.Commands) -> None:
     how = parser.add_argument_group("how to run it")
     until = "install no package uploaded after this time (the start of this day, UTC)"
     how.add_argument("--exclude-newer", type=instant, metavar="TIME", help=until)
-    how.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the plan; merge puts them together")
-    how.add_argument(
-        "--balance", type=Path, metavar="DIR", help="balance the parts by the durations in an earlier --out"
-    )
+    arguments.add_shard(how)
     how.add_argument("--stop-on-fail", action="store_true", help="run one after another, and nothing after a failure")
     how.add_argument("--list", action="store_true", help="list the selected checks, run nothing")
     how.add_argument("--dry-run", action="store_true", help="print the cells and their environments, run nothing")
@@ -82,13 +78,12 @@ def run(args: argparse.Namespace) -> int:
         tags=tuple(args.tag),
         extra=tuple(args.extra),
         until=args.exclude_newer,
-        shard=args.shard,
-        balance=args.balance,
         stop=args.stop_on_fail,
         listing=args.list,
     )
     options = Options(
         **arguments.of_cells(args),
+        **arguments.parts(args),
         kind=RunKind.CHECK,
         versions=tuple(args.versions),
     )

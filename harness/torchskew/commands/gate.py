@@ -98,10 +98,7 @@ def _add_selection(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--guard", nargs="+", choices=["off", "on"], default=[], help="without the guard, with it, or both"
     )
-    what.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the plan; merge decides")
-    what.add_argument(
-        "--balance", type=Path, metavar="DIR", help="balance the parts by the durations in an earlier --out"
-    )
+    arguments.add_shard(what)
 
 
 def _add_how(how: argparse._ArgumentGroup) -> None:

@@ -14,7 +14,8 @@ Run every cell of the declaration: each scenario for each assignment of PyTorch 
   torchskew matrix --only 'all_reduce/*'            some cells; patterns match whole cell ids
   torchskew matrix --only '*/2.1.2,2.2.2/*'         one skew: rank 0 runs 2.1.2, rank 1 runs 2.2.2
   torchskew matrix --versions '2.*' --runtime venv  some versions, in virtual environments
-  torchskew matrix --resume                         continue the newest interrupted run of the same plan"""
+  torchskew matrix --resume                         continue the newest interrupted run of the same plan
+  torchskew matrix --shard 2/5 --out part2          on one of five machines; then torchskew merge"""
 
 
 def add_parser(commands: arguments.Commands) -> None:
@@ -39,6 +40,7 @@ def add_parser(commands: arguments.Commands) -> None:
     what.add_argument("--timeout", type=arguments.seconds, metavar="S", help="seconds given to the process group")
     what.add_argument("--seed", type=int, default=0, help="seed of every rank, kept in the record (0)")
     how = parser.add_argument_group("how to run it")
+    arguments.add_shard(how)
     how.add_argument("--dry-run", action="store_true", help="print the plan, run nothing")
     how.add_argument("--resume", action="store_true", help="continue the newest interrupted run of the same plan")
     how.add_argument("--no-cache", action="store_true", help="run unchanged cells as well")
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     options = Options(
         **arguments.options(args),
+        **arguments.parts(args),
         versions=tuple(args.versions),
         pairs=args.pairs,
         world_sizes=tuple(args.world_size),

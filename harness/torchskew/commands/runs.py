@@ -8,13 +8,12 @@ from pathlib import Path
 from torchskew.commands import arguments
 
 MERGE_HELP = """\
-Combine the shards of one gate, or of one run of checks, and decide. All shards must come from the same plan, and none
-may be missing.
-A shard by itself decides nothing.
+Combine the shards of one run of gate, matrix, suite or check, and decide. All shards must come from the same plan, and
+none may be missing.
 
   torchskew merge part1 part2 part3 --out out
 
-exit codes: 0 the gate is open, or every check is as expected · 1 otherwise, or the shards do not fit together"""
+exit codes: 0 the gate is open, or every cell is as expected · 1 otherwise, or the shards do not fit together"""
 DIFF_HELP = """\
 List what changed between two recorded runs, regressions first. The exit code is 1 when the later run is worse.
 
@@ -35,7 +34,7 @@ def add_parser(commands: arguments.Commands) -> None:
     parser.add_argument("before", metavar="RUN", help="the earlier run: an id, the start of an id, or latest")
     parser.add_argument("after", metavar="RUN", nargs="?", default="latest", help="the later run (latest)")
     _add_out(parser, run_diff)
-    parser = arguments.command(commands, "merge", "combine the shards of a gate or of checks, and decide", MERGE_HELP)
+    parser = arguments.command(commands, "merge", "combine the shards of one run, and decide", MERGE_HELP)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="the --out of each shard")
     _add_out(parser, run_merge)
     parser = arguments.command(
@@ -62,7 +61,7 @@ def run_diff(args: argparse.Namespace) -> int:
 def run_merge(args: argparse.Namespace) -> int:
     """`torchskew merge`."""
     from torchskew.model.runs import RunKind
-    from torchskew.workflows.gate.recorded import merge
+    from torchskew.workflows.merge import merge
     from torchskew.workflows.options import Options
 
     return merge(args.folders, Options(kind=RunKind.MERGE, out=args.out, colour=args.colour, command=args.line))

@@ -22,6 +22,7 @@ with each release on all ranks: what fails there as well is no finding about the
   torchskew suite --versions 2.6.0 2.13.0 2.15.0 --pairs neighbours
                                        neighbours in the given order, and each with the last
   torchskew suite --versions 2.13.0 --list                     the tests that a release has
+  torchskew suite --versions … --shard 2/5 --out part2         on one of five machines; then torchskew merge
 
 A version is a declared one, or a plain release number; `expecttest`, `hypothesis` and NumPy are installed beside it.
 
@@ -55,6 +56,7 @@ def add_parser(commands: arguments.Commands) -> None:
 
 def _add_how(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--runtime", choices=("venv", "docker"), default="venv", help="what ranks run in (venv)")
+    arguments.add_shard(how)
     how.add_argument("--dry-run", action="store_true", help="print the plan, run no test")
     how.add_argument("--resume", action="store_true", help="continue the newest interrupted run of the same plan")
     how.add_argument("--no-cache", action="store_true", help="run unchanged cells as well")
@@ -76,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--versions is missing. Name releases: torchskew suite --versions 2.6.0 2.13.0")
     options = Options(
         **arguments.of_cells(args),
+        **arguments.parts(args),
         kind=RunKind.SUITE,
         world_sizes=tuple(args.world_size),
         timeout=args.timeout,

@@ -86,6 +86,23 @@ def undecided(decision: Decision, shard: Shard) -> Decision:
     )
 
 
+def of_part(decision: Decision, shard: Shard | None) -> Decision:
+    """The decision on a part of a plan of which each cell is judged in the part itself: it says that it is a part.
+
+    A part that is too small to have a cell has nothing against it.
+    """
+    if shard is None:
+        return decision
+    empty = not (decision.checked or decision.problems)
+    words = "it has no cell" if empty else decision.sentence
+    return replace(
+        decision,
+        exit_code=0 if empty else decision.exit_code,
+        sentence=f"part {shard.index} of {shard.count}: {words}; `torchskew merge` decides",
+        part=Part(index=shard.index, count=shard.count),
+    )
+
+
 def _unblamed(item: Checked) -> Checked:
     return replace(item, status=Status.NOT_JUDGED) if item.status in SHUT else item
 

@@ -21,19 +21,28 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def split(plan: Plan, durations: Mapping[CellId, float], index: int, count: int) -> tuple[Plan, Shard]:
+def split(
+    plan: Plan,
+    durations: Mapping[CellId, float],
+    index: int,
+    count: int,
+    leans: Mapping[CellId, Sequence[CellId]] | None = None,
+) -> tuple[Plan, Shard]:
     """The index-th (from 1) of count parts of about equal length; the same on every machine with equal durations.
 
     Cells that need each other stay together, so a failed rendezvous still blocks what needs it.
     durations: seconds by cell id, from a record; for a cell that is not there, the prediction counts.
+    leans: the cells beside which each cell is judged. They stay together instead, and every part runs what they need.
     """
-    bundles = sorted(_bundles(plan.cells), key=lambda bundle: -_seconds(plan, bundle, durations))
+    together = _together(plan.cells, leans)
+    bundles = sorted(_bundles(plan.cells, together), key=lambda bundle: -_seconds(plan, bundle, durations))
     loads, owner = [0.0] * count, {}
     for bundle in bundles:  # the longest first, each to the least loaded machine
         lightest = loads.index(min(loads))
         loads[lightest] += _seconds(plan, bundle, durations)
         owner.update(dict.fromkeys(bundle, lightest))
-    positions = tuple(number for number in range(len(plan.cells)) if owner[number] == index - 1)
+    wanted = _with_needs(plan.cells, [plan.cells[number].id for number, part in owner.items() if part == index - 1])
+    positions = tuple(number for number, cell in enumerate(plan.cells) if cell.id in wanted)
     known = {cell.id: round(durations[cell.id], 3) for cell in plan.cells if cell.id in durations}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
     shard = Shard(
@@ -71,7 +80,7 @@ def join(parts: Sequence[tuple[str, Plan, Shard]]) -> Plan:
 
 def _problems(parts: Sequence[tuple[str, Plan, Shard]]) -> list[str]:
     if not parts:
-        return ["no shard was given. Name the folders that `torchskew gate --shard` wrote."]
+        return ["no shard was given. Name the folders that a command with --shard wrote."]
     name, _, first = parts[0]
     problems = []
     for other, _, shard in parts[1:]:
@@ -84,14 +93,31 @@ def _problems(parts: Sequence[tuple[str, Plan, Shard]]) -> list[str]:
     missing = [str(index) for index in range(1, first.count + 1) if index not in indexes]
     twice = sorted({str(index) for index in indexes if indexes.count(index) > 1})
     if missing:
-        problems.append(f"missing shards: {', '.join(missing)} of {first.count}. The gate stays shut.")
+        problems.append(f"missing shards: {', '.join(missing)} of {first.count}, so nothing is decided.")
     if twice:
         problems.append(f"duplicate shards: {', '.join(twice)} of {first.count}.")
     return problems
 
 
-def _bundles(cells: Sequence[Cell]) -> list[tuple[int, ...]]:
-    """The positions of cells that depend on each other, directly or through others."""
+def _together(cells: Sequence[Cell], leans: Mapping[CellId, Sequence[CellId]] | None) -> Sequence[Sequence[CellId]]:
+    """For each cell, those that belong into the same part."""
+    return [cell.needs if leans is None else leans.get(cell.id, ()) for cell in cells]
+
+
+def _with_needs(cells: Sequence[Cell], ids: Sequence[CellId]) -> set[CellId]:
+    """These cells and, directly or through others, what they need."""
+    needs = {cell.id: cell.needs for cell in cells}
+    wanted, left = set[CellId](), list(ids)
+    while left:
+        cell_id = left.pop()
+        if cell_id not in wanted:
+            wanted.add(cell_id)
+            left += needs[cell_id]
+    return wanted
+
+
+def _bundles(cells: Sequence[Cell], together: Sequence[Sequence[CellId]]) -> list[tuple[int, ...]]:
+    """The positions of cells that belong together, directly or through others."""
     number = {cell.id: index for index, cell in enumerate(cells)}
     root = list(range(len(cells)))
 
@@ -100,9 +126,9 @@ def _bundles(cells: Sequence[Cell]) -> list[tuple[int, ...]]:
             index = root[index]
         return index
 
-    for index, cell in enumerate(cells):
-        for need in cell.needs:
-            root[root_of(index)] = root_of(number[need])
+    for index, others in enumerate(together):
+        for other in others:
+            root[root_of(index)] = root_of(number[other])
     bundles: dict[int, list[int]] = {}
     for index in range(len(cells)):
         bundles.setdefault(root_of(index), []).append(index)

@@ -14,13 +14,14 @@ from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import ProvisionedVersions, Session
 from torchskew.errors import InterruptedRunError, RecordError
+from torchskew.judging.blame import of_part
 from torchskew.judging.decide import decide
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration, Expectation
 from torchskew.model.ids import CellId
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Decision
-from torchskew.model.runs import Run, RunInfo
+from torchskew.model.runs import Run, RunInfo, Shard
 from torchskew.model.versions import Version
 from torchskew.planning.plan import predicted
 from torchskew.planning.scenario import Scenario
@@ -74,6 +75,13 @@ class Planned:
     expectations: tuple[Expectation, ...] = ()
     order: tuple[str, ...] = ()
     until: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divided:
+    """shard: which part of the plan this run is, where one was asked for."""
+
+    shard: Shard | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +171,12 @@ def begin_or_resume(options: Options, record: Record, ready: Ready, scenarios: S
     return ledger
 
 
+def mark_the_shard(options: Options, divided: Divided, ledger: Ledger) -> None:
+    """The record notes which part of the plan this is, for `torchskew merge`."""
+    if divided.shard is not None and not options.resume:
+        ledger.record.mark(ledger.info.run_id, divided.shard)
+
+
 def new_run(options: Options, ready: Ready, session: Session) -> RunInfo:
     """The head of a run that begins now."""
     return RunInfo(
@@ -244,10 +258,11 @@ def finished_run(ledger: Ledger, ready: Ready, results: Results) -> Run:
     )
 
 
-def hold_against_the_baseline(ready: Ready, results: Results) -> Decision:
+def hold_against_the_baseline(ready: Ready, divided: Divided, results: Results) -> Decision:
     """Every planned cell against its expectation: one decision."""
     planned = ready.planned
-    return decide(ready.plan, results.of_cells, planned.expectations, today=today(), whole=planned.whole)
+    decision = decide(ready.plan, results.of_cells, planned.expectations, today=today(), whole=planned.whole)
+    return of_part(decision, divided.shard)
 
 
 def write_the_reports(options: Options, ready: Ready, ledger: Ledger, results: Results, decision: Decision) -> Exit:

@@ -28,6 +28,7 @@ from torchskew.model.versions import Version
 from torchskew.planning.checks import Place, ordered, plan_checks, select, skip
 from torchskew.planning.plan import matching, narrow, plan_of
 from torchskew.workflows.cell_steps import (
+    Divided,
     Planned,
     Ready,
     Results,
@@ -40,6 +41,7 @@ from torchskew.workflows.cell_steps import (
     hold_against_the_baseline,
     in_order,
     interruptible,
+    mark_the_shard,
     open_record,
     recall,
     run_cells,
@@ -59,7 +61,6 @@ BASELINE = "check-expectations.toml"
 class CheckRequest:
     """What was asked of `torchskew check`. until: newest upload of a package, ISO 8601; None: the start of this day.
 
-    shard: which part of the plan to run, like 2/5; balance: folder of an earlier run whose durations divide it.
     extra: words that every command gets at its end. stop: the first failure ends the run. listing: only list them.
     """
 
@@ -67,8 +68,6 @@ class CheckRequest:
     tags: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     until: str | None = None
-    shard: str | None = None
-    balance: Path | None = None
     stop: bool = False
     listing: bool = False
 
@@ -78,13 +77,6 @@ class Checks:
     """The declared checks that were selected, in their order."""
 
     selected: tuple[Check, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Divided:
-    """shard: which part of the plan this run is, where one was asked for."""
-
-    shard: Shard | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,10 +141,10 @@ def plan_the_checks(
     planned = plan_checks(checks.selected, versions, read_scenario(protocol.COMMAND), place)
     every = plan_of(planned.cells, runtime, options.seed)
     skipped = _skipped(checks, [(cell, versions[cell.skew[0]]) for cell in every.cells])
-    plan, shard = _part(request, checks, narrow(every, options.only), skipped)
+    plan, shard = _part(options, request, checks, narrow(every, options.only), skipped)
     session.watch.say(
         f"plan       {len(checks.selected)} checks, {len(versions)} versions, {len(plan.cells)} cells"
-        f"{f' (shard {request.shard})' if shard else ''} · packages until {place.until} · digest {plan.digest}"
+        f"{f' (shard {options.shard})' if shard else ''} · packages until {place.until} · digest {plan.digest}"
     )
     return (
         Planned(
@@ -170,18 +162,12 @@ def plan_the_checks(
 
 
 def _part(
-    request: CheckRequest, checks: Checks, plan: Plan, skipped: Mapping[CellId, str]
+    options: Options, request: CheckRequest, checks: Checks, plan: Plan, skipped: Mapping[CellId, str]
 ) -> tuple[Plan, Shard | None]:
     """The shard that was asked for; cells that wait for each other stay together."""
-    if request.shard is not None:
+    if options.shard is not None:
         plan = plan_of(ordered(plan.cells, checks.selected, skipped, stop=request.stop), plan.runtime, plan.seed)
-    return part_of(plan, request.shard, request.balance)
-
-
-def mark_the_shard(options: Options, divided: Divided, ledger: Ledger) -> None:
-    """The record notes which part of the plan this is, for `torchskew merge`."""
-    if divided.shard is not None and not options.resume:
-        ledger.record.mark(ledger.info.run_id, divided.shard)
+    return part_of(plan, options.shard, options.balance)
 
 
 def _until(options: Options, request: CheckRequest) -> str:

@@ -12,6 +12,7 @@ from torchskew.declaration.fields import Problems
 from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import Session
+from torchskew.errors import ConfigError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration, MatrixSpec
 from torchskew.model.outcomes import Guard
@@ -20,6 +21,7 @@ from torchskew.model.versions import Version
 from torchskew.planning import search
 from torchskew.planning.plan import make_plan, matching, narrow, oldest_first
 from torchskew.workflows.cell_steps import (
+    Divided,
     Planned,
     Ready,
     Results,
@@ -32,6 +34,7 @@ from torchskew.workflows.cell_steps import (
     hold_against_the_baseline,
     in_order,
     interruptible,
+    mark_the_shard,
     open_record,
     provision,
     recall,
@@ -43,7 +46,10 @@ from torchskew.workflows.cell_steps import (
 )
 from torchskew.workflows.inputs import read_declaration, read_scenarios
 from torchskew.workflows.options import Options
+from torchskew.workflows.records import part_of
 from torchskew.workflows.steps import execute
+
+_NO_PARTS = "--shard can't divide --pairs boundary: which cells run depends on the results of others. Use all pairs."
 
 
 def read_the_declaration(options: Options) -> tuple[Declaration, Scenarios, RuntimeWish]:
@@ -64,7 +70,9 @@ def _used(declaration: Declaration, options: Options) -> Mapping[str, tuple[Vers
     return {name: tuple(declaration.versions[used] for used in spec.used) for name, spec in specs.items()}
 
 
-def make_the_plan(options: Options, declaration: Declaration, scenarios: Scenarios, session: Session) -> Planned:
+def make_the_plan(
+    options: Options, declaration: Declaration, scenarios: Scenarios, session: Session
+) -> tuple[Planned, Divided]:
     """Declaration, options and scenarios become cells."""
     name = session.runtime.name
     declared = declaration.matrix[name]
@@ -72,12 +80,15 @@ def make_the_plan(options: Options, declaration: Declaration, scenarios: Scenari
     used = {version: declaration.versions[version] for version in spec.used}
     versions = all_for_runtime(used, name, Path(declaration.path).name)
     chosen_cells = make_plan(spec, versions, scenarios.by_name, name, options.seed)
-    plan = narrow(chosen_cells, options.only)
+    if options.shard and spec.pairs == "boundary":
+        raise ConfigError(_NO_PARTS)
+    plan, shard = part_of(narrow(chosen_cells, options.only), options.shard, options.balance)
     skews, names = {cell.skew for cell in plan.cells}, {cell.scenario for cell in plan.cells}
     session.watch.say(
-        f"plan       {len(skews)} skews, {len(names)} scenarios, {len(plan.cells)} cells · digest {plan.digest}"
+        f"plan       {len(skews)} skews, {len(names)} scenarios, {len(plan.cells)} cells"
+        f"{f' (shard {options.shard})' if shard else ''} · digest {plan.digest}"
     )
-    return Planned(
+    planned = Planned(
         plan=plan,
         versions=versions,
         rerun=rerun(options, name),
@@ -85,6 +96,7 @@ def make_the_plan(options: Options, declaration: Declaration, scenarios: Scenari
         expectations=declaration.expectations,
         order=oldest_first(versions) if spec.pairs == "boundary" else (),
     )
+    return planned, Divided(shard=shard)
 
 
 def _whole(declaration: Declaration, spec: MatrixSpec, scenarios: Scenarios, options: Options, runtime: str) -> Plan:
@@ -160,6 +172,7 @@ MATRIX = (
     provision,
     open_record,
     begin_or_resume,
+    mark_the_shard,
     run,
     finish_record,
     hold_against_the_baseline,

@@ -14,7 +14,8 @@ DECLARATION, OUT = Path("torchskew.toml"), Path("out")
 class Options:
     """The command line's wishes; None or empty means: as declared.
 
-    command: the whole line as it was typed, for the record.
+    command: the whole line as it was typed, for the record. shard: which part of the plan to run, like 2/5; balance:
+    folder of an earlier run whose durations divide it.
     """
 
     kind: RunKind = RunKind.MATRIX
@@ -30,6 +31,8 @@ class Options:
     timeout: float | None = None
     seed: int = 0
     jobs: int | None = None
+    shard: str | None = None
+    balance: Path | None = None
     dry_run: bool = False
     resume: bool = False
     cache: bool = True

@@ -9,6 +9,7 @@ from pathlib import Path
 from torchskew.errors import RecordError
 from torchskew.guard.table import parse
 from torchskew.judging import diff, flakes
+from torchskew.judging.blame import of_part
 from torchskew.judging.controls import against_controls
 from torchskew.judging.decide import decide
 from torchskew.judging.history import histories
@@ -23,7 +24,7 @@ from torchskew.report.suite import markdown
 from torchskew.workflows.cell_steps import show, today
 from torchskew.workflows.gate.recorded import asked_of, decided_again
 from torchskew.workflows.options import Options
-from torchskew.workflows.records import record_in
+from torchskew.workflows.records import record_in, shard_of
 from torchskew.workflows.rehearsal import archive, reports
 from torchskew.workflows.suite import show_suite
 
@@ -39,12 +40,14 @@ def report_again(out: Path, run_id: str, *, colour: bool) -> int:
         run = record.load(run_id)
         if run.info.kind is RunKind.SUITE:
             decision = against_controls(run.plan, run.results, run.expectations, run.info.day)
+            decision = of_part(decision, shard_of(record, run.info.run_id))
             show_suite(record, run, decision, Options(out=out, colour=colour))
             return decision.exit_code
         if asked := asked_of(record, run.info.run_id):
             decision = decided_again(record, run, asked, run.info.day)
         else:
             decision = decide(run.plan, run.results, run.expectations, today=run.info.day)
+            decision = of_part(decision, shard_of(record, run.info.run_id))
         show(record, run, decision, Options(out=out, colour=colour))
     return decision.exit_code
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torchskew.model.cells import Plan
@@ -14,11 +14,13 @@ from torchskew.record.folder import DATABASE
 from torchskew.record.record import Record
 
 
-def part_of(plan: Plan, shard: str | None, balance: Path | None) -> tuple[Plan, Shard | None]:
+def part_of(
+    plan: Plan, shard: str | None, balance: Path | None, leans: Mapping[CellId, Sequence[CellId]] | None = None
+) -> tuple[Plan, Shard | None]:
     """The part of a plan that was asked for, like 2/5; the whole where none was.
 
     balance: the folder whose durations divide it, which every part is given alike. Never the record in --out: that
-    differs from machine to machine, and grows while a part is resumed.
+    differs from machine to machine, and grows while a part is resumed. leans: as in split().
     """
     if shard is None:
         return plan, None
@@ -27,7 +29,12 @@ def part_of(plan: Plan, shard: str | None, balance: Path | None) -> tuple[Plan, 
     if balance is not None:
         with record_in(balance) as record:
             durations = record.durations()
-    return split(plan, durations, index, count)
+    return split(plan, durations, index, count, leans)
+
+
+def shard_of(record: Record, run_id: str) -> Shard | None:
+    """Which part of a plan a recorded run is; None for a whole one."""
+    return next((mark.payload for mark in record.marks(Shard) if mark.run_id == run_id), None)
 
 
 def record_in(folder: Path, *, create: bool = False) -> Record:

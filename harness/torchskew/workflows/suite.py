@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,7 @@ from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import ProvisionedVersions, Session
 from torchskew.errors import ConfigError, MachineError
+from torchskew.judging.blame import of_part
 from torchskew.judging.controls import against_controls
 from torchskew.judging.decide import NOTHING
 from torchskew.model.cells import Plan
@@ -32,6 +33,7 @@ from torchskew.planning.suite import (
     Listing,
     SuiteSpec,
     SuiteTest,
+    controls,
     is_control,
     narrowed,
     read_listing,
@@ -44,6 +46,7 @@ from torchskew.report import write_reports
 from torchskew.report.columns import aligned
 from torchskew.report.suite import render
 from torchskew.workflows.cell_steps import (
+    Divided,
     Planned,
     Ready,
     Results,
@@ -56,6 +59,7 @@ from torchskew.workflows.cell_steps import (
     finished_run,
     in_order,
     interruptible,
+    mark_the_shard,
     new_run_id,
     open_record,
     provision,
@@ -67,7 +71,7 @@ from torchskew.workflows.cell_steps import (
 )
 from torchskew.workflows.inputs import read_baseline, read_declaration, read_scenarios
 from torchskew.workflows.options import Options
-from torchskew.workflows.records import record_in
+from torchskew.workflows.records import part_of, record_in
 from torchskew.workflows.steps import Exit, execute
 
 BASELINE = "suite-baseline.toml"  # known breaks, beside the declaration; there may be none
@@ -184,7 +188,7 @@ def print_the_list(request: SuiteRequest, lists: Lists) -> Exit | None:
 
 def plan_the_suite(
     options: Options, request: SuiteRequest, lists: Lists, scenarios: Scenarios, session: Session
-) -> tuple[Planned, KnownBefore]:
+) -> tuple[Planned, Divided, KnownBefore]:
     """Tests and releases become cells; those that a release has no test for have their result already."""
     names = tuple(listing.version for listing in lists.listings)
     versions = session.provisioned.versions
@@ -198,20 +202,27 @@ def plan_the_suite(
     )
     place = (session.runtime.name, options.seed)
     planned = narrowed(suite_plan(spec, lists.listings, scenarios.by_name, versions, place), options.only)
-    skews = {cell.skew for cell in planned.plan.cells}
-    count = f"{len(planned.plan.cells)} cells, {len(planned.lacking)} of them of tests that a release lacks"
-    session.watch.say(f"plan       {len(skews)} skews, {count} · digest {planned.plan.digest}")
+    plan, shard = part_of(planned.plan, options.shard, options.balance, controls(planned.plan.cells))
+    session.watch.say(_account(plan, planned.lacking, options.shard))
     baseline = options.declaration.with_name(BASELINE)
     return (
         Planned(
-            plan=planned.plan,
+            plan=plan,
             versions=versions,
             rerun=rerun(options, request),
             whole=planned.plan.cells,
             expectations=read_baseline(baseline),
         ),
+        Divided(shard=shard),
         KnownBefore(results=(*lists.results, *planned.lacking)),
     )
+
+
+def _account(plan: Plan, lacking: Sequence[CellResult], shard: str | None) -> str:
+    ids = {cell.id for cell in plan.cells}
+    skews, lacks = {cell.skew for cell in plan.cells}, sum(result.cell.id in ids for result in lacking)
+    count = f"{len(ids)} cells{f' (shard {shard})' if shard else ''}, {lacks} of them of tests that a release lacks"
+    return f"plan       {len(skews)} skews, {count} · digest {plan.digest}"
 
 
 def rerun(options: Options, request: SuiteRequest) -> Rerun:
@@ -245,9 +256,10 @@ def run_the_tests(options: Options, ready: Ready, before: KnownBefore, session: 
     return in_order(ready.plan, ledger.results)
 
 
-def hold_against_the_controls(ready: Ready, results: Results) -> Decision:
+def hold_against_the_controls(ready: Ready, divided: Divided, results: Results) -> Decision:
     """Only what fails mixed and in no control counts."""
-    return against_controls(ready.plan, results.of_cells, ready.planned.expectations, today())
+    decision = against_controls(ready.plan, results.of_cells, ready.planned.expectations, today())
+    return of_part(decision, divided.shard)
 
 
 def report_the_suite(options: Options, ready: Ready, ledger: Ledger, results: Results, decision: Decision) -> Exit:
@@ -274,6 +286,7 @@ SUITE = (
     provision,
     open_record,
     begin_or_resume,
+    mark_the_shard,
     run_the_tests,
     finish_record,
     hold_against_the_controls,

@@ -12,9 +12,9 @@ from torchskew.engine.progress import Plain
 from torchskew.errors import ConfigError, RecordError
 from torchskew.model.versions import Environment, Version
 from torchskew.runtimes.fake import FakeRuntime
-from torchskew.workflows.gate.recorded import merge
 from torchskew.workflows.gate.request import Request
 from torchskew.workflows.gate.workflow import run_gate
+from torchskew.workflows.merge import merge
 
 from tests.workflows.gate.test_workflow import Desk, only_with, right
 

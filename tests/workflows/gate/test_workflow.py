@@ -26,9 +26,9 @@ from torchskew.planning import plan
 from torchskew.planning.scenario import Scenario
 from torchskew.record.record import Record
 from torchskew.runtimes.fake import FakeRuntime, ended
-from torchskew.workflows.gate.recorded import merge
 from torchskew.workflows.gate.request import Request
 from torchskew.workflows.gate.workflow import run_gate
+from torchskew.workflows.merge import merge
 from torchskew.workflows.options import Options
 from torchskew.workflows.recorded import report_again
 

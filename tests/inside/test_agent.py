@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import signal
@@ -329,6 +330,36 @@ def test_ranks_die_with_their_agent(agent: Driver, how: str) -> None:
         agent.process.send_signal(getattr(signal, "SIG" + how))
     assert gone(pid)
     assert agent.process.wait(PATIENCE) == (-9 if how == "KILL" else 0)
+
+
+STARTS_AND_HANGS = """import os, time
+
+def rank(job):
+    pid = os.fork()
+    if not pid:
+        os.execvp('sleep', ['sleep', '600'])
+    job.report_progress('started', pid)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", ["stop", "the end of input", "TERM"])
+def test_what_a_living_rank_started_dies_with_the_agent_too(agent: Driver, how: str) -> None:
+    """The kernel kills a rank whose agent is gone, but not the children of the rank: the agent has to."""
+    agent.run(STARTS_AND_HANGS)
+    pid = agent.until("progress", id="r0")["step"]
+    if how == "stop":
+        agent.send("stop")
+    elif how == "the end of input":
+        agent.process.stdin.close()
+    else:
+        agent.process.send_signal(signal.SIGTERM)
+    try:
+        assert gone(pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert agent.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ function diagnose(known) {
     const seen = seenIn(entry.symptoms, known.lines);
     const fit = seen.length ? fitOf(entry, known, seen.some(([symptom]) => symptom.specific)) : null;
     return fit ? [{entry, fit: fit[0], why: fit[1], lines: [...new Set(seen.map(([, line]) => line))], length: Math.max(...seen.map(([symptom]) => symptom.text.length))}] : [];
-  }).sort((a, b) => a.fit - b.fit || b.length - a.length);
+  }).sort((a, b) => a.fit - b.fit || (known.pairs.length ? 0 : b.entry.alone - a.entry.alone) || b.length - a.length);
   const others = data.others.flatMap(cause => {
     const seen = seenIn(cause.symptoms, known.lines);
     return seen.length ? [{cause, lines: [...new Set(seen.map(([, line]) => line))], sure: seen.some(([symptom]) => symptom.specific)}] : [];
@@ -84,6 +84,9 @@ function sentenceOf(known, fault, matches, others) {
   if (fault === "open" && matches[0].fit === 0)
     return `Two causes show here: ${matches[0].entry.id} (${matches[0].entry.title}), and another that is no version's fault (${others[0].cause.title}). The first line of the rank that failed first decides.`;
   if (fault === "open" && known.pairs.length) return `Versions could be the cause: between ${names} this text occurs where the job uses what follows.`;
+  const rest = matches.filter(each => !each.entry.alone);
+  if (fault === "open" && matches[0].entry.alone && rest.length)
+    return `No version's fault, unless these met: ${[...new Set(rest.flatMap(each => each.entry.sides))].join("; ")}. The usual cause is ${matches[0].entry.id} (${matches[0].entry.title}). Compare torch.__version__ of every rank, then ask again with --from and --to.`;
   if (fault === "open") return "Versions could be the cause, and this text alone doesn't show it: compare torch.__version__ of every rank, then ask again with --from and --to.";
   return `Unknown: no entry of the catalogue${known.given ? ` between ${names}` : ""} shows this text.`;
 }

@@ -26,6 +26,8 @@ class Group(StrEnum):
     HELD_OUT = "held out"
     LATER = "later"
     LAST = "last"
+    FRESH = "fresh"
+    UNSEEN = "unseen"
 
 
 class About(StrEnum):

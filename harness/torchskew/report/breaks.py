@@ -12,6 +12,7 @@ from torchskew.report.columns import labelled
 
 WIDTH = 100
 SHOWN = 3  # lines of a log that are quoted for one entry
+LISTED = 8  # texts of an entry that the page lists
 GUARD = {
     GuardSays.REFUSES: "with the guard on every rank the group is refused, and every version is named",
     GuardSays.NOTES: "the guard notes it and lets the job go on",
@@ -123,10 +124,16 @@ def _index(breaks: Iterable[Break]) -> str:
     return "\n".join(lines)
 
 
+def _texts(entry: Break) -> Iterator[str]:
+    yield from (f"- `{symptom.text}`" for symptom in entry.symptoms[:LISTED])
+    if len(entry.symptoms) > LISTED:
+        yield f"- and {len(entry.symptoms) - LISTED} more, in breaks.json"
+
+
 def _section(entry: Break) -> str:
     parts = [f"## {entry.id}", f"**{entry.title}**", entry.cause]
     if entry.symptoms:
-        parts.append("Ranks show:\n\n" + "\n".join(f"- `{symptom.text}`" for symptom in entry.symptoms))
+        parts.append("Ranks show:\n\n" + "\n".join(_texts(entry)))
     facts = [f"- **now**: {entry.remedy.now}", f"- **for good**: {entry.remedy.lasting}"]
     facts += [f"- **upgrade**: {MEANS[entry.rolling]}", f"- **guard**: {GUARD[entry.guard]}"]
     facts += [f"- **fixed in**: {entry.fixed_in}"] if entry.fixed_in else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -56,6 +57,22 @@ def test_the_place_of_a_line_does_not_depend_on_how_much_is_read_at_once(
     assert [line.where for line in material.lines if line.text == TEXT] == ["job.log:212"]
     assert [(each.release, each.where) for each in material.named] == [("2.13.0", "job.log:251")]
     assert len([line for line in material.lines if line.text.startswith("step")]) == 1
+
+
+@pytest.mark.parametrize("size", [64, 65536])
+def test_lines_that_differ_in_a_hash_only_do_not_crowd_out_the_error(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log of many hashes stays small, and the error at its end is found where it is."""
+    monkeypatch.setattr(log_scan, "CHUNK", size)
+    monkeypatch.setattr(log_scan, "FINE", 10)
+    monkeypatch.setattr(log_scan, "KEPT", 50)
+    lines = [f"saved shard {hashlib.sha256(bytes([number])).hexdigest()} in time" for number in range(200)]
+    (tmp_path / "job.log").write_text("\n".join([*lines, TEXT, "torch 2.13.0 here"]))
+    material = log_scan.scan([str(tmp_path / "job.log")], io.BytesIO()).material()
+    assert [line.where for line in material.lines if line.text == TEXT] == ["job.log:201"]
+    assert [(each.release, each.where) for each in material.named] == [("2.13.0", "job.log:202")]
+    assert len(material.lines) < 30
 
 
 @pytest.mark.parametrize(

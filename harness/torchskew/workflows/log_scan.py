@@ -1,6 +1,7 @@
 """Reads logs of any size: the distinct lines, each with its place, and the torch releases that they name.
 
-Lines that differ in digits only count as one, so a training log of millions of steps becomes a few hundred lines.
+Lines that differ in digits only count as one, so a training log of millions of steps becomes a few hundred lines. Once
+a log has shown many lines, those that differ in hexadecimal digits only count as one too: each may carry a hash.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from torchskew.releases.diagnosis import Line, Material, NamedRelease
 
 CHUNK = 16 * 2**20  # bytes read at a time
 KEPT = 200_000  # distinct lines that are compared; of a log with more, the first ones
+FINE = 10_000  # distinct lines after which letters that may be hexadecimal digits don't distinguish two
 LENGTH = 2_000  # characters of a line that are compared
 _DIGITS = b"0123456789"
+_HEX = b"0123456789abcdefABCDEF"
 _NAMES_TORCH = re.compile(
     rb"(?:\b[Pp]y[Tt]orch|\b[Tt]orch)(?: version)?(?:==|[ :=@-]|\.__version__\W{1,4}|: ){1,3}v?(\d+\.\d+\.\d+[+.\w]*)"
     rb"|\b(\d+\.\d+\.\d+\+(?:cu\d+|cpu|rocm[\d.]+|debian))\b"
@@ -37,9 +40,14 @@ class Scan:
         for chunk in _chunks(source):
             raw = chunk.split(b"\n")
             templates = chunk.translate(None, _DIGITS).split(b"\n")
-            self._note_lines(raw, templates, name, number)
+            self._note_lines(raw, self._distinguished(chunk, templates), name, number)
             self._note_releases(raw, templates, name, number)
             number += len(raw)
+
+    def _distinguished(self, chunk: bytes, templates: list[bytes]) -> list[bytes]:
+        """What distinguishes the lines of a chunk: their templates, or less where too many of those differ."""
+        many = len(self._lines) > FINE or len(set(templates)) > FINE
+        return chunk.translate(None, _HEX).split(b"\n") if many else templates
 
     def _note_lines(self, raw: list[bytes], templates: list[bytes], name: str, number: int) -> None:
         first = dict(zip(reversed(templates), range(len(raw) - 1, -1, -1), strict=True))

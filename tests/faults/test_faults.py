@@ -103,6 +103,27 @@ def test_a_fault_that_never_went_is_not_healed(name: str) -> None:
     assert fault(name).healed(Node(**NEVER_WENT[name]), 1.0) is None
 
 
+class Lucky(Node):
+    """Through this node's rule two transfers pass before one loses a packet."""
+
+    transfers = 0
+
+    def crossing(self, size: int, seconds: float, *, outward: bool = False) -> float | None:
+        del size, seconds, outward
+        self.transfers += 1
+        return 0.1
+
+    def network(self, command: Sequence[str]) -> str:
+        del command
+        return DROPPED if self.transfers > 2 else "Chain INPUT\n"
+
+
+def test_transfers_that_lose_no_packet_by_chance_are_tried_again() -> None:
+    node = Lucky()
+    assert fault("loss").observed(node, 1.0) == "12 packets were dropped"
+    assert node.transfers == 3
+
+
 @pytest.mark.parametrize("name", ["partition", "loss", "slow", "delay"])
 def test_what_is_injected_into_a_network_is_taken_out_again(name: str) -> None:
     node = Node()

@@ -45,3 +45,56 @@ def test_a_leak_of_fifty_megabytes_is_wrong_with_both_sizes() -> None:
 def test_the_gate_s_bound_reaches_every_variant(name: str, bound: str) -> None:
     scenario = with_bounds(read_scenarios(), {bound: 0.3})[name]
     assert {variant.params[bound] for variant in scenario.variants if variant} == {0.3}
+
+
+def memory_report(torch: str, *, cuda: bool = True, **changed) -> dict:
+    """What a rank without a GPU reports of torch.cuda.memory."""
+    answers = {f"function_{number}": ["value", "int 0"] for number in range(20)}
+    answers.update(mem_get_info=["clear", "RuntimeError: no driver"], memory_summary=["unclear", "KeyError: 'a'"])
+    answers.update(changed)
+    return {"torch": torch, "cuda": cuda, "answers": {name: each for name, each in answers.items() if each}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"function_3": None}, "function_3 is gone"),
+        ({"function_3": ["value", "int 7"]}, "function_3 was int 0, is int 7"),
+        ({"function_3": ["clear", "RuntimeError: no driver"]}, "function_3 was int 0, is RuntimeError: no driver"),
+        ({"mem_get_info": ["unclear", "AttributeError: _C"]}, "mem_get_info was RuntimeError: no driver, is Attr"),
+    ],
+)
+def test_an_answer_without_a_gpu_that_got_worse_is_wrong_in_the_later_release_whichever_rank_that_is(
+    changed: dict, says: str
+) -> None:
+    early, late = memory_report("2.6.0+cu124"), memory_report("2.15.0+cu132", **changed)
+    for reports, later in (([early, late], 1), ([late, early], 0)):
+        wrong = judged("cuda_memory", reports)
+        assert list(wrong) == [later]
+        assert says in wrong[later]
+
+
+def test_answers_without_a_gpu_that_got_better_pass_and_builds_without_cuda_are_compared_by_names_alone() -> None:
+    early = memory_report("2.6.0+cu124")
+    better = memory_report(
+        "2.15.0", memory_summary=["value", "str"], mem_get_info=["value", "tuple"], new=["value", "x"]
+    )
+    assert "23 functions; unclear: " in judged("cuda_memory", [early, better]).note
+    other = memory_report("2.13.0+cpu", cuda=False, function_3=["unclear", "AttributeError: _C"])
+    assert judged("cuda_memory", [early, other]).note.endswith("one build has CUDA and one has not")
+    assert judged("cuda_memory", [early, memory_report("2.13.0+cpu", cuda=False, function_3=None)])[1].endswith("gone")
+    assert list(judged("cuda_memory", [early, {**other, "answers": {}}])) == [1]
+
+
+def test_an_error_without_a_text_or_from_inside_torch_is_unclear() -> None:
+    def fails(error: Exception):
+        def call() -> None:
+            raise error
+
+        return call
+
+    answer = names("cuda_memory").answer
+    assert answer(fails(RuntimeError("no driver\nmore"))) == ["clear", "RuntimeError: no driver"]
+    assert answer(fails(RuntimeError()))[0] == answer(fails(KeyError("a")))[0] == "unclear"
+    assert answer(dict) == ["value", "dict {}"]
+    assert answer(lambda: "text") == ["value", "str"]

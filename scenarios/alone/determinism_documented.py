@@ -75,54 +75,72 @@ def unpooled(dims):
 
 
 def calls():
-    """Operator -> its calls; of one that raises, only those that the documentation means."""
+    """Operator -> its call; of one that raises, the call that the documentation means."""
+    import torch
+
+    found = {name: layered(name, *how) for name, how in layers().items() if hasattr(torch.nn, name[9:])}
+    found.update({"torch.nn.MaxUnpool%dd" % dims: unpooled(dims) for dims in (1, 2, 3)})
+    found.update(functionals())
+    found.update(tensors())
+    return found
+
+
+def rows(x):
+    """The input as four rows of eight."""
+    return x.reshape(-1)[:32].reshape(4, 8)
+
+
+def functionals():
+    """What is called through torch.nn.functional."""
     import torch
     from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 
-    at, square = torch.tensor([0, 1, 1, 3]), lambda x: x.reshape(-1)[:32].reshape(1, 2, 4, 4)
-    logs = lambda x: x.reshape(-1)[:32].reshape(4, 1, 8).log_softmax(-1)  # noqa: E731
-    rows = lambda x: x.reshape(-1)[:32].reshape(4, 8)  # noqa: E731
-    eye = torch.eye(4)
-    found = {name: layered(name, *how) for name, how in layers().items() if hasattr(torch.nn, name[9:])}
-    found.update({"torch.nn.MaxUnpool%dd" % dims: unpooled(dims) for dims in (1, 2, 3)})
-    found.update({
+    at, square = torch.tensor([0, 1, 1, 3]), lambda x: rows(x).reshape(1, 2, 4, 4)
+    logs = lambda x: rows(x).reshape(4, 1, 8).log_softmax(-1)  # noqa: E731
+    grid = torch.linspace(-1, 1, 8).reshape(1, 2, 2, 2)
+    return {
         "torch.nn.Embedding": lambda x: F.embedding(at, rows(x)),
         "torch.nn.EmbeddingBag": lambda x: F.embedding_bag(at.reshape(2, 2), rows(x), mode="max"),
         "torch.nn.NLLLoss": lambda x: F.nll_loss(rows(x), at),
         "torch.nn.CTCLoss": lambda x: F.ctc_loss(logs(x), at[1:3].reshape(1, 2), torch.tensor([4]), torch.tensor([2])),
         "torch.nn.functional.interpolate": lambda x: F.interpolate(square(x), scale_factor=2, mode="bicubic"),
-        "torch.nn.functional.grid_sample": lambda x: F.grid_sample(
-            square(x), torch.linspace(-1, 1, 8).reshape(1, 2, 2, 2), align_corners=False
-        ),
-        "torch.bmm": lambda x: torch.bmm(eye.reshape(1, 4, 4).to_sparse(), rows(x).detach().reshape(1, 4, 8)),
+        "torch.nn.functional.grid_sample": lambda x: F.grid_sample(square(x), grid, align_corners=False),
+    }
+
+
+def tensors():
+    """What is a function of torch or a method of a tensor."""
+    import torch
+
+    at, eye = torch.tensor([0, 1, 1, 3]), torch.eye(4).reshape(1, 4, 4)
+    table, zeros = at.repeat(8, 1).t(), lambda: torch.zeros(4, 8)
+    return {
+        "torch.bmm": lambda x: torch.bmm(eye.to_sparse(), rows(x).detach().reshape(1, 4, 8)),
         "torch.cumsum": lambda x: rows(x).cumsum(1),
         "torch.Tensor.__getitem__": lambda x: rows(x)[[at, at]],
-        "torch.Tensor.index_put": lambda x: torch.zeros(4, 8).index_put((at,), rows(x), accumulate=True),
-        "torch.Tensor.index_put_": lambda x: torch.zeros(4, 8).index_put_((at,), rows(x), accumulate=True),
+        "torch.Tensor.index_put": lambda x: zeros().index_put((at,), rows(x), accumulate=True),
+        "torch.Tensor.index_put_": lambda x: zeros().index_put_((at,), rows(x), accumulate=True),
         "torch.Tensor.put_": lambda x: torch.zeros(8).put_(at, rows(x)[0][:4], accumulate=False),
-        "torch.Tensor.scatter_add_": lambda x: torch.zeros(4, 8).scatter_add_(0, at.repeat(8, 1).t(), rows(x)),
-        "torch.gather": lambda x: torch.gather(rows(x), 0, at.repeat(8, 1).t()),
-        "torch.index_add": lambda x: torch.index_add(torch.zeros(4, 8), 0, at, rows(x)),
+        "torch.Tensor.scatter_add_": lambda x: zeros().scatter_add_(0, table, rows(x)),
+        "torch.gather": lambda x: torch.gather(rows(x), 0, table),
+        "torch.index_add": lambda x: torch.index_add(zeros(), 0, at, rows(x)),
         "torch.index_select": lambda x: torch.index_select(rows(x), 0, at),
         "torch.repeat_interleave": lambda x: torch.repeat_interleave(rows(x), at, 0),
-        "torch.Tensor.index_copy": lambda x: torch.zeros(4, 8).index_copy(0, at, rows(x)),
-        "torch.Tensor.index_add_": lambda x: torch.zeros(4, 8).index_add_(0, at, rows(x)),
-        "torch.Tensor.scatter": lambda x: torch.zeros(4, 8).scatter(0, at.repeat(8, 1).t(), rows(x)),
-        "torch.Tensor.scatter_reduce": lambda x: torch.zeros(4, 8).scatter_reduce(
-            0, at.repeat(8, 1).t(), rows(x), reduce="sum"
-        ),
+        "torch.Tensor.index_copy": lambda x: zeros().index_copy(0, at, rows(x)),
+        "torch.Tensor.index_add_": lambda x: zeros().index_add_(0, at, rows(x)),
+        "torch.Tensor.scatter": lambda x: zeros().scatter(0, table, rows(x)),
+        "torch.Tensor.scatter_reduce": lambda x: zeros().scatter_reduce(0, table, rows(x), reduce="sum"),
         "torch.Tensor.index_reduce": lambda x: torch.ones(4, 8).index_reduce(0, at, rows(x).detach(), "prod"),
-        "torch.empty": lambda x: torch.empty(4),  # it is filled, in deterministic mode
-        "torch.empty_like": lambda x: torch.empty_like(x.detach()),
-        "torch.empty_strided": lambda x: torch.empty_strided((2, 2), (2, 1)),
-        "torch.empty_permuted": lambda x: torch.empty_permuted((2, 2), (0, 1)),
         "torch.histc": lambda x: torch.histc(x.detach(), 4),
         "torch.bincount": lambda x: torch.bincount(at, weights=rows(x)[0][:4].detach()),
         "torch.kthvalue": lambda x: torch.kthvalue(rows(x), 2)[0],
         "torch.median": lambda x: rows(x).median(1)[0],
         "torch.Tensor.resize_": lambda x: torch.quantize_per_tensor(x.detach(), 0.1, 0, torch.qint8).resize_(2),
-    })  # fmt: skip
-    return found
+        "torch.empty": lambda x: torch.empty(4),  # it is filled, in deterministic mode
+        "torch.empty_like": lambda x: torch.empty_like(x.detach()),
+        "torch.empty_strided": lambda x: torch.empty_strided((2, 2), (2, 1)),
+        "torch.empty_permuted": lambda x: torch.empty_permuted((2, 2), (0, 1)),
+    }
 
 
 def digest(call, seed):

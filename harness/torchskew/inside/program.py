@@ -31,8 +31,9 @@ class ScriptExit(Exception):  # noqa: N818 - the name of what happened: the scri
 
 def enter(job: Any) -> None:
     """Put the folders that the job names on sys.path, and work in the folder that it names."""
-    sys.path[:0] = [path for path in job.paths if path not in sys.path]
-    importlib.invalidate_caches()
+    if job.paths:
+        sys.path[:0] = [path for path in job.paths if path not in sys.path]
+        importlib.invalidate_caches()
     if job.cwd is not None:
         where = os.path.join(job.share, job.cwd)
         if not os.path.isabs(job.cwd):

@@ -36,8 +36,10 @@ if __name__ == "__main__":
     elif how == "subprocess":
         subprocess.run([sys.executable, sys.argv[0], "child", where], check=True)
     elif how == "pool":
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            pool.map(child, [where])
+        pool = multiprocessing.get_context("spawn").Pool(1)
+        pool.map(child, [where])
+        pool.close()  # the end of a `with` kills its processes, in the middle of what coverage does at their end
+        pool.join()
     elif how == "grandchild":
         subprocess.run([sys.executable, sys.argv[0], "spawn", where], check=True)
     else:

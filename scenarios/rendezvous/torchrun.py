@@ -51,6 +51,7 @@ def lacks(job):
 
 
 def rank(job):
+    import torchskew_kit as kit
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     job.phase("rendezvous")
@@ -74,9 +75,7 @@ def rank(job):
     )
     given = list(elastic_launch(config, worker)(job.timeout).values())
     job.phase("teardown")
-    job.post("down %d" % job.rank, True)
-    for one in range(job.world_size if job.rank == 0 else 0):  # the store dies with its host
-        job.fetch("down %d" % one)
+    kit.host_leaves_last(job)
     return {"worker": given[0]}
 
 

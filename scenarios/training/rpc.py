@@ -28,32 +28,19 @@ def fails(number):
 
 
 def lacks(job):
-    import socket
+    from torchskew_kit import meet_alone, refusal
 
-    from torchskew_kit import refusal
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    job.host, job.port = "127.0.0.1", port
+    meet_alone(job)
     why = refusal(lambda: rank(job))
     return {"*": why} if why else {}
 
 
 def rank(job):
-    import os
-
     import torch
+    import torchskew_kit as kit
     from torch.distributed import rpc
 
-    if "GLOO_SOCKET_IFNAME" in os.environ:  # which of the machine's addresses ranks reach each other by
-        os.environ.setdefault("TP_SOCKET_IFNAME", os.environ["GLOO_SOCKET_IFNAME"])
-    job.phase("rendezvous")
-    options = rpc.TensorPipeRpcBackendOptions(
-        init_method="tcp://%s:%d" % (job.host, job.port), rpc_timeout=job.timeout, num_worker_threads=4
-    )
-    rpc.init_rpc("rank%d" % job.rank, rank=job.rank, world_size=job.world_size, rpc_backend_options=options)
-    job.phase("run")
+    kit.start_rpc(job)
     me, to = job.rank, "rank%d" % ((job.rank + 1) % job.world_size)
     cases = {
         "builtin": rpc.rpc_sync(to, torch.add, args=(torch.tensor([me, 2]), 10)).tolist(),
@@ -67,9 +54,7 @@ def rank(job):
         cases["raises"] = "no answer to %d" % me in str(error)
     job.phase("teardown")
     rpc.shutdown()
-    job.post("down %d" % me, True)
-    for one in range(job.world_size if me == 0 else 0):  # the store dies with its host, and the last steps need it
-        job.fetch("down %d" % one)
+    kit.host_leaves_last(job)
     return {"cases": cases}
 
 

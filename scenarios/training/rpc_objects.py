@@ -165,14 +165,9 @@ def caught(to, kind):
 
 
 def lacks(job):
-    import socket
+    from torchskew_kit import meet_alone, refusal
 
-    from torchskew_kit import refusal
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    job.host, job.port = "127.0.0.1", port
+    meet_alone(job)
     found = {}
 
     def each():
@@ -185,19 +180,11 @@ def lacks(job):
 
 def inside(job, work):
     """Run work between the start and the end of RPC."""
-    import os
-
+    import torchskew_kit as kit
     from torch.distributed import rpc
 
     point()
-    if "GLOO_SOCKET_IFNAME" in os.environ:  # which of the machine's addresses ranks reach each other by
-        os.environ.setdefault("TP_SOCKET_IFNAME", os.environ["GLOO_SOCKET_IFNAME"])
-    job.phase("rendezvous")
-    options = rpc.TensorPipeRpcBackendOptions(
-        init_method="tcp://%s:%d" % (job.host, job.port), rpc_timeout=job.timeout, num_worker_threads=4
-    )
-    rpc.init_rpc("rank%d" % job.rank, rank=job.rank, world_size=job.world_size, rpc_backend_options=options)
-    job.phase("run")
+    kit.start_rpc(job)
     gave = work()
     job.phase("teardown")
     rpc.shutdown()
@@ -205,12 +192,12 @@ def inside(job, work):
 
 
 def rank(job):
+    import torchskew_kit as kit
+
     job.need(job.variant)
     me, size = job.rank, job.world_size
     answer = inside(job, lambda: ask(job.variant, "rank%d" % ((me + 1) % size), me))
-    job.post("down %d" % me, True)
-    for one in range(size if me == 0 else 0):  # the store dies with its host, and the last steps need it
-        job.fetch("down %d" % one)
+    kit.host_leaves_last(job)
     return {"cases": {job.variant: answer}}
 
 

@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import shutil
+import socket
 import sysconfig
 import time
 from typing import Any, Callable, NoReturn
@@ -220,6 +221,35 @@ def load_refusal(path: str) -> str | None:
     except OSError as error:
         return " ".join(map(str, (error, error.__cause__)))[-2000:]
     return None
+
+
+def meet_alone(job: Job) -> None:
+    """Let a job of one rank host its store on a port of the loopback that was free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        job.host, job.port = "127.0.0.1", probe.getsockname()[1]
+
+
+def start_rpc(job: Job) -> None:
+    """Meet the other ranks in RPC, as the phase `rendezvous`; then the phase is `run`. A rank's name is like rank0."""
+    from torch.distributed import rpc
+
+    if "GLOO_SOCKET_IFNAME" in os.environ:  # which of the machine's addresses ranks reach each other by
+        os.environ.setdefault("TP_SOCKET_IFNAME", os.environ["GLOO_SOCKET_IFNAME"])
+    job.phase("rendezvous")
+    options = rpc.TensorPipeRpcBackendOptions(
+        init_method="tcp://{}:{}".format(job.host, job.port), rpc_timeout=job.timeout, num_worker_threads=4
+    )
+    name = "rank{}".format(job.rank)
+    rpc.init_rpc(name, rank=job.rank, world_size=job.world_size, rpc_backend_options=options)
+    job.phase("run")
+
+
+def host_leaves_last(job: Job) -> None:
+    """Let rank 0 stay until all are here: the store dies with its host, and the last steps of the others need it."""
+    job.post("down {}".format(job.rank), True)
+    for rank in range(job.world_size if job.rank == 0 else 0):
+        job.fetch("down {}".format(rank))
 
 
 def forked_world(job: Job, size: int, name: str, work: Callable[[int], Any]) -> list[Any]:

@@ -125,3 +125,19 @@ def test_the_matrix_of_a_runtime_overlays_the_common_one() -> None:
     matrix = declared(text).matrix
     assert (matrix["docker"].versions, matrix["venv"].versions) == (("a", "b"), ("b",))
     assert matrix["venv"].guard == (Guard.ON,)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = " + "[" * 5000, "torchskew.toml: nests lists or tables too deeply"),
+        ("x = " + "9" * 5000, "torchskew.toml: holds a number of thousands of digits"),
+        ("[matrix]\ntimeout = 1" + "0" * 400, "torchskew.toml: matrix.timeout must be a number"),
+        ("[matrix]\ntimeout = nan", "torchskew.toml: matrix.timeout must be a number, got nan"),
+        ('[versions]\na = { interpreter = "/p", torch = "new" }', "versions.a.torch must be a release like '2.6.0'"),
+        ('[versions]\na = { interpreter = "/p", torch = "' + "9" * 5000 + '" }', "versions.a.torch must be a release"),
+    ],
+)
+def test_what_python_itself_refuses_to_read_is_a_problem_of_its_field(text: str, words: str) -> None:
+    """Found by `make chaos`: each of these was a traceback."""
+    assert words in "\n".join(problems(text))

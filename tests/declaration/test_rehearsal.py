@@ -131,3 +131,15 @@ def test_a_version_that_the_runtime_can_not_provide_is_said() -> None:
     here = Version(name="here", sources=(Source(kind=SourceKind.INTERPRETER, value="/bin/python"),))
     with pytest.raises(ConfigError, match="docker runtime can't use"):
         for_rehearsal({"here": here}, "docker", "torchskew.toml", ())
+
+
+@pytest.mark.parametrize("nodes", [1, 17, 10**30])
+def test_the_number_of_nodes_is_bounded_before_anything_is_made_of_it(nodes: int) -> None:
+    """Found by `make chaos`: `rollback = "all"` counted to it first, and took all memory."""
+    with pytest.raises(ConfigError, match=r"rehearsal\.nodes must be from 2 to 16"):
+        asked({**TABLE, "nodes": nodes, "rollback": "all"})
+
+
+def test_a_release_that_is_none_is_told_with_its_field() -> None:
+    with pytest.raises(ConfigError, match=r"rehearsal\.to: 'new' is not a declared version, and no release"):
+        asked({**TABLE, "to": "new"})

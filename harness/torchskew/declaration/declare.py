@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import Version as Release
 
 from torchskew.declaration.baseline import parse_baseline
 from torchskew.declaration.fields import Document, Problems, Table, join, last_part, parse
@@ -139,8 +140,19 @@ def read_version(name: str, table: Table, suites: Mapping[str, Suite] = NO_SUITE
     for source in sources:
         _check_source(source, table, suites)
     env = {key: str(value) for key, value in table.get("env", dict, {}).items()}
-    release = table.get("torch", str, "") or next(filter(None, map(_pinned, sources)), None)
+    release = _release(table) or next(filter(None, map(_pinned, sources)), None)
     return Version(name=name, sources=sources, torch=release, reports=table.get("reports", str, "") or None, env=env)
+
+
+def _release(table: Table) -> str:
+    """The release that the user says it is; empty where nothing is said."""
+    text = table.get("torch", str, "")
+    try:
+        Release(text or "0")
+    except ValueError:  # InvalidVersion is one, and so is a number of thousands of digits
+        table.problems.add(join(table.path, "torch"), f"must be a release like '2.6.0', got {text!r}.")
+        return ""
+    return text
 
 
 def _source(shared: Source, kind: SourceKind, table: Table, suites: Mapping[str, Suite]) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from torchskew.errors import ConfigError
 
 T = TypeVar("T")
 
+_MOST = 10**300  # beyond it, a float has no number
 KINDS = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
 
 
@@ -73,9 +75,10 @@ class Table:
         if key not in self.values:
             return default
         value = self.values[key]
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return kind(value)  # type: ignore[call-arg]
-        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST:
+            value = float(value)
+        endless = isinstance(value, float) and not math.isfinite(value)
+        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) and not endless:
             return value
         self.problems.add(join(self.path, key), f"must be {KINDS.get(kind, kind.__name__)}, got {value!r}.")
         return default
@@ -143,3 +146,9 @@ def parse(document: Document) -> Mapping[str, object]:
         return tomllib.loads(document.text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{document.name}: is not valid TOML: {error}. Fix that line.") from None
+    except RecursionError:
+        raise ConfigError(
+            f"{document.name}: nests lists or tables too deeply to be read. Remove some levels."
+        ) from None
+    except ValueError:  # Python refuses to read such a number
+        raise ConfigError(f"{document.name}: holds a number of thousands of digits. Write a smaller one.") from None

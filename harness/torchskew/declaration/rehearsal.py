@@ -11,6 +11,7 @@ from torchskew.declaration.fields import Table
 from torchskew.errors import ConfigError
 from torchskew.guard.table import parse
 from torchskew.model.rehearsal import (
+    NODES,
     CheckpointFormat,
     DeclaredRelease,
     MixedPolicy,
@@ -96,16 +97,20 @@ def _both_versions(table: Table, declared: Mapping[str, Version]) -> Mapping[str
             table.problems.add(f"{table.path}.{key}", f"is missing. Set it, or pass --{key}.")
     if old and old == new:
         table.problems.add(f"{table.path}.to", f"must be another version than from, got {new!r} for both.")
-    return {name: _version(name, declared) for name in dict.fromkeys((old, new)) if name}
+    keys = {name: key for key, name in (("from", old), ("to", new)) if name}
+    return {name: _version(name, declared, f"{table.path}.{key}: ") for name, key in keys.items()}
 
 
-def _version(name: str, declared: Mapping[str, Version]) -> Version:
-    """A declared version; a plain release number that is not declared comes from the package index."""
+def _version(name: str, declared: Mapping[str, Version], at: str = "") -> Version:
+    """A declared version; a plain release number that is not declared comes from the package index.
+
+    at: the field that names it, for a problem.
+    """
     if name in declared:
         return declared[name]
     if parse(name) is None:
         known = ", ".join(declared) or "none"
-        raise ConfigError(f"{name!r} is not a declared version, and no release. Declared: {known}.")
+        raise ConfigError(f"{at}{name!r} is not a declared version, and no release. Declared: {known}.")
     source = Source(kind=SourceKind.PIP, value=f"torch=={name}")
     return Version(name=name, sources=(source,), torch=name, reports=name)
 
@@ -132,7 +137,7 @@ def _strategies(table: Table) -> list[Strategy]:
 
 def _spec(table: Table, versions: Mapping[str, Version], strategy: Strategy, read_text: ReadText) -> RehearsalSpec:
     old, new = table.get("from", str, ""), table.get("to", str, "")
-    nodes = table.get("nodes", int, DEFAULTS.nodes)
+    nodes = _nodes(table)
     return RehearsalSpec(
         old=DeclaredRelease(name=old, torch=versions[old].torch),
         new=DeclaredRelease(name=new, torch=versions[new].torch),
@@ -151,6 +156,14 @@ def _spec(table: Table, versions: Mapping[str, Version], strategy: Strategy, rea
         script=_script(table, read_text),
         clock_skew=table.get("clock_skew", float, DEFAULTS.clock_skew),
     )
+
+
+def _nodes(table: Table) -> int:
+    nodes = table.get("nodes", int, DEFAULTS.nodes)
+    if NODES[0] <= nodes <= NODES[1]:
+        return nodes
+    table.problems.add(f"{table.path}.nodes", f"must be from {NODES[0]} to {NODES[1]}, got {nodes}.")
+    return DEFAULTS.nodes
 
 
 def _formats(table: Table) -> tuple[CheckpointFormat, ...]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+# Fewest and most nodes of a rehearsal, which all run on one machine.
+NODES = (2, 16)
+
 
 class CheckpointFormat(StrEnum):
     """How the training job writes a checkpoint: torch.distributed.checkpoint, or one torch.save file.

@@ -24,17 +24,19 @@ from torchskew.runtimes.venv.projects import data_content, folder_content
 MATRIX_BASELINE, GATE_BASELINE = "expectations.toml", "baseline.toml"
 
 
-def read_document(path: Path) -> Document:
-    """A file's text, or a ConfigError that says why it can't be read."""
+_NO_DECLARATION = "Name one with --declaration, or write one with `torchskew init`."
+
+
+def read_document(path: Path, fix: str = _NO_DECLARATION) -> Document:
+    """A file's text, or a ConfigError that says why it can't be read. fix: what names the file, and what to do."""
     try:
         return Document(path=str(path), text=path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        fix = "Name one with --declaration, or write one with `torchskew init`."
         raise ConfigError(f"{path}: there is no such file. {fix}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path.name}: is not UTF-8 text: {error}. Save it as UTF-8.") from None
     except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}.") from None
+        raise ConfigError(f"{path}: can't be read: {error.strerror}. {fix}") from None
 
 
 def read_declaration(path: Path) -> Declaration:

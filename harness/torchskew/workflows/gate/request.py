@@ -22,6 +22,8 @@ from torchskew.workflows.cell_steps import RuntimeWish, Scenarios, with_own
 from torchskew.workflows.inputs import GATE_BASELINE, read_baseline, read_declaration, read_document, read_scenarios
 from torchskew.workflows.options import Options
 
+_NO_SNAPSHOT = "gate.snapshots or --against-snapshot names it; `torchskew gate --snapshot FILE` writes one."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -126,7 +128,7 @@ def with_snapshots(scenarios: Mapping[str, Scenario], paths: Sequence[Path]) -> 
     """The scenarios, and the one that compares a version with the snapshots of keys in these files."""
     if not paths:
         return scenarios
-    texts = [(path, read_document(path).text) for path in paths]
+    texts = [(path, read_document(path, _NO_SNAPSHOT).text) for path in paths]
     held = held_against(scenarios[KEYS], [from_text(text, str(path)) for path, text in texts])
     return {**scenarios, held.name: held}
 
@@ -154,8 +156,8 @@ def _completed(request: Request, table: GateTable, path: Path) -> Request:
         package=package,
         tier=request.tier or table.tier or Tier.FULL,
         against=request.against or (table.against if request.last is None else ()),
-        snapshots=request.snapshots or tuple(path.with_name(name) for name in table.snapshots),
-        baseline=request.baseline or (path.with_name(table.baseline) if table.baseline else None),
+        snapshots=request.snapshots or tuple(path.parent / name for name in table.snapshots),
+        baseline=request.baseline or (path.parent / table.baseline if table.baseline else None),
     )
 
 

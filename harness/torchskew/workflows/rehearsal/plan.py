@@ -13,7 +13,7 @@ from torchskew.errors import ConfigError
 from torchskew.faults import FAULTS, parts
 from torchskew.faults.together import SHORTEST, stopped_seconds
 from torchskew.model.outcomes import Kind, Outcome
-from torchskew.model.rehearsal import MixedPolicy, RehearsalSpec, StrategyKind
+from torchskew.model.rehearsal import NODES, MixedPolicy, RehearsalSpec, StrategyKind
 from torchskew.record import codec
 from torchskew.releases import eras
 from torchskew.workflows.rehearsal.planned import (
@@ -115,8 +115,8 @@ def check(spec: RehearsalSpec) -> None:
         if len(parts(name)) > spec.nodes
     ]
     problems += _too_long(spec)
-    if not 2 <= spec.nodes <= 16:
-        problems.append(f"nodes must be from 2 to 16, got {spec.nodes}.")
+    if not NODES[0] <= spec.nodes <= NODES[1]:
+        problems.append(f"nodes must be from {NODES[0]} to {NODES[1]}, got {spec.nodes}.")
     if not 1 <= spec.checkpoint_every <= spec.training_steps <= 10000:
         least = f"{spec.checkpoint_every} (the steps between checkpoints)"
         problems.append(f"steps must be from {least} to 10000, got {spec.training_steps}.")

@@ -1,0 +1,36 @@
+"""What [gate] names is found beside the declaration, in folders too, and an error says which field names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torchskew.errors import ConfigError
+from torchskew.workflows.gate.request import Request, read_the_request
+
+from tests.workflows.gate.test_workflow import DECLARED, Desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(tmp_path, monkeypatch)
+
+
+def declared(desk: Desk, fields: str) -> Desk:
+    (desk.folder / "torchskew.toml").write_text(f'{DECLARED}\n[gate]\ncandidate = "pip:torch==2.15.0"\n{fields}\n')
+    return desk
+
+
+def test_a_baseline_may_be_in_a_folder_below_the_declaration(desk: Desk) -> None:
+    """Found by `make chaos`: it was a traceback."""
+    (desk.folder / "ci").mkdir()
+    (desk.folder / "ci" / "baseline.toml").write_text("")
+    inputs, _, _ = read_the_request(declared(desk, 'baseline = "ci/baseline.toml"').options(), Request())
+    assert inputs.baseline == desk.folder / "ci" / "baseline.toml"
+
+
+@pytest.mark.parametrize("name", ["keys.json", "folder"])
+def test_a_snapshot_that_can_not_be_read_is_told_with_the_field_that_names_it(desk: Desk, name: str) -> None:
+    (desk.folder / "folder").mkdir()
+    with pytest.raises(ConfigError, match=r"gate\.snapshots or --against-snapshot names it"):
+        read_the_request(declared(desk, f'snapshots = ["{name}"]').options(), Request())

@@ -16,7 +16,7 @@ import json
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,9 @@ class Peer:
         while "stopped" not in (self.hears() or {}):
             continue
 
-    def ask(self, port: int, seconds: float) -> Answers | None:
+    def ask(self, port: int, seconds: float, only: Sequence[str] = ()) -> Answers | None:
         """The answers of a store to this release's client; None where it can't join."""
-        self.tell(do="ask", port=port)
+        self.tell(do="ask", port=port, only=only)
         answers = self.hears(seconds)
         self.stop()
         if answers is None or set(answers) == {"error"}:

@@ -186,11 +186,11 @@ def bounded(act):
     return result[0] if result else "hangs"
 
 
-def ask(port):
-    """Every operation that this release's client has, in order, with its answer."""
+def ask(port, only):
+    """Every operation that this release's client has, in order, with its answer; or only those named."""
     clients, answers = Clients(port), {}
     for name, (needs, act) in OPERATIONS.items():
-        if hasattr(dist.TCPStore, needs):
+        if hasattr(dist.TCPStore, needs) and (not only or name in only):
             answers[name] = bounded(lambda act=act: act(clients))
             text = json.dumps(answers[name])
             if text == '"hangs"' or ("Error" in text and "after its timeout" not in text):
@@ -231,7 +231,9 @@ def main():
         children.append(os.fork())
         if not children[-1]:
             try:
-                say(ask(request["port"])) if request["do"] == "ask" else serve(request["port"], request["libuv"])
+                say(ask(request["port"], request["only"])) if request["do"] == "ask" else serve(
+                    request["port"], request["libuv"]
+                )
             except Exception as problem:  # noqa: BLE001 - the other side says which store could not be joined
                 say({"error": said(problem)})
             os._exit(0)

@@ -13,6 +13,7 @@ from torchskew.bridge.eras import (
     MAGIC,
     ONLY_2_1,
     OPCODES,
+    STATUS,
     VALIDATE,
     Era,
     Field,
@@ -47,6 +48,8 @@ class Connection(Client):
         self.doubtful: Optional[float] = None  # when opcode 8 has to be decided
         self.wants_write: Callable[[Connection], None] = lambda _: None
         self.identified: Callable[[Connection], None] = lambda _: None
+        self.page: Callable[[], str] = lambda: ""
+        self.ends = False  # once its answer is sent
         self._parsing: Generator[None, None, None] = self._converse()
 
     def send(self, data: bytes) -> None:
@@ -126,6 +129,8 @@ class Connection(Client):
 
     def _open(self) -> Parsing:
         first = yield from self.reader.byte()
+        if first == STATUS[0]:
+            yield from self._tell_status()
         if first != VALIDATE:
             era = era_of_first_byte(first)
             if era is Era.UNKNOWN:
@@ -138,6 +143,15 @@ class Connection(Client):
         following = yield from self.reader.byte()
         self.reader.position -= 1
         self._learn(Era.PINGING if following == 13 else Era.VALIDATING)
+
+    def _tell_status(self) -> Parsing:
+        if (yield from self.reader.exactly(len(STATUS) - 1)) != STATUS[1:]:
+            raise JunkError(f"a first byte of {STATUS[0]:#04x} without the rest of a question for the status")
+        self._learn(Era.STATUS)
+        self.ends = True
+        self.send(f"{self.page()}\n".encode())
+        while True:  # whatever follows
+            yield
 
     def _append_or_delete(self, arguments: List[Any]) -> Generator[None, None, Operation]:
         """2.1 appends a value that follows in the same flush; 2.0 deletes, sends nothing more and waits."""

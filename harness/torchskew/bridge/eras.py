@@ -6,6 +6,7 @@ import enum
 from typing import Dict, Tuple
 
 MAGIC = b"\xce\xf7\x85\x3c"
+STATUS = b"\x81torchskew bridge status\n"  # asks for a page; no client of any era begins with its first byte
 VALIDATE = 0  # the first byte of every client since 2.2, followed by MAGIC
 
 
@@ -13,6 +14,7 @@ class Era(enum.Enum):
     """Which releases speak like this connection."""
 
     UNKNOWN = "not known yet"
+    STATUS = "torchskew bridge --status"
     WATCHER = "1.9 to 2.0, a connection for watched keys"
     OLDEST = "1.9 to 2.0"
     OLD = "2.1 or older"
@@ -93,6 +95,7 @@ _NEW = dict(enumerate((*_FIRST, _O.DELETE, _O.APPEND, *_MULTI), start=1))
 _QUEUES = (_O.QUEUE_PUSH, _O.QUEUE_POP, _O.QUEUE_LENGTH, _O.LIST_KEYS, _O.BARRIER)
 OPCODES: Dict[Era, Dict[int, Operation]] = {
     Era.UNKNOWN: {},
+    Era.STATUS: {},
     Era.WATCHER: {7: _O.WATCH},
     Era.OLDEST: dict(enumerate((*_FIRST, _O.WATCH, _O.DELETE))),
     Era.OLD: _OLD,

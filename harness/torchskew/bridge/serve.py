@@ -8,6 +8,7 @@ import socket
 import sys
 from typing import List, Optional
 
+from torchskew.bridge.ask import status
 from torchskew.bridge.server import Server, listen
 from torchskew.bridge.status import Log
 
@@ -42,7 +43,9 @@ def _raise_descriptors() -> None:
 
 def main(arguments: List[str]) -> int:
     """`python -m torchskew.bridge PORT [HOST]`, for a machine without the harness's own dependencies."""
-    if len(arguments) not in (1, 2) or not arguments[0].isdigit():
-        sys.stderr.write("usage: python -m torchskew.bridge PORT [HOST]\n")
+    asks = arguments[:1] == ["--status"]
+    given = arguments[1:] if asks else arguments
+    if len(given) not in (1, 2) or not given[0].isdigit():
+        sys.stderr.write("usage: python -m torchskew.bridge [--status] PORT [HOST]\n")
         return 4
-    return serve(arguments[1] if len(arguments) == 2 else None, int(arguments[0]))
+    return (status if asks else serve)(given[1] if len(given) == 2 else None, int(given[0]))

@@ -147,6 +147,7 @@ class Server:
         connection.limits = connection.reader.limits = self.limits
         connection.wants_write = self.to_flush.add
         connection.identified = lambda each: self.log.junk(f"{each.peer} speaks {each.era.value}")
+        connection.page = lambda: page(self.store, self.connections)
         self.connections[connection] = None
         self.selector.register(conn, selectors.EVENT_READ, connection)
 
@@ -179,6 +180,9 @@ class Server:
         if blocked:
             connection.advance()  # what waited for the answers to be read
             done = connection.flush()
+        if done and connection.ends:
+            self._drop(connection)
+            return
         connection.account()
         wanted = 0 if len(connection.unsent) > self.limits.unsent else selectors.EVENT_READ
         wanted |= 0 if done else selectors.EVENT_WRITE

@@ -14,6 +14,7 @@ LINE_LIMIT = 4 << 20  # bytes of one line, either way
 KEEP = 32 << 10  # bytes kept of a log's head, and of its tail
 RANK_VARIABLE = "TORCHSKEW_RANK"  # in the environment of what a rank starts: which rank that was
 _PR_SET_CHILD_SUBREAPER = 36
+_CHILDREN = "/proc/thread-self/children"  # what the main thread started or adopted
 
 
 class Lines:
@@ -90,13 +91,11 @@ def kill_orphans(ranks: dict[str, Any]) -> None:
 
     ranks: those that are alive, by id.
     """
-    own = "/proc/self/task/{}/children".format(os.getpid())
     try:
-        with open(own) as file:
-            children = {int(pid) for pid in file.read().split()} - {rank.pid for rank in ranks.values()}
+        children = _contents(_CHILDREN)
     except OSError:  # a kernel without the list, or another system
         return
-    for pid in children:
+    for pid in {int(pid) for pid in children.split()} - {rank.pid for rank in ranks.values()}:
         if _rank_of(pid) not in (None, *ranks):
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -107,12 +106,23 @@ def kill_orphans(ranks: dict[str, Any]) -> None:
 def _rank_of(pid: int) -> str | None:
     """Return the id of the rank that started a process, or None where it does not say."""
     try:
-        with open("/proc/{}/environ".format(pid), "rb") as file:
-            settings = file.read().split(b"\0")
+        settings = _contents("/proc/{}/environ".format(pid)).split(b"\0")
     except OSError:
         return None
     mark = RANK_VARIABLE.encode() + b"="
     return next((each[len(mark) :].decode() for each in settings if each.startswith(mark)), None)
+
+
+def _contents(path: str) -> bytes:
+    """Read a file of the kernel's. Without a file object: each page that an agent touches, its next rank pays for."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        parts = [os.read(descriptor, 1 << 16)]
+        while parts[-1]:
+            parts.append(os.read(descriptor, 1 << 16))
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def ended() -> int | None:

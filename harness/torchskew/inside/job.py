@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Optional, Union, get_type_hints
+from typing import Any, Dict, List, Optional, Tuple, Union, get_type_hints
 
 
 class JobError(ValueError):
@@ -43,7 +43,14 @@ class JobRecord:
     data: List[str] = dataclasses.field(default_factory=list)
 
 
-_HINTS = get_type_hints(JobRecord)  # evaluating them takes longer than reading a job
+def _kinds(hint: Any) -> Tuple[type, ...]:
+    """The classes that a type hint allows, without what containers hold."""
+    options = hint.__args__ if getattr(hint, "__origin__", None) is Union else (hint,)
+    return tuple(getattr(option, "__origin__", option) for option in options)
+
+
+# By field, evaluated once: evaluating the hints takes longer than reading a job, of which there is one for each rank.
+_KINDS = {name: _kinds(hint) for name, hint in get_type_hints(JobRecord).items()}
 
 
 def alone(timeout: float, env: Optional[Dict[str, str]] = None, paths: Optional[List[str]] = None) -> JobRecord:
@@ -79,31 +86,27 @@ def decode(fields: Any) -> JobRecord:
     if not isinstance(fields, dict):
         why = "the job must be an object, got {}".format(type(fields).__name__)
         raise JobError(why)
-    problems = ["unknown key {!r}".format(name) for name in fields if name not in _HINTS]
-    problems += ["missing key {!r}".format(name) for name in _HINTS if name not in fields]
-    problems += [
-        "{!r} must be {}, got {}".format(name, _name(hint), type(fields[name]).__name__)
-        for name, hint in _HINTS.items()
-        if name in fields and not _fits(fields[name], hint)
-    ]
-    if problems:
-        why = "the job can't be read: {}".format("; ".join(problems))
+    if fields.keys() != _KINDS.keys() or not all(_fits(fields[name], kinds) for name, kinds in _KINDS.items()):
+        why = "the job can't be read: {}".format("; ".join(_problems(fields)))
         raise JobError(why)
     return JobRecord(**fields)
 
 
-def _kinds(hint: Any) -> List[Any]:
-    """The classes that a type hint allows, without what containers hold."""
-    options = hint.__args__ if getattr(hint, "__origin__", None) is Union else (hint,)
-    return [getattr(option, "__origin__", option) for option in options]
+def _problems(fields: Dict[str, Any]) -> List[str]:
+    problems = ["unknown key {!r}".format(name) for name in fields if name not in _KINDS]
+    problems += ["missing key {!r}".format(name) for name in _KINDS if name not in fields]
+    return problems + [
+        "{!r} must be {}, got {}".format(name, _names(kinds), type(fields[name]).__name__)
+        for name, kinds in _KINDS.items()
+        if name in fields and not _fits(fields[name], kinds)
+    ]
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    kinds = _kinds(hint)
+def _fits(value: Any, kinds: Tuple[type, ...]) -> bool:
     if isinstance(value, bool):  # it is an int to Python, but no number here
         return bool in kinds
-    return isinstance(value, tuple(kinds)) or (float in kinds and isinstance(value, int))
+    return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
 
 
-def _name(hint: Any) -> str:
-    return " or ".join("null" if kind is type(None) else kind.__name__ for kind in _kinds(hint))
+def _names(kinds: Tuple[type, ...]) -> str:
+    return " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)

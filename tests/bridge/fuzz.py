@@ -2,9 +2,9 @@
 
     python -m tests.bridge.fuzz [--minutes 10] [--seed N]
 
-Honest clients of each era must get what they set, nothing may crash, and when all have gone the bridge must hold nothing
-but what is stored. Prints what ran; exits with 1 and the seed of the first failure. tests/bridge/test_fuzz.py runs the
-same for a moment.
+Honest clients of each era must get what they set, nothing may crash, and when all have gone the bridge must hold
+nothing but what is stored. Prints what ran; exits with 1 and the seed of the first failure. tests/bridge/test_fuzz.py
+runs the same for a moment.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def holds_nothing_else(bridge: Bridge) -> None:
     while bridge.server.connections and time.monotonic() < until:
         time.sleep(0.01)
     assert not bridge.server.connections, "connections are left"
-    assert not (store.waiting or store.watching or store.barriers), "clients that have gone still wait"
+    waits = [*store.waiting, *store.watching, *store.barriers]
+    assert not waits, f"clients that have gone still wait for {waits}"
     kept = sum(ENTRY + len(name) + len(value) for name, value in store.values.items())
     for name, queue in store.queues.items():
         kept += ENTRY + len(name) + sum(ENTRY + len(value) for value in queue)

@@ -14,6 +14,7 @@ WORLD = (2, 2)
 SAME = True
 APPLIES = ">=2.8"
 GUARD = ("off",)
+STORE = ("stock",)  # one of the faults is a store that never answers
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
 VARIANTS = {

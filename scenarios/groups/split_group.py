@@ -36,7 +36,7 @@ def meet(job):
     import torch.distributed as dist
 
     job.phase("rendezvous")
-    alone = {"store": dist.HashStore()} if not job.port else {"init_method": "tcp://%s:%d" % (job.host, job.port)}
+    alone = {"store": dist.HashStore()} if not job.port else {"init_method": job.meeting_place()}
     dist.init_process_group(
         "gloo",
         rank=job.rank,

@@ -9,6 +9,7 @@ probe identified this store, and no step took as long as a second and a half.
 KIND = "group"
 SAME = True
 GUARD = ("off",)
+STORE = ("stock",)  # the probe must recognize it
 NEEDS = ("gloo", "guard", "TCPStore")
 TIERS = ("full",)
 # A libuv store is recognised by its silence: a hundred looks wait `silence` each, longer on a busy machine.

@@ -9,6 +9,7 @@ size is n, and every rank has the sum. Which agent reads whose rendezvous state 
 KIND = "group"
 AFTER = ("store_connect",)
 RENDEZVOUS = "tcp"
+STORE = ("stock",)  # the agents meet at a store that one of them hosts
 NEEDS = ("torch.distributed.launcher",)
 PATIENCE = 10
 TIERS = ("critical", "full")

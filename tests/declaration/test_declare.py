@@ -9,7 +9,7 @@ from torchskew.declaration.declare import declare, for_runtime
 from torchskew.declaration.fields import Document, Problems
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration
-from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.outcomes import Guard, Outcome, Store, Verdict
 from torchskew.model.versions import SourceKind
 from torchskew.runtimes.docker.catalogue import load_suites
 
@@ -56,6 +56,7 @@ def test_all_problems_of_both_files_come_at_once() -> None:
         [matrix]
         timeout = -1
         guard = ["maybe"]
+        store = ["brigde"]
         world_sizes = [1]
         pairs = [["one", "nine"]]
         runtime = "podman"
@@ -71,6 +72,7 @@ def test_all_problems_of_both_files_come_at_once() -> None:
         "versions.four.wheel must be the path of a wheel",
         "matrix.timeout must be over 0",
         "matrix.guard must hold only 'off' and 'on'",
+        "matrix.store must hold only stock, bridge, got 'brigde'. Did you mean 'bridge'?",
         "matrix.world_sizes must be a list of numbers from 2 to 64",
         "matrix.pairs names 'nine'",
         "matrix.runtime must be one of auto, docker, venv",
@@ -80,7 +82,7 @@ def test_all_problems_of_both_files_come_at_once() -> None:
         "expect[1].outcomes must hold only OK, WRONG",
     ):
         assert fragment in found
-    assert found.count("\n") == 14
+    assert found.count("\n") == 15
 
 
 def test_two_versions_of_one_name_are_refused() -> None:
@@ -121,10 +123,12 @@ def test_a_version_that_the_runtime_cant_make_says_what_to_add() -> None:
 
 
 def test_the_matrix_of_a_runtime_overlays_the_common_one() -> None:
-    text = '[versions]\na={pip="torch"}\nb={pip="torch"}\n[matrix]\nguard=["on"]\n[matrix.venv]\nversions=["b"]'
+    text = '[versions]\na={pip="torch"}\nb={pip="torch"}\n[matrix]\nguard=["on"]\n'
+    text += '[matrix.venv]\nversions=["b"]\nstore="bridge"'
     matrix = declared(text).matrix
     assert (matrix["docker"].versions, matrix["venv"].versions) == (("a", "b"), ("b",))
     assert matrix["venv"].guard == (Guard.ON,)
+    assert (matrix["docker"].store, matrix["venv"].store) == ((Store.STOCK,), (Store.BRIDGE,))
 
 
 @pytest.mark.parametrize(

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torchskew.model.cells import Cell, Variant
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard
+from torchskew.model.outcomes import Guard, Store
 
 labels = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
 versions = st.from_regex(r"[A-Za-z0-9._-]{1,12}", fullmatch=True)
 
 
-@given(labels, st.none() | versions, st.lists(versions, min_size=1, max_size=4).map(tuple), st.sampled_from(Guard))
+conditions = st.tuples(st.sampled_from(Guard), st.sampled_from(Store))
+
+
+@given(labels, st.none() | versions, st.lists(versions, min_size=1, max_size=4).map(tuple), conditions)
 def test_an_id_gives_back_the_parts_that_made_it(
-    scenario: str, variant: str | None, skew: tuple[str, ...], guard: Guard
+    scenario: str, variant: str | None, skew: tuple[str, ...], condition: tuple[Guard, Store]
 ) -> None:
-    made = CellId.parse(str(CellId.of(scenario, skew, "venv", guard=guard, variant=variant)))
-    assert (made.scenario, made.variant, made.skew, made.guard, made.runtime) == (
-        scenario,
-        variant,
-        skew,
-        guard,
-        "venv",
-    )
+    name, (guard, store) = f"{scenario}.{variant}" if variant else scenario, condition
+    made = CellId.parse(str(CellId.of(name, skew, "venv", guard=guard, store=store)))
+    assert (made.scenario, made.variant, made.skew, made.runtime) == (scenario, variant, skew, "venv")
+    assert (made.guard, made.store) == condition
 
 
 def test_a_cell_derives_its_id_from_its_conditions() -> None:
@@ -35,13 +35,24 @@ def test_a_cell_derives_its_id_from_its_conditions() -> None:
     assert cell.id.name == cell.name == "s.v"
 
 
+def test_only_a_bridge_is_named_in_an_id_so_that_earlier_ids_and_patterns_stay() -> None:
+    cell = Cell(scenario="s", skew=("a", "b"), runtime="venv", store=Store.BRIDGE)
+    assert cell.id == "s/a,b/guard-off/store-bridge/venv"
+    assert replace(cell, store=Store.STOCK).id == "s/a,b/guard-off/venv"
+
+
 def test_an_id_is_its_text_in_json() -> None:
     assert json.dumps({"id": CellId.of("s", ("a",), "venv")}) == '{"id": "s/a/guard-off/venv"}'
 
 
 @pytest.mark.parametrize(
-    "text", ["", "s", "s/a,b/guard-off", "s/a/off/venv", "/a/guard-off/venv", "s/a/guard-half/venv"]
+    "text",
+    [
+        *("", "s", "s/a,b/guard-off", "s/a/off/venv", "/a/guard-off/venv", "s/a/guard-half/venv"),
+        *("s/a/guard-off/bridge/venv", "s/a/guard-off/store-half/venv", "s/a/guard-off/store-stock/venv"),
+        "s/a/guard-off/store-bridge/store-bridge/venv",
+    ],
 )
 def test_text_of_another_form_is_no_id(text: str) -> None:
-    with pytest.raises(ValueError, match="must be like|not a valid Guard"):
+    with pytest.raises(ValueError, match="must be like|not a valid"):
         CellId.parse(text)

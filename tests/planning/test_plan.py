@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torchskew.errors import ConfigError, NothingSelectedError
 from torchskew.model.cells import Cell
 from torchskew.model.declared import MatrixSpec
-from torchskew.model.outcomes import Guard, Outcome
+from torchskew.model.outcomes import Guard, Kind, Outcome, Store
 from torchskew.model.versions import Source, SourceKind, Version
-from torchskew.planning.plan import deadline, make_plan, narrow, oldest_first, skews
+from torchskew.planning.plan import deadline, make_plan, narrow, oldest_first, skews, without_bridge
 from torchskew.workflows.inputs import read_scenarios
 
 from tests.conftest import ROOT
@@ -88,6 +88,29 @@ def test_a_cell_needs_only_cells_of_its_own_plan() -> None:
     assert all(need in ids for cell in plan.cells for need in cell.needs)
     one = narrow(plan, ["barrier/2.6.0,2.6.0/*"])
     assert [cell.needs for cell in one.cells] == [() for _ in one.cells]
+
+
+def test_a_bridge_is_a_condition_of_groups_that_can_meet_at_it() -> None:
+    both = make_plan(spec(store=tuple(Store), guard=(Guard.OFF, Guard.ON)), versions(), read_scenarios(), "venv")
+    stock = make_plan(spec(guard=(Guard.OFF, Guard.ON)), versions(), read_scenarios(), "venv")
+    bridged = [cell for cell in both.cells if cell.store is Store.BRIDGE]
+    assert [cell for cell in both.cells if cell.store is Store.STOCK] == list(stock.cells)
+    assert {(cell.kind, cell.guard) for cell in bridged} == {(Kind.GROUP, Guard.OFF)}
+    assert {need.store for cell in bridged for need in cell.needs} == {Store.BRIDGE}
+    meet_elsewhere = {"env_skew", "guard_probe", "rendezvous_file", "suite", "suite_rpc", "torchrun", "torchrun_worker"}
+    names = {cell.scenario for cell in bridged}
+    assert {"all_reduce", "rendezvous_tcp", "rpc", "split_group", "store_operations"} <= names
+    assert not names & meet_elsewhere
+    assert meet_elsewhere <= set(without_bridge(spec(store=tuple(Store)), read_scenarios()))
+    assert not names & set(without_bridge(spec(store=tuple(Store)), read_scenarios()))
+    assert without_bridge(spec(), read_scenarios()) == ()
+
+
+def test_a_matrix_of_bridges_without_a_scenario_that_meets_at_one_says_why_nothing_is_left() -> None:
+    with pytest.raises(NothingSelectedError, match="torchrun: no bridge, because its ranks meet elsewhere"):
+        make_plan(
+            spec(store=(Store.BRIDGE,), scenarios=("torchrun", "rng_state")), versions(), read_scenarios(), "venv"
+        )
 
 
 @settings(max_examples=20, deadline=None)

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import MatrixSpec
-from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.outcomes import Outcome, Store, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.runs import Run, RunInfo, RunKind
 from torchskew.model.versions import Source, SourceKind, Version
@@ -29,6 +29,14 @@ World = Callable[[Cell], CellResult]
 def planned(*scenarios: str, sizes: tuple[int, ...] = (2,)) -> Plan:
     spec = MatrixSpec(versions=NAMES, scenarios=scenarios, world_sizes=sizes)
     return make_plan(spec, VERSIONS, read_scenarios(), "venv")
+
+
+def test_cells_at_a_bridge_are_tables_of_their_own() -> None:
+    spec = MatrixSpec(versions=NAMES, scenarios=("rendezvous_tcp",), store=tuple(Store))
+    cells = make_plan(spec, VERSIONS, read_scenarios(), "venv").cells
+    stores = [{cell.store for cell in table.cells.values()} for table in tables(cells, NAMES)]
+    assert stores == [{Store.STOCK}, {Store.BRIDGE}]
+    assert sum(len(table.cells) for table in tables(cells, NAMES)) == len(cells)
 
 
 def passes(cell: Cell) -> CellResult:

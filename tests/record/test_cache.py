@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from torchskew.model.outcomes import Guard
+from torchskew.model.outcomes import Guard, Store
 from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
-from torchskew.record import code_digest
+from torchskew.record import cache, code_digest
 from torchskew.record.cache import key
 from torchskew.record.code_digest import COUNTED, EXEMPT, CodeDigests, counted_files, normalised
 
@@ -205,6 +205,7 @@ def test_every_setting_of_a_cell_changes_its_key(scenario: Scenario) -> None:
         key(cell, scenario, {name: replace(environment(name), identity="other") for name in cell.skew}, 0),
         key(cell, scenario, {name: replace(environment(name), env={"A": "1"}) for name in cell.skew}, 0),
         key(replace(cell, guard=Guard.HOST), scenario, environments, 0),
+        key(replace(cell, store=Store.BRIDGE), scenario, environments, 0),
         key(replace(cell, timeout=11.0), scenario, environments, 0),
         key(replace(cell, fault="kill"), scenario, environments, 0),
         key(replace(cell, runtime="venv"), scenario, environments, 0),
@@ -214,6 +215,24 @@ def test_every_setting_of_a_cell_changes_its_key(scenario: Scenario) -> None:
         key(replace(cell, predicted=()), replace(scenario, source=f"# Words.\n{scenario.source}"), environments, 0)
         == keys[0]
     )
+
+
+def test_a_change_of_the_bridge_changes_the_keys_of_the_cells_that_meet_at_it_alone(
+    scenario: Scenario, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments = {name: environment(name) for name in factories.cell().skew}
+
+    def keys() -> list[str]:
+        digest = code_digest.digest_of_bridge.__wrapped__(package)
+        monkeypatch.setattr(cache, "digest_of_bridge", lambda: digest)
+        return [key(replace(factories.cell(), store=store), scenario, environments, 0) for store in Store]
+
+    stock, bridged = keys()
+    edit(package / "bridge" / "server.py", "ACCEPTED = 64", "ACCEPTED = 65")
+    assert code_digest.digest_of_code.__wrapped__(package) == code_digest.digest_of_code()
+    after = keys()
+    assert after[0] == stock
+    assert after[1] != bridged
 
 
 def environment(name: str) -> Environment:

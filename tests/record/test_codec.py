@@ -13,7 +13,7 @@ from torchskew.errors import RecordError
 from torchskew.model.cells import Cell, Variant
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.facts import Attempt, ErrorFacts, RankFacts
-from torchskew.model.outcomes import Guard, Outcome, Phase, Verdict
+from torchskew.model.outcomes import Guard, Outcome, Phase, Store, Verdict
 from torchskew.model.results import CellResult
 from torchskew.record.codec import decode, dumps, encode, loads
 
@@ -88,6 +88,14 @@ def test_a_union_of_text_and_tuples_keeps_its_shape():
 def test_fields_that_hold_their_default_are_not_stored():
     assert encode(ErrorFacts(type="E", text="")) == {"type": "E", "text": ""}
     assert "guard" not in encode(factories.cell())
+    assert "store" not in encode(factories.cell())
+
+
+def test_a_cell_at_a_bridge_says_so_and_comes_back():
+    cell = factories.cell(store=Store.BRIDGE)
+    assert encode(cell)["store"] == "bridge"
+    assert loads(Cell, dumps(cell), "cell") == cell
+    assert loads(Cell, dumps(cell), "cell").id == cell.id
 
 
 def test_lone_surrogates_from_a_rank_survive():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from torchskew.guard import table
-from torchskew.model.outcomes import Guard, Kind, Outcome
+from torchskew.model.outcomes import Guard, Kind, Outcome, Store
 from torchskew.releases import eras
 from torchskew.releases.eras import Situation, predict, release
 
@@ -90,6 +90,37 @@ def test_a_legacy_host_closes_where_libuv_is_silent() -> None:
 def test_files_carry_no_store_so_gloo_and_keys_decide(world: tuple[str, ...], outcomes: tuple[Outcome, ...]) -> None:
     """Who reads addresses of another form fails at once; who waits for a key that nobody writes times out."""
     assert predict(Situation(torch=world, rendezvous="file")) == outcomes
+
+
+def bridged(*world: str, **more: str) -> tuple[Outcome, ...]:
+    return predict(Situation(torch=world, store=Store.BRIDGE, **more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pair", [("2.2.2", "2.6.0"), ("2.13.0", "2.2.2"), ("2.1.2", "2.1.2"), ("2.3.1", "2.14.1")])
+def test_at_a_bridge_the_store_is_no_obstacle(pair: tuple[str, str]) -> None:
+    """As over a file, for any scenario."""
+    assert bridged(*pair) == predict(Situation(torch=pair, rendezvous="file")) == (OK, OK)
+    assert bridged(*pair, scenario="a_users_own") == (OK, OK)
+
+
+def test_what_changed_above_the_store_stays_as_it_is_at_a_bridge() -> None:
+    """Facts about pairs count there too; only who waits for whom may differ."""
+    assert bridged("2.2.2", "2.6.0", scenario="dtensor") == (CRASH, OPAQUE)
+    assert bridged("2.1.2", "2.6.0", scenario="ddp.unused") == (OPAQUE, CRASH)
+    two_d = {"scenario": "device_mesh.two_d"}
+    assert bridged("2.13.0", "2.6.0", **two_d) == (TIMEOUT, HANG)
+    assert predict(Situation(torch=("2.13.0", "2.6.0"), **two_d)) == (TIMEOUT, TIMEOUT)  # type: ignore[arg-type]
+
+
+def test_between_2_1_and_later_only_what_was_measured_at_a_bridge_is_predicted() -> None:
+    """No guess about other scenarios, nor about releases that no bridge was tried with."""
+    assert bridged("2.1.2", "2.2.2", scenario="all_reduce.small") == (OK, OK)
+    assert bridged("2.1.2", "2.2.2", "2.15.0", scenario="ddp.default") == (OK, OK, OK)
+    assert bridged("2.1.2", "2.2.2", scenario="store_connect", rendezvous="store") == (OK, OK)
+    assert bridged("2.1.2", "2.2.2", scenario="a_users_own") == ()
+    assert bridged("2.1.2", "2.2.2", scenario="new_group.local") == ()
+    assert bridged("2.0.1", "2.2.2", scenario="all_reduce.small") == ()
+    assert bridged("2.0.1", "2.0.1", scenario="all_reduce.small") == ()
 
 
 def test_in_a_world_of_three_the_others_wait_for_the_one_that_could_not_join() -> None:

@@ -6,7 +6,7 @@ import re
 from fnmatch import fnmatchcase
 
 import pytest
-from torchskew.model.outcomes import Kind, Outcome
+from torchskew.model.outcomes import Kind, Outcome, Store
 from torchskew.model.versions import Source, SourceKind, Suite, Version
 from torchskew.releases import observed
 from torchskew.releases.eras import Situation, predict, release
@@ -33,7 +33,8 @@ def test_an_observation_covers_a_scenario_and_predicts_the_cell_that_shows_it(
     torch, pythons, numpys = zip(*ranks, strict=True)
     numbers = tuple(one.number for one in map(release, torch) if one)
     assert len(numbers) == 2
-    assert observed.outcomes(name, numbers, pythons, numpys) == observation.outcomes
+    store = observation.store or Store.STOCK
+    assert observed.outcomes(name, numbers, pythons, numpys, store) == observation.outcomes
 
 
 def test_the_run_that_showed_them_is_named() -> None:

@@ -23,6 +23,7 @@ from torchskew.workflows.options import Options
                 " --out o"
             ),
         ),
+        (Options(store=("stock", "bridge")), "torchskew matrix --runtime venv --store stock bridge"),
         (
             Options(scenarios=("all_*",), pairs="boundary", cache=False, dry_run=True),
             "torchskew matrix --runtime venv --scenarios 'all_*' --pairs boundary",

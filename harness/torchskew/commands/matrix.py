@@ -14,6 +14,7 @@ Run every cell of the declaration: each scenario for each assignment of PyTorch 
   torchskew matrix --only 'all_reduce/*'            some cells; patterns match whole cell ids
   torchskew matrix --only '*/2.1.2,2.2.2/*'         one skew: rank 0 runs 2.1.2, rank 1 runs 2.2.2
   torchskew matrix --versions '2.*' --runtime venv  some versions, in virtual environments
+  torchskew matrix --store stock bridge             what a bridge makes possible, beside what it replaces
   torchskew matrix --resume                         continue the newest interrupted run of the same plan
   torchskew matrix --shard 2/5 --out part2          on one of five machines; then torchskew merge"""
 
@@ -32,6 +33,8 @@ def add_parser(commands: arguments.Commands) -> None:
     what.add_argument(
         "--guard", nargs="+", choices=["off", "on"], default=[], help="without the guard, with it, or both"
     )
+    store = "the store that rank 0 hosts, a bridge beside it (docs/bridge.md), or both"
+    what.add_argument("--store", nargs="+", choices=["stock", "bridge"], default=[], help=store)
     pairs = "boundary: all pairs by bisection; pairs that can be inferred are not run"
     what.add_argument("--pairs", choices=["all", "boundary", "neighbours"], help=pairs)
     what.add_argument(
@@ -65,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         **arguments.options(args),
         **arguments.parts(args),
         versions=tuple(args.versions),
+        store=tuple(args.store),
         pairs=args.pairs,
         world_sizes=tuple(args.world_size),
     )

@@ -17,7 +17,7 @@ from torchskew.declaration.fields import Document, Problems, Table, join, last_p
 from torchskew.declaration.local import check_local, local, located
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, MatrixSpec, RanksTable
-from torchskew.model.outcomes import Guard
+from torchskew.model.outcomes import Guard, Store
 from torchskew.model.runtimes import AUTO, RUNTIMES, choices, providers
 from torchskew.model.versions import Source, SourceKind, Suite, Version
 
@@ -25,7 +25,7 @@ NAME = re.compile(r"[A-Za-z0-9._-]+")
 # Most specific first: a runtime takes the first source it can use.
 SOURCE_ORDER = (SourceKind.IMAGE, SourceKind.DEBIAN, SourceKind.INTERPRETER, SourceKind.WHEEL, SourceKind.PIP)
 VERSION_FIELDS = [kind.value for kind in SOURCE_ORDER] + ["python", "index", "requires", "env", "torch", "reports"]
-MATRIX_FIELDS = ["runtime", "versions", "pairs", "world_sizes", "worlds", "scenarios", "guard", "timeout"]
+MATRIX_FIELDS = ["runtime", "versions", "pairs", "world_sizes", "worlds", "scenarios", "guard", "store", "timeout"]
 PAIRS = ("all", "boundary", "neighbours")
 NO_SUITES: Mapping[str, Suite] = MappingProxyType({})
 
@@ -262,6 +262,7 @@ def _spec(table: Table, versions: Mapping[str, Version]) -> MatrixSpec:
         worlds=_skews(table, "worlds", versions),
         scenarios=table.texts("scenarios", ("*",)),
         guard=tuple(Guard(guard) for guard in dict.fromkeys(guards) if guard in ("off", "on")),
+        store=table.choices("store", Store, Store, (Store.STOCK,)),
         timeout=timeout,
     )
 

@@ -29,6 +29,7 @@ pairs       = "all"            # every ordered pair: rank 0 hosts the store, so 
                                # Others: "neighbours", "boundary", or a list of pairs like [{pair}]
 world_sizes = [2]              # number of ranks; with 3 or more, one rank of another release in every position
 guard       = ["off", "on"]    # stock PyTorch, and the same job with the guard (docs/guard.md)
+store       = ["stock"]        # rank 0's own; "bridge": one that serves all releases (docs/bridge.md)
 timeout     = 10               # seconds given to the process group; a mixed group may use all of them
 scenarios   = [                # names or patterns; `torchskew scenarios` lists them, ["*"] runs all
 {scenarios}

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torchskew.engine.agents import Agents, place_of
+from torchskew.engine.bridge import hosted
 from torchskew.engine.ports import Ports
 from torchskew.engine.rank_group import REAP_SECONDS, GroupRank, RankGroup, Seat, rank_facts
 from torchskew.errors import AgentError
 from torchskew.inside.job import JobRecord
 from torchskew.model.cells import Cell
 from torchskew.model.facts import Attempt, RankFacts
-from torchskew.model.outcomes import Guard, Kind, Phase
+from torchskew.model.outcomes import Guard, Kind, Phase, Store
 from torchskew.planning.plan import deadline
 from torchskew.planning.scenario import Scenario
 
@@ -67,15 +69,16 @@ class CellAttempt:
                 started = time.monotonic()
                 self._provision_seconds = started - begun
                 if _WHOLE_SCENARIO not in self.skip:
-                    self._run_ranks(port)
+                    with self._store(port):
+                        self._run_ranks(port)
         except AgentError as error:
             fault = str(error)
             self._group.signal("KILL")  # the attempt is lost; its other ranks must not outlive it
         if not self.scenario.place.keep:
             self._remove_share()
         ranks = self._all_facts(fault)
-        if fault is None and (late := self._late(ranks)):
-            ranks = tuple(replace(facts, machine=facts.machine or late) for facts in ranks)
+        if why := self._says_nothing(ranks, fault):
+            ranks = tuple(replace(facts, machine=facts.machine or why) for facts in ranks)
         fault = fault or next((facts.machine for facts in ranks if facts.machine), None)
         return Attempt(number=self.number, ranks=ranks, seconds=time.monotonic() - started, fault=fault)
 
@@ -83,6 +86,12 @@ class CellAttempt:
         """End what was kept alive: the group is as it should be, or it is tried again."""
         self._group.let_go()
         self._remove_share()
+
+    def _says_nothing(self, ranks: tuple[RankFacts, ...], fault: str | None) -> str | None:
+        """Why no rank's end says anything about its version; None where each of them speaks for itself."""
+        if fault is None:
+            return self._late(ranks)
+        return fault if self.cell.store is Store.BRIDGE else None  # the bridge may have been lost with its agent
 
     def _late(self, ranks: tuple[RankFacts, ...]) -> str | None:
         """Why a failed group says nothing: the machine began its ranks too far apart."""
@@ -94,6 +103,12 @@ class CellAttempt:
             return None
         last = began.index(max(began))
         return f"rank {last} began {spread:.1f} s after the first one: this machine has too much to do; use fewer -j"
+
+    def _store(self, port: int) -> AbstractContextManager[object]:
+        """The bridge at which the ranks meet; nothing where rank 0 hosts their store."""
+        if self.cell.store is Store.STOCK:
+            return nullcontext()
+        return hosted(self._group.ranks[0].seat, self.agents.new_id(), port)
 
     def _take_seats(self) -> None:
         """A warm agent for every rank, which has loaded the scenario; what any of them lacks is in `skip`."""
@@ -135,12 +150,13 @@ class CellAttempt:
             share=self._share(rank),
             skew=list(cell.skew),
             seed=self.seed,
-            check_port=rank.number == 0 and cell.kind is Kind.GROUP,
+            check_port=rank.number == 0 and cell.kind is Kind.GROUP and cell.store is Store.STOCK,
             paths=list(place.paths),
             cwd=place.cwd,
             ranks_per_node=place.ranks_per_node,
             keep=place.keep,
             data=list(place.data) if self.agents.see_files else [],
+            bridge=cell.store is Store.BRIDGE,
         )
 
     def _await_ends(self) -> None:

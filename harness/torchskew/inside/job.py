@@ -14,12 +14,13 @@ class JobError(ValueError):
 class JobRecord:
     """What one rank is to do; docs/protocol.md explains each field.
 
-    host, port: where rank 0's store listens. timeout: seconds given to the process group. env: settings of this rank.
-    guard: whether this rank installs it. skip: case pattern -> why, the union over the group. share: a folder that
-    all ranks of the cell see. skew: declared versions, rank 0 first. check_port: refuse the rank if the port is taken.
+    host, port: where rank 0's store listens, or the bridge. timeout: seconds given to the process group. env: settings
+    of this rank. guard: whether this rank installs it. skip: case pattern -> why, the union over the group. share: a
+    folder that all ranks of the cell see. skew: declared versions, rank 0 first. check_port: refuse the rank if the
+    port is taken.
     paths: folders that come first on sys.path. cwd: where the rank works, below `share` unless absolute; None: wherever
     the agent is. ranks_per_node: so many ranks in a row count as one node. keep: a failed rank stays alive. data:
-    folders that the rank makes read-only for itself.
+    folders that the rank makes read-only for itself. bridge: a bridge listens at the port; no rank hosts a store.
     """
 
     rank: int
@@ -41,6 +42,7 @@ class JobRecord:
     ranks_per_node: int = 1
     keep: bool = False
     data: List[str] = dataclasses.field(default_factory=list)
+    bridge: bool = False
 
 
 def _kinds(hint: Any) -> Tuple[type, ...]:

@@ -16,6 +16,7 @@ import time
 from typing import Any, Callable, NoReturn
 
 GUARD = "torchskew_guard"
+AT_A_BRIDGE = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
 
 
 class Unsupported(Exception):  # noqa: N818 - it is no error: the version says what it lacks
@@ -29,8 +30,9 @@ class Prevented(Exception):  # noqa: N818 - it is no error of the version: what 
 class Job:
     """One rank's part in a cell.
 
-    rank, world_size; host, port (where rank 0's store listens); timeout (seconds for the process group);
-    guard (this rank installs it); variant, params (of the scenario); skip (case pattern -> why);
+    rank, world_size; host, port (where rank 0's store listens, or the bridge); timeout (seconds for the process group);
+    guard (this rank installs it); bridge (a bridge listens at the port; no rank hosts a store);
+    variant, params (of the scenario); skip (case pattern -> why);
     share (a folder every rank of the cell sees); skew (declared versions, rank 0 first); seed;
     ranks_per_node, node, local_rank (which node this rank is on, and which of that node's ranks it is);
     paths, cwd (what came first on sys.path, and where the rank works).
@@ -45,6 +47,7 @@ class Job:
         self.port: int = record.port
         self.timeout: float = record.timeout
         self.guard: bool = record.guard
+        self.bridge: bool = record.bridge
         self.variant: str | None = record.variant
         self.params: dict[str, Any] = record.params
         self.skip: dict[str, str] = record.skip
@@ -79,15 +82,26 @@ class Job:
             self.phase("rendezvous")
         if self.guard:
             importlib.import_module(GUARD).install()
-        where = {"init_method": init_method or "tcp://{}:{}".format(self.host, self.port)}
+        where = {"init_method": init_method or self.meeting_place()}
         if init_method is None and not self.port:  # a world of one needs no place to meet
             where = {"store": dist.HashStore()}
         limit = dt.timedelta(seconds=self.timeout)
         dist.init_process_group("gloo", rank=self.rank, world_size=self.world_size, timeout=limit, **where)
         self.phase("run")
 
+    def meeting_place(self) -> str:
+        """Return the init_method by which the ranks of this cell meet at their store.
+
+        A tcp:// URL makes rank 0 host it. Only env:// makes every rank a client of one that is there already; then
+        torch takes the place and these settings, torchrun's own, from the environment.
+        """
+        if not self.bridge:
+            return "tcp://{}:{}".format(self.host, self.port)
+        os.environ.update(MASTER_ADDR=self.host, MASTER_PORT=str(self.port), **AT_A_BRIDGE)
+        return "env://"
+
     def store(self) -> Any:
-        """Host (rank 0) or join a TCPStore, without a process group; enters phase run.
+        """Host (rank 0, where there is no bridge) or join a TCPStore, without a process group; enters phase run.
 
         A release without libuv takes USE_LIBUV from init_process_group's environment, its store from an argument.
         """
@@ -97,7 +111,8 @@ class Job:
         takes_libuv = "use_libuv" in (dist.TCPStore.__init__.__doc__ or "")
         options = {"use_libuv": False} if takes_libuv and os.environ.get("USE_LIBUV") == "0" else {}
         limit = dt.timedelta(seconds=self.timeout)
-        store = dist.TCPStore(self.host, self.port, self.world_size, self.rank == 0, limit, **options)
+        hosts = self.rank == 0 and not self.bridge
+        store = dist.TCPStore(self.host, self.port, self.world_size, hosts, limit, **options)
         self.phase("run")
         return store
 
@@ -238,7 +253,7 @@ def start_rpc(job: Job) -> None:
         os.environ.setdefault("TP_SOCKET_IFNAME", os.environ["GLOO_SOCKET_IFNAME"])
     job.phase("rendezvous")
     options = rpc.TensorPipeRpcBackendOptions(
-        init_method="tcp://{}:{}".format(job.host, job.port), rpc_timeout=job.timeout, num_worker_threads=4
+        init_method=job.meeting_place(), rpc_timeout=job.timeout, num_worker_threads=4
     )
     name = "rank{}".format(job.rank)
     rpc.init_rpc(name, rank=job.rank, world_size=job.world_size, rpc_backend_options=options)

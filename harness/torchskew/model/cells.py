@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard, Json, Kind, Outcome, Policy
+from torchskew.model.outcomes import Guard, Json, Kind, Outcome, Policy, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class Cell:
     kind: Kind = Kind.GROUP
     variant: Variant | None = None
     guard: Guard = Guard.OFF
+    store: Store = Store.STOCK
     policy: Policy = Policy.RIGHT_OR_REFUSED
     timeout: float = 10.0
     fault: str | None = None
@@ -48,8 +49,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         """Derive the id once: a decision asks for it once per cell and expectation."""
-        variant = self.variant.name if self.variant else None
-        cell_id = CellId.of(self.scenario, self.skew, self.runtime, guard=self.guard, variant=variant)
+        cell_id = CellId.of(self.name, self.skew, self.runtime, guard=self.guard, store=self.store)
         object.__setattr__(self, "id", cell_id)
 
     @property

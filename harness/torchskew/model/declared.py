@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.outcomes import Guard, Outcome, Store, Verdict
 from torchskew.model.versions import Version
 
 
@@ -37,6 +37,7 @@ class MatrixSpec:
     worlds: tuple[tuple[str, ...], ...] = ()
     scenarios: tuple[str, ...] = ("*",)
     guard: tuple[Guard, ...] = (Guard.OFF,)
+    store: tuple[Store, ...] = (Store.STOCK,)
     timeout: float = 10.0
 
     @property

@@ -57,6 +57,13 @@ class Guard(StrEnum):
     JOINERS = "joiners"
 
 
+class Store(StrEnum):
+    """Which store the ranks of a group meet at: the one that rank 0 hosts, or a bridge beside it."""
+
+    STOCK = "stock"
+    BRIDGE = "bridge"
+
+
 class Policy(StrEnum):
     """What a cell promises: right or refused, always right, or always refused."""
 

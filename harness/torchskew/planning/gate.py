@@ -10,7 +10,7 @@ from torchskew.errors import NothingSelectedError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard, Tier
+from torchskew.model.outcomes import Guard, Store, Tier
 from torchskew.model.versions import Version
 from torchskew.planning.plan import Skew, make_plan
 from torchskew.planning.scenario import Scenario
@@ -98,6 +98,7 @@ def library_plan(
         worlds=_within(declared.worlds, spec.against),
         scenarios=spec.scenarios,
         guard=spec.guard,
+        store=(Store.STOCK,),
         timeout=spec.timeout,
     )
     return make_plan(matrix, versions, chosen, *place)
@@ -171,4 +172,4 @@ def bases(cells: tuple[Cell, ...]) -> Mapping[CellId, CellId]:
 
 def _conditions(cell: Cell) -> tuple[str, ...]:
     variant = cell.variant.name if cell.variant else ""
-    return (cell.scenario, variant, cell.guard, cell.fault or "", cell.runtime)
+    return (cell.scenario, variant, cell.guard, cell.store, cell.fault or "", cell.runtime)

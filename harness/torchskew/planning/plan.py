@@ -16,7 +16,7 @@ from torchskew.errors import ConfigError, NothingSelectedError
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard, Kind, Outcome
+from torchskew.model.outcomes import Guard, Kind, Outcome, Store
 from torchskew.model.versions import Version
 from torchskew.planning.scenario import Scenario
 from torchskew.releases import eras
@@ -52,14 +52,18 @@ def make_plan(
     context = _Context(spec, versions, runtime)
     cells = [cell for skew in skews(spec) for name in names for cell in _cells(scenarios[name], skew, context)]
     if not cells:
-        raise NothingSelectedError("nothing selected: no scenario fits any skew of the declaration.")
+        elsewhere = without_bridge(spec, scenarios)
+        fix = f" {', '.join(elsewhere)}: no bridge, because its ranks meet elsewhere. Add stock to the stores."
+        raise NothingSelectedError(
+            f"nothing selected: no scenario fits any skew of the declaration.{fix if elsewhere else ''}"
+        )
     return plan_of(_ordered(cells, scenarios), runtime, seed)
 
 
 def predicted(plan: Plan, scenarios: Mapping[str, Scenario], versions: Mapping[str, Version]) -> Plan:
     """The plan with a prediction for every cell whose releases are all known."""
     cells = tuple(
-        replace(cell, predicted=_predict(scenarios[cell.scenario], cell.skew, cell.variant, cell.guard, versions))
+        replace(cell, predicted=_predict(scenarios[cell.scenario], cell.skew, _Conditions.of(cell), versions))
         if all(name in versions for name in cell.skew)
         else cell
         for cell in plan.cells
@@ -145,6 +149,19 @@ class _Context:
     runtime: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Conditions:
+    """What tells the cells of one scenario and skew apart."""
+
+    variant: Variant | None
+    guard: Guard
+    store: Store
+
+    @classmethod
+    def of(cls, cell: Cell) -> _Conditions:
+        return cls(cell.variant, cell.guard, cell.store)
+
+
 def _cells(scenario: Scenario, skew: Skew, context: _Context) -> list[Cell]:
     smallest, largest = scenario.world
     if not smallest <= len(skew) <= (largest or len(skew)) or (len(skew) == 1) != (scenario.kind is Kind.SOLO):
@@ -152,31 +169,53 @@ def _cells(scenario: Scenario, skew: Skew, context: _Context) -> list[Cell]:
     if scenario.same and len(set(skew)) > 1:
         return []
     return [
-        _cell(scenario, skew, variant, guard, context)
+        _cell(scenario, skew, _Conditions(variant, guard, store), context)
         for variant in scenario.variants
         for guard in scenario.guards
         if guard in context.spec.guard or (guard in (Guard.HOST, Guard.JOINERS) and Guard.ON in context.spec.guard)
+        for store in _stores(scenario, guard)
+        if store in context.spec.store
     ]
 
 
-def _cell(scenario: Scenario, skew: Skew, variant: Variant | None, guard: Guard, context: _Context) -> Cell:
+def _stores(scenario: Scenario, guard: Guard) -> tuple[Store, ...]:
+    """The guard looks for the store that rank 0 hosts, and refuses the mixes that a bridge is for."""
+    return scenario.stores if guard is Guard.OFF else (Store.STOCK,)
+
+
+def without_bridge(spec: MatrixSpec, scenarios: Mapping[str, Scenario]) -> tuple[str, ...]:
+    """The names of the scenarios whose groups a matrix with bridges leaves without one; () where it has no bridge."""
+    if Store.BRIDGE not in spec.store:
+        return ()
+    groups = (scenarios[name] for name in matching(spec.scenarios, scenarios, "scenario"))
+    return tuple(
+        each.name
+        for each in groups
+        if each.kind is Kind.GROUP and not any(Store.BRIDGE in _stores(each, guard) for guard in each.guards)
+    )
+
+
+def _cell(scenario: Scenario, skew: Skew, conditions: _Conditions, context: _Context) -> Cell:
+    guard, store = conditions.guard, conditions.store
     return Cell(
         scenario=scenario.name,
         skew=skew,
         runtime=context.runtime,
         kind=scenario.kind,
-        variant=variant,
+        variant=conditions.variant,
         guard=guard,
+        store=store,
         policy=scenario.policy,
         timeout=max(context.spec.timeout, scenario.patience),
-        predicted=_predict(scenario, skew, variant, guard, context.versions),
-        needs=tuple(CellId.of(after, skew, context.runtime, guard=guard) for after in scenario.after),
+        predicted=_predict(scenario, skew, conditions, context.versions),
+        needs=tuple(CellId.of(after, skew, context.runtime, guard=guard, store=store) for after in scenario.after),
     )
 
 
 def _predict(
-    scenario: Scenario, skew: Skew, variant: Variant | None, guard: Guard, versions: Mapping[str, Version]
+    scenario: Scenario, skew: Skew, conditions: _Conditions, versions: Mapping[str, Version]
 ) -> tuple[Outcome, ...]:
+    variant = conditions.variant
     declared = [versions[name] for name in skew]
     if lacking(scenario, declared):
         return (Outcome.UNSUPPORTED,) * len(skew)
@@ -187,7 +226,8 @@ def _predict(
         torch=tuple(version.torch for version in declared),
         env=tuple({**version.env, **every, **rank_env.get(rank, {})} for rank, version in enumerate(declared)),
         rendezvous=scenario.rendezvous,
-        guard=guard,
+        guard=conditions.guard,
+        store=conditions.store,
         kind=scenario.kind,
         scenario=f"{scenario.name}.{variant.name}" if variant else scenario.name,
         python=tuple(version.python for version in declared),

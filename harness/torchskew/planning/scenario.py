@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 from packaging.specifiers import SpecifierSet
 
 from torchskew.model.cells import Variant
-from torchskew.model.outcomes import Guard, Json, Kind, Policy, Tier
+from torchskew.model.outcomes import Guard, Json, Kind, Policy, Store, Tier
 
 Report = Mapping[str, Json] | None
 # What a scenario does that does not say otherwise.
 GUARDS = {Kind.GROUP: (Guard.OFF, Guard.ON), Kind.HANDOVER: (Guard.OFF,), Kind.SOLO: (Guard.OFF,)}
 WORLDS: Mapping[Kind, tuple[int, int | None]] = {Kind.GROUP: (2, None), Kind.HANDOVER: (2, None), Kind.SOLO: (1, 1)}
 RENDEZVOUS = ("tcp", "file", "store", "none")
+# Ranks that meet over a file, or not at all, would pass a bridge by.
+STORES = {"tcp": (Store.STOCK, Store.BRIDGE), "store": (Store.STOCK, Store.BRIDGE)}
 TIERS = tuple(tier.value for tier in Tier)
 # Settings that are read when Python, a shared library or torch is loaded. Ranks are forked after that.
 _EARLY = ("PYTHON", "LD_", "OMP_", "GOMP_", "KMP_", "MKL_", "MALLOC_", "GLIBC_")
@@ -84,7 +86,8 @@ class Scenario:
     """One promise. world: smallest and largest number of ranks (None: no limit).
 
     after: scenarios whose failure for the same skew blocks this one. same: the same release on every rank.
-    rendezvous: how its ranks meet, for the prediction. tiers: which parts of a gate run it.
+    rendezvous: how its ranks meet, for the prediction. stores: which stores they can meet at.
+    tiers: which parts of a gate run it.
     patience: its timeout in seconds is never shorter, because on a busy machine its work (not waiting) takes long.
     works: its ranks work all the time, so a cell of it counts as one of those that run at once until it ends.
     alone: no other cell works while one of it runs, because it measures.
@@ -108,6 +111,7 @@ class Scenario:
     same: bool = False
     applies: SpecifierSet = field(default_factory=SpecifierSet)
     rendezvous: str = "tcp"
+    stores: tuple[Store, ...] = (Store.STOCK,)
     tiers: tuple[str, ...] = ("full",)
     patience: float = 0.0
     warm: tuple[str, ...] = ()

@@ -12,12 +12,12 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from torchskew.declaration.fields import Problems, Table, join
 from torchskew.errors import ConfigError
 from torchskew.model.cells import Variant
-from torchskew.model.outcomes import Guard, Kind, Outcome, Policy
-from torchskew.planning.scenario import GUARDS, RENDEZVOUS, TIERS, WORLDS, Scenario
+from torchskew.model.outcomes import Guard, Kind, Outcome, Policy, Store
+from torchskew.planning.scenario import GUARDS, RENDEZVOUS, STORES, TIERS, WORLDS, Scenario
 
 FIELDS = (
-    "KIND", "WORLD", "AFTER", "POLICY", "VARIANTS", "NEEDS", "GUARD", "SAME", "APPLIES", "RENDEZVOUS", "TIERS", "WARM",
-    "PATIENCE", "AGENT", "DATA", "ALONE",
+    "KIND", "WORLD", "AFTER", "POLICY", "VARIANTS", "NEEDS", "GUARD", "SAME", "APPLIES", "RENDEZVOUS", "STORE", "TIERS",
+    "WARM", "PATIENCE", "AGENT", "DATA", "ALONE",
 )  # fmt: skip
 FUNCTIONS = ("rank", "judge", "lacks")
 VARIANT_FIELDS = ("params", "env", "rank_env", "predicted")
@@ -110,6 +110,7 @@ def _listed(value: object) -> object:
 def _scenario(module: ModuleType, source: str, table: Table) -> Scenario:
     doc = (module.__doc__ or "").strip()
     kind = table.choice("KIND", Kind, Kind, Kind.GROUP)
+    rendezvous = table.choice("RENDEZVOUS", str, RENDEZVOUS, "tcp" if kind is Kind.GROUP else "none")
     return Scenario(
         name=module.__name__,
         promise=doc.splitlines()[0],
@@ -125,7 +126,8 @@ def _scenario(module: ModuleType, source: str, table: Table) -> Scenario:
         guards=table.choices("GUARD", Guard, Guard, GUARDS[kind]),
         same=table.get("SAME", bool, False),
         applies=_applies(table),
-        rendezvous=table.choice("RENDEZVOUS", str, RENDEZVOUS, "tcp" if kind is Kind.GROUP else "none"),
+        rendezvous=rendezvous,
+        stores=table.choices("STORE", Store, Store, STORES.get(rendezvous, (Store.STOCK,))),
         tiers=table.choices("TIERS", str, TIERS, ("full",)),
         warm=table.texts("WARM", ()),
         agent=table.get("AGENT", str, ""),

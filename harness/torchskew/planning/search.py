@@ -21,7 +21,7 @@ ABSENT = ""  # the word of a pair that the plan does not hold
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairTable:
-    """The cells of one scenario, variant, guard, fault and shape of world, by the positions of their two releases."""
+    """The cells of one scenario under one condition and in one shape of world, by the positions of their releases."""
 
     name: str
     order: tuple[str, ...]
@@ -55,7 +55,7 @@ def tables(cells: Iterable[Cell], order: Sequence[str]) -> tuple[PairTable, ...]
     for cell in cells:
         variant = cell.variant.name if cell.variant else ""
         for shape, first, second in _shapes(cell.skew):
-            key = (cell.scenario, variant, cell.guard, cell.fault, len(cell.skew), shape)
+            key = (cell.scenario, variant, cell.guard, cell.store, cell.fault, len(cell.skew), shape)
             by_condition.setdefault(key, {})[position[first], position[second]] = cell
     mixed = [pairs for pairs in by_condition.values() if any(first != second for first, second in pairs)]
     return tuple(PairTable(name=pairs[min(pairs)].name, order=tuple(order), cells=pairs) for pairs in mixed)

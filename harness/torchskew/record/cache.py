@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from torchskew.model.cells import Cell
+from torchskew.model.outcomes import Store
 from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
-from torchskew.record.code_digest import digest_of_code, digest_of_source
+from torchskew.record.code_digest import digest_of_bridge, digest_of_code, digest_of_source
 
 
 def key(cell: Cell, scenario: Scenario, environments: Mapping[str, Environment], seed: int) -> str:
@@ -21,6 +22,7 @@ def key(cell: Cell, scenario: Scenario, environments: Mapping[str, Environment],
         "skew": [[name, environments[name].identity, dict(environments[name].env)] for name in cell.provided],
         "runtime": cell.runtime,
         "guard": cell.guard,
+        "bridge": digest_of_bridge() if cell.store is Store.BRIDGE else None,
         "policy": cell.policy,
         "variant": asdict(cell.variant) if cell.variant else None,
         "timeout": cell.timeout,

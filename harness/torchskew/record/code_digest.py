@@ -48,6 +48,12 @@ def digest_of_code(package: Path = _PACKAGE) -> str:
 
 
 @cache
+def digest_of_bridge(package: Path = _PACKAGE) -> str:
+    """The digest of the bridge, which only cells that meet at it depend on."""
+    return CodeDigests(cache_folder() / _STORE).of_files(package, tuple(sorted(_files(package / "bridge"))))
+
+
+@cache
 def digest_of_source(source: str) -> str:
     """The digest of one Python source."""
     return CodeDigests(cache_folder() / _STORE).of_sources([source])[0]

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import product
 
 from torchskew.guard import table
-from torchskew.model.outcomes import Guard, Kind, Outcome
+from torchskew.model.outcomes import Guard, Kind, Outcome, Store
 from torchskew.releases import observed
 
 OK = Outcome.OK
@@ -82,6 +82,7 @@ class Situation:
     env: tuple[Mapping[str, str], ...] = ()
     rendezvous: str = "tcp"
     guard: Guard = Guard.OFF
+    store: Store = Store.STOCK
     kind: Kind = Kind.GROUP
     scenario: str = ""
     python: tuple[str, ...] = ()
@@ -155,7 +156,8 @@ def _predict(situation: Situation) -> tuple[Outcome, ...]:
     if set(sourced) != {OK}:
         return sourced
     numbers = tuple(each.number for each in known)
-    return observed.outcomes(situation.scenario, numbers, situation.python, situation.numpy) or sourced
+    seen = observed.outcomes(situation.scenario, numbers, situation.python, situation.numpy, situation.store)
+    return seen or sourced
 
 
 def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome, ...]:
@@ -166,6 +168,8 @@ def _sourced(known: tuple[Release, ...], situation: Situation) -> tuple[Outcome,
     if situation.kind is Kind.SOLO or situation.rendezvous == "none" or world < 2:
         return (Outcome.OK,) * world
     env = situation.env or ({},) * world
+    if situation.store is Store.BRIDGE:
+        return _bridged(known, env, situation)
     if situation.guard is Guard.OFF:
         outcomes = _unguarded(known, env, situation.rendezvous)
         hangs = situation.scenario.partition(".")[0] in _NO_TIMEOUT
@@ -180,6 +184,14 @@ def _handed_over(known: tuple[Release, ...], scenario: str) -> tuple[Outcome, ..
     return (Outcome.OK,) * failed + (Outcome.OPAQUE,) * (failed < len(known)) + after
 
 
+# Scenarios whose groups of 2.1.2 and 2.2.2, 2.6.0, 2.13.0 or 2.15.0 were right at a bridge in both orders, or did what
+# observed.py says (docs/bridge.md). What varied, and what has not run, has no prediction.
+_ACROSS_2_2 = frozenset({
+    "all_gather", "all_reduce", "all_to_all", "barrier", "broadcast", "coalesced", "ddp", "debug_detail",
+    "functional_collectives", "gather", "init_barrier", "monitored_barrier", "new_group.counter",
+    "new_group.destroyed", "object_collectives", "reduce", "rendezvous_tcp", "scatter", "send_recv",
+    "shutdown_order", "stopped_peer",
+})  # fmt: skip
 # init_rpc gives its store no timeout: it has the default, half an hour (torch/distributed/rpc/__init__.py).
 _NO_TIMEOUT = ("rpc", "rpc_objects")
 # The changes of 2.3 and 2.15 are in what a distributed checkpoint says of each tensor.
@@ -269,6 +281,22 @@ def hosts_libuv(host: Release, env: Mapping[str, str]) -> bool:
     if not host.store.has_libuv:
         return False
     return host.store.libuv_by_default if asked is None else asked == "1"
+
+
+def _bridged(
+    ranks: tuple[Release, ...], env: tuple[Mapping[str, str], ...], situation: Situation
+) -> tuple[Outcome, ...]:
+    """At a bridge the store is no obstacle: as where the ranks meet over a file. () where nobody has looked.
+
+    Between 2.1 and later releases it rewrites gloo's addresses too. 2.0 and older speak another gloo, and that their
+    groups meet at a bridge at all has not been measured.
+    """
+    if any(rank.number[:2] < (2, 1) for rank in ranks):
+        return ()
+    if situation.rendezvous == "store":
+        return (Outcome.OK,) * len(ranks)
+    measured = {situation.scenario, situation.scenario.partition(".")[0]} & _ACROSS_2_2
+    return _settings(ranks, env) if measured or _same_wire(ranks) else ()
 
 
 # Setting -> outcome of the rank that has it, outcome of the ranks that don't (seen on one release).

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from torchskew.model.outcomes import Outcome
+from torchskew.model.outcomes import Outcome, Store
 from torchskew.releases.bounds import within
 
 OK, WRONG, OPAQUE = Outcome.OK, Outcome.WRONG, Outcome.OPAQUE
@@ -26,7 +26,8 @@ class Observation:
 
     first, second: bounds for the release of rank 0 (host, or writer) and of the other. outcomes: of both, in that
     order. cell: the skew that shows it. either: the same outcomes follow in the other order. python, numpy: bounds for
-    the Python and the NumPy of the same two ranks; ("", "") where they don't matter.
+    the Python and the NumPy of the same two ranks; ("", "") where they don't matter. store: None where the fact does
+    not depend on it.
     """
 
     scenario: str
@@ -37,6 +38,7 @@ class Observation:
     either: bool = False
     python: tuple[str, str] = ("", "")
     numpy: tuple[str, str] = ("", "")
+    store: Store | None = None
 
     def covers(self, scenario: str, *ranks: Sides) -> bool:
         """Whether this is about two ranks in this scenario."""
@@ -148,6 +150,7 @@ OBSERVATIONS: tuple[Observation, ...] = (
     Observation("fsdp.fully_shard", ">=2.7,<2.9", ">=2.7,<2.9", (WRONG, WRONG), "2.7.1,2.7.1"),
     # Each rank gets what its own release computes; 2.2 and 2.3 run other collectives.
     Observation("reduce_scatter.average", ">=2.2,<2.3", ">=2.3,<2.9", (OPAQUE, WRONG), "2.2.2,2.3.1"),
+    Observation("reduce_scatter.average", ">=2.2,<2.3", ">=2.9", (OPAQUE, OK), "2.2.2,2.13.0"),  # at a bridge
     Observation("reduce_scatter.average", ">=2.3,<2.9", ">=2.2,<2.3", (WRONG, OPAQUE), "2.6.0,2.2.2"),
     Observation("reduce_scatter.average", ">=2.9", ">=2.2,<2.3", (OK, OPAQUE), "2.13.0,2.2.2"),
     Observation("reduce_scatter.average", ">=2.2,<2.9", ">=2.2,<2.9", (WRONG, WRONG), "2.6.0,2.6.0"),
@@ -157,6 +160,8 @@ OBSERVATIONS: tuple[Observation, ...] = (
     Observation("new_group.local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),
     Observation("new_group.after_local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),
     Observation("new_group.after_local", "<2.14", ">=2.14", (HANG, HANG), "2.13.0,2.14.1", either=True),
+    # The older side waits for a key; it ends with the store, and a bridge outlives rank 0.
+    Observation("device_mesh.two_d", ">=2.13", "<2.13", (TIMEOUT, HANG), "2.13.0,2.6.0", store=Store.BRIDGE),
     Observation("device_mesh.two_d", ">=2.13", "<2.13", (TIMEOUT, TIMEOUT), "2.13.0,2.6.0"),
     Observation("device_mesh.two_d", "<2.13", ">=2.13", (HANG, TIMEOUT), "2.6.0,2.13.0"),
     # One side sends more than the other expects, and gloo aborts the receiver (op.preamble.length <= op.nbytes).
@@ -220,7 +225,11 @@ OBSERVATIONS: tuple[Observation, ...] = (
 
 
 def outcomes(
-    scenario: str, numbers: tuple[tuple[int, ...], ...], pythons: tuple[str, ...] = (), numpys: tuple[str, ...] = ()
+    scenario: str,
+    numbers: tuple[tuple[int, ...], ...],
+    pythons: tuple[str, ...] = (),
+    numpys: tuple[str, ...] = (),
+    store: Store = Store.STOCK,
 ) -> tuple[Outcome, ...] | None:
     """The outcomes of two ranks of these releases, rank 0's first; None where no observation covers them.
 
@@ -230,7 +239,8 @@ def outcomes(
         return None
     releases = (".".join(map(str, number)) for number in numbers)
     first, other = zip(releases, pythons or ("", ""), numpys or ("", ""), strict=True)
-    return next((each.outcomes for each in OBSERVATIONS if each.covers(scenario, first, other)), None)
+    at_this_store = (each for each in OBSERVATIONS if each.store in (None, store))
+    return next((each.outcomes for each in at_this_store if each.covers(scenario, first, other)), None)
 
 
 def _within(rank: Sides, bounds: Sides) -> bool:

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from itertools import groupby
 
 from torchskew.guard.table import parse
-from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.outcomes import Guard, Outcome, Store, Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Status
 from torchskew.model.versions import span
@@ -82,7 +82,8 @@ def among(failures: Iterable[FailureGroup], items: Sequence[Checked]) -> tuple[F
 def known_break(item: Checked) -> Break | None:
     """The break that a stock cell shows, where it fails and exactly one entry of the catalogue covers it."""
     result = item.result
-    if result.verdict is not Verdict.FAIL or result.cell.guard is not Guard.OFF or not result.ranks:
+    stock = result.cell.guard is Guard.OFF and result.cell.store is Store.STOCK
+    if result.verdict is not Verdict.FAIL or not stock or not result.ranks:
         return None
     ranks = [Side(facts.torch or facts.declared, facts.python or "", facts.numpy or "") for facts in result.ranks]
     ranks += [Side(name) for name in result.cell.skew[len(ranks) :]]  # ranks of a handover that never started

@@ -79,6 +79,7 @@ def _cell(item: Checked, logs: Logs, again: Rerun) -> dict[str, Json]:
         "skew": [*cell.skew],
         "runtime": cell.runtime,
         "guard": cell.guard,
+        "store": cell.store,
         "policy": cell.policy,
         "world_size": cell.world_size,
         "timeout": cell.timeout,

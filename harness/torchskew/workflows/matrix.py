@@ -15,11 +15,11 @@ from torchskew.engine.session import Session
 from torchskew.errors import ConfigError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration, MatrixSpec
-from torchskew.model.outcomes import Guard
+from torchskew.model.outcomes import Guard, Store
 from torchskew.model.reruns import Rerun
 from torchskew.model.versions import Version
 from torchskew.planning import search
-from torchskew.planning.plan import make_plan, matching, narrow, oldest_first
+from torchskew.planning.plan import make_plan, matching, narrow, oldest_first, without_bridge
 from torchskew.workflows.cell_steps import (
     Divided,
     Planned,
@@ -88,6 +88,8 @@ def make_the_plan(
         f"plan       {len(skews)} skews, {len(names)} scenarios, {len(plan.cells)} cells"
         f"{f' (shard {options.shard})' if shard else ''} · digest {plan.digest}"
     )
+    if elsewhere := without_bridge(spec, scenarios.by_name):
+        session.watch.say(f"store      no bridge for those that meet elsewhere: {', '.join(elsewhere)}")
     planned = Planned(
         plan=plan,
         versions=versions,
@@ -114,6 +116,8 @@ def _narrowed(spec: MatrixSpec, options: Options, declaration: Declaration) -> M
         spec = replace(spec, scenarios=options.scenarios)
     if options.guard:
         spec = replace(spec, guard=tuple(Guard(name) for name in options.guard))
+    if options.store:
+        spec = replace(spec, store=tuple(Store(name) for name in options.store))
     return replace(
         spec,
         pairs=options.pairs or spec.pairs,
@@ -131,6 +135,7 @@ def rerun(options: Options, runtime: str) -> Rerun:
         .given("--versions", options.versions)
         .given("--scenarios", options.scenarios)
         .given("--guard", options.guard)
+        .given("--store", options.store)
         .given("--pairs", [options.pairs])
         .given("--world-size", options.world_sizes)
         .given("--timeout", [f"{options.timeout:g}"] if options.timeout else [])

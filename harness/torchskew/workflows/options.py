@@ -26,6 +26,7 @@ class Options:
     scenarios: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     guard: tuple[str, ...] = ()
+    store: tuple[str, ...] = ()
     pairs: str | None = None
     world_sizes: tuple[int, ...] = ()
     timeout: float | None = None

@@ -1,6 +1,6 @@
 """What the guard costs.
 
-    python -m benchmarks.guard [--version 2.13.0] [--ranks 2 8 64] [--clients 512]
+    python -m benchmarks.guard [--version 2.13.0] [--ranks 2 8 64] [--clients 2000]
 
 Prints: milliseconds it adds to a successful init; seconds of a hello exchange alone and rank 0's memory per client.
 benchmarks/contrast.py shows when the last rank knew of a mismatch, without the guard and with it.
@@ -38,6 +38,7 @@ from torchskew.workflows.inputs import read_declaration
 
 HERE = Path(__file__).resolve().parent
 WORKERS = 8
+MOST_ADDED = {2: 15.0, 64: 100.0}  # milliseconds that the guard may add to an init, by number of ranks
 QUIET = HERE.parent / "harness" / "torchskew" / "inside" / "quiet.py"
 START = (
     "import runpy, sys; runpy.run_path(sys.argv[1]); del sys.argv[:2]; runpy.run_path(sys.argv[0], None, '__main__')"
@@ -97,6 +98,8 @@ def fork(ranks: range, world: int, port: int) -> int:
     child = os.fork()
     if child:
         return child
+    # Real ranks share no interpreter lock: without this, each of the threads that wait for it wakes every 5 ms to ask.
+    sys.setswitchinterval(1.0)
     tables: list[dict[str, object]] = []
 
     def one(rank: int) -> None:
@@ -122,12 +125,12 @@ def main() -> int:
     parser.add_argument("--version", default="2.13.0")
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 8, 64])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--clients", type=int, default=512)
+    parser.add_argument("--clients", type=int, default=2000)
     options = parser.parse_args()
     missed = False
     seconds, memory, busy = exchange(options.clients)
-    missed |= options.clients == 512 and seconds > 2.0
-    print(f"hello exchange, {options.clients} light clients: {seconds:.2f} s (aim for 512: under 2 s)")
+    missed |= options.clients == 2000 and seconds > 1.0
+    print(f"hello exchange, {options.clients} light clients: {seconds:.2f} s (aim for 2000: under 1 s)")
     print(f"rank 0: {memory / 1024:.1f} KiB and {busy * 1e6:.0f} us of its processor per client")
     where = runtime("venv")
     version = for_runtime(
@@ -143,8 +146,8 @@ def main() -> int:
         bare, guarded = added(
             environment.handle, {**environment.env, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}, world, rounds
         )
-        aim = " (aim: at most 20 ms)" if world == 2 else ""
-        missed |= world == 2 and guarded - bare > 0.020
+        aim = f" (aim: at most {MOST_ADDED[world]:.0f} ms)" if world in MOST_ADDED else ""
+        missed |= (guarded - bare) * 1e3 > MOST_ADDED.get(world, float("inf"))
         print(f"{world:3} ranks: init {bare * 1e3:.1f} ms, guarded {guarded * 1e3:.1f} ms: "
               f"{(guarded - bare) * 1e3:+.1f} ms{aim}")  # fmt: skip
     where.close()

@@ -12,6 +12,7 @@ from torchskew.guard.settings import spare_ports
 # How torchrun's agents meet; and all methods where number 0 makes a store on the first port right after the exchange.
 AGENTS = ("static", "c10d")
 DIRECT = ("tcp", *AGENTS)
+_PORT = re.compile(r"\d{1,4}$|[1-5]\d{4}$")
 
 
 class Place(NamedTuple):
@@ -71,6 +72,6 @@ def _address(parts: ParseResult, env: Mapping[str, str]) -> tuple[str, int]:
 
 def _address_beside_a_file() -> tuple[str, int]:
     """The address in the environment of a rank that meets by file, where ranks that meet by address would be."""
-    port = re.match(r"\d{1,4}$|[1-5]\d{4}$", os.environ.get("MASTER_PORT", ""))
+    port = _PORT.match(os.environ.get("MASTER_PORT", ""))
     host = os.environ.get("MASTER_ADDR", "") if port else ""
     return host, int(port.group()) if port and host else 0

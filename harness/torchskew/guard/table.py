@@ -73,6 +73,8 @@ WIRE_SETTINGS = {
 }
 # Debian's pre-release labels -> the release that each was built from.
 LABELS = {"1.7.0a0": (1, 7, 1), "1.13.0a0": (1, 13, 1)}
+# Compiled with the module, not within a rank's init, of which each pattern would take a millisecond.
+_RELEASE = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
 _BETWEEN = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.0)?(?:a|b|\.?dev)\d*$")
 
 
@@ -81,7 +83,7 @@ def parse(version: str) -> tuple[int, int, int] | None:
     public = version.split("+", 1)[0].strip()
     if public in LABELS:
         return LABELS[public]
-    match = re.match(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", public)
+    match = _RELEASE.match(public)
     if not match:
         return None
     return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)

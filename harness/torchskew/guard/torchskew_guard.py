@@ -108,6 +108,8 @@ WIRE_SETTINGS = {
 }
 # Debian's pre-release labels -> the release that each was built from.
 LABELS = {"1.7.0a0": (1, 7, 1), "1.13.0a0": (1, 13, 1)}
+# Compiled with the module, not within a rank's init, of which each pattern would take a millisecond.
+_RELEASE = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
 _BETWEEN = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.0)?(?:a|b|\.?dev)\d*$")
 
 
@@ -116,7 +118,7 @@ def parse(version: str) -> tuple[int, int, int] | None:
     public = version.split("+", 1)[0].strip()
     if public in LABELS:
         return LABELS[public]
-    match = re.match(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", public)
+    match = _RELEASE.match(public)
     if not match:
         return None
     return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)
@@ -301,6 +303,7 @@ def _not_the_users(path: str) -> bool:
 # How torchrun's agents meet; and all methods where number 0 makes a store on the first port right after the exchange.
 AGENTS = ("static", "c10d")
 DIRECT = ("tcp", *AGENTS)
+_PORT = re.compile(r"\d{1,4}$|[1-5]\d{4}$")
 
 
 class Place(NamedTuple):
@@ -360,7 +363,7 @@ def _address(parts: ParseResult, env: Mapping[str, str]) -> tuple[str, int]:
 
 def _address_beside_a_file() -> tuple[str, int]:
     """The address in the environment of a rank that meets by file, where ranks that meet by address would be."""
-    port = re.match(r"\d{1,4}$|[1-5]\d{4}$", os.environ.get("MASTER_PORT", ""))
+    port = _PORT.match(os.environ.get("MASTER_PORT", ""))
     host = os.environ.get("MASTER_ADDR", "") if port else ""
     return host, int(port.group()) if port and host else 0
 

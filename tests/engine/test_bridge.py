@@ -46,7 +46,17 @@ def rank(job):
         raise OSError("the store is gone")
     with open("/proc/%d/stat" % owner) as line:
         parent = int(line.read().rpartition(")")[2].split()[1])
-    return {"rank": owner == os.getpid(), "beside": parent == os.getppid()}
+    return {"rank": owner == os.getpid(), "beside": parent == os.getppid(), "libuv": backend()}
+
+
+def backend():
+    """Whether this rank is a client of libuv."""
+    import torch.distributed as dist
+
+    store = dist.distributed_c10d._get_default_store()
+    while hasattr(store, "underlying_store"):
+        store = store.underlying_store
+    return store.libuvBackend
 
 
 def listens(port):
@@ -111,11 +121,23 @@ def test_ranks_of_a_real_release_meet_at_a_bridge_that_is_none_of_them(
 ) -> None:
     looking = parse_scenario("looking", LOOKING, "looking.py")
     for store, report in (
-        (Store.BRIDGE, {"rank": False, "beside": True}),
-        (Store.STOCK, {"rank": True, "beside": True}),
+        (Store.BRIDGE, {"rank": False, "beside": True, "libuv": True}),
+        (Store.STOCK, {"rank": True, "beside": True, "libuv": True}),
     ):
         result = ran(runtime, torch_environment, looking, replace(bridged("looking"), store=store))
         assert (result.verdict, result.ranks[0].payload) == (Verdict.PASS, report), result.reason
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_a_rank_that_may_not_use_libuv_is_another_client_of_the_bridge(
+    torch_environment: Environment, runtime: VenvRuntime
+) -> None:
+    looking = parse_scenario("looking", LOOKING, "looking.py")
+    cell = bridged("looking", variant=Variant(name="", rank_env={0: {"USE_LIBUV": "0"}}))
+    result = ran(runtime, torch_environment, looking, cell)
+    assert result.verdict is Verdict.PASS, result.reason
+    assert result.ranks[0].payload == {"rank": False, "beside": True, "libuv": False}
 
 
 @pytest.mark.torch

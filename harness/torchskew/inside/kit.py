@@ -85,6 +85,9 @@ class Job:
         where = {"init_method": init_method or self.meeting_place()}
         if init_method is None and not self.port:  # a world of one needs no place to meet
             where = {"store": dist.HashStore()}
+        elif init_method is None and self.bridge and os.environ.get("USE_LIBUV") == "0":
+            # By env:// a client of 2.6 and later is one of libuv, which this build lacks. The prefix is that of env://.
+            where = {"store": dist.PrefixStore("default_pg", self._tcp_store())}
         limit = dt.timedelta(seconds=self.timeout)
         dist.init_process_group("gloo", rank=self.rank, world_size=self.world_size, timeout=limit, **where)
         self.phase("run")
@@ -101,20 +104,21 @@ class Job:
         return "env://"
 
     def store(self) -> Any:
-        """Host (rank 0, where there is no bridge) or join a TCPStore, without a process group; enters phase run.
+        """Host (rank 0, where there is no bridge) or join a TCPStore, without a process group; enters phase run."""
+        self.phase("rendezvous")
+        store = self._tcp_store()
+        self.phase("run")
+        return store
 
-        A release without libuv takes USE_LIBUV from init_process_group's environment, its store from an argument.
-        """
+    def _tcp_store(self) -> Any:
+        """A build without libuv takes USE_LIBUV from init_process_group's environment, its store from an argument."""
         import torch.distributed as dist
 
-        self.phase("rendezvous")
         takes_libuv = "use_libuv" in (dist.TCPStore.__init__.__doc__ or "")
         options = {"use_libuv": False} if takes_libuv and os.environ.get("USE_LIBUV") == "0" else {}
         limit = dt.timedelta(seconds=self.timeout)
         hosts = self.rank == 0 and not self.bridge
-        store = dist.TCPStore(self.host, self.port, self.world_size, hosts, limit, **options)
-        self.phase("run")
-        return store
+        return dist.TCPStore(self.host, self.port, self.world_size, hosts, limit, **options)
 
     def skipped(self, case: str) -> bool:
         """Whether a version of the group lacks this case, so that every rank leaves it out."""

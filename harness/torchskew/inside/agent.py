@@ -42,7 +42,12 @@ class Agent:
 
     def send(self, event: str, **fields: Any) -> None:
         """Queue one event; it leaves as fast as the harness reads."""
-        self.out += json.dumps({"event": event, **fields}).encode() + b"\n"
+        try:
+            line = json.dumps({"event": event, **fields})
+        except RecursionError:  # what a rank reported can be read, and is nested too deeply to be written again
+            flat = {name: None if isinstance(value, (dict, list)) else value for name, value in fields.items()}
+            line = json.dumps({"event": event, **flat})
+        self.out += line.encode() + b"\n"
         self._write()
 
     def serve(self, pending: bytes) -> None:
@@ -214,8 +219,8 @@ class Agent:
                 self._report_held(rank)
             elif rank.function == "rank":
                 self.send("phase", id=rank.id, phase=message["phase"], at=message["at"])
-        except (ValueError, KeyError, TypeError) as error:
-            print("rank {}: junk on its pipe: {!r}".format(rank.id, error), file=sys.stderr)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            print("rank {}: junk on its pipe: {:.200}".format(rank.id, repr(error)), file=sys.stderr)
 
     def _reap(self) -> None:
         """Collect every child that ended; what a rank started dies with it, while its id is still taken."""

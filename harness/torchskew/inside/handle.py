@@ -87,7 +87,7 @@ def adopt_orphans() -> None:
 
 
 def kill_orphans(ranks: dict[str, Any]) -> None:
-    """Kill what ranks that have ended left behind: children of ours that are no rank and carry the id of none.
+    """Kill what ranks that have ended left behind: children of ours that are no rank and belong to none.
 
     ranks: those that are alive, by id.
     """
@@ -95,12 +95,31 @@ def kill_orphans(ranks: dict[str, Any]) -> None:
         children = _contents(_CHILDREN)
     except OSError:  # a kernel without the list, or another system
         return
+    logs = {os.fstat(rank.log).st_ino for rank in ranks.values()}
     for pid in {int(pid) for pid in children.split()} - {rank.pid for rank in ranks.values()}:
-        if _rank_of(pid) not in (None, *ranks):
+        if _is_orphan(pid, ranks, logs):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:  # it has ended in the meantime
                 continue
+
+
+def _is_orphan(pid: int, ranks: dict[str, Any], logs: set[int]) -> bool:
+    """Whether no living rank started this child of ours. logs: the inodes of their logs.
+
+    What executed a program carries the id of its rank. What was only forked shows the settings and the command line of
+    the agent, so its open files tell whose it is; a daemon that has closed them all is of a rank that ended.
+    """
+    name = _rank_of(pid)
+    if name is not None:
+        return name not in ranks
+    folder = "/proc/{}/fd".format(pid)
+    try:
+        if _contents("/proc/{}/cmdline".format(pid)) != _contents("/proc/self/cmdline"):
+            return False
+        return logs.isdisjoint(os.stat(os.path.join(folder, each)).st_ino for each in os.listdir(folder))
+    except OSError:  # it is ending, or may not be looked at
+        return False
 
 
 def _rank_of(pid: int) -> str | None:

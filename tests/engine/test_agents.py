@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from torchskew.engine.agents import Agent
-from torchskew.engine.events import Exited, Gone, RankEvent, Started
+from torchskew.engine.agents import Agent, Agents, Place
+from torchskew.engine.events import Exited, Gone, Loaded, RankEvent, Started
 from torchskew.errors import AgentError
 from torchskew.inside.job import alone, decode
 from torchskew.inside.protocol import PROTOCOL
+from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
+from torchskew.runtimes.fake import FakeRuntime
 
 from tests.patience import PATIENCE
 
@@ -105,3 +107,25 @@ def test_every_rank_hears_its_own_events_and_the_end_of_its_agent() -> None:
     with pytest.raises(AgentError, match="the agent is gone: it broke the protocol"):
         agent.run("3", "meet", alone(2.0), events)
     agent.close()
+
+
+def test_an_agent_that_does_not_answer_is_ended_so_that_the_next_cell_gets_another() -> None:
+    """Found by `make chaos`: one that was stopped kept its place, and every later cell waited for it in vain."""
+    agent = Agent(Written(READY), "agent")
+    agent.wait_ready(PATIENCE)
+    with pytest.raises(AgentError, match="no answer in 0 s while importing"):
+        agent._expect(Loaded, 0.0, "importing")
+    assert agent.dead is not None
+    assert "no answer in 0 s" in agent.dead
+
+
+def test_a_cell_that_is_alone_has_agents_that_no_other_cell_can_end() -> None:
+    runtime = FakeRuntime()
+    agents = Agents(runtime)
+    agents.provide({"a": Environment(version="a", runtime="venv", identity="a", handle="")})
+    shared, own = Place(version="a", replica=0), Place(version="a", replica=0, alone="meet/a/guard-off/venv")
+    assert agents.get(own) is not agents.get(shared)
+    assert agents.get(own) is agents.get(own)
+    agents.end(own)
+    assert [channel._gone for channel in runtime.open_channels] == [True, False]
+    agents.close()

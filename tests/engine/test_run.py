@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from torchskew.engine import agents as agents_module
-from torchskew.engine import attempt
+from torchskew.engine import attempt, rank_group
 from torchskew.engine.agents import Agent, Agents, Place
 from torchskew.engine.attempt import guarded
 from torchskew.engine.run import ATTEMPTS, Engine, Tally
@@ -402,3 +402,28 @@ def test_a_cell_that_measures_runs_alone_and_the_others_run_all_the_same(monkeyp
     assert len(done) == len(cells)
     assert free["alone"] == [0] * len(skews)
     assert running._slots._value == running.jobs
+
+
+def test_a_rank_that_is_not_reaped_costs_its_agent_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that was stopped is replaced; found by `make chaos`."""
+    monkeypatch.setattr(rank_group, "REAP_SECONDS", 0.05)
+    monkeypatch.setattr(FakeChannel, "_op_signal", lambda self, message: None)
+    asked: list[int] = []
+
+    def script(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked.append(job["rank"])
+        return {HANG: True} if len(asked) == 1 else right(version, job)
+
+    runtime = FakeRuntime(script)
+    (result,) = results(runtime, cell("meet")).values()
+    assert (result.verdict, len(result.attempts)) == (Verdict.PASS, 2)
+    assert "a killed rank was not reaped" in str(result.attempts[0].fault)
+    assert runtime.started == len(NAMES) + 1
+
+
+def test_the_last_attempt_is_made_in_agents_of_the_cells_own() -> None:
+    """A cell that ends its agents can't take the last chance of another with it; found by `make chaos`."""
+    runtime = FakeRuntime(lambda version, job: {REFUSE: "in use"})
+    results(runtime, cell("meet"))
+    assert runtime.started == 2 * len(NAMES)
+    assert all(channel._gone for channel in runtime.open_channels[len(NAMES) :])

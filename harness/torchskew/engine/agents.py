@@ -147,6 +147,13 @@ class Agent:
         self.channel.close()
         self._thread.join(timeout=5.0)
 
+    def give_up(self, why: str) -> None:
+        """End an agent that does not do what it is asked: its ranks are lost, and the next cell gets another agent."""
+        with self._lock:
+            self.dead = self.dead or why
+        with suppress(MachineError):  # closed again, and then reported, when it is replaced or the run ends
+            self.close()
+
     def _send(self, **message: object) -> None:
         try:
             self.channel.send(json.dumps(message).encode() + b"\n")
@@ -160,6 +167,7 @@ class Agent:
                 event = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 text = f"{self.name}: no answer in {seconds:.0f} s while {doing}. {self._standard_error()}"
+                self.give_up(text)
                 raise AgentError(text) from None
             if isinstance(event, Gone):
                 self._inbox.put(event)
@@ -176,12 +184,12 @@ class Agent:
             for text in self.channel.lines():
                 if line := read_line(json.loads(text)):
                     self._dispatch(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             why = f"it broke the protocol ({error})"
         except MachineError as error:
             why = str(error)
         with self._lock:
-            self.dead = f"{self.name}: the agent is gone: {why}. {self._standard_error()}"
+            self.dead = self.dead or f"{self.name}: the agent is gone: {why}. {self._standard_error()}"
             orphans, self._sinks = self._sinks, {}
         gone = Gone(why=self.dead)
         self._inbox.put(gone)
@@ -207,13 +215,14 @@ class Place:
     """Which agent a rank needs. replica: counts its version's ranks in a cell, where each needs an address of its own.
 
     agent: the scenario's AGENT, empty for the agent that most scenarios share. folders: those of this machine that it
-    sees although its runtime would not show them.
+    sees although its runtime would not show them. alone: the cell that has the agent for itself; empty: no cell.
     """
 
     version: str
     replica: int
     agent: str = ""
     folders: Folders = NO_FOLDERS
+    alone: str = ""
 
 
 def place_of(scenario: Scenario, version: str, replica: int) -> Place:
@@ -249,9 +258,7 @@ class Agents:
 
     def get(self, place: Place) -> Agent:
         """The live agent of a place; where the runtime needs no replicas, all of them share one."""
-        key = place if self._runtime.replicas else replace(place, replica=0)
-        if self._runtime.sees_files:
-            key = replace(key, folders=NO_FOLDERS)
+        key = self._key(place)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -269,6 +276,20 @@ class Agents:
         agent.wait_ready()
         agent.import_ahead(self._modules(key.agent))
         return agent
+
+    def end(self, place: Place) -> None:
+        """End the agent of a place that nobody needs any more; `close` reports one that does not end."""
+        with self._lock:
+            agent = self._agents.get(self._key(place))
+        if agent is not None:
+            with suppress(MachineError):
+                agent.close()
+                with self._lock:
+                    self._agents.pop(self._key(place), None)
+
+    def _key(self, place: Place) -> Place:
+        key = place if self._runtime.replicas else replace(place, replica=0)
+        return replace(key, folders=NO_FOLDERS) if self._runtime.sees_files else key
 
     def import_ahead(self, modules: Iterable[str]) -> None:
         """From now on an agent has imported these before it forks a rank; a running one does it at its next use."""
@@ -323,7 +344,7 @@ class Agents:
             except MachineError as error:
                 problems.append(str(error))
 
-        threads = [threading.Thread(target=close, args=(agent,)) for agent in self._agents.values()]
+        threads = [threading.Thread(target=close, args=(agent,)) for agent in tuple(self._agents.values())]
         for thread in threads:
             thread.start()
         for thread in threads:

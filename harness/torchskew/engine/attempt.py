@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torchskew.engine.agents import Agents, place_of
+from torchskew.engine.agents import Agents, Place, place_of
 from torchskew.engine.bridge import hosted
 from torchskew.engine.ports import Ports
 from torchskew.engine.rank_group import REAP_SECONDS, GroupRank, RankGroup, Seat, rank_facts
@@ -38,7 +38,10 @@ _WHOLE_SCENARIO = "*"
 
 @dataclass(slots=True, kw_only=True)
 class CellAttempt:
-    """One attempt in progress. waits: called once when every rank merely waits; skip: case -> why, filled here."""
+    """One attempt in progress. waits: called once when every rank merely waits; skip: case -> why, filled here.
+
+    alone: in agents of its own, because earlier attempts failed: another cell may have ended the agents they shared.
+    """
 
     cell: Cell
     scenario: Scenario
@@ -47,7 +50,9 @@ class CellAttempt:
     seed: int
     number: int
     waits: Callable[[], None]
+    alone: bool = False
     skip: dict[str, str] = field(default_factory=dict)
+    _places: list[Place] = field(default_factory=list)
     _group: RankGroup = field(init=False)
     _provision_seconds: float = 0.0
 
@@ -77,6 +82,8 @@ class CellAttempt:
         if not self.scenario.place.keep:
             self._remove_share()
         ranks = self._all_facts(fault)
+        if not self.scenario.place.keep:
+            self._end_own_agents()
         if why := self._says_nothing(ranks, fault):
             ranks = tuple(replace(facts, machine=facts.machine or why) for facts in ranks)
         fault = fault or next((facts.machine for facts in ranks if facts.machine), None)
@@ -86,6 +93,7 @@ class CellAttempt:
         """End what was kept alive: the group is as it should be, or it is tried again."""
         self._group.let_go()
         self._remove_share()
+        self._end_own_agents()
 
     def _says_nothing(self, ranks: tuple[RankFacts, ...], fault: str | None) -> str | None:
         """Why no rank's end says anything about its version; None where each of them speaks for itself."""
@@ -115,7 +123,11 @@ class CellAttempt:
         replicas: dict[str, int] = {}
         for version, environment in zip(self.cell.skew, self.cell.provided, strict=True):
             replica = replicas[environment] = replicas.get(environment, -1) + 1
-            agent = self.agents.get(place_of(self.scenario, environment, replica))
+            place = place_of(self.scenario, environment, replica)
+            if self.alone:
+                place = replace(place, alone=self.cell.id)
+                self._places.append(place)
+            agent = self.agents.get(place)
             for case, why in agent.load(self.scenario).items():
                 self.skip.setdefault(case, f"{version}: {why}")
             self._group.add(Seat(version=version, agent=agent), self.agents.new_id())
@@ -175,8 +187,10 @@ class CellAttempt:
         reaped = group.stop(keep=self.scenario.place.keep)
         self._raise_if_lost()
         if not reaped:
-            name = group.running()[0].seat.agent.name
-            raise AgentError(f"{name}: a killed rank was not reaped in {REAP_SECONDS:.0f} s")
+            agent = group.running()[0].seat.agent
+            why = f"{agent.name}: a killed rank was not reaped in {REAP_SECONDS:.0f} s"
+            agent.give_up(why)
+            raise AgentError(why)
 
     def _wait(self, seconds: float) -> None:
         group = self._group
@@ -194,6 +208,11 @@ class CellAttempt:
             agent = self._group.ranks[0].seat.agent
             if agent.dead is None:
                 agent.forget(self._share(self._group.ranks[0]))
+
+    def _end_own_agents(self) -> None:
+        for place in dict.fromkeys(self._places):
+            self.agents.end(place)
+        self._places.clear()
 
     def _share(self, rank: GroupRank) -> str:
         return f"{rank.seat.agent.channel.share}/{self._group.ranks[0].id}"

@@ -178,6 +178,7 @@ class Engine:
                 seed=self.plan.seed,
                 number=len(attempts) + 1,
                 waits=slot.wait,
+                alone=len(attempts) + 1 == ATTEMPTS,
             )
             for earlier in kept:
                 earlier.let_go()

@@ -12,7 +12,7 @@ BASE := $(VENV)/.torchskew
 TESTS := $(VENV)/.torchskew-test
 
 .PHONY: help matrix gate rehearse rehearsal survey site compatibility probe guard guard-file doctor lock-images report clean
-.PHONY: test lint bench lock
+.PHONY: test lint bench chaos lock
 
 help: ## show this list
 	@echo "torchskew: process groups whose ranks run different PyTorch releases"
@@ -71,6 +71,9 @@ lint: $(TESTS) ## run ruff and mypy
 
 bench: $(BASE) ## run the benchmarks (ratios within one run)
 	@$(BIN)/python -m benchmarks $(OPTIONS)
+
+chaos: $(TESTS) ## disturb the harness itself for at most 15 minutes (OPTIONS="--seed N" repeats a run)
+	@$(BIN)/python -m tests.chaos $(OPTIONS)
 
 # The newest Python from 3.11 on that answers; `make PYTHON=/path/to/python` decides otherwise.
 $(BASE): pyproject.toml requirements.lock

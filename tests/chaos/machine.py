@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torchskew.runtimes.processes import look_up
+
 from tests.chaos.desk import LOOK, Desk, killed_at_the_end
 from tests.chaos.kills import CHECK, MATRIX
 from tests.chaos.trials import Trial
@@ -57,11 +59,12 @@ def _agent_killed(chance: random.Random, desk: Desk) -> Trial:
     process = desk.start(MATRIX)
     with killed_at_the_end(process):
         _begun(desk, process)
-        agents = [pid for pid in desk.processes() if b"torchskew-agent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        running = [each for each in map(look_up, desk.processes()) if each is not None]
+        agents = [each.pid for each in running if each.parent == process.pid]  # their children are ranks
         if agents:
             os.kill(chance.choice(agents), signal.SIGKILL)
         code = process.wait(PATIENCE)
-    return _judged(f"one of {len(agents)} agents and ranks is killed", desk, code)
+    return _judged(f"one of {len(agents)} agents is killed", desk, code)
 
 
 def _stopped(seconds: float, desk: Desk) -> Trial:

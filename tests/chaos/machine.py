@@ -119,11 +119,12 @@ def _clock(desk: Desk) -> Trial:
     env = {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
     process = desk.start(MATRIX, {**env, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"})
     with killed_at_the_end(process):
-        for jump in ("+1h", "-1h"):
-            _begun(desk, process, 1 if jump == "+1h" else 4)
+        # Back to the right time, not behind it: there libfaketime 0.9.10 refuses each sleep of Python 3.11 with EINVAL.
+        for jump, cells in (("+1h", 1), ("+0", 6)):
+            _begun(desk, process, cells)
             clock.write_text(jump)
         code = process.wait(PATIENCE)
-    return _judged("the harness's clock jumps an hour ahead and two back", desk, code)
+    return _judged("the harness's clock jumps an hour ahead, and an hour back", desk, code)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "cells": ["benchmarks.cells"],
     "cells-docker": ["benchmarks.cells", "--runtime", "docker"],
     "matrix": ["benchmarks.matrix", "--runtime", "venv"],
+    "bridge": ["benchmarks.bridge"],
     "guard": ["benchmarks.guard"],
     "guard-start": ["benchmarks.guard_start"],
 }

@@ -1,0 +1,92 @@
+"""Inside one release: serves its stock store, or times its real client against two stores in turn; Python 3.8."""
+
+import datetime as dt
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+import warnings
+
+warnings.filterwarnings("ignore")
+import torch.distributed as dist  # noqa: E402
+
+BATCH = 200
+WAIT = dt.timedelta(seconds=60)
+
+
+def store(port, serves=False):
+    """A client of a store, or the store itself."""
+    return dist.TCPStore("127.0.0.1", port, None, serves, WAIT, wait_for_workers=False)
+
+
+def batch(client, operation):
+    """Microseconds that one operation takes, over BATCH of them."""
+    began = time.perf_counter()
+    for _ in range(BATCH):
+        operation(client)
+    return (time.perf_counter() - began) / BATCH * 1e6
+
+
+OPERATIONS = {
+    "set": lambda client: client.set("key", "value"),
+    "get": lambda client: client.get("key"),
+    "add": lambda client: client.add("number", 1),
+}
+
+
+def turns(ports, rounds):
+    """For each operation, its median against each store; the stores take turns, so that both meet the same noise."""
+    clients = [store(port) for port in ports]
+    taken = {name: [[] for _ in ports] for name in OPERATIONS}
+    for _ in range(rounds):
+        for name, operation in OPERATIONS.items():
+            for number, client in enumerate(clients):
+                taken[name][number].append(batch(client, operation))
+    return {name: [statistics.median(each) for each in both] for name, both in taken.items()}
+
+
+def init(port, bridged):
+    """Seconds of the slower one of two ranks in init_process_group."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
+    if bridged:
+        os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
+    reads, writes = os.pipe()
+    ranks = []
+    for rank in range(2):
+        ranks.append(os.fork())
+        if not ranks[-1]:
+            began = time.perf_counter()
+            dist.init_process_group("gloo", rank=rank, world_size=2, timeout=WAIT)
+            os.write(writes, b"%012.6f\n" % (time.perf_counter() - began))
+            os.read(sys.stdin.fileno(), 0)
+            time.sleep(0.05)
+            os._exit(0)
+    for rank in ranks:
+        os.waitpid(rank, 0)
+    os.close(writes)
+    with os.fdopen(reads) as lines:
+        return max(float(line) for line in lines)
+
+
+def main():
+    """`serve PORT`, or requests a line: `turns ROUNDS PORT PORT`, `init PORT stock|bridge`."""
+    if sys.argv[1:2] == ["serve"]:
+        kept = store(int(sys.argv[2]), serves=True)
+        sys.stdout.write("serves\n")
+        sys.stdout.flush()
+        signal.pause()
+        del kept
+    for line in sys.stdin:
+        words = line.split()
+        if words[0] == "turns":
+            answer = turns([int(each) for each in words[2:]], int(words[1]))
+        else:
+            answer = init(int(words[1]), words[2] == "bridge")
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ from torchskew.bridge.eras import (
     era_of_first_byte,
 )
 from torchskew.bridge.eras import FIELDS as FIELDS_OF
+from torchskew.bridge.fast import FAST, OTHER
 from torchskew.bridge.limits import Limits
 from torchskew.bridge.operations import HANDLERS
 from torchskew.bridge.reader import JunkError, Parsing, Reader
@@ -50,6 +51,7 @@ class Connection(Client):
         self.identified: Callable[[Connection], None] = lambda _: None
         self.page: Callable[[], str] = lambda: ""
         self.ends = False  # once its answer is sent
+        self.events = 0  # what the server waits for
         self._parsing: Generator[None, None, None] = self._converse()
 
     def send(self, data: bytes) -> None:
@@ -71,9 +73,26 @@ class Connection(Client):
             return True
         if not data:
             return False
+        if self.reader.between and not self.reader.buffer:
+            read = self._answer_whole(data)
+            if read == len(data):
+                return True
+            data = data[read:]
         self.reader.buffer += data
         self.advance()
         return True
+
+    def _answer_whole(self, data: bytes) -> int:
+        """Answer the common operations as long as they are whole; how many bytes that took."""
+        at, limits, fast = 0, self.limits, FAST[self.era]
+        while at < len(data) and len(self.unsent) <= limits.unsent:
+            operation, parse = fast.get(data[at], OTHER)
+            parsed = parse(data, at + 1, limits)
+            if parsed is None:
+                break
+            self._answer(operation, parsed[0])
+            at = parsed[1]
+        return at
 
     def advance(self) -> None:
         """Answer every complete message, unless the client leaves too many answers unread."""
@@ -84,7 +103,9 @@ class Connection(Client):
 
     def account(self) -> None:
         """Count the buffers as part of the store's memory."""
-        held = self.reader.left() + len(self.unsent)
+        held = len(self.reader.buffer) - self.reader.position + len(self.unsent)
+        if held == self.held:
+            return
         self.store.size += held - self.held
         self.held = held
         if self.store.size > self.store.most and held > CHUNK:

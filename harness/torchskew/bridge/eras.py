@@ -29,6 +29,8 @@ BEFORE_2_2 = frozenset({Era.OLDEST, Era.OLD, Era.V2_1})
 class Operation(enum.Enum):
     """What a client can ask for, whatever the number it sends."""
 
+    __hash__ = object.__hash__  # Enum's own is Python, called several times a message
+
     SET = enum.auto()
     COMPARE_SET = enum.auto()
     GET = enum.auto()

@@ -24,6 +24,7 @@ class Reader:
         self.limits = limits
         self.buffer = bytearray()
         self.position = 0
+        self.between = False  # whether what comes next is the first byte of a message
 
     def left(self) -> int:
         """How many bytes are there."""
@@ -87,7 +88,9 @@ class Reader:
 
     def message(self, opcodes: Dict[int, Operation], era: Era) -> Generator[None, None, Tuple[Operation, List[Any]]]:
         """The next operation and its arguments."""
+        self.between = True
         number = yield from self.byte()
+        self.between = False
         if number not in opcodes:
             raise JunkError(f"operation {number}, which clients of {era.value} don't have")
         operation = opcodes[number]

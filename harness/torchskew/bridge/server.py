@@ -7,7 +7,7 @@ import errno
 import selectors
 import socket
 import time
-from typing import Dict, Optional, Set
+from typing import Callable, Dict, Optional, Set
 
 from torchskew.bridge.attempts import Attempts
 from torchskew.bridge.connection import GRACE, Connection
@@ -112,7 +112,7 @@ class Server:
             elif key.data in self.connections:
                 self._serve(key.data, events)
         for connection in list(self.doubtful):
-            self._guarded(connection, connection.advance)
+            self._guarded(connection, self._advance)
             self.to_flush.add(connection)
         while self.to_flush:
             self._flush(self.to_flush.pop())
@@ -149,7 +149,8 @@ class Server:
         connection.identified = lambda each: self.log.junk(f"{each.peer} speaks {each.era.value}")
         connection.page = lambda: page(self.store, self.connections)
         self.connections[connection] = None
-        self.selector.register(conn, selectors.EVENT_READ, connection)
+        connection.events = selectors.EVENT_READ
+        self.selector.register(conn, connection.events, connection)
 
     def _evict(self) -> bool:
         """Close the oldest connection that has never asked anything; whether there was one."""
@@ -159,22 +160,24 @@ class Server:
         return oldest is not None
 
     def _serve(self, connection: Connection, events: int) -> None:
-        if events & selectors.EVENT_READ:
-            self._guarded(connection, lambda: self._receive(connection))
-        if connection not in self.connections:
-            return
-        if connection.unsent or events & selectors.EVENT_WRITE:
-            self._flush(connection)
+        self._guarded(connection, self._read_and_send, events)
 
-    def _receive(self, connection: Connection) -> None:
-        if not connection.receive():
+    def _read_and_send(self, connection: Connection, events: int) -> None:
+        if events & selectors.EVENT_READ and not connection.receive():
             self._drop(connection)
+        elif connection.unsent or events & selectors.EVENT_WRITE:
+            self._send(connection)
 
     def _flush(self, connection: Connection) -> None:
         if connection in self.connections:
-            self._guarded(connection, lambda: self._send(connection))
+            self._guarded(connection, self._send)
 
-    def _send(self, connection: Connection) -> None:
+    def _advance(self, connection: Connection, events: int) -> None:
+        del events
+        connection.advance()
+
+    def _send(self, connection: Connection, events: int = 0) -> None:
+        del events
         blocked = len(connection.unsent) > self.limits.unsent
         done = connection.flush()
         if blocked:
@@ -186,14 +189,14 @@ class Server:
         connection.account()
         wanted = 0 if len(connection.unsent) > self.limits.unsent else selectors.EVENT_READ
         wanted |= 0 if done else selectors.EVENT_WRITE
-        if self.selector.get_key(connection.conn).events != wanted:
+        if connection.events != wanted:
+            connection.events = wanted
             self.selector.modify(connection.conn, wanted, connection)
 
-    def _guarded(self, connection: Connection, action: object) -> None:
+    def _guarded(self, connection: Connection, action: Callable[[Connection, int], None], events: int = 0) -> None:
         """One client's failure is that client's alone."""
         try:
-            assert callable(action)
-            action()
+            action(connection, events)
         except (JunkError, ValueError) as problem:
             self._drop(connection, f"closed: {problem}")
         except (OSError, MemoryError):

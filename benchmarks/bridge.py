@@ -4,7 +4,8 @@
 
 Prints: microseconds of the real client's operations, both stores in turn; seconds until 2,000 light clients are through
 a barrier; operations a second of eight light clients, with the processor time of each; memory over many operations;
-milliseconds that init takes. Figures of a busy machine are no figures: the load is printed first.
+milliseconds that init takes. Name look-ups of the stock store are answered at once: since 2.6 it makes one for each
+connection, which the bridge doesn't. Figures of a busy machine are no figures: the load is printed first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,10 +30,15 @@ from torchskew.declaration.fields import Problems
 from torchskew.engine.progress import Plain
 from torchskew.errors import HarnessError
 from torchskew.runtimes import runtime
+from torchskew.runtimes.venv import launch
 from torchskew.workflows.inputs import read_declaration
 
 HERE = Path(__file__).resolve().parent
 CLIENT = HERE / "bridge_client.py"
+QUIET = HERE.parent / "harness" / "torchskew" / "inside" / "quiet.py"
+START = (
+    "import runpy, sys; runpy.run_path(sys.argv[1]); del sys.argv[:2]; runpy.run_path(sys.argv[0], None, '__main__')"
+)
 HELLO = b"\x00\xce\xf7\x85\x3c\x0d\x01\x02\x03\x04"  # VALIDATE and PING, as clients since 2.5 begin
 KEY = struct.pack("<Q", 4) + b"/key"
 VALUE = struct.pack("<Q", 100) + bytes(100)
@@ -45,6 +52,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def inside(python: str) -> list[str]:
+    """The command of benchmarks/bridge_client.py in a release, in which name look-ups are answered at once."""
+    return [python, "-W", "ignore", "-c", START, str(QUIET), str(CLIENT)]
 
 
 @contextlib.contextmanager
@@ -63,7 +75,7 @@ def server(*command: str) -> Iterator[subprocess.Popen[str]]:
 
 def stock(python: str, port: int) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
     """The release's own store."""
-    return server(python, str(CLIENT), "serve", str(port))
+    return server(*inside(python), "serve", str(port))
 
 
 def bridge(port: int) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
@@ -121,6 +133,18 @@ def rate(port: int, pid: int, operations: int) -> tuple[float, float]:
     return operations / took, (busy(pid) - before) / operations * 1e6
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Processes that are started meanwhile ask files alone for names."""
+    with tempfile.TemporaryDirectory() as etc:
+        launch.write_etc(Path(etc))
+        os.environ["TORCHSKEW_ETC"] = etc
+        try:
+            yield
+        finally:
+            del os.environ["TORCHSKEW_ETC"]
+
+
 class Clients:
     """The release's real client, imported once."""
 
@@ -140,7 +164,7 @@ class Clients:
 def real_clients(python: str) -> Iterator[Clients]:
     """A process of the release."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([python, str(CLIENT)], text=True, **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(inside(python), text=True, **pipes) as process:  # type: ignore[call-overload]
         yield Clients(process)
         process.stdin.close()
 
@@ -199,7 +223,7 @@ def main() -> int:
         if python is None:
             declared = read_declaration(HERE.parent / "torchskew.toml").versions[options.version]
             python = where.provision(for_runtime(declared, "venv", Problems("")), Plain(sys.stderr)).handle
-        with real_clients(python) as clients:
+        with quiet(), real_clients(python) as clients:
             met = [beside(python, clients, options), inits(clients, options.rounds)]
     except HarnessError as error:
         print(f"INCOMPLETE: nothing was measured: {error}")

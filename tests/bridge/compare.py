@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import select
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from tests.bridge.trial import free_port, release
 from tests.patience import PATIENCE
 
 CLIENT = Path(__file__).with_name("store_client.py")
+LONG = 6.0  # seconds: legacy stores never answer some operations
 JOINS = 20.0  # seconds for a client and a stock store: some that can't talk hang for ever
 NAMED = frozenset({"wait, compare_set by another"})  # legacy stores let the waiting client time out
 Answers = dict[str, Any]
@@ -82,10 +84,11 @@ class Peer:
 
 
 @contextlib.contextmanager
-def peer(python: str) -> Iterator[Peer]:
-    """A release, imported once."""
+def peer(python: str, long: float = LONG) -> Iterator[Peer]:
+    """A release, imported once. long: seconds until its client calls an answer missing that must come."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([python, str(CLIENT)], **pipes) as process:  # type: ignore[call-overload]
+    env = {**os.environ, "STORE_CLIENT_LONG": str(long)}
+    with subprocess.Popen([python, str(CLIENT)], env=env, **pipes) as process:  # type: ignore[call-overload]
         one = Peer(release(python), process)
         imported = one.hears()
         assert imported is not None

@@ -11,7 +11,7 @@ from tests.patience import PATIENCE
 
 @pytest.mark.slow
 def test_each_operation_of_a_real_client_is_answered_as_its_own_store_answers(torch_environment: Environment) -> None:
-    with compare.peer(torch_environment.handle) as client:
+    with compare.peer(torch_environment.handle, PATIENCE) as client:
         with compare.stock(client, libuv=True) as port:
             assert port is not None
             answers = client.ask(port, PATIENCE)

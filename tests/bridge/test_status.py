@@ -67,7 +67,7 @@ def test_a_real_store_is_unharmed_by_the_question(
     torch_environment: Environment, capsys: Output, monkeypatch: pytest.MonkeyPatch, *, libuv: bool
 ) -> None:
     monkeypatch.setattr(ask, "PATIENCE", 0.3)  # a store with libuv never answers
-    with compare.peer(torch_environment.handle) as peer, compare.stock(peer, libuv=libuv) as port:
+    with compare.peer(torch_environment.handle, PATIENCE) as peer, compare.stock(peer, libuv=libuv) as port:
         assert port is not None
         assert [ask.status(None, port) for _ in range(3)] == [1] * 3
         asked = ["number of keys at first", "add to nothing", "add again", "get a number"]

@@ -49,18 +49,18 @@ def turns(ports, rounds):
 
 def init(port, bridged):
     """Seconds of the slower one of two ranks in init_process_group."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
+    settings = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
     if bridged:
-        os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
+        settings.update(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
     reads, writes = os.pipe()
     ranks = []
     for rank in range(2):
         ranks.append(os.fork())
         if not ranks[-1]:
+            os.environ.update(settings)
             began = time.perf_counter()
             dist.init_process_group("gloo", rank=rank, world_size=2, timeout=WAIT)
             os.write(writes, b"%012.6f\n" % (time.perf_counter() - began))
-            os.read(sys.stdin.fileno(), 0)
             time.sleep(0.05)
             os._exit(0)
     for rank in ranks:

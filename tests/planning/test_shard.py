@@ -104,7 +104,7 @@ def test_shards_of_different_plans_do_not_fit() -> None:
 
 def test_shards_balanced_by_different_records_do_not_fit() -> None:
     whole = grouped([1] * 4)
-    with pytest.raises(RecordError, match="balanced by different records"):
+    with pytest.raises(RecordError, match="shard-2 and shard-1 were balanced by different records"):
         join([parts(whole, 2)[0], parts(whole, 2, {"0-0": 9.0})[1]])
 
 

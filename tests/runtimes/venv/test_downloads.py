@@ -116,6 +116,6 @@ def test_a_refusal_gives_the_figures_and_the_fix(tmp_path: Path) -> None:
     assert said == (
         f"the disk is full: 3.0 GB to download need about 5.2 GB on disk, 11.0 GB are free at {tmp_path}, of which "
         "versions being made now need 10.5 GB. Free some, or set XDG_CACHE_HOME to another disk; "
-        "`torchskew clean --store` empties the store."
+        "`torchskew clean --store` removes every environment and image that no run uses."
     )
     assert "of which" not in size.refused(tmp_path, NoSpaceError(free=1, promised=0))

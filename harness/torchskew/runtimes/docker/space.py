@@ -53,5 +53,5 @@ def _refusal(folder: Path, wanted: int, error: NoSpaceError) -> str:
     where += f", of which versions being made now need {readable(error.promised)}" if error.promised else ""
     return (
         f"the disk is full: the image needs about {readable(wanted)}, {where}. Free some: `docker image prune` removes "
-        "images without a name, `torchskew clean --store` empties the store."
+        "images without a name, `torchskew clean --store` removes every environment and image that no run uses."
     )

@@ -43,7 +43,7 @@ class DownloadSize:
         need = f"{readable(self.least)} to download need about {readable(self.on_disk)} on disk"
         where = f"{readable(error.free)} are free at {folder}"
         where += f", of which versions being made now need {readable(error.promised)}" if error.promised else ""
-        fix = "Free some, or set XDG_CACHE_HOME to another disk; `torchskew clean --store` empties the store."
+        fix = "Free some, or set XDG_CACHE_HOME to another disk; `torchskew clean --store` removes every environment and image that no run uses."
         return f"the disk is full: {need}, {where}. {fix}"
 
 

@@ -68,3 +68,9 @@ def test_a_release_that_nobody_declared_is_an_error_that_names_the_declared_ones
 def test_a_candidate_is_never_held_against_itself() -> None:
     with pytest.raises(ConfigError, match="--against names 'candidate'"):
         releases_against(DECLARED, ("candidate",))
+
+
+def test_a_release_of_the_candidate_that_is_none_is_told_with_its_option() -> None:
+    """Found by `make chaos`: the plan met it, as a traceback."""
+    with pytest.raises(ConfigError, match="--torch must be a release like '2.6.0', got 'plain'"):
+        read_candidate("interpreter:/opt/python", torch="plain")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from packaging.version import Version as Release
 
-from torchskew.declaration.declare import read_version
+from torchskew.declaration.declare import check_release, read_version
 from torchskew.declaration.fields import Problems, Table
 from torchskew.declaration.local import package_name
 from torchskew.errors import ConfigError
@@ -36,6 +36,8 @@ def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None
         raise ConfigError(f"--index {index}: {option} {text!r} is not installed from wheels. Remove one of the two.")
     problems = Problems(option)
     version = read_version(name, Table(problems, "", {kind: value, **({"index": index} if index else {})}))
+    if torch and (problem := check_release(torch)):
+        problems.texts.append(f"--torch {problem}")
     if problems.texts:
         raise ConfigError(*problems.texts)
     return replace(version, torch=torch) if torch else version

@@ -147,12 +147,19 @@ def read_version(name: str, table: Table, suites: Mapping[str, Suite] = NO_SUITE
 def _release(table: Table) -> str:
     """The release that the user says it is; empty where nothing is said."""
     text = table.get("torch", str, "")
-    try:
-        Release(text or "0")
-    except ValueError:  # InvalidVersion is one, and so is a number of thousands of digits
-        table.problems.add(join(table.path, "torch"), f"must be a release like '2.6.0', got {text!r}.")
+    if text and (problem := check_release(text)):
+        table.problems.add(join(table.path, "torch"), problem)
         return ""
     return text
+
+
+def check_release(text: str) -> str | None:
+    """What is wrong with a release, or None."""
+    try:
+        Release(text)
+    except ValueError:  # InvalidVersion is one, and so is a number of thousands of digits
+        return f"must be a release like '2.6.0', got {text!r}."
+    return None
 
 
 def _source(shared: Source, kind: SourceKind, table: Table, suites: Mapping[str, Suite]) -> Source:

@@ -13,8 +13,11 @@ from tests.chaos.desk import Desk
 from tests.chaos.trials import Trial
 
 WORDS = ("matrix", "--no-cache")
-# 40 cells of two ranks and one: 5 pairs' worth of scenarios that finish in well under a second each.
-CELLS = '["rendezvous_tcp", "broadcast", "all_gather", "barrier", "torch_save", "reduce", "gather", "scatter"]'
+# Ten scenarios for four pairs, each of which ends in well under a second.
+CELLS = (
+    '["rendezvous_tcp", "rendezvous_file", "broadcast", "all_gather", "barrier", "torch_save", "reduce", "gather", '
+    '"scatter", "monitored_barrier"]'
+)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from torchskew.bridge.reader import JunkError, Parsing, Reader
 from torchskew.bridge.state import Client, Store
 
 CHUNK = 1 << 18
+SMALL = 1 << 13  # read at first: room for a whole chunk costs more than most messages take
 GRACE = 0.2  # seconds that the value of 2.1's APPEND has to follow its key, before opcode 8 counts as 2.0's DELETE
 _ONE_KEY = frozenset(operation for operation, fields in FIELDS_OF.items() if fields[:1] == (Field.KEY,))
 _MANY_KEYS = frozenset(operation for operation, fields in FIELDS_OF.items() if fields[:1] != (Field.KEY,) and fields)
@@ -68,7 +69,7 @@ class Connection(Client):
     def receive(self) -> bool:
         """Read what is there and answer it; False when the client has closed. JunkError for what can't be answered."""
         try:
-            data = self.conn.recv(CHUNK)
+            data = self.conn.recv(CHUNK if self.reader.buffer else SMALL)
         except (BlockingIOError, InterruptedError):
             return True
         if not data:

@@ -16,6 +16,7 @@ rollback, and report what works. [rehearsal] in the declaration holds the defaul
   torchskew rehearse --from 2.6.0 --to 2.14.1 --rollback all     roll back after every single node
   torchskew rehearse --from 2.6.0 --to 2.14.1 --dry-run          print the plan, run and write nothing
   torchskew rehearse --from 1.13.1 --to 2.6.0 --strategy rolling stop-the-world    compare two strategies
+  torchskew rehearse --from 2.1.2 --to 2.15.0 --strategy bridged    rolling, over a border, at a bridge
   torchskew rehearse --from 2.6.0 --to 2.14.1 --faults random --seeds 20    random schedules, until one fails
   torchskew rehearse --plan out/…/plan.json --shrink             find the smallest plan that still fails
   torchskew report rehearsal-…                                   judge and show a finished rehearsal again"""
@@ -39,7 +40,7 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--nodes", type=int, metavar="N", help="from 2 to 16 (4)")
     group.add_argument(
         "--strategy", nargs="+", metavar="S",
-        help="rolling, stop-the-world, host-first, host-last, group:N; several are compared (rolling)",
+        help="rolling, stop-the-world, host-first, host-last, bridged, group:N; several are compared (rolling)",
     )  # fmt: skip
     policies = ["interoperate", "refuse", "auto"]
     group.add_argument("--policy", choices=policies, help="what a mixed group must do (auto)")

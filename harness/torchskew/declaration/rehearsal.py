@@ -28,7 +28,7 @@ FIELDS = (
     "from", "to", "runtime", "nodes", "strategy", "policy", "faults", "steps", "every", "seed", "seeds", "rollback",
     "timeout", "pace", "checkpoint", "script", "clock_skew",
 )  # fmt: skip
-STRATEGIES = ("rolling", "stop-the-world", "host-first", "host-last", "group:N")
+STRATEGIES = ("rolling", "stop-the-world", "host-first", "host-last", "bridged", "group:N")
 ROLLBACK_GRAMMAR = 'true, "all", "last", the number of a replacement, or several like "1,3"'
 DEFAULTS = RehearsalSpec(
     old=DeclaredRelease(name=""), new=DeclaredRelease(name=""), nodes=4,

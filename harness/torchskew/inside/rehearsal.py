@@ -32,6 +32,7 @@ def train(job):
     """Run the script as `__main__`; its log lines go to the harness as they come."""
     params = job.params
     apply_settings(job)
+    job.meeting_place()  # at a bridge, this sets what makes a rank its client
     job.phase("rendezvous")
     if job.guard:
         importlib.import_module("torchskew_guard").install()

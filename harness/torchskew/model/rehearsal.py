@@ -54,6 +54,7 @@ class StrategyKind(StrEnum):
     HOST_FIRST = "host-first"
     HOST_LAST = "host-last"
     GROUP = "group"
+    BRIDGED = "bridged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,11 @@ class Strategy:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.size}" if self.kind is StrategyKind.GROUP else str(self.kind)
+
+    @property
+    def bridged(self) -> bool:
+        """Whether the job meets at a bridge instead of at rank 0, until the upgrade is finalised."""
+        return self.kind is StrategyKind.BRIDGED
 
     def nodes_at_once(self, nodes: int) -> int:
         """How many of the cluster's nodes are replaced together."""

@@ -291,12 +291,17 @@ def _bridged(
     Between 2.1 and later releases it rewrites gloo's addresses too. 2.0 and older speak another gloo, and that their
     groups meet at a bridge at all has not been measured.
     """
-    if any(rank.number[:2] < (2, 1) for rank in ranks):
+    if not all(bridgeable(rank) for rank in ranks):
         return ()
     if situation.rendezvous == "store":
         return (Outcome.OK,) * len(ranks)
     measured = {situation.scenario, situation.scenario.partition(".")[0]} & _ACROSS_2_2
     return _settings(ranks, env) if measured or _same_wire(ranks) else ()
+
+
+def bridgeable(rank: Release) -> bool:
+    """Whether a bridge can bring this release together with the others that it can."""
+    return rank.number[:2] >= (2, 1)
 
 
 # Setting -> outcome of the rank that has it, outcome of the ranks that don't (seen on one release).

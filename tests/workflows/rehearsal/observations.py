@@ -9,6 +9,7 @@ from torchskew.model.facts import ErrorFacts, RankFacts
 from torchskew.model.outcomes import Outcome, Phase
 from torchskew.model.rehearsal import CheckpointFormat, DeclaredRelease, MixedPolicy, RehearsalSpec, Rollback
 from torchskew.workflows.rehearsal.observed import (
+    BridgeUse,
     CollectiveEvidence,
     Commit,
     Control,
@@ -45,6 +46,7 @@ from torchskew.workflows.rehearsal.planned import (
     StartJob,
     Step,
     Train,
+    at_a_bridge,
 )
 
 OLD, NEW = DeclaredRelease(name="2.6.0", torch="2.6.0"), DeclaredRelease(name="2.13.0", torch="2.13.0")
@@ -155,8 +157,13 @@ class World:
         )
         self.live = Generation(
             number=len(self.generations) + 1, step=number, versions=versions, begun=self.clock, ended=0.0,
-            end=End(kind=EndKind.UNFINISHED), resumed=resumed, loaded=loaded,
+            end=End(kind=EndKind.UNFINISHED), resumed=resumed, loaded=loaded, bridge=self.bridge(number),
         )  # fmt: skip
+
+    def bridge(self, number: int) -> BridgeUse | None:
+        step = next(step for step in self.plan.steps if step.number == number)
+        met = BridgeUse(clients={"2.5 or later": self.plan.spec.nodes})
+        return met if at_a_bridge(step, self.plan.spec) else None
 
     def train(self, until: int) -> None:
         assert self.live

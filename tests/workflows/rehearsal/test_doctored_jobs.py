@@ -122,6 +122,44 @@ def test_the_job_as_it_is_breaks_nothing_and_its_old_node_is_not_refused_for_lac
     assert named(found, "R11").verdict is Verdict.FAIL
 
 
+BRIDGED = {"strategy": Strategy(kind=StrategyKind.BRIDGED), "training_steps": 15}
+
+
+def test_a_job_that_meets_at_bridges_trains_as_its_controls_without_one_do(rehearse) -> None:
+    found = rehearse(JOB, **BRIDGED)
+    for name in ("R2", "R3", "R4", "R5", "R6", "R9", "R10", "R12", "R13", "R14", "R15"):
+        assert named(found, name).verdict is Verdict.PASS, named(found, name)
+    assert "3 starts met at 3 bridges, with connections from 6 of 2.5 or later" in named(found, "R13").evidence
+
+
+def test_a_job_that_meets_elsewhere_than_at_its_bridges_shows_nothing_of_them(rehearse) -> None:
+    file = 'setting("CHECKPOINTS") + "-meet-" + setting("GENERATION") + "-" + setting("RESUME")'
+    found = named(rehearse(doctored('"env://"', f'"file://" + {file}'), **BRIDGED), "R13")
+    assert found.verdict is Verdict.UNKNOWN
+    assert "generation 4: 0 of 2 ranks came to its bridge; does the script use init_method" in found.evidence
+
+
+def test_a_bridge_that_dies_under_its_job_is_no_verdict_on_releases(rehearse) -> None:
+    """Every process beside rank 0 in its node dies, the bridge among them; then the job wants one more group."""
+    script = doctored(
+        "    trainer.wrap()\n    train(",
+        "    trainer.wrap()\n"
+        "    if setting('GENERATION') == '3':\n"
+        "        if rank == 0:\n"
+        "            with open('/proc/%d/task/%d/children' % (os.getppid(), os.getppid())) as children:\n"
+        "                [os.kill(int(pid), 9) for pid in children.read().split() if int(pid) != os.getpid()]\n"
+        "        time.sleep(0.5)\n"
+        "        dist.new_group()\n"
+        "    train(",
+    )
+    found = rehearse(script, timeout=2.0, **BRIDGED)
+    for name in ("R12", "R13"):
+        assert named(found, name).verdict is Verdict.UNKNOWN, named(found, name)
+        assert "the bridge ended before its ranks: SIGKILL" in named(found, name).evidence
+    for name in ("R2", "R4", "R5", "R6", "R9", "R10", "R14", "R15"):
+        assert named(found, name).verdict is not Verdict.FAIL, named(found, name)
+
+
 def test_a_job_that_skips_a_sample_after_a_restart_is_caught(rehearse) -> None:
     script = doctored(
         "        ids, x, y = self.loader.batch()\n",

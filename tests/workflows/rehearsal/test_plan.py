@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from torchskew.errors import ConfigError
 from torchskew.faults import FAULTS
 from torchskew.faults.together import SHORTEST
-from torchskew.model.rehearsal import CheckpointFormat, DeclaredRelease, Strategy, StrategyKind
+from torchskew.model.rehearsal import CheckpointFormat, DeclaredRelease, MixedPolicy, Strategy, StrategyKind
 from torchskew.workflows.rehearsal.plan import LONGEST, MOST_STEPS, PROGRESS, make_plan
 from torchskew.workflows.rehearsal.plan_file import dump, load
 from torchskew.workflows.rehearsal.plan_text import tree
@@ -35,6 +35,7 @@ from tests.conftest import ROOT
 from tests.workflows.rehearsal.observations import NEW, OLD, spec
 
 EVERY_FAULT = tuple(FAULTS)
+STRATEGIES = ("rolling", "stop-the-world", "host-first", "host-last", "bridged", "group:2", "group:3")
 GOLDEN = ROOT / "tests/golden/rehearsal"
 CASES = {
     "rolling": spec(),
@@ -52,6 +53,12 @@ CASES = {
     ),
     "groups-of-two": spec(strategy="group:2", policy="refuse"),
     "every-rollback": spec(rollback=(1, 2, 3), nodes=3, seed=4),
+    "bridged": spec(
+        old=DeclaredRelease(name="2.1.2", torch="2.1.2"),
+        new=DeclaredRelease(name="2.15.0", torch="2.15.0"),
+        strategy="bridged",
+        nodes=3,
+    ),
     "unknown-release": spec(new=DeclaredRelease(name="site"), nodes=3),
 }
 
@@ -62,17 +69,21 @@ def _everywhere(made):
     return replace(made, rollback=replace(made.rollback, after=after) if made.rollback else None)
 
 
-specs = some.builds(
-    spec,
-    seed=some.integers(0, 2**32),
-    nodes=some.integers(2, 8),
-    strategy=some.sampled_from(["rolling", "stop-the-world", "host-first", "host-last", "group:2", "group:3"]),
-    policy=some.sampled_from(["interoperate", "refuse", "auto"]),
-    faults=some.lists(some.sampled_from(EVERY_FAULT), unique=True).map(tuple),
-    rollback=some.booleans(),
-    training_steps=some.integers(120, 300),
-    checkpoint_every=some.integers(1, 9),
-).flatmap(lambda made: some.booleans().map(lambda everywhere: _everywhere(made) if everywhere else made))
+specs = (
+    some.builds(
+        spec,
+        seed=some.integers(0, 2**32),
+        nodes=some.integers(2, 8),
+        strategy=some.sampled_from(STRATEGIES),
+        policy=some.sampled_from(["interoperate", "refuse", "auto"]),
+        faults=some.lists(some.sampled_from(EVERY_FAULT), unique=True).map(tuple),
+        rollback=some.booleans(),
+        training_steps=some.integers(120, 300),
+        checkpoint_every=some.integers(1, 9),
+    )
+    .filter(lambda made: not made.strategy.bridged or made.policy is not MixedPolicy.REFUSE)
+    .flatmap(lambda made: some.booleans().map(lambda everywhere: _everywhere(made) if everywhere else made))
+)
 
 
 @pytest.mark.parametrize("name", CASES)

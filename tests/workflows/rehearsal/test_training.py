@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from torchskew.model.rehearsal import CheckpointFormat, Script
 from torchskew.workflows.rehearsal import training
-from torchskew.workflows.rehearsal.observed import Commit
+from torchskew.workflows.rehearsal.observed import (
+    BridgeUse,
+    Commit,
+    End,
+    EndKind,
+    Generation,
+    StartAttempt,
+    StartResult,
+)
 from torchskew.workflows.rehearsal.plan import make_plan
 from torchskew.workflows.rehearsal.planned import StartJob, Train
-from torchskew.workflows.rehearsal.training import Live, Training
+from torchskew.workflows.rehearsal.training import Failed, Live, Training
 
 from tests.workflows.rehearsal.observations import spec
 
@@ -78,3 +88,20 @@ def test_a_restart_after_a_fault_takes_the_formats_that_its_start_found_to_work(
     monkeypatch.setattr(job, "launch", lambda *how: launched.append(how))
     job.restart()
     assert launched == [((), None, (CheckpointFormat.PLAIN,), 7)]
+
+
+def test_a_script_that_hosts_a_store_where_its_bridge_listens_is_told_how_to_meet_there(monkeypatch) -> None:
+    """Releases such as 2.1.2; later ones become clients by themselves."""
+    job = Training(spec(strategy="bridged"), None)
+    taken = "DistNetworkError: The server socket has failed to listen … (errno: 98 - Address already in use)."
+    end = End(kind=EndKind.FAILED, detail=taken)
+    bare = Generation(number=1, step=1, versions=("2.1.2",) * 4, begun=0.0, ended=1.0, end=end)
+    failed = StartAttempt(checkpoint=None, formats=(), result=StartResult.FAILED)
+    start = next(step for step in make_plan(job.spec).steps if isinstance(step.action, StartJob))
+    for use, told in ((BridgeUse(), True), (None, False)):
+        job.generations = [replace(bare, bridge=use)]
+        monkeypatch.setattr(job, "_try", lambda *_: failed)
+        with pytest.raises(Failed) as caught:
+            list(job.starts(start, None))
+        assert taken in str(caught.value)
+        assert ('Use init_method="env://" (docs/rehearsal.md).' in str(caught.value)) is told

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from torchskew.model.outcomes import Verdict
 from torchskew.model.rehearsal import StateKind
-from torchskew.workflows.rehearsal import fitness
+from torchskew.workflows.rehearsal import bridging, fitness
 from torchskew.workflows.rehearsal.findings import Answer, Breach, Invariant
 from torchskew.workflows.rehearsal.invariants import training, upgrade
 from torchskew.workflows.rehearsal.invariants.index import EvidenceIndex, attempts
 from torchskew.workflows.rehearsal.observed import Observation, StartResult, StepResult
-from torchskew.workflows.rehearsal.planned import Expect, StartJob
+from torchskew.workflows.rehearsal.planned import BridgeProposal, Expect, StartJob
 
 # More than this is for the list of invariants above the answer.
 MOST_CAUSES = 3
@@ -42,7 +42,8 @@ def conclude(index: EvidenceIndex, invariants: Sequence[Invariant]) -> Conclusio
         return Conclusion(answer=Answer.UNKNOWN, because=why, verdict=Verdict.UNKNOWN)
     if refused := _refusing_groups(index):
         groups = "1 mixed group refuses" if refused == 1 else f"{refused} mixed groups refuse"
-        why = f"{groups} clearly on every rank, and the job goes on once all are on one side{_state(index)}"
+        why = f"{groups} clearly on every rank, and the job goes on once all are on one side"
+        why += f"{_proposed(index)}{_state(index)}"
         return Conclusion(answer=Answer.STOP, because=why, verdict=Verdict.PASS)
     why = f"every invariant holds{_caveats(index, invariants)}{_state(index)}"
     return Conclusion(answer=Answer.SAFE, because=why, verdict=Verdict.PASS)
@@ -123,6 +124,8 @@ def _caveats(index: EvidenceIndex, invariants: Sequence[Invariant]) -> str:
     spec = index.observation.plan.spec
     trained = sum(step.mixed and _came_to(result, StartResult.TRAINS) for step, result in index.steps(StartJob))
     caveats = "" if trained else "; no mixed group trained"
+    if spec.strategy.bridged:
+        caveats = f", with a bridge as the job's store until finalise{caveats}; {bridging.uncovered(spec)}"
     if not any(each.distributed for each in spec.formats) and spec.script is None:
         caveats += "; torch.distributed.checkpoint was not tried"
     otherwise = index.drawn_otherwise()
@@ -132,6 +135,12 @@ def _caveats(index: EvidenceIndex, invariants: Sequence[Invariant]) -> str:
     if spec.rollback is not None and back is not None and back.verdict is Verdict.UNSUPPORTED:
         caveats += f"; the way back was not tested: {back.evidence}"
     return caveats
+
+
+def _proposed(index: EvidenceIndex) -> str:
+    """The strategy that avoids the stop, where the plan proposes it."""
+    proposals = [each for each in index.observation.plan.predictions if isinstance(each, BridgeProposal)]
+    return "".join(f"; {bridging.proposal_text(each)}" for each in proposals)
 
 
 def held_state(observation: Observation) -> tuple[str, ...]:

@@ -45,9 +45,11 @@ from torchskew.workflows.rehearsal.planned import (
     RehearsalPlan,
     Rejoin,
     ReplaceNodes,
+    StageKind,
     StartJob,
     Step,
     Train,
+    at_a_bridge,
     next_stop,
 )
 from torchskew.workflows.rehearsal.step_log import newest
@@ -84,17 +86,25 @@ class Conductor:
         try:
             self._look_at_clocks(range(spec.nodes))
             self._control(ControlKind.OLD, spec.old.name)
-            if why := fitness.problem(self.observation()):
-                self.say(f"stopped    the job does not run on {spec.old.name}: {why}")
+            if self._unfit():
                 return self.observation()
             for step in self.plan.steps:
                 self._step(step)
+                if step.stage.kind is StageKind.BEFORE and self._unfit():
+                    return self.observation()
             points = controls.restarts(self.training.generations)
             self._control(ControlKind.OLD_RESTARTED, spec.old.name, points)
             self._control(ControlKind.NEW_RESTARTED, spec.new.name, points)
         finally:
             self.training.close()
         return self.observation()
+
+    def _unfit(self) -> bool:
+        """Whether the job does not run on the old release alone; the rest could say nothing about releases."""
+        why = fitness.problem(self.observation())
+        if why:
+            self.say(f"stopped    the job does not run on {self.plan.spec.old.name}: {why}")
+        return why is not None
 
     def observation(self) -> Observation:
         """Everything observed so far."""
@@ -144,6 +154,7 @@ class Conductor:
         self.cluster.prefetch(self._ahead(step.number - 1), later)
         begun, clock, before = time.time(), time.monotonic(), self.cluster.versions()
         self.training.deadline = clock + step.deadline
+        self.training.bridged = at_a_bridge(step, self.plan.spec)
         evidence: Evidence | None = None
         state, why, machine = State.DONE, "", None
         try:

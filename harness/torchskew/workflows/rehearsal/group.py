@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from torchskew.engine.bridge import Bridge
 from torchskew.engine.events import Milestone
 from torchskew.engine.ports import Ports
 from torchskew.engine.rank_group import REAP_SECONDS, RankGroup, Seat, rank_facts
@@ -18,8 +21,11 @@ from torchskew.model.cells import Cell
 from torchskew.model.facts import RankFacts
 from torchskew.model.outcomes import Outcome
 from torchskew.planning.scenario import Scenario
+from torchskew.workflows.rehearsal.observed import BridgeUse
 
 _IDS = itertools.count()
+# The line that a bridge writes of each client that it has recognized.
+_CLIENT = re.compile(r" speaks (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +36,7 @@ class NodeSeat(Seat):
 
 
 class NodeGroup(RankGroup):
-    """Ranks on nodes. The lease of their port ends with `close`."""
+    """Ranks on nodes. The lease of their port ends with `close`, and so does their bridge."""
 
     def __init__(self, scenario: Scenario, ports: Ports, timeout: float, seed: int = 0) -> None:
         """Start nothing yet. timeout: seconds given to the process group."""
@@ -39,15 +45,28 @@ class NodeGroup(RankGroup):
         self._stack = ExitStack()
         self.nodes: tuple[int, ...] = ()
         self.port = self._stack.enter_context(ports.lease())
+        self._bridge: Bridge | None = None
+        self._use: BridgeUse | None = None
 
     def start_all(
-        self, seats: Sequence[NodeSeat], params: Callable[[int], Mapping[str, Any]], *, guard: str | None
+        self,
+        seats: Sequence[NodeSeat],
+        params: Callable[[int], Mapping[str, Any]],
+        *,
+        guard: str | None,
+        bridged: bool = False,
     ) -> None:
-        """Start a rank in each seat, rank 0 first. params: by rank. guard: its policy, or None for without."""
+        """Start a rank in each seat, rank 0 first. params: by rank. guard: its policy, or None for without.
+
+        bridged: they meet at a bridge beside rank 0, and without the guard, which would refuse what a bridge is for.
+        """
+        guard = None if bridged else guard
         self.nodes = tuple(seat.node for seat in seats)
         for seat in seats:
             seat.agent.load(self._scenario)
             self.add(seat, f"rehearsal {next(_IDS)}")
+        if bridged:
+            self._bridge = Bridge(seats[0], f"bridge {next(_IDS)}", self.port)
         env = {"TORCHSKEW_GUARD_POLICY": guard} if guard else {}
         for rank in self.ranks:
             job = JobRecord(
@@ -65,6 +84,7 @@ class NodeGroup(RankGroup):
                 skew=[seat.version for seat in seats],
                 seed=self._seed,
                 check_port=False,
+                bridge=bridged,
             )
             self.start(rank, job)
 
@@ -93,7 +113,26 @@ class NodeGroup(RankGroup):
 
     def facts(self) -> tuple[RankFacts, ...]:
         """What is known of every rank, in order."""
-        return tuple(rank_facts(rank, otherwise="it never ended") for rank in self.ranks)
+        facts = tuple(rank_facts(rank, otherwise="it never ended") for rank in self.ranks)
+        lost = self.bridge_lost()
+        if lost is None:
+            return facts
+        # What a rank without its store does says nothing about its release.
+        return tuple(fact if fact.finished else replace(fact, machine=fact.machine or lost) for fact in facts)
+
+    def bridge_lost(self) -> str | None:
+        """Why the bridge ended before its ranks; None while it serves, and where there is none."""
+        if self._bridge is None:
+            return self._use.lost if self._use else None
+        why = self._bridge.ended()
+        return None if why is None else f"the bridge ended before its ranks: {why.partition(chr(10))[0]}"
+
+    def end_bridge(self) -> BridgeUse | None:
+        """Stop the bridge; what is known of it, or None where there is none."""
+        if self._bridge is not None:
+            lost, log = self.bridge_lost(), self._bridge.stop()
+            self._bridge, self._use = None, BridgeUse(clients=Counter(_CLIENT.findall(log)), lost=lost)
+        return self._use
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """The class of every rank, by the rules that cells are judged by."""
@@ -117,4 +156,5 @@ class NodeGroup(RankGroup):
         """Kill what is left and give the port back."""
         self.signal("KILL")
         self.wait_for_ends(REAP_SECONDS)
+        self.end_bridge()
         self._stack.close()

@@ -103,11 +103,20 @@ class End:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeUse:
+    """The bridge of one start of the job. clients: era -> connections that spoke it; lost: why it ended too early."""
+
+    clients: Mapping[str, int] = field(default_factory=dict)
+    lost: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """One start of the job on all nodes until its end. begun, ended: wall clock seconds.
 
     step: number of the plan's step that started it. resumed: the checkpoint it should load (None: a fresh start).
     outcomes: one per rank. missing_dcp: ranks that can't use torch.distributed.checkpoint although asked to.
+    bridge: None where rank 0 hosted the store.
     """
 
     number: int
@@ -123,6 +132,7 @@ class Generation:
     commits: tuple[Commit, ...] = ()
     loaded: tuple[Loaded, ...] = ()
     missing_dcp: tuple[MissingDcp, ...] = ()
+    bridge: BridgeUse | None = None
 
     @property
     def mixed(self) -> bool:

@@ -16,6 +16,7 @@ from torchskew.model.outcomes import Kind, Outcome
 from torchskew.model.rehearsal import NODES, MixedPolicy, RehearsalSpec, StrategyKind
 from torchskew.record import codec
 from torchskew.releases import eras
+from torchskew.workflows.rehearsal import bridging
 from torchskew.workflows.rehearsal.planned import (
     CLOCK_SKEW,
     Action,
@@ -76,7 +77,7 @@ def make_plan(spec: RehearsalSpec, unsupported: Mapping[str, str] | None = None)
     if len(steps) > MOST_STEPS:
         fix = "Use fewer nodes, group:N, or fewer rollbacks."
         raise ConfigError(f"the plan has {len(steps)} steps, {MOST_STEPS} are allowed. {fix}")
-    predictions = (*draft.predictions, *_unreadable(spec))
+    predictions = (*draft.predictions, *_unreadable(spec), *bridging.proposals(spec, draft.predictions))
     offsets = () if CLOCK_SKEW in lacking else _clock_offsets(spec)
     plan = RehearsalPlan(
         spec=spec, steps=steps, unsupported=lacking, predictions=predictions, clock_offsets=offsets
@@ -114,7 +115,7 @@ def check(spec: RehearsalSpec) -> None:
         for name in spec.faults
         if len(parts(name)) > spec.nodes
     ]
-    problems += _too_long(spec)
+    problems += [*_too_long(spec), *bridging.problems(spec)]
     if not NODES[0] <= spec.nodes <= NODES[1]:
         problems.append(f"nodes must be from {NODES[0]} to {NODES[1]}, got {spec.nodes}.")
     if not 1 <= spec.checkpoint_every <= spec.training_steps <= 10000:
@@ -154,7 +155,8 @@ def expected(spec: RehearsalSpec, versions: Sequence[str], order: Sequence[int] 
     known = tuple(release for release in releases if release is not None)
     if len(known) < len(names):
         return Expect.EITHER
-    return Expect.TRAIN if eras.compatible(known) else Expect.REFUSE
+    # Which releases a bridge can bring together, `check` has made sure of.
+    return Expect.TRAIN if spec.strategy.bridged or eras.compatible(known) else Expect.REFUSE
 
 
 def _unreadable(spec: RehearsalSpec) -> list[Prediction]:

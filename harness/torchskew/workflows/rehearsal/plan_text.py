@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from torchskew.model.rehearsal import RehearsalSpec
+from torchskew.workflows.rehearsal import bridging
 from torchskew.workflows.rehearsal.planned import (
     CLOCK_SKEW,
+    BridgeProposal,
     Collective,
     Drain,
     Expect,
@@ -23,6 +25,7 @@ from torchskew.workflows.rehearsal.planned import (
     StartJob,
     Step,
     Train,
+    at_a_bridge,
 )
 
 PREDICTED = {
@@ -36,7 +39,7 @@ def sentence(step: Step, spec: RehearsalSpec) -> str:  # noqa: C901, PLR0911 - o
     """What a step does, for an operator."""
     match step.action:
         case StartJob(expect=expect):
-            return _start(expect)
+            return _start(expect, " at a bridge" if at_a_bridge(step, spec) else "")
         case Train(until=until):
             return f"train through step {until}"
         case InjectFault() as fault:
@@ -50,7 +53,8 @@ def sentence(step: Step, spec: RehearsalSpec) -> str:  # noqa: C901, PLR0911 - o
             return f"node {node} ({_targets(step)}) reads the newest checkpoint alone"
         case Collective(order=order, expect=expect):
             refused = ", must be refused" if expect is Expect.REFUSE else ""
-            return f"all_reduce over all nodes, hosted by node {order[0]}{refused}"
+            host = "at a bridge, rank 0 on" if at_a_bridge(step, spec) else "hosted by"
+            return f"all_reduce over all nodes, {host} node {order[0]}{refused}"
         case Finalise():
             return f"finalise: from here on only {spec.new.name} may join"
         case Rejoin(node=node):
@@ -59,11 +63,11 @@ def sentence(step: Step, spec: RehearsalSpec) -> str:  # noqa: C901, PLR0911 - o
             return f"train through step {until}, the last one"
 
 
-def _start(expect: Expect) -> str:
+def _start(expect: Expect, where: str) -> str:
     texts = {
-        Expect.TRAIN: "start the job from its last checkpoint",
+        Expect.TRAIN: f"start the job{where} from its last checkpoint",
         Expect.REFUSE: "start the job: every rank must refuse clearly",
-        Expect.EITHER: "start the job: it trains, or every rank refuses clearly",
+        Expect.EITHER: f"start the job{where}: it trains, or every rank refuses clearly",
     }
     return texts[expect]
 
@@ -87,6 +91,8 @@ def prediction_text(prediction: Prediction) -> str:
     """What was predicted, for an operator."""
     if isinstance(prediction, GroupPrediction):
         return f"{prediction.stage} ({', '.join(prediction.versions)}): {PREDICTED[prediction.expect]}"
+    if isinstance(prediction, BridgeProposal):
+        return bridging.proposal_text(prediction)
     reader, writer = prediction.reader, prediction.writer
     return f"{reader} can't read what {writer} writes as dcp: rolling back needs a checkpoint that {reader} wrote"
 
@@ -109,6 +115,7 @@ def tree(plan: RehearsalPlan, marks: Mapping[int, str] | None = None) -> str:
     lines += [f"left out: {left_out(name)}: {why}" for name, why in sorted(plan.unsupported.items())]
     if offsets := plan.clock_offsets:
         lines.append("clocks: " + ", ".join(f"node {node} {off:+.1f} s" for node, off in enumerate(offsets)))
+    lines += [f"bridge: {bridging.scope(plan.spec)}"] if plan.spec.strategy.bridged else []
     lines += [f"predicted: {prediction_text(prediction)}" for prediction in plan.predictions]
     lines.append(f"{len(plan.steps)} steps, about {plan.estimate:.0f} s once the nodes are up")
     return "\n".join(lines) + "\n"

@@ -209,6 +209,7 @@ class PredictionKind(StrEnum):
 
     GROUP = "group"
     UNREADABLE = "unreadable"
+    BRIDGE = "bridge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +231,15 @@ class UnreadablePrediction:
     writer: str
 
 
-Prediction: TypeAlias = GroupPrediction | UnreadablePrediction
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeProposal:
+    """That strategy `bridged` avoids the refusals that the plan expects. groups: how many of its stages refuse."""
+
+    kind: ClassVar[PredictionKind] = PredictionKind.BRIDGE
+    groups: int
+
+
+Prediction: TypeAlias = GroupPrediction | UnreadablePrediction | BridgeProposal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +265,11 @@ class RehearsalPlan:
     def stages(self) -> tuple[Stage, ...]:
         """Every stage, in order."""
         return tuple(dict.fromkeys(step.stage for step in self.steps))
+
+
+def at_a_bridge(step: Step, spec: RehearsalSpec) -> bool:
+    """Whether the ranks of this step meet at a bridge; once all run one release, rank 0 hosts their store again."""
+    return spec.strategy.bridged and step.stage.kind is not StageKind.AFTER
 
 
 def next_stop(steps: Sequence[Step]) -> int | None:

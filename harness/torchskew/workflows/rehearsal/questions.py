@@ -38,7 +38,11 @@ _PLACES = itertools.count(1)
 
 
 class Questions:
-    """Asks the nodes of a cluster. guard: the policy that guards follow; place: the job's folder in the share."""
+    """Asks the nodes of a cluster.
+
+    guard: the policy that guards follow; bridged: groups over all nodes meet at a bridge, for now; place: the job's
+    folder in the share.
+    """
 
     def __init__(self, spec: RehearsalSpec, cluster: Cluster) -> None:
         """Ask nothing yet."""
@@ -47,6 +51,7 @@ class Questions:
         self.script = spec.script.text if spec.script else DEFAULT_SCRIPT.read_text()
         self.name = spec.script.name if spec.script else DEFAULT_SCRIPT.name
         self.guard = "exact" if spec.policy is MixedPolicy.REFUSE else "era"
+        self.bridged = spec.strategy.bridged
         # Several rehearsals may follow each other on one cluster, and must not see each other's checkpoints.
         self.place = f"job-{next(_PLACES)}"
 
@@ -55,7 +60,7 @@ class Questions:
         group = self._group()
         seats = [self.cluster.seat(node) for node in range(self.spec.nodes)]
         try:
-            group.start_all(seats, lambda _: {"do": "all_reduce"}, guard=None)
+            group.start_all(seats, lambda _: {"do": "all_reduce"}, guard=None, bridged=self.bridged)
             group.end_within(self._patience())
             outcomes, facts = group.outcomes(), group.facts()
         finally:
@@ -65,12 +70,12 @@ class Questions:
         return Health(healthy=True, cases=_count(facts[0]))
 
     def collective(self, order: Sequence[int], versions: Sequence[str]) -> CollectiveEvidence:
-        """all_reduce over all nodes, guarded. order: the nodes by rank; versions: of each node."""
+        """all_reduce over all nodes, guarded or at a bridge. order: the nodes by rank; versions: of each node."""
         group = self._group()
         began = time.monotonic()
         try:
             seats = [self.cluster.seat(node, versions[node]) for node in order]
-            group.start_all(seats, lambda _: {"do": "all_reduce"}, guard=self.guard)
+            group.start_all(seats, lambda _: {"do": "all_reduce"}, guard=self.guard, bridged=self.bridged)
             group.end_within(self._patience())
             outcomes, facts = group.outcomes(), group.facts()
         finally:

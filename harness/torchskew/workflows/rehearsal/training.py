@@ -10,7 +10,7 @@ from torchskew.engine.events import Milestone
 from torchskew.errors import AgentError
 from torchskew.model.outcomes import Outcome
 from torchskew.model.rehearsal import CheckpointFormat, RehearsalSpec
-from torchskew.workflows.rehearsal import causes, step_log
+from torchskew.workflows.rehearsal import bridging, causes, step_log
 from torchskew.workflows.rehearsal.cluster import Cluster
 from torchskew.workflows.rehearsal.contract import Launch, settings
 from torchskew.workflows.rehearsal.group import NodeGroup, NodeSeat
@@ -86,7 +86,8 @@ class Training(Questions):
                 self._mixed_formats = (CheckpointFormat.PLAIN,)
         last = self.generations[-1]
         source = f"from {last.resumed.name}" if last.resumed else "afresh"
-        raise Failed(f"the job does not start {source}, at attempt {count}: {last.end}")
+        remedy = bridging.hosts_a_store(str(last.end)) if last.bridge else ""
+        raise Failed(f"the job does not start {source}, at attempt {count}: {last.end}{remedy}")
 
     def _candidates(self, step: Step) -> list[tuple[Commit | None, tuple[CheckpointFormat, ...]]]:
         """What to start from: the newest checkpoint in each way that may load it, then older ones."""
@@ -116,6 +117,7 @@ class Training(Questions):
         # Ranks of one release have nobody to refuse: their error merely happens to hold the release's number.
         refused = step.mixed and set(outcomes) == {Outcome.CLEAR}
         self.end(End(kind=EndKind.REFUSED) if refused else _failure(group))
+        self._raise_if_the_bridge_was_lost()
         result = StartResult.REFUSED if refused else StartResult.FAILED
         return StartAttempt(checkpoint=checkpoint, formats=formats, result=result, outcomes=outcomes)
 
@@ -148,7 +150,10 @@ class Training(Questions):
         )  # fmt: skip
         logs = f"{share}/{folder}"
         try:
-            group.start_all(seats, lambda rank: {**common, "log": f"{logs}/rank-{rank}.jsonl"}, guard=self.guard)
+            group.start_all(
+                seats, lambda rank: {**common, "log": f"{logs}/rank-{rank}.jsonl"}, guard=self.guard,
+                bridged=self.bridged and not launch.place,  # what a bridge did is held against controls without one
+            )  # fmt: skip
         except AgentError:
             group.close()
             raise
@@ -185,7 +190,7 @@ class Training(Questions):
             number=live.number, step=live.step, versions=group.versions,
             begun=live.begun, ended=time.time(), end=end, resumed=live.resumed, facts=facts,
             outcomes=group.outcomes(), lines=logs.lines, commits=logs.commits, loaded=logs.loaded,
-            missing_dcp=logs.missing_dcp,
+            missing_dcp=logs.missing_dcp, bridge=group.end_bridge(),
         )  # fmt: skip
         group.close()
         return generation
@@ -229,6 +234,7 @@ class Training(Questions):
             ranks = ", ".join(str(rank) for rank in stayed)
             raise Failed(f"HANG: rank {ranks} did not leave within {seconds:.0f} s of SIGTERM; killed")
         if failed:
+            self._raise_if_the_bridge_was_lost()
             raise Failed(f"while draining: {_errors(self.generations[-1])}")
 
     @property
@@ -301,7 +307,14 @@ class Training(Questions):
         if mixed and CheckpointFormat.PLAIN in self.spec.formats:
             self._mixed_formats = (CheckpointFormat.PLAIN,)
         self.end(end)
+        self._raise_if_the_bridge_was_lost()
         raise Failed(f"{what}: {end}")
+
+    def _raise_if_the_bridge_was_lost(self) -> None:
+        """A job that ended badly after its bridge had says nothing about releases."""
+        use = self.generations[-1].bridge
+        if use is not None and use.lost is not None:
+            raise AgentError(use.lost)
 
     def _left(self) -> float:
         return max(0.1, self.deadline - time.monotonic())

@@ -12,7 +12,14 @@ from torchskew.workflows.rehearsal.causes import root
 from torchskew.workflows.rehearsal.findings import Breach, Invariant
 from torchskew.workflows.rehearsal.invariants.index import EvidenceIndex
 from torchskew.workflows.rehearsal.invariants.rule import Rule, first_few
-from torchskew.workflows.rehearsal.observed import EndKind, FaultEvidence, Generation, State, StepResult
+from torchskew.workflows.rehearsal.observed import (
+    BridgeUse,
+    EndKind,
+    FaultEvidence,
+    Generation,
+    State,
+    StepResult,
+)
 from torchskew.workflows.rehearsal.plan import PROGRESS, make_plan
 from torchskew.workflows.rehearsal.plan_file import dump, load
 from torchskew.workflows.rehearsal.planned import (
@@ -24,6 +31,7 @@ from torchskew.workflows.rehearsal.planned import (
     StartJob,
     Step,
     Train,
+    at_a_bridge,
 )
 
 R1 = Rule("R1", "every rank runs the release that the plan names")
@@ -82,13 +90,20 @@ def _planned_torch(index: EvidenceIndex, declared: str) -> str | None:
 
 def progress(index: EvidenceIndex) -> Invariant:
     """R12."""
-    died = [
-        Breach(step.number, f"step {step.number}: {result.why}", _cause(index, step.number))
+    failed = [
+        (step, result)
         for step, result in index.steps(StartJob, Train, Drain, Finish)
         if result is not None and result.state is State.FAILED and not _must_refuse(step)
     ]
+    died = [
+        Breach(step.number, f"step {step.number}: {result.why}", _cause(index, step.number))
+        for step, result in failed
+        if result.machine is None
+    ]
     if died:
         return R12.fails(died)
+    if failed:
+        return R12.unknown(first_few([f"step {step.number}: {result.why}" for step, result in failed]))
     stage_of = {step.number: step.stage for step in index.observation.plan.steps}
     done = Counter({step.stage: 0 for step, _ in index.steps(Train, Finish)})
     done.update(stage_of[surviving.generation.step] for surviving in index.history.steps.values())
@@ -124,14 +139,43 @@ def happened(index: EvidenceIndex) -> Invariant:
     skipped = [str(result.number) for result in index.observation.results if result.state is State.SKIPPED]
     parts = [f"steps not carried out: {', '.join(missing)}"] if missing else []
     parts += [f"steps with nothing to do: {', '.join(skipped)}"] if skipped else []
-    parts += _clocks(index)
+    parts += [*_clocks(index), *_bridges(index)]
     parts += [text for step, fault, result in faults if (text := _unobserved(step, fault, result))]
     if parts:
         return R13.unknown(first_few(parts))
     clocks = f"; {len(index.observation.clocks)} shifted clocks read" if plan.clock_offsets else ""
     left_out = f"; left out here: {', '.join(plan.unsupported)}" if plan.unsupported else ""
     done = f"{len(plan.steps)} steps carried out, {len(faults)} faults observed to start and end"
-    return R13.passes(f"{done}{clocks}{left_out}")
+    return R13.passes(f"{done}{clocks}{_met(index)}{left_out}")
+
+
+def _at_bridges(index: EvidenceIndex) -> list[Generation]:
+    """The starts of the job that the plan has meet at a bridge."""
+    spec = index.observation.plan.spec
+    at = {step.number for step in index.observation.plan.steps if at_a_bridge(step, spec)}
+    return [generation for generation in index.observation.generations if generation.step in at]
+
+
+def _bridges(index: EvidenceIndex) -> list[str]:
+    """What does not show that each start met at a bridge, which lived as long as the job."""
+    parts = []
+    for generation in _at_bridges(index):
+        use = generation.bridge or BridgeUse()
+        clients, world = sum(use.clients.values()), len(generation.versions)
+        if use.lost is not None:
+            parts.append(f"generation {generation.number}: {use.lost}")
+        elif generation.lines and clients < world:
+            fix = 'does the script use init_method="env://"?'
+            parts.append(f"generation {generation.number}: {clients} of {world} ranks came to its bridge; {fix}")
+    return parts
+
+
+def _met(index: EvidenceIndex) -> str:
+    """Who came to the bridges."""
+    met = [generation.bridge for generation in _at_bridges(index) if generation.bridge is not None]
+    clients: Counter[str] = sum((Counter(use.clients) for use in met), Counter())
+    eras = ", ".join(f"{count} of {era}" for era, count in sorted(clients.items()))
+    return f"; {len(met)} starts met at {len(met)} bridges, with connections from {eras}" if met else ""
 
 
 def _clocks(index: EvidenceIndex) -> list[str]:

@@ -305,7 +305,8 @@ def collectives(index: EvidenceIndex) -> Invariant:
         return R9.untested("no mixed group of this plan must train")
     if not cases:
         return R9.unknown("no case of a collective was counted")
-    return R9.passes(f"{cases} cases of all_reduce right on every rank, hosted by {', '.join(sorted(set(hosts)))}")
+    host = "at a bridge, rank 0 on" if index.observation.plan.spec.strategy.bridged else "hosted by"
+    return R9.passes(f"{cases} cases of all_reduce right on every rank, {host} {', '.join(sorted(set(hosts)))}")
 
 
 def hangs(index: EvidenceIndex) -> Invariant:

@@ -1,0 +1,79 @@
+"""Strategy `bridged` at planning: where it can't be, where it is proposed, and what a bridge does not cover; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from torchskew.model.outcomes import Outcome, Store
+from torchskew.model.rehearsal import MixedPolicy, RehearsalSpec
+from torchskew.releases import eras
+from torchskew.workflows.rehearsal.planned import BridgeProposal, Expect, GroupPrediction, Prediction
+
+# What some pairs of releases do not do together at a bridge, by the scenario that shows it (docs/bridge.md).
+ABOVE_THE_STORE = {
+    "ddp.unused": "DDP with find_unused_parameters",
+    "fsdp.wrapped": "FSDP",
+    "dtensor": "DTensor",
+    "device_mesh.one_d": "device meshes",
+    "device_mesh.two_d": "device meshes of two dimensions",
+    "new_group.local": "groups made with use_local_synchronization",
+    "new_group.after_local": "groups made after one with use_local_synchronization",
+    "object_collectives.moved": "objects of classes that a release moved",
+    "reduce_scatter.tensor": "reduce_scatter_tensor",
+    "reduce_scatter.average": "reduce_scatter with AVG",
+}
+_CANT_BIND = ("EADDRINUSE", "Address already in use", "address already in use")
+
+
+def problems(spec: RehearsalSpec) -> Iterator[str]:
+    """Why a spec can't be rehearsed at a bridge; nothing where it can, or where it does not ask for one."""
+    if not spec.strategy.bridged:
+        return
+    if spec.policy is MixedPolicy.REFUSE:
+        yield "policy must not be refuse with strategy bridged: at a bridge, mixed groups train."
+    for name, torch in ((each.name, each.torch) for each in (spec.old, spec.new)):
+        release = eras.release(torch) if torch else None
+        if release is not None and not eras.bridgeable(release):
+            fix = "Use stop-the-world."
+            yield f"strategy bridged needs 2.1 or newer on both sides, got {name}: gloo itself differs there. {fix}"
+
+
+def proposals(spec: RehearsalSpec, predictions: Sequence[Prediction]) -> list[BridgeProposal]:
+    """That the refusals which policy `auto` expects of a plan can be avoided, where a bridge can do it."""
+    refusing = [each for each in predictions if isinstance(each, GroupPrediction) and each.expect is Expect.REFUSE]
+    releases = [eras.release(each.torch) if each.torch else None for each in (spec.old, spec.new)]
+    able = all(release is not None and eras.bridgeable(release) for release in releases)
+    return [BridgeProposal(groups=len(refusing))] if refusing and able else []
+
+
+def proposal_text(proposal: BridgeProposal) -> str:
+    """A proposal, for an operator who reads a plan."""
+    groups = "that group" if proposal.groups == 1 else f"those {proposal.groups} groups"
+    return f"--strategy bridged is expected to let {groups} train, at a bridge, so that the job need not stop"
+
+
+def scope(spec: RehearsalSpec) -> str:
+    """Until when the job meets at bridges, and what that does not make possible."""
+    return f"every start until finalise has a bridge of its own beside rank 0; {uncovered(spec)}"
+
+
+def uncovered(spec: RehearsalSpec) -> str:
+    """What ranks of these releases may not do together although they meet at a bridge."""
+    torch = [str(each.torch or each.name) for each in (spec.old, spec.new)]
+    lost = [words for case, words in ABOVE_THE_STORE.items() if not _right(case, (torch[0], torch[1]))]
+    return f"not known to be right at a bridge between these releases: {', '.join([*lost, 'NCCL'])}"
+
+
+def _right(case: str, torch: tuple[str, str]) -> bool:
+    """Whether both orders are known to be right."""
+    both = (torch, torch[::-1])
+    predicted = [eras.predict(eras.Situation(torch=each, scenario=case, store=Store.BRIDGE)) for each in both]
+    return all(set(outcomes) == {Outcome.OK} for outcomes in predicted)
+
+
+def hosts_a_store(error: str) -> str:
+    """The remedy where a script's rank 0 could not host a store because the bridge listens there; else empty."""
+    if not any(text in error for text in _CANT_BIND):
+        return ""
+    what = 'a bridge listens at MASTER_PORT, where this script hosts a store itself. Use init_method="env://"'
+    return f"; with strategy bridged {what} (docs/rehearsal.md)."

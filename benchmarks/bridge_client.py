@@ -10,9 +10,10 @@ import time
 import warnings
 
 warnings.filterwarnings("ignore")
+import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 
-BATCH = 200
+BATCH, STEPS = 200, 100
 WAIT = dt.timedelta(seconds=60)
 
 
@@ -47,8 +48,23 @@ def turns(ports, rounds):
     return {name: [statistics.median(each) for each in both] for name, both in taken.items()}
 
 
-def init(port, bridged):
-    """Seconds of the slower one of two ranks in init_process_group."""
+def step_seconds():
+    """Median seconds of a training step: forward, backward with DDP's reduction, and the optimizer."""
+    torch.set_num_threads(1)
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(256, 256))
+    optimizer, inputs = torch.optim.SGD(model.parameters(), lr=0.01), torch.ones(32, 256)
+    taken = []
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        model(inputs).sum().backward()
+        optimizer.step()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def group(port, bridged):
+    """Seconds of the slower one of two ranks in init_process_group, and in a training step."""
     settings = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
     if bridged:
         settings.update(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
@@ -60,18 +76,21 @@ def init(port, bridged):
             os.environ.update(settings)
             began = time.perf_counter()
             dist.init_process_group("gloo", rank=rank, world_size=2, timeout=WAIT)
-            os.write(writes, b"%012.6f\n" % (time.perf_counter() - began))
+            taken = time.perf_counter() - began
+            os.write(writes, b"%012.6f %012.6f\n" % (taken, step_seconds()))
+            dist.barrier()
             time.sleep(0.05)
             os._exit(0)
     for rank in ranks:
         os.waitpid(rank, 0)
     os.close(writes)
     with os.fdopen(reads) as lines:
-        return max(float(line) for line in lines)
+        ranks = [[float(word) for word in line.split()] for line in lines]
+    return [max(rank[number] for rank in ranks) for number in (0, 1)]
 
 
 def main():
-    """`serve PORT`, or requests a line: `turns ROUNDS PORT PORT`, `init PORT stock|bridge`."""
+    """`serve PORT`, or requests a line: `turns ROUNDS PORT PORT`, `group PORT stock|bridge`."""
     if sys.argv[1:2] == ["serve"]:
         kept = store(int(sys.argv[2]), serves=True)
         sys.stdout.write("serves\n")
@@ -83,7 +102,7 @@ def main():
         if words[0] == "turns":
             answer = turns([int(each) for each in words[2:]], int(words[1]))
         else:
-            answer = init(int(words[1]), words[2] == "bridge")
+            answer = group(int(words[1]), words[2] == "bridge")
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

@@ -24,7 +24,7 @@ def serve(host: Optional[str], port: int) -> int:
     except (OSError, OverflowError) as problem:
         log.line(f"can't listen on port {port}: {problem}. Choose another --port, or end what listens there.")
         return 4
-    _raise_descriptors()
+    raise_descriptors()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     signal.signal(signal.SIGUSR1, lambda *_: server.ask_status())
@@ -35,7 +35,7 @@ def serve(host: Optional[str], port: int) -> int:
     return 0
 
 
-def _raise_descriptors() -> None:
+def raise_descriptors() -> None:
     """As many connections as the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -86,6 +86,7 @@ def _roster(ask: Ask, until: Pace) -> Roster:
     host = Host(server, place, mine, secret, ask.policy)
     try:
         roster = host.gather(until)
+        host.bridge(roster, until)
         host.send(roster, not refuses(decide(roster), until.mode, bool(roster["aside"])), until.end)
     except BaseException:
         host.abandon()

@@ -16,8 +16,8 @@ PACKAGE = "torchskew.guard"
 # In this order: each imports only those before it. The docstring of the last one becomes the file's.
 MODULES = (
     "table", "errors", "settings", "notice", "place", "greeting", "build", "hello", "roster", "verdict", "notes",
-    "refusal", "wire", "pace", "resolve", "sockets", "search", "stock", "arrivals", "usher", "relay", "host", "joiner",
-    "folder", "given_store", "exchange", "aside", "budget", "agents", "start",
+    "refusal", "wire", "pace", "resolve", "sockets", "search", "stock", "arrivals", "usher", "relay", "bridge", "host",
+    "joiner", "folder", "given_store", "exchange", "aside", "budget", "agents", "start",
     "install", "children", "launch",
 )  # fmt: skip
 _IMPORTS = (ast.Import, ast.ImportFrom)

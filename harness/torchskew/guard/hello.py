@@ -21,11 +21,11 @@ FIELDS: dict[str, tuple[type, int]] = {
     "job": (str, 255), "order": (str, 10), "nccl": (str, 40), "store": (str, 8), "gloo": (str, 8), "keys": (str, 8),
     "agent": (str, 8), "static": (str, 8), "c10d": (str, 8), "launcher": (str, 80), "serves": (str, 255),
     "settings": (str, 400), "known": (int, 1), "last": (str, 8),
-    "guess": (str, 60), "numpy": (str, 40),
+    "guess": (str, 60), "numpy": (str, 40), "bridge": (str, 80),
 }  # fmt: skip
 _ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
 # The fields that 0.1 did not know: it takes a hello without them alone, and its own has none of them.
-LATER = ("static", "c10d", "launcher", "guess", "numpy")
+LATER = ("static", "c10d", "launcher", "guess", "numpy", "bridge")
 # What the text of a field must look like, where more than its length is known.
 FORMS = {
     "method": re.compile("|".join((*DIRECT, "agent", "file", "store"))), "order": re.compile("little|big"),
@@ -43,7 +43,8 @@ class Build(TypedDict):
     """What ranks of one build have in common; each value as FIELDS bounds it.
 
     launcher: the release of the agent that started this rank and has its store, where that agent is guarded. guess: the
-    kinds of era, with spaces, that are no more than the label of a build between releases says.
+    kinds of era, with spaces, that are no more than the label of a build between releases says. bridge: "" where this
+    rank is not in that mode, "ready", or why it can't use a bridge.
     """
 
     world: int
@@ -69,6 +70,7 @@ class Build(TypedDict):
     last: str
     guess: str
     numpy: str
+    bridge: str
 
 
 class Hello(Build):
@@ -97,7 +99,7 @@ def own_hello(place: Place, backend: str = "") -> Hello:
         "job": os.environ.get("TORCHELASTIC_RUN_ID", ""), "order": sys.byteorder, "nccl": _nccl(backend),
         "serves": " ".join(SERVES.get(store, ())), "launcher": agent, "known": int(known(version)),
         "settings": " ".join("%s=%s" % pair for pair in sorted(wire.items()) if pair[1]),
-        "last": "%d.%d" % LAST_KNOWN, "guess": guess, "numpy": _numpy(),
+        "last": "%d.%d" % LAST_KNOWN, "guess": guess, "numpy": _numpy(), "bridge": "",
     }  # fmt: skip
     fields.update(eras)
     cut = {name: shown(value)[: FIELDS[name][1]] if isinstance(value, str) else value for name, value in fields.items()}

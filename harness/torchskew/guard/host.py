@@ -9,6 +9,7 @@ import socket
 import time
 
 from torchskew.guard.arrivals import Arrivals, Peer, StockClients
+from torchskew.guard.bridge import end_bridges, host_bridge
 from torchskew.guard.greeting import greeting_era
 from torchskew.guard.hello import Hello, read_hello, shown
 from torchskew.guard.notice import say
@@ -19,7 +20,7 @@ from torchskew.guard.roster import Roster, pack_roster, roster_of
 from torchskew.guard.sockets import deliver, reset, tune
 from torchskew.guard.table import HOLDS_GIL
 from torchskew.guard.usher import attend, part, usher
-from torchskew.guard.verdict import decide
+from torchskew.guard.verdict import decide, no_bridge, refuses
 from torchskew.guard.wire import GREETING, HELLO, MOST_HELLO, OPENING, PEEK, frame, marked_nonce, unframe
 
 # What accept() says where this process has no room for a connection; anything else is one connection's own trouble.
@@ -41,6 +42,7 @@ class Host:
         self.selector = selectors.DefaultSelector()
         self.pending: dict[socket.socket, Peer] = {}
         self.arrivals, self.stock = Arrivals(place.world), StockClients()
+        self.bridged = False  # a bridge has the port
 
     def gather(self, until: Pace) -> Roster:
         """Wait for every rank until the deadline; less where the group is wrong or stock clients come instead."""
@@ -77,6 +79,16 @@ class Host:
         roster = roster_of([self.mine, *self.arrivals.hellos()], self.policy, self.stock.knocks)
         roster["where"] = shown(str(self.place))
         return roster
+
+    def bridge(self, roster: Roster, until: Pace) -> None:
+        """Where these ranks can't mix and a bridge helps, give it this port; the roster says so, or why there is none.
+
+        Every rank has reached this port, so no firewall is between them and the bridge.
+        """
+        objections = decide(roster)
+        if refuses(objections, until.mode, bool(roster["aside"])) and not no_bridge(roster, objections):
+            roster["bridge"] = host_bridge(self.server, max(1.0, until.deadline - time.monotonic()))
+            self.bridged = roster["bridge"].isdigit()
 
     def _accept(self) -> None:
         """Take what came; a connection that ended before it was taken ends nothing else."""
@@ -249,7 +261,10 @@ class Host:
         if relayed:
             self.serve(0.0)  # who came at the last moment
         self.selector.close()
-        reset(self.server)
+        if self.bridged:
+            self.server.close()  # what a reset sets would hold for the bridge's connections, too
+        else:
+            reset(self.server)
         stock = [*self.stock.held, *(peer for peer in self.pending.values() if not peer.nonces)]
         if relayed:
             with contextlib.suppress(OSError):
@@ -259,7 +274,9 @@ class Host:
                 reset(peer.conn)
 
     def abandon(self) -> None:
-        """After a failure: no socket stays open."""
+        """After a failure: no socket stays open, and no bridge."""
+        if self.bridged:
+            end_bridges()
         self._free_port()
         for peer in self.arrivals.peers.values():
             reset(peer.conn)

@@ -12,6 +12,7 @@ from typing import Any, Callable, Mapping
 
 from torchskew.guard.agents import announcing, guarded_c10d, guarded_static  # noqa: F401 - the hook's rows
 from torchskew.guard.aside import Seat
+from torchskew.guard.bridge import bridge_client, crossing, end_idle_bridges, readiness
 from torchskew.guard.budget import left_of, restorable, restore
 from torchskew.guard.exchange import exchange, exchange_in
 from torchskew.guard.hello import own_hello
@@ -52,10 +53,12 @@ def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store
         if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
             return None
         mine, seconds = own_hello(place, str(backend or "").lower()), _seconds(timeout, backend)
+        mine["bridge"] = readiness(mine, mode, led=getattr(_IN_INIT, "led", False))
         roster = exchange(place, mine, seconds, mode) if store is None else exchange_in(store, mine, seconds, mode)
         for note in notes(roster):
             warn(place.rank, note)
         _note_agent(place)
+        _IN_INIT.crossing = crossing(place, roster)
         return roster
     return None
 
@@ -133,15 +136,25 @@ def guarded_init(stock: Callable[..., Any]) -> Callable[..., Any]:
         given = signature.bind(*args, **kwargs)
         try:
             expect()
+            end_idle_bridges()
+            _IN_INIT.led = _is_led()
             spent = _spent(lambda: _before_init(given.arguments))
             _IN_INIT.checked = True
             return _within_timeout(stock, given, spent)
         finally:
             _IN_INIT.checked, _IN_INIT.spent = False, 0.0
+            _IN_INIT.led, _IN_INIT.crossing = False, None
             dismiss()
 
     init_process_group.torchskew_guard = init_process_group  # type: ignore[attr-defined]
     return init_process_group
+
+
+def _is_led() -> bool:
+    """Whether torch's rendezvous, through which a rank comes to a bridge, is covered: something else may be there."""
+    from torch.distributed import distributed_c10d
+
+    return hasattr(distributed_c10d.rendezvous, "torchskew_guard")
 
 
 def _spent(compare: Callable[[], Roster | None]) -> float:
@@ -182,7 +195,14 @@ def guarded_rendezvous(stock: Callable[..., Any]) -> Callable[..., Any]:
     def rendezvous(url: str, rank: int = -1, world_size: int = -1, **more: Any) -> Any:
         spent = getattr(_IN_INIT, "spent", 0.0)
         if not getattr(_IN_INIT, "checked", False):
-            spent = _spent(lambda: check(None, url, more.get("timeout"), world_size, rank))
+            _IN_INIT.led, _IN_INIT.crossing = True, None
+            try:
+                spent = _spent(lambda: check(None, url, more.get("timeout"), world_size, rank))
+            finally:
+                _IN_INIT.led = False
+        meeting, _IN_INIT.crossing = getattr(_IN_INIT, "crossing", None), None
+        if meeting is not None:
+            return iter([(bridge_client(meeting, more.get("timeout")), meeting.rank, meeting.world)])
         if isinstance(more.get("timeout"), dt.timedelta) and spent:
             more["timeout"] = left_of(more["timeout"], spent)
         return stock(url, rank, world_size, **more)

@@ -3,8 +3,8 @@
 One file that a training job copies: standard library and torch only, Python 3.8 or later, torch 1.7 to 2.15. Call
 install() once (uninstall() undoes it), call check() before one init_process_group, or run
 `python torchskew_guard.py train.py`, which also covers every Python that the script forks, spawns or starts. Settings:
-TORCHSKEW_GUARD (enforce, warn, off, strict), TORCHSKEW_GUARD_POLICY (era, minor, exact, allow:2.6.0,2.13.0),
-TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
+TORCHSKEW_GUARD (enforce, warn, off, strict, bridge), TORCHSKEW_GUARD_POLICY (era, minor, exact,
+allow:2.6.0,2.13.0), TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
 """
 
 from __future__ import annotations

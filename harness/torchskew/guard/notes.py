@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Callable, Iterator, List, Optional
 
 from torchskew.guard.roster import Group, Roster
-from torchskew.guard.table import LAST_KNOWN
-from torchskew.guard.verdict import name_ranks
+from torchskew.guard.table import ABOVE, LAST_KNOWN, parse
+from torchskew.guard.verdict import name_ranks, noun_of
 
 _PICKLED = "object collectives and checkpoints of one may fail to load on the other"
 
@@ -15,6 +15,8 @@ def notes(roster: Roster) -> Iterator[str]:
     """One line for each, the same on every rank."""
     groups = roster["groups"]
     yield from _releases(groups)
+    if roster["bridge"].isdigit():
+        yield _at_a_bridge(groups, roster["bridge"])
     # Only 3.13 writes that name; 3.14 reads it.
     pythons = _split(groups, "python", lambda parts: None if parts >= [3, 14] else parts == [3, 13])
     if pythons:
@@ -37,6 +39,20 @@ def _releases(groups: list[Group]) -> Iterator[str]:
             "torch %s is a build between releases: its label is only a guess at its %s era, which its code doesn't show"
         )
         yield text % (torch, kinds.replace(" ", " and "))
+
+
+def _at_a_bridge(groups: list[Group], port: str) -> str:
+    """Who meets at a bridge, and what it does not change between their releases."""
+    noun = noun_of(groups)
+    who = "; ".join("%s torch %s" % (name_ranks(group["ranks"], noun), group["torch"]) for group in groups[:8])
+    text = "releases whose stores can't mix meet at a bridge, port %s on the host of %s 0: %s" % (port, noun, who)
+    minors = sorted((parse(group["torch"]) or (0, 0, 0))[:2] for group in groups)
+    broken = [
+        "%s (changed in %d.%d)" % (what, *since) for since, what in ABOVE.items() if minors[0] < since <= minors[-1]
+    ]
+    if noun == "agent" or not broken:
+        return text
+    return "%s. These still fail between them: %s" % (text, "; ".join(broken))
 
 
 def _split(groups: list[Group], name: str, new: Callable[[List[int]], Optional[bool]]) -> str:

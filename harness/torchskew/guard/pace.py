@@ -13,8 +13,8 @@ class Pace(NamedTuple):
     """Instants on the monotonic clock: the deadline for late ranks, and proof, before which no sign is proof.
 
     settle: the seconds for which a sign must hold. end: when even a message that is on its way is given up. mode:
-    "enforce", "warn" or "strict". aside: the deadline comes before the init's own timeout, so the stock init goes on
-    then and waits for late ranks itself.
+    "enforce", "warn", "strict" or "bridge". aside: the deadline comes before the init's own timeout, so the stock init
+    goes on then and waits for late ranks itself.
     """
 
     deadline: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torchskew.guard.errors import ProtocolVersionError
 from torchskew.guard.roster import Group, Roster
 from torchskew.guard.table import parse
-from torchskew.guard.verdict import Objection, name_ranks, noun_of
+from torchskew.guard.verdict import Objection, name_ranks, no_bridge, noun_of
 
 HEADS = {
     "version": "Incompatible PyTorch releases in one process group",
@@ -33,6 +33,8 @@ def refusal(roster: Roster, objections: list[Objection], rank: int) -> ProtocolV
     lines = ["%s: torch %s (detected %s, before it contacted the store)" % (head, versions, where)]
     lines += ["  " + _line_of(group, noun) for group in groups[:16]]
     lines += ["  " + objection.text for objection in objections]
+    if any(group["bridge"] for group in groups) and objections[0].kind == "version":
+        lines.append("  no bridge: " + no_bridge(roster, objections))
     remedy = _agents_remedy(objections[0].kind) if noun == "agent" else _remedy(objections, groups)
     lines.append("Remedy: " + remedy)
     eras = [{"kind": each.era, "since": each.since, "text": each.text} for each in objections if each.era]

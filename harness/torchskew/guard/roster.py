@@ -11,6 +11,9 @@ from torchskew.guard.hello import FIELDS, LATER, PERSONAL, Build, Hello, valid
 from torchskew.guard.settings import POLICIES
 from torchskew.guard.table import SEEN
 
+READY = "ready"  # what a rank says that can meet the others at a bridge
+# How a group meets whose store may be a bridge -> the eras that may differ there: each rank is its client.
+BRIDGED_BY = {"tcp": ("store", "gloo"), "agent": ("store", "gloo", "agent"), "static": ("store",)}
 MOST_GROUPS, MOST_HOSTS, MOST_ROSTER, MOST_TEXT = 256, 8, 1 << 20, 8192
 
 
@@ -24,7 +27,8 @@ class Group(Build):
 class Roster(TypedDict):
     """Who is in the group. groups[0] contains rank 0; more: builds left out; knocks: stock clients by era.
 
-    aside: rank 0 lets the stock init go on where this roster leaves something open.
+    aside: rank 0 lets the stock init go on where this roster leaves something open. bridge: the port of the bridge at
+    which these ranks meet, or why rank 0 has none; "" where none was needed.
     """
 
     world: int
@@ -37,6 +41,7 @@ class Roster(TypedDict):
     knocks: dict[str, int]
     where: str
     aside: int
+    bridge: str
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -74,7 +79,7 @@ def roster_of(hellos: list[Hello], policy: str, knocks: dict[str, int] | None = 
         "missing": spans(rank for rank in range(world) if rank not in counts),
         "twice": spans(rank for rank, count in counts.items() if count > 1),
         "outside": spans(rank for rank in counts if rank >= world), "knocks": knocks or {}, "where": "",
-        "aside": 0,
+        "aside": 0, "bridge": "",
     }  # fmt: skip
 
 
@@ -115,9 +120,9 @@ def unpack_heard(body: bytes) -> tuple[Roster, list[str]]:
 
 def roster_from(value: Any) -> Roster:
     """A stranger's value as a roster; ValueError where any field of it is not one."""
-    if not isinstance(value, dict) or not set(_CHECKS) - {"aside"} <= set(value):
+    if not isinstance(value, dict) or not set(_CHECKS) - set(_SINCE_0_1) <= set(value):
         raise ValueError("no roster")
-    value = {name: value.get(name, 0) for name in _CHECKS}  # 0.1 has no aside, a later guard may have more
+    value = {name: value.get(name, _SINCE_0_1.get(name)) for name in _CHECKS}  # a later guard may have more
     wrong = [name for name, right in _CHECKS.items() if not right(value[name])]
     if wrong:
         raise ValueError("no roster: " + ", ".join(wrong))
@@ -188,4 +193,5 @@ def _policy(value: Any) -> bool:
 
 
 _CHECKS = {"world": _number, "policy": _policy, "groups": _groups, "more": _number, "missing": _spans, "twice": _spans,
-           "outside": _spans, "knocks": _knocks, "where": _line, "aside": _flag}  # fmt: skip
+           "outside": _spans, "knocks": _knocks, "where": _line, "aside": _flag, "bridge": _line}  # fmt: skip
+_SINCE_0_1 = {"aside": 0, "bridge": ""}  # what earlier guards leave out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-MODES = ("enforce", "warn", "off", "strict")
+MODES = ("enforce", "warn", "off", "strict", "bridge")
 POLICIES = ("era", "minor", "exact", "allow:")
 # Below the ports that kernels give to outgoing connections, and below those that torchskew leases for its cells.
 SPARE_PORTS, LOWEST_SPARE, HIGHEST_SPARE = 6, 13000, 19999

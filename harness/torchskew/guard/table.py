@@ -64,6 +64,16 @@ SEEN = {
     "2.5": "of 2.5 or later",
     "file": "on the init file",
 }
+# What changed above the store and stays broken at a bridge (docs/bridge.md): first release of the newer side -> what.
+ABOVE = {
+    (2, 2): "DeviceMesh and DTensor",
+    (2, 3): "FullyShardedDataParallel and reduce_scatter_tensor on gloo",
+    (2, 4): "DTensor, and DDP with unused parameters",
+    (2, 5): "objects of DTensor's classes in object collectives",
+    (2, 6): "new_group with use_local_synchronization",
+    (2, 10): "meshes with two dimensions",
+    (2, 14): "groups made after one with use_local_synchronization",
+}
 # Settings that change the bytes on the wire when only some ranks have them -> the first release that reads each.
 WIRE_SETTINGS = {
     "TORCH_GLOO_LAZY_INIT": (2, 8),

@@ -3,13 +3,14 @@
 One file that a training job copies: standard library and torch only, Python 3.8 or later, torch 1.7 to 2.15. Call
 install() once (uninstall() undoes it), call check() before one init_process_group, or run
 `python torchskew_guard.py train.py`, which also covers every Python that the script forks, spawns or starts. Settings:
-TORCHSKEW_GUARD (enforce, warn, off, strict), TORCHSKEW_GUARD_POLICY (era, minor, exact, allow:2.6.0,2.13.0),
-TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
+TORCHSKEW_GUARD (enforce, warn, off, strict, bridge), TORCHSKEW_GUARD_POLICY (era, minor, exact,
+allow:2.6.0,2.13.0), TORCHSKEW_GUARD_PORT, TORCHSKEW_GUARD_SECRET. docs/guard.md describes them and the wire format.
 """
 
 # Generated from torchskew 0.2.0, do not edit: `make guard-file` writes it from torchskew.guard, a module a part.
 from __future__ import annotations
 
+import atexit
 import binascii
 import contextlib
 import datetime as dt
@@ -17,12 +18,14 @@ import errno
 import functools
 import hashlib
 import hmac
+import importlib.util
 import inspect
 import itertools
 import json
 import os
 import re
 import runpy
+import select
 import selectors
 import socket
 import stat
@@ -98,6 +101,16 @@ SEEN = {
     "2.2": "of 2.2 to 2.4",
     "2.5": "of 2.5 or later",
     "file": "on the init file",
+}
+# What changed above the store and stays broken at a bridge (docs/bridge.md): first release of the newer side -> what.
+ABOVE = {
+    (2, 2): "DeviceMesh and DTensor",
+    (2, 3): "FullyShardedDataParallel and reduce_scatter_tensor on gloo",
+    (2, 4): "DTensor, and DDP with unused parameters",
+    (2, 5): "objects of DTensor's classes in object collectives",
+    (2, 6): "new_group with use_local_synchronization",
+    (2, 10): "meshes with two dimensions",
+    (2, 14): "groups made after one with use_local_synchronization",
 }
 # Settings that change the bytes on the wire when only some ranks have them -> the first release that reads each.
 WIRE_SETTINGS = {
@@ -202,7 +215,7 @@ def revive(text: str, data: dict[str, Any]) -> ProtocolVersionError:
 # -- settings ------------------------------------------------------------------------------------------------
 # The guard's own settings, read from the environment; a misspelt one is an error, never a default.
 
-MODES = ("enforce", "warn", "off", "strict")
+MODES = ("enforce", "warn", "off", "strict", "bridge")
 POLICIES = ("era", "minor", "exact", "allow:")
 # Below the ports that kernels give to outgoing connections, and below those that torchskew leases for its cells.
 SPARE_PORTS, LOWEST_SPARE, HIGHEST_SPARE = 6, 13000, 19999
@@ -477,11 +490,11 @@ FIELDS: dict[str, tuple[type, int]] = {
     "job": (str, 255), "order": (str, 10), "nccl": (str, 40), "store": (str, 8), "gloo": (str, 8), "keys": (str, 8),
     "agent": (str, 8), "static": (str, 8), "c10d": (str, 8), "launcher": (str, 80), "serves": (str, 255),
     "settings": (str, 400), "known": (int, 1), "last": (str, 8),
-    "guess": (str, 60), "numpy": (str, 40),
+    "guess": (str, 60), "numpy": (str, 40), "bridge": (str, 80),
 }  # fmt: skip
 _ERA = re.compile(r"(\d{1,2}\.\d{1,2})?")
 # The fields that 0.1 did not know: it takes a hello without them alone, and its own has none of them.
-LATER = ("static", "c10d", "launcher", "guess", "numpy")
+LATER = ("static", "c10d", "launcher", "guess", "numpy", "bridge")
 # What the text of a field must look like, where more than its length is known.
 FORMS = {
     "method": re.compile("|".join((*DIRECT, "agent", "file", "store"))), "order": re.compile("little|big"),
@@ -499,7 +512,8 @@ class Build(TypedDict):
     """What ranks of one build have in common; each value as FIELDS bounds it.
 
     launcher: the release of the agent that started this rank and has its store, where that agent is guarded. guess: the
-    kinds of era, with spaces, that are no more than the label of a build between releases says.
+    kinds of era, with spaces, that are no more than the label of a build between releases says. bridge: "" where this
+    rank is not in that mode, "ready", or why it can't use a bridge.
     """
 
     world: int
@@ -525,6 +539,7 @@ class Build(TypedDict):
     last: str
     guess: str
     numpy: str
+    bridge: str
 
 
 class Hello(Build):
@@ -553,7 +568,7 @@ def own_hello(place: Place, backend: str = "") -> Hello:
         "job": os.environ.get("TORCHELASTIC_RUN_ID", ""), "order": sys.byteorder, "nccl": _nccl(backend),
         "serves": " ".join(SERVES.get(store, ())), "launcher": agent, "known": int(known(version)),
         "settings": " ".join("%s=%s" % pair for pair in sorted(wire.items()) if pair[1]),
-        "last": "%d.%d" % LAST_KNOWN, "guess": guess, "numpy": _numpy(),
+        "last": "%d.%d" % LAST_KNOWN, "guess": guess, "numpy": _numpy(), "bridge": "",
     }  # fmt: skip
     fields.update(eras)
     cut = {name: shown(value)[: FIELDS[name][1]] if isinstance(value, str) else value for name, value in fields.items()}
@@ -618,6 +633,9 @@ def identity(hello: Hello) -> Identity:
 # -- roster --------------------------------------------------------------------------------------------------
 # The roster: every rank's hello in one small object, the same on every rank, from which each of them decides.
 
+READY = "ready"  # what a rank says that can meet the others at a bridge
+# How a group meets whose store may be a bridge -> the eras that may differ there: each rank is its client.
+BRIDGED_BY = {"tcp": ("store", "gloo"), "agent": ("store", "gloo", "agent"), "static": ("store",)}
 MOST_GROUPS, MOST_HOSTS, MOST_ROSTER, MOST_TEXT = 256, 8, 1 << 20, 8192
 
 
@@ -631,7 +649,8 @@ class Group(Build):
 class Roster(TypedDict):
     """Who is in the group. groups[0] contains rank 0; more: builds left out; knocks: stock clients by era.
 
-    aside: rank 0 lets the stock init go on where this roster leaves something open.
+    aside: rank 0 lets the stock init go on where this roster leaves something open. bridge: the port of the bridge at
+    which these ranks meet, or why rank 0 has none; "" where none was needed.
     """
 
     world: int
@@ -644,6 +663,7 @@ class Roster(TypedDict):
     knocks: dict[str, int]
     where: str
     aside: int
+    bridge: str
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -681,7 +701,7 @@ def roster_of(hellos: list[Hello], policy: str, knocks: dict[str, int] | None = 
         "missing": spans(rank for rank in range(world) if rank not in counts),
         "twice": spans(rank for rank, count in counts.items() if count > 1),
         "outside": spans(rank for rank in counts if rank >= world), "knocks": knocks or {}, "where": "",
-        "aside": 0,
+        "aside": 0, "bridge": "",
     }  # fmt: skip
 
 
@@ -722,9 +742,9 @@ def unpack_heard(body: bytes) -> tuple[Roster, list[str]]:
 
 def roster_from(value: Any) -> Roster:
     """A stranger's value as a roster; ValueError where any field of it is not one."""
-    if not isinstance(value, dict) or not set(_CHECKS) - {"aside"} <= set(value):
+    if not isinstance(value, dict) or not set(_CHECKS) - set(_SINCE_0_1) <= set(value):
         raise ValueError("no roster")
-    value = {name: value.get(name, 0) for name in _CHECKS}  # 0.1 has no aside, a later guard may have more
+    value = {name: value.get(name, _SINCE_0_1.get(name)) for name in _CHECKS}  # a later guard may have more
     wrong = [name for name, right in _CHECKS.items() if not right(value[name])]
     if wrong:
         raise ValueError("no roster: " + ", ".join(wrong))
@@ -795,11 +815,14 @@ def _policy(value: Any) -> bool:
 
 
 _CHECKS = {"world": _number, "policy": _policy, "groups": _groups, "more": _number, "missing": _spans, "twice": _spans,
-           "outside": _spans, "knocks": _knocks, "where": _line, "aside": _flag}  # fmt: skip
+           "outside": _spans, "knocks": _knocks, "where": _line, "aside": _flag, "bridge": _line}  # fmt: skip
+_SINCE_0_1 = {"aside": 0, "bridge": ""}  # what earlier guards leave out
 
 
 # -- verdict -------------------------------------------------------------------------------------------------
 # The verdict: what speaks against a group, decided from the roster alone, so that every rank decides the same.
+
+BRIDGED = ("2.1", "2.2", "2.5")  # store eras of the releases whose groups a bridge carries: 2.1 and newer
 
 
 class Objection(NamedTuple):
@@ -827,7 +850,8 @@ def decide(roster: Roster) -> list[Objection]:
         objections.append(Objection("group", text, proof=False))
     if roster["missing"]:
         objections.append(_absent_objection(roster))
-    return objections
+    bridged = roster["bridge"].isdigit() and not _not_ready(roster["groups"])
+    return [each for each in objections if not (bridged and _bridgeable(each, roster["groups"][0]["method"]))]
 
 
 def refuses(objections: list[Objection], mode: str, aside: bool) -> bool:
@@ -839,6 +863,35 @@ def refuses(objections: list[Objection], mode: str, aside: bool) -> bool:
     if mode == "strict" or any(each.proof for each in objections):
         return bool(objections)
     return bool(objections) and not aside
+
+
+def no_bridge(roster: Roster, objections: list[Objection]) -> str:
+    """Why a bridge does not help against these objections, in one line; "" where it does."""
+    groups = roster["groups"]
+    others = [each for each in objections if not _bridgeable(each, groups[0]["method"])]
+    if others:
+        return "it does not help against this: " + others[0].text
+    guesses = [group for group in groups if {"store", "gloo"} & set(group["guess"].split())]
+    old = [group for group in groups if group["store"] not in BRIDGED]
+    if old or guesses:
+        who, noun = ", ".join(group["ranks"] for group in old or guesses), noun_of(groups)
+        why = "%s: torch 2.0 and older don't use one" if old else "%s: a build between releases may be too old for one"
+        return why % name_ranks(who, noun)
+    return _not_ready(groups) or roster["bridge"]
+
+
+def _not_ready(groups: list[Group]) -> str:
+    """Which ranks can't meet at a bridge, and why; "" where all can."""
+    for group in groups:
+        if group["bridge"] != READY:
+            why = group["bridge"] or "TORCHSKEW_GUARD is not bridge there"
+            return "%s: %s" % (name_ranks(group["ranks"], noun_of(groups)), why)
+    return ""
+
+
+def _bridgeable(objection: Objection, method: str) -> bool:
+    """Whether this is about what a bridge translates: eras, where the group meets this way."""
+    return objection.kind == "version" and objection.era in BRIDGED_BY.get(method, ())
 
 
 def _absent_objection(roster: Roster) -> Objection:
@@ -976,6 +1029,8 @@ def notes(roster: Roster) -> Iterator[str]:
     """One line for each, the same on every rank."""
     groups = roster["groups"]
     yield from _releases(groups)
+    if roster["bridge"].isdigit():
+        yield _at_a_bridge(groups, roster["bridge"])
     # Only 3.13 writes that name; 3.14 reads it.
     pythons = _split(groups, "python", lambda parts: None if parts >= [3, 14] else parts == [3, 13])
     if pythons:
@@ -998,6 +1053,20 @@ def _releases(groups: list[Group]) -> Iterator[str]:
             "torch %s is a build between releases: its label is only a guess at its %s era, which its code doesn't show"
         )
         yield text % (torch, kinds.replace(" ", " and "))
+
+
+def _at_a_bridge(groups: list[Group], port: str) -> str:
+    """Who meets at a bridge, and what it does not change between their releases."""
+    noun = noun_of(groups)
+    who = "; ".join("%s torch %s" % (name_ranks(group["ranks"], noun), group["torch"]) for group in groups[:8])
+    text = "releases whose stores can't mix meet at a bridge, port %s on the host of %s 0: %s" % (port, noun, who)
+    minors = sorted((parse(group["torch"]) or (0, 0, 0))[:2] for group in groups)
+    broken = [
+        "%s (changed in %d.%d)" % (what, *since) for since, what in ABOVE.items() if minors[0] < since <= minors[-1]
+    ]
+    if noun == "agent" or not broken:
+        return text
+    return "%s. These still fail between them: %s" % (text, "; ".join(broken))
 
 
 def _split(groups: list[Group], name: str, new: Callable[[List[int]], Optional[bool]]) -> str:
@@ -1049,6 +1118,8 @@ def refusal(roster: Roster, objections: list[Objection], rank: int) -> ProtocolV
     lines = ["%s: torch %s (detected %s, before it contacted the store)" % (head, versions, where)]
     lines += ["  " + _line_of(group, noun) for group in groups[:16]]
     lines += ["  " + objection.text for objection in objections]
+    if any(group["bridge"] for group in groups) and objections[0].kind == "version":
+        lines.append("  no bridge: " + no_bridge(roster, objections))
     remedy = _agents_remedy(objections[0].kind) if noun == "agent" else _remedy(objections, groups)
     lines.append("Remedy: " + remedy)
     eras = [{"kind": each.era, "since": each.since, "text": each.text} for each in objections if each.era]
@@ -1152,8 +1223,8 @@ class Pace(NamedTuple):
     """Instants on the monotonic clock: the deadline for late ranks, and proof, before which no sign is proof.
 
     settle: the seconds for which a sign must hold. end: when even a message that is on its way is given up. mode:
-    "enforce", "warn" or "strict". aside: the deadline comes before the init's own timeout, so the stock init goes on
-    then and waits for late ranks itself.
+    "enforce", "warn", "strict" or "bridge". aside: the deadline comes before the init's own timeout, so the stock init
+    goes on then and waits for late ranks itself.
     """
 
     deadline: float
@@ -1899,6 +1970,143 @@ def relay(callers: list[Caller], port: int) -> None:
         caller.conn.close()  # without a reset: the relay has it
 
 
+# -- bridge --------------------------------------------------------------------------------------------------
+# A bridge that rank 0 hosts under TORCHSKEW_GUARD=bridge: where its code is, its process, and the ranks' clients.
+#
+# The bridge is the package torchskew.bridge, which needs the standard library alone. It is not part of the one file
+# that jobs copy: rank 0's Python must be able to import it.
+
+BRIDGE_SOON = 20.0  # seconds for the bridge to start, less where the init has less
+_RUN = """import sys
+sys.path.insert(0, sys.argv[1])
+from torchskew.bridge.hosted import main
+sys.exit(main(sys.argv[2:]))
+"""
+_CHILDREN: list[tuple[int, subprocess.Popen[bytes]]] = []  # whose it is, and the bridge
+
+
+class Crossing(NamedTuple):
+    """Where a rank meets the others at a bridge, and which of how many it is."""
+
+    host: str
+    port: int
+    rank: int
+    world: int
+
+
+def readiness(mine: Hello, mode: str, *, led: bool) -> str:
+    """What a rank's hello says of a bridge: "" where its mode is another, READY, or why it can't use one.
+
+    led: the store that this init gets is the guard's to choose.
+    """
+    if mode != "bridge":
+        return ""
+    reason = READY
+    backends = {part.rpartition(":")[2] for part in mine["backend"].split(",")}
+    if mine["method"] not in BRIDGED_BY:
+        reason = "it meets by %s" % {"store": "a store that it was given"}.get(mine["method"], mine["method"])
+    elif not led:
+        reason = "guard.check() only compares: guard.install() is needed, too"
+    elif mine["method"] == "static":
+        pass  # an agent has no backend
+    elif backends == {""} and _may_be_nccl():
+        reason = "its backend is not named, and may be NCCL"
+    elif not backends <= {"gloo", ""}:
+        reason = "its backend is %s" % mine["backend"]
+    return reason[: FIELDS["bridge"][1]]
+
+
+def _may_be_nccl() -> bool:
+    """Whether a group without a named backend can be one of NCCL, for tensors of a GPU."""
+    import torch.distributed
+
+    return bool(getattr(torch.distributed, "is_nccl_available", bool)())
+
+
+def crossing(place: Place, roster: Roster) -> Crossing | None:
+    """Where this rank's store is, if its group has a bridge."""
+    port = roster["bridge"]
+    return Crossing(place.host, int(port), place.rank, place.world) if port.isdigit() else None
+
+
+def host_bridge(server: socket.socket, seconds: float) -> str:
+    """Give a listening socket to a bridge of its own process: its port as text, or why there is none.
+
+    The process ends with this one, however that ends.
+    """
+    folder = _bridge_folder()
+    if not folder:
+        return "rank 0's Python can't import torchskew.bridge"
+    command = [sys.executable, "-I", "-S", "-c", _RUN, folder, str(os.getpid()), str(server.fileno())]
+    try:
+        # A session of its own: a signal to the job's process group, as by ctrl-C, is for the ranks.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL, pass_fds=[server.fileno()],
+                                   start_new_session=True)  # fmt: skip
+    except (OSError, subprocess.SubprocessError, ValueError) as problem:
+        return shown("rank 0 can't start it: %s" % problem)
+    if not _CHILDREN:
+        atexit.register(end_bridges)
+    _CHILDREN.append((os.getpid(), process))
+    with contextlib.suppress(OSError), process.stdout as answers:  # type: ignore[union-attr]
+        if select.select([answers], [], [], min(seconds, BRIDGE_SOON))[0] and answers.readline() == b"ready\n":
+            return str(server.getsockname()[1])
+    end_bridges()
+    return "rank 0's bridge did not start: its process ended with %s" % process.returncode
+
+
+def _bridge_folder() -> str:
+    """The folder to import the bridge from, "" where there is none."""
+    with contextlib.suppress(ImportError, ValueError, AttributeError):
+        spec = importlib.util.find_spec("torchskew")
+        for place in (spec.submodule_search_locations if spec else None) or ():
+            if os.path.isfile(os.path.join(place, "bridge", "hosted.py")):
+                return os.path.dirname(os.path.abspath(place))
+    return ""
+
+
+def end_bridges() -> None:
+    """End the bridges of this process; those of the process that it was forked from stay."""
+    mine = [each for each in _CHILDREN if each[0] == os.getpid()]
+    for pair in mine:
+        _CHILDREN.remove(pair)
+        pair[1].terminate()
+        try:
+            pair[1].wait(5.0)
+        except subprocess.TimeoutExpired:
+            pair[1].kill()
+            pair[1].wait()
+
+
+def end_idle_bridges() -> None:
+    """End the bridges of this process where no group is left that may need them, as a stock store ends with its own."""
+    if not _CHILDREN:
+        return
+    rpc: Any = sys.modules.get("torch.distributed.rpc.api")
+    import torch.distributed
+
+    if not torch.distributed.is_initialized() and not getattr(rpc, "_is_current_rpc_agent_set", bool)():
+        end_bridges()
+
+
+def bridge_client(meeting: Crossing, timeout: Any) -> Any:
+    """A store of torch that is this rank's client of the bridge; what torch raises where it can't be reached.
+
+    timeout: a timedelta, torch's own where None.
+    """
+    from torch.distributed import TCPStore
+
+    options = {"timeout": timeout} if isinstance(timeout, dt.timedelta) else {}
+    where = (meeting.host, meeting.port, meeting.world, False)
+    try:
+        return TCPStore(*where, **options)
+    except RuntimeError as problem:
+        # Builds of 2.6 and later without libuv ask for it all the same, also in a client, which makes no use of it.
+        if "libuv" not in str(problem):
+            raise
+        return TCPStore(*where, use_libuv=False, **options)
+
+
 # -- host ----------------------------------------------------------------------------------------------------
 # Rank 0's side of the exchange over an address: it collects every rank's hello and sends all of them one roster.
 
@@ -1921,6 +2129,7 @@ class Host:
         self.selector = selectors.DefaultSelector()
         self.pending: dict[socket.socket, Peer] = {}
         self.arrivals, self.stock = Arrivals(place.world), StockClients()
+        self.bridged = False  # a bridge has the port
 
     def gather(self, until: Pace) -> Roster:
         """Wait for every rank until the deadline; less where the group is wrong or stock clients come instead."""
@@ -1957,6 +2166,16 @@ class Host:
         roster = roster_of([self.mine, *self.arrivals.hellos()], self.policy, self.stock.knocks)
         roster["where"] = shown(str(self.place))
         return roster
+
+    def bridge(self, roster: Roster, until: Pace) -> None:
+        """Where these ranks can't mix and a bridge helps, give it this port; the roster says so, or why there is none.
+
+        Every rank has reached this port, so no firewall is between them and the bridge.
+        """
+        objections = decide(roster)
+        if refuses(objections, until.mode, bool(roster["aside"])) and not no_bridge(roster, objections):
+            roster["bridge"] = host_bridge(self.server, max(1.0, until.deadline - time.monotonic()))
+            self.bridged = roster["bridge"].isdigit()
 
     def _accept(self) -> None:
         """Take what came; a connection that ended before it was taken ends nothing else."""
@@ -2129,7 +2348,10 @@ class Host:
         if relayed:
             self.serve(0.0)  # who came at the last moment
         self.selector.close()
-        reset(self.server)
+        if self.bridged:
+            self.server.close()  # what a reset sets would hold for the bridge's connections, too
+        else:
+            reset(self.server)
         stock = [*self.stock.held, *(peer for peer in self.pending.values() if not peer.nonces)]
         if relayed:
             with contextlib.suppress(OSError):
@@ -2139,7 +2361,9 @@ class Host:
                 reset(peer.conn)
 
     def abandon(self) -> None:
-        """After a failure: no socket stays open."""
+        """After a failure: no socket stays open, and no bridge."""
+        if self.bridged:
+            end_bridges()
         self._free_port()
         for peer in self.arrivals.peers.values():
             reset(peer.conn)
@@ -2723,6 +2947,7 @@ def _roster(ask: Ask, until: Pace) -> Roster:
     host = Host(server, place, mine, secret, ask.policy)
     try:
         roster = host.gather(until)
+        host.bridge(roster, until)
         host.send(roster, not refuses(decide(roster), until.mode, bool(roster["aside"])), until.end)
     except BaseException:
         host.abandon()
@@ -3135,10 +3360,12 @@ def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store
         if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
             return None
         mine, seconds = own_hello(place, str(backend or "").lower()), _seconds(timeout, backend)
+        mine["bridge"] = readiness(mine, mode, led=getattr(_IN_INIT, "led", False))
         roster = exchange(place, mine, seconds, mode) if store is None else exchange_in(store, mine, seconds, mode)
         for note in notes(roster):
             warn(place.rank, note)
         _note_agent(place)
+        _IN_INIT.crossing = crossing(place, roster)
         return roster
     return None
 
@@ -3216,15 +3443,25 @@ def guarded_init(stock: Callable[..., Any]) -> Callable[..., Any]:
         given = signature.bind(*args, **kwargs)
         try:
             expect()
+            end_idle_bridges()
+            _IN_INIT.led = _is_led()
             spent = _spent(lambda: _before_init(given.arguments))
             _IN_INIT.checked = True
             return _within_timeout(stock, given, spent)
         finally:
             _IN_INIT.checked, _IN_INIT.spent = False, 0.0
+            _IN_INIT.led, _IN_INIT.crossing = False, None
             dismiss()
 
     init_process_group.torchskew_guard = init_process_group  # type: ignore[attr-defined]
     return init_process_group
+
+
+def _is_led() -> bool:
+    """Whether torch's rendezvous, through which a rank comes to a bridge, is covered: something else may be there."""
+    from torch.distributed import distributed_c10d
+
+    return hasattr(distributed_c10d.rendezvous, "torchskew_guard")
 
 
 def _spent(compare: Callable[[], Roster | None]) -> float:
@@ -3265,7 +3502,14 @@ def guarded_rendezvous(stock: Callable[..., Any]) -> Callable[..., Any]:
     def rendezvous(url: str, rank: int = -1, world_size: int = -1, **more: Any) -> Any:
         spent = getattr(_IN_INIT, "spent", 0.0)
         if not getattr(_IN_INIT, "checked", False):
-            spent = _spent(lambda: check(None, url, more.get("timeout"), world_size, rank))
+            _IN_INIT.led, _IN_INIT.crossing = True, None
+            try:
+                spent = _spent(lambda: check(None, url, more.get("timeout"), world_size, rank))
+            finally:
+                _IN_INIT.led = False
+        meeting, _IN_INIT.crossing = getattr(_IN_INIT, "crossing", None), None
+        if meeting is not None:
+            return iter([(bridge_client(meeting, more.get("timeout")), meeting.rank, meeting.world)])
         if isinstance(more.get("timeout"), dt.timedelta) and spent:
             more["timeout"] = left_of(more["timeout"], spent)
         return stock(url, rank, world_size, **more)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Iterator, NamedTuple
 
 from torchskew.guard.place import AGENTS, DIRECT
-from torchskew.guard.roster import Group, Roster
+from torchskew.guard.roster import BRIDGED_BY, READY, Group, Roster
 from torchskew.guard.table import SEEN, TABLE, era, parse
+
+BRIDGED = ("2.1", "2.2", "2.5")  # store eras of the releases whose groups a bridge carries: 2.1 and newer
 
 
 class Objection(NamedTuple):
@@ -34,7 +36,8 @@ def decide(roster: Roster) -> list[Objection]:
         objections.append(Objection("group", text, proof=False))
     if roster["missing"]:
         objections.append(_absent_objection(roster))
-    return objections
+    bridged = roster["bridge"].isdigit() and not _not_ready(roster["groups"])
+    return [each for each in objections if not (bridged and _bridgeable(each, roster["groups"][0]["method"]))]
 
 
 def refuses(objections: list[Objection], mode: str, aside: bool) -> bool:
@@ -46,6 +49,35 @@ def refuses(objections: list[Objection], mode: str, aside: bool) -> bool:
     if mode == "strict" or any(each.proof for each in objections):
         return bool(objections)
     return bool(objections) and not aside
+
+
+def no_bridge(roster: Roster, objections: list[Objection]) -> str:
+    """Why a bridge does not help against these objections, in one line; "" where it does."""
+    groups = roster["groups"]
+    others = [each for each in objections if not _bridgeable(each, groups[0]["method"])]
+    if others:
+        return "it does not help against this: " + others[0].text
+    guesses = [group for group in groups if {"store", "gloo"} & set(group["guess"].split())]
+    old = [group for group in groups if group["store"] not in BRIDGED]
+    if old or guesses:
+        who, noun = ", ".join(group["ranks"] for group in old or guesses), noun_of(groups)
+        why = "%s: torch 2.0 and older don't use one" if old else "%s: a build between releases may be too old for one"
+        return why % name_ranks(who, noun)
+    return _not_ready(groups) or roster["bridge"]
+
+
+def _not_ready(groups: list[Group]) -> str:
+    """Which ranks can't meet at a bridge, and why; "" where all can."""
+    for group in groups:
+        if group["bridge"] != READY:
+            why = group["bridge"] or "TORCHSKEW_GUARD is not bridge there"
+            return "%s: %s" % (name_ranks(group["ranks"], noun_of(groups)), why)
+    return ""
+
+
+def _bridgeable(objection: Objection, method: str) -> bool:
+    """Whether this is about what a bridge translates: eras, where the group meets this way."""
+    return objection.kind == "version" and objection.era in BRIDGED_BY.get(method, ())
 
 
 def _absent_objection(roster: Roster) -> Objection:

@@ -20,7 +20,7 @@ FAR = 600.0
 PATIENCE = 300.0
 
 BUILD = {"git": "abc", "python": "3.11.7", "backend": "gloo", "job": "", "order": "little", "nccl": "", "settings": "",
-         "launcher": "", "guess": "", "numpy": "2.1.0"}  # fmt: skip
+         "launcher": "", "guess": "", "numpy": "2.1.0", "bridge": ""}  # fmt: skip
 
 
 def hello_of(rank: int, torch: str = "2.6.0", world: int = 2, **more: Any) -> dict[str, Any]:

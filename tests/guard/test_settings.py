@@ -25,7 +25,7 @@ def test_off_means_no_word_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("TORCHSKEW_GUARD", "of", "TORCHSKEW_GUARD must be one of enforce, warn, off, strict, got 'of'."),
+        ("TORCHSKEW_GUARD", "of", "TORCHSKEW_GUARD must be one of enforce, warn, off, strict, bridge, got 'of'."),
         ("TORCHSKEW_GUARD_POLICY", "exakt", "TORCHSKEW_GUARD_POLICY must be one of era, minor, exact, allow:, got"),
         ("TORCHSKEW_GUARD_PORT", "x", "TORCHSKEW_GUARD_PORT must be a port, got 'x'."),
     ],

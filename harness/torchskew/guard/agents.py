@@ -8,9 +8,12 @@ import time
 from typing import Any, Callable, NamedTuple, cast
 
 from torchskew.guard.aside import Seat
+from torchskew.guard.bridge import Crossing, bridge_client, crossing, readiness
 from torchskew.guard.budget import left_of
 from torchskew.guard.exchange import exchange
 from torchskew.guard.hello import FIELDS, Hello, own_hello, shown
+from torchskew.guard.notes import bridge_note
+from torchskew.guard.notice import say
 from torchskew.guard.place import Place
 from torchskew.guard.resolve import within_time
 from torchskew.guard.settings import MODES, announce, chosen
@@ -28,10 +31,11 @@ class Rendezvous(NamedTuple):
     reach: float = float("inf")
 
 
-def check_agents(look: Callable[[], Rendezvous]) -> float:
+def check_agents(look: Callable[[], Rendezvous], bridges: list[Crossing] | None = None) -> float:
     """Compare with the other agents, as check() does with the other ranks; the seconds that led to nothing.
 
-    look: finds out where they meet, in seconds where it asks for names. Raises ProtocolVersionError as check() does.
+    look: finds out where they meet, in seconds where it asks for names. bridges: gets the bridge where they meet at
+    one; None where they can't. Raises ProtocolVersionError as check() does.
     """
     mode, began = chosen("TORCHSKEW_GUARD", MODES), time.monotonic()
     if mode == "off":
@@ -40,7 +44,13 @@ def check_agents(look: Callable[[], Rendezvous]) -> float:
         meeting = look() if mode != "warn" else within_time(0.5, look)
         seat.place = meeting.place
         if meeting.place.world >= 2:
-            exchange(meeting.place, _hello(meeting), meeting.seconds, mode, meeting.reach)
+            mine = _hello(meeting)
+            mine["bridge"] = readiness(mine, mode, led=bridges is not None)
+            roster = exchange(meeting.place, mine, meeting.seconds, mode, meeting.reach)
+            bridge = crossing(meeting.place, roster)
+            if bridge is not None and bridges is not None:
+                bridges.append(bridge)
+                say(bridge.rank, bridge_note(roster), "agent")
         return 0.0
     return time.monotonic() - began
 
@@ -61,7 +71,10 @@ def guarded_static(stock: Callable[..., Any]) -> Callable[..., Any]:
         whole = self.timeout
         try:
             expect()
-            spent = check_agents(lambda: _static(self))
+            bridges: list[Crossing] = []
+            spent = check_agents(lambda: _static(self), bridges)
+            if bridges:
+                self._store = bridge_client(bridges[0], whole)
             if spent > 0.1:
                 self.timeout = left_of(whole, spent)
             return stock(self)

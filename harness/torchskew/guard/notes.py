@@ -16,7 +16,7 @@ def notes(roster: Roster) -> Iterator[str]:
     groups = roster["groups"]
     yield from _releases(groups)
     if roster["bridge"].isdigit():
-        yield _at_a_bridge(groups, roster["bridge"])
+        yield bridge_note(roster)
     # Only 3.13 writes that name; 3.14 reads it.
     pythons = _split(groups, "python", lambda parts: None if parts >= [3, 14] else parts == [3, 13])
     if pythons:
@@ -41,8 +41,9 @@ def _releases(groups: list[Group]) -> Iterator[str]:
         yield text % (torch, kinds.replace(" ", " and "))
 
 
-def _at_a_bridge(groups: list[Group], port: str) -> str:
-    """Who meets at a bridge, and what it does not change between their releases."""
+def bridge_note(roster: Roster) -> str:
+    """Who meets at this group's bridge, and what it does not change between their releases."""
+    groups, port = roster["groups"], roster["bridge"]
     noun = noun_of(groups)
     who = "; ".join("%s torch %s" % (name_ranks(group["ranks"], noun), group["torch"]) for group in groups[:8])
     text = "releases whose stores can't mix meet at a bridge, port %s on the host of %s 0: %s" % (port, noun, who)

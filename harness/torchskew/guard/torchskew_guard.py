@@ -1030,7 +1030,7 @@ def notes(roster: Roster) -> Iterator[str]:
     groups = roster["groups"]
     yield from _releases(groups)
     if roster["bridge"].isdigit():
-        yield _at_a_bridge(groups, roster["bridge"])
+        yield bridge_note(roster)
     # Only 3.13 writes that name; 3.14 reads it.
     pythons = _split(groups, "python", lambda parts: None if parts >= [3, 14] else parts == [3, 13])
     if pythons:
@@ -1055,8 +1055,9 @@ def _releases(groups: list[Group]) -> Iterator[str]:
         yield text % (torch, kinds.replace(" ", " and "))
 
 
-def _at_a_bridge(groups: list[Group], port: str) -> str:
-    """Who meets at a bridge, and what it does not change between their releases."""
+def bridge_note(roster: Roster) -> str:
+    """Who meets at this group's bridge, and what it does not change between their releases."""
+    groups, port = roster["groups"], roster["bridge"]
     noun = noun_of(groups)
     who = "; ".join("%s torch %s" % (name_ranks(group["ranks"], noun), group["torch"]) for group in groups[:8])
     text = "releases whose stores can't mix meet at a bridge, port %s on the host of %s 0: %s" % (port, noun, who)
@@ -3073,10 +3074,11 @@ class Rendezvous(NamedTuple):
     reach: float = float("inf")
 
 
-def check_agents(look: Callable[[], Rendezvous]) -> float:
+def check_agents(look: Callable[[], Rendezvous], bridges: list[Crossing] | None = None) -> float:
     """Compare with the other agents, as check() does with the other ranks; the seconds that led to nothing.
 
-    look: finds out where they meet, in seconds where it asks for names. Raises ProtocolVersionError as check() does.
+    look: finds out where they meet, in seconds where it asks for names. bridges: gets the bridge where they meet at
+    one; None where they can't. Raises ProtocolVersionError as check() does.
     """
     mode, began = chosen("TORCHSKEW_GUARD", MODES), time.monotonic()
     if mode == "off":
@@ -3085,7 +3087,13 @@ def check_agents(look: Callable[[], Rendezvous]) -> float:
         meeting = look() if mode != "warn" else within_time(0.5, look)
         seat.place = meeting.place
         if meeting.place.world >= 2:
-            exchange(meeting.place, _hello(meeting), meeting.seconds, mode, meeting.reach)
+            mine = _hello(meeting)
+            mine["bridge"] = readiness(mine, mode, led=bridges is not None)
+            roster = exchange(meeting.place, mine, meeting.seconds, mode, meeting.reach)
+            bridge = crossing(meeting.place, roster)
+            if bridge is not None and bridges is not None:
+                bridges.append(bridge)
+                say(bridge.rank, bridge_note(roster), "agent")
         return 0.0
     return time.monotonic() - began
 
@@ -3106,7 +3114,10 @@ def guarded_static(stock: Callable[..., Any]) -> Callable[..., Any]:
         whole = self.timeout
         try:
             expect()
-            spent = check_agents(lambda: _static(self))
+            bridges: list[Crossing] = []
+            spent = check_agents(lambda: _static(self), bridges)
+            if bridges:
+                self._store = bridge_client(bridges[0], whole)
             if spent > 0.1:
                 self.timeout = left_of(whole, spent)
             return stock(self)

@@ -54,7 +54,7 @@ class Group:
     def _run(self, number: int, place: Place, hello: dict[str, Any]) -> None:
         try:
             self.results[number] = exchange(place, hello, self.seconds, self.mode, self.reach)
-            if number == 0 and place.method in DIRECT:
+            if number == 0 and place.method in DIRECT and not self.results[number]["bridge"]:
                 store = bind(place.port)  # the store must get the port right after
                 store.listen()
                 self.results["store"] = store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import functools
 import time
 from typing import Any, Callable, NamedTuple, cast
@@ -47,10 +48,10 @@ def check_agents(look: Callable[[], Rendezvous], bridges: list[Crossing] | None 
             mine = _hello(meeting)
             mine["bridge"] = readiness(mine, mode, led=bridges is not None)
             roster = exchange(meeting.place, mine, meeting.seconds, mode, meeting.reach)
-            bridge = crossing(meeting.place, roster)
+            bridge = crossing(meeting.place, mine, roster)
             if bridge is not None and bridges is not None:
                 bridges.append(bridge)
-                say(bridge.rank, bridge_note(roster), "agent")
+                say(-1 if meeting.place.method == "c10d" else bridge.rank, bridge_note(roster), "agent")
         return 0.0
     return time.monotonic() - began
 
@@ -98,8 +99,11 @@ def guarded_c10d(stock: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(stock)
     def create_tcp_store(params: Any) -> Any:
-        check_agents(lambda: _c10d(params, stock.__globals__))
+        bridges: list[Crossing] = []
+        check_agents(lambda: _c10d(params, stock.__globals__), bridges)
         try:
+            if bridges:
+                return bridge_client(bridges[0], dt.timedelta(seconds=params.get_as_int("read_timeout", _C10D_READ)))
             return stock(params)
         finally:
             dismiss()

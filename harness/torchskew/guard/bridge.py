@@ -18,7 +18,7 @@ import sys
 from typing import Any, NamedTuple
 
 from torchskew.guard.hello import FIELDS, Hello, shown
-from torchskew.guard.place import Place
+from torchskew.guard.place import AGENTS, Place
 from torchskew.guard.roster import BRIDGED_BY, READY, Roster
 
 BRIDGE_SOON = 20.0  # seconds for the bridge to start, less where the init has less
@@ -52,7 +52,7 @@ def readiness(mine: Hello, mode: str, *, led: bool) -> str:
         reason = "it meets by %s" % {"store": "a store that it was given"}.get(mine["method"], mine["method"])
     elif not led:
         reason = "guard.check() only compares: guard.install() is needed, too"
-    elif mine["method"] == "static":
+    elif mine["method"] in AGENTS:
         pass  # an agent has no backend
     elif backends == {""} and _may_be_nccl():
         reason = "its backend is not named, and may be NCCL"
@@ -68,10 +68,11 @@ def _may_be_nccl() -> bool:
     return bool(getattr(torch.distributed, "is_nccl_available", bool)())
 
 
-def crossing(place: Place, roster: Roster) -> Crossing | None:
-    """Where this rank's store is, if its group has a bridge."""
+def crossing(place: Place, mine: Hello, roster: Roster) -> Crossing | None:
+    """Where this rank's store is, if its group has a bridge, and this rank said that it can use one."""
     port = roster["bridge"]
-    return Crossing(place.host, int(port), place.rank, place.world) if port.isdigit() else None
+    led = port.isdigit() and mine["bridge"] == READY
+    return Crossing(place.host, int(port), place.rank, place.world) if led else None
 
 
 def host_bridge(server: socket.socket, seconds: float) -> str:

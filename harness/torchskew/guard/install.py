@@ -58,7 +58,7 @@ def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store
         for note in notes(roster):
             warn(place.rank, note)
         _note_agent(place)
-        _IN_INIT.crossing = crossing(place, roster)
+        _IN_INIT.crossing = crossing(place, mine, roster)
         return roster
     return None
 

@@ -13,7 +13,7 @@ from torchskew.guard.table import SEEN
 
 READY = "ready"  # what a rank says that can meet the others at a bridge
 # How a group meets whose store may be a bridge -> the eras that may differ there: each rank is its client.
-BRIDGED_BY = {"tcp": ("store", "gloo"), "agent": ("store", "gloo", "agent"), "static": ("store",)}
+BRIDGED_BY = {"tcp": ("store", "gloo"), "agent": ("store", "gloo", "agent"), "static": ("store",), "c10d": ("store",)}
 MOST_GROUPS, MOST_HOSTS, MOST_ROSTER, MOST_TEXT = 256, 8, 1 << 20, 8192
 
 
@@ -184,6 +184,11 @@ def _flag(value: Any) -> bool:
     return type(value) is int and value in (0, 1)
 
 
+def _bridge(value: Any) -> bool:
+    """Whether this is a port, or a line that is none."""
+    return _line(value) and (not value.isdigit() or (value.isascii() and len(value) < 6 and 0 < int(value) < 65536))
+
+
 def _knocks(value: Any) -> bool:
     return isinstance(value, dict) and all(name in SEEN and _number(count) for name, count in value.items())
 
@@ -193,5 +198,5 @@ def _policy(value: Any) -> bool:
 
 
 _CHECKS = {"world": _number, "policy": _policy, "groups": _groups, "more": _number, "missing": _spans, "twice": _spans,
-           "outside": _spans, "knocks": _knocks, "where": _line, "aside": _flag, "bridge": _line}  # fmt: skip
+           "outside": _spans, "knocks": _knocks, "where": _line, "aside": _flag, "bridge": _bridge}  # fmt: skip
 _SINCE_0_1 = {"aside": 0, "bridge": ""}  # what earlier guards leave out

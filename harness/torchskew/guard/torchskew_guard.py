@@ -635,7 +635,7 @@ def identity(hello: Hello) -> Identity:
 
 READY = "ready"  # what a rank says that can meet the others at a bridge
 # How a group meets whose store may be a bridge -> the eras that may differ there: each rank is its client.
-BRIDGED_BY = {"tcp": ("store", "gloo"), "agent": ("store", "gloo", "agent"), "static": ("store",)}
+BRIDGED_BY = {"tcp": ("store", "gloo"), "agent": ("store", "gloo", "agent"), "static": ("store",), "c10d": ("store",)}
 MOST_GROUPS, MOST_HOSTS, MOST_ROSTER, MOST_TEXT = 256, 8, 1 << 20, 8192
 
 
@@ -806,6 +806,11 @@ def _flag(value: Any) -> bool:
     return type(value) is int and value in (0, 1)
 
 
+def _bridge(value: Any) -> bool:
+    """Whether this is a port, or a line that is none."""
+    return _line(value) and (not value.isdigit() or (value.isascii() and len(value) < 6 and 0 < int(value) < 65536))
+
+
 def _knocks(value: Any) -> bool:
     return isinstance(value, dict) and all(name in SEEN and _number(count) for name, count in value.items())
 
@@ -815,7 +820,7 @@ def _policy(value: Any) -> bool:
 
 
 _CHECKS = {"world": _number, "policy": _policy, "groups": _groups, "more": _number, "missing": _spans, "twice": _spans,
-           "outside": _spans, "knocks": _knocks, "where": _line, "aside": _flag, "bridge": _line}  # fmt: skip
+           "outside": _spans, "knocks": _knocks, "where": _line, "aside": _flag, "bridge": _bridge}  # fmt: skip
 _SINCE_0_1 = {"aside": 0, "bridge": ""}  # what earlier guards leave out
 
 
@@ -2008,7 +2013,7 @@ def readiness(mine: Hello, mode: str, *, led: bool) -> str:
         reason = "it meets by %s" % {"store": "a store that it was given"}.get(mine["method"], mine["method"])
     elif not led:
         reason = "guard.check() only compares: guard.install() is needed, too"
-    elif mine["method"] == "static":
+    elif mine["method"] in AGENTS:
         pass  # an agent has no backend
     elif backends == {""} and _may_be_nccl():
         reason = "its backend is not named, and may be NCCL"
@@ -2024,10 +2029,11 @@ def _may_be_nccl() -> bool:
     return bool(getattr(torch.distributed, "is_nccl_available", bool)())
 
 
-def crossing(place: Place, roster: Roster) -> Crossing | None:
-    """Where this rank's store is, if its group has a bridge."""
+def crossing(place: Place, mine: Hello, roster: Roster) -> Crossing | None:
+    """Where this rank's store is, if its group has a bridge, and this rank said that it can use one."""
     port = roster["bridge"]
-    return Crossing(place.host, int(port), place.rank, place.world) if port.isdigit() else None
+    led = port.isdigit() and mine["bridge"] == READY
+    return Crossing(place.host, int(port), place.rank, place.world) if led else None
 
 
 def host_bridge(server: socket.socket, seconds: float) -> str:
@@ -3090,10 +3096,10 @@ def check_agents(look: Callable[[], Rendezvous], bridges: list[Crossing] | None 
             mine = _hello(meeting)
             mine["bridge"] = readiness(mine, mode, led=bridges is not None)
             roster = exchange(meeting.place, mine, meeting.seconds, mode, meeting.reach)
-            bridge = crossing(meeting.place, roster)
+            bridge = crossing(meeting.place, mine, roster)
             if bridge is not None and bridges is not None:
                 bridges.append(bridge)
-                say(bridge.rank, bridge_note(roster), "agent")
+                say(-1 if meeting.place.method == "c10d" else bridge.rank, bridge_note(roster), "agent")
         return 0.0
     return time.monotonic() - began
 
@@ -3141,8 +3147,11 @@ def guarded_c10d(stock: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(stock)
     def create_tcp_store(params: Any) -> Any:
-        check_agents(lambda: _c10d(params, stock.__globals__))
+        bridges: list[Crossing] = []
+        check_agents(lambda: _c10d(params, stock.__globals__), bridges)
         try:
+            if bridges:
+                return bridge_client(bridges[0], dt.timedelta(seconds=params.get_as_int("read_timeout", _C10D_READ)))
             return stock(params)
         finally:
             dismiss()
@@ -3376,7 +3385,7 @@ def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store
         for note in notes(roster):
             warn(place.rank, note)
         _note_agent(place)
-        _IN_INIT.crossing = crossing(place, roster)
+        _IN_INIT.crossing = crossing(place, mine, roster)
         return roster
     return None
 

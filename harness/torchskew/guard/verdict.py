@@ -57,7 +57,7 @@ def no_bridge(roster: Roster, objections: list[Objection]) -> str:
     others = [each for each in objections if not _bridgeable(each, groups[0]["method"])]
     if others:
         return "it does not help against this: " + others[0].text
-    guesses = [group for group in groups if {"store", "gloo"} & set(group["guess"].split())]
+    guesses = [group for group in groups if group["guess"] and group["store"] == BRIDGED[0]]
     old = [group for group in groups if group["store"] not in BRIDGED]
     if old or guesses:
         who, noun = ", ".join(group["ranks"] for group in old or guesses), noun_of(groups)

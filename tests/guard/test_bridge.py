@@ -78,16 +78,20 @@ REFUSED = [
     ({}, ("2.13.0", "2.0.1"), "no bridge: it does not help against this: keys era differs"),
     ({}, ("2.0.1", "2.1.2"), "no bridge: it does not help against this: keys era differs"),
     ({"settings": "TORCH_GLOO_LAZY_INIT=1"}, ("2.2.2", "2.6.0"), "it does not help against this: settings that change"),
-    ({"guess": "store"}, ("2.2.2", "2.5.0a0"), "no bridge: rank 1: a build between releases may be too old for one"),
+    (
+        {"guess": "store"},
+        ("2.2.2", "2.1.0a0", "2.1.2"),
+        "no bridge: rank 1: a build between releases may be too old for one",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("odd", "releases", "why"), REFUSED)
 def test_where_a_bridge_does_not_help_every_rank_is_refused_and_told_why(
-    group: Group, odd: dict[str, str], releases: tuple[str, str], why: str
+    group: Group, odd: dict[str, str], releases: tuple[str, ...], why: str
 ) -> None:
     errors = results(group, *releases, rank_1=odd)
-    assert [type(error) for error in errors] == [ProtocolVersionError] * 2
+    assert [type(error) for error in errors] == [ProtocolVersionError] * len(releases)
     assert all(why in str(error) for error in errors)
     assert bridge._CHILDREN == []
 

@@ -132,6 +132,28 @@ def test_workers_of_torchrun_that_may_mix_compute(torchrun) -> None:
     assert torchrun("vendored", "--standalone").stdout.count("sum 3.0") == 2
 
 
+@pytest.mark.parametrize("how", ["env://", "tcp://"])
+def test_ranks_meet_at_a_bridge_without_a_change_to_their_script(ranks, how: str) -> None:
+    """Rank 1 says it is 2.1.2. The second group has a bridge of its own."""
+    settings = {"TORCHSKEW_GUARD": "bridge", "PYTHONPATH": str(ROOT / "harness")}
+    if how == "tcp://":
+        settings["METHOD"] = f"tcp://127.0.0.1:{port()}"
+    outs = ranks("vendored pretend twice", "-m", "torchskew.guard", **settings)
+    assert [out.count("sum 3.0") for out in outs] == [2, 2]
+
+
+@pytest.mark.parametrize("backend", ["static", "c10d"])
+def test_agents_of_torchrun_and_their_workers_meet_at_bridges(
+    two_agents, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agents say they are 2.1.2 and 2.2.2, so their workers can't use the store of the other's agent either."""
+    monkeypatch.setenv("TORCHSKEW_GUARD", "bridge")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "harness"))
+    for out in two_agents(backend, "2.1.2", "2.2.2"):
+        assert "sum 3.0" in out
+        assert "releases whose stores can't mix meet at a bridge, port " in out
+
+
 def test_files_are_guarded_too(ranks, tmp_path: Path) -> None:
     method = f"file://{tmp_path}/init"
     assert ["sum 3.0" in out for out in ranks("file", METHOD=method)] == [True, True]

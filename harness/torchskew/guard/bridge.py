@@ -82,7 +82,7 @@ def host_bridge(server: socket.socket, seconds: float) -> str:
     """
     folder = _bridge_folder()
     if not folder:
-        return "rank 0's Python can't import torchskew.bridge"
+        return "rank 0's Python can't import torchskew.bridge; the folder that has torchskew belongs on PYTHONPATH"
     command = [sys.executable, "-I", "-S", "-c", _RUN, folder, str(os.getpid()), str(server.fileno())]
     try:
         # A session of its own: a signal to the job's process group, as by ctrl-C, is for the ranks.

@@ -872,17 +872,16 @@ def refuses(objections: list[Objection], mode: str, aside: bool) -> bool:
 
 def no_bridge(roster: Roster, objections: list[Objection]) -> str:
     """Why a bridge does not help against these objections, in one line; "" where it does."""
-    groups = roster["groups"]
-    others = [each for each in objections if not _bridgeable(each, groups[0]["method"])]
-    if others:
-        return "it does not help against this: " + others[0].text
-    guesses = [group for group in groups if group["guess"] and group["store"] == BRIDGED[0]]
-    old = [group for group in groups if group["store"] not in BRIDGED]
-    if old or guesses:
-        who, noun = ", ".join(group["ranks"] for group in old or guesses), noun_of(groups)
-        why = "%s: torch 2.0 and older don't use one" if old else "%s: a build between releases may be too old for one"
-        return why % name_ranks(who, noun)
-    return _not_ready(groups) or roster["bridge"]
+    groups, noun = roster["groups"], noun_of(roster["groups"])
+    old = ", ".join(group["ranks"] for group in groups if group["store"] not in BRIDGED)
+    if old:
+        return "%s: torch 2.0 and older don't use one" % name_ranks(old, noun)
+    others = [each.text for each in objections if not _bridgeable(each, groups[0]["method"])]
+    why = _not_ready(groups) or ("it does not help against this: " + others[0].partition(":")[0] if others else "")
+    guesses = ", ".join(group["ranks"] for group in groups if group["guess"] and group["store"] == BRIDGED[0])
+    if guesses and not why:
+        why = "%s: a build between releases may be too old for one" % name_ranks(guesses, noun)
+    return why or roster["bridge"]
 
 
 def _not_ready(groups: list[Group]) -> str:
@@ -2043,7 +2042,7 @@ def host_bridge(server: socket.socket, seconds: float) -> str:
     """
     folder = _bridge_folder()
     if not folder:
-        return "rank 0's Python can't import torchskew.bridge"
+        return "rank 0's Python can't import torchskew.bridge; the folder that has torchskew belongs on PYTHONPATH"
     command = [sys.executable, "-I", "-S", "-c", _RUN, folder, str(os.getpid()), str(server.fileno())]
     try:
         # A session of its own: a signal to the job's process group, as by ctrl-C, is for the ranks.

@@ -1,4 +1,4 @@
-"""Every ordered group of these interpreters' releases under TORCHSKEW_GUARD=bridge: its lines say whether they computed.
+"""Every ordered group of these interpreters' releases under TORCHSKEW_GUARD=bridge, and whether it computed.
 
 python -m tests.guard.crossing PYTHON PYTHON [PYTHON …]
 """

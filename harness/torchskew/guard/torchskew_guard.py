@@ -2072,7 +2072,7 @@ def _bridge_folder() -> str:
 
 
 def end_bridges() -> None:
-    """End the bridges of this process; those of the process that it was forked from stay (Python 3.8 would end them)."""
+    """End the bridges of this process, not those of one that it was forked from: Python 3.8 would."""
     mine = [each for each in _CHILDREN if each[0] == os.getpid()]
     for pair in mine:
         _CHILDREN.remove(pair)

@@ -68,7 +68,7 @@ class Desk:
     more: str = CHECKS
     cells: str = CELLS
     out: str = "out"
-    timeout: int = 10
+    timeout: int = 60
     started: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -20,10 +20,10 @@ TOLD = {
 NEIGHBOURS = '"import_smoke", "rendezvous_tcp", "torch_save"'
 
 
-def trials(make: Callable[..., Desk], deeds: str = "*") -> Iterator[Trial]:
-    """All deeds in one run, four cells at a time. deeds: which of them, as a pattern."""
+def trials(make: Callable[..., Desk], deeds: str = "*", timeout: int = 2) -> Iterator[Trial]:
+    """All deeds in one run, four cells at a time. deeds: which of them, as a pattern. timeout: seconds of each cell."""
     scenarios = f'[scenarios]\npath = "{FOLDER}"\n'
-    desk = make("ranks", names="a", cells=f'["deed", {NEIGHBOURS}]', more=scenarios, timeout=2)
+    desk = make("ranks", names="a", cells=f'["deed", {NEIGHBOURS}]', more=scenarios, timeout=timeout)
     code = desk.run(("matrix", "-j", "4", "--only", f"deed.{deeds}/*", "--only", "[!d]*"))
     if code not in (0, 1) or "Traceback" in desk.said.replace('Traceback (most recent call last):\n  File "<', ""):
         yield Trial(done="hostile ranks", wrong=f"exit code {code}", said=desk.said)

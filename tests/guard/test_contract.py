@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from torchskew.guard import exchange, install, joiner, notice, usher
 from torchskew.guard.errors import ProtocolVersionError, Unverified
+from torchskew.guard.hello import hello_body
 from torchskew.guard.host import Host
 from torchskew.guard.install import check
 from torchskew.guard.pace import pace
@@ -25,7 +26,7 @@ from torchskew.guard.roster import pack_roster, roster_of
 from torchskew.guard.sockets import bind
 from torchskew.guard.wire import GREETING, HELLO, NONCE, frame
 
-from tests.guard.ranks import FAR, PATIENCE, Group, connect, hello_of
+from tests.guard.ranks import FAR, PATIENCE, Group, connect, greeted, hello_of
 from tests.guard.stub import Stub
 from tests.guard.waiting import WaitingClock, put_in_place
 
@@ -161,6 +162,40 @@ def test_warn_adds_two_seconds_at_most_whatever_answers(
     assert len(lines(capsys)) == 1
 
 
+@SLOW
+def test_warn_adds_two_seconds_at_most_where_a_rank_does_not_let_go(
+    stub: Stub, where: str, clock: WaitingClock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Up to 2.0 the store holds the interpreter's lock, so rank 0 itself waits until the joiners have closed."""
+    monkeypatch.setenv("TORCHSKEW_GUARD", "warn")
+    stub.torch.__version__ = "1.13.1"  # type: ignore[attr-defined]
+    port, held = int(where.rpartition(":")[2]), []
+
+    def hold() -> None:
+        connect(port).close()
+        conn, nonces = greeted(port)
+        held.append(conn)
+        hello = hello_of(1, "1.13.1", world=3, port=port, git="abc")
+        conn.sendall(frame(b"", nonces, hello_body(hello, marked=True)))  # type: ignore[arg-type]
+
+    thread, listen = threading.Thread(target=hold, daemon=True), Host.listen
+
+    def arrived(host: Host) -> None:
+        listen(host)
+        while not host.arrivals.peers and thread.is_alive():
+            host.serve(0.01)
+        clock.waited = 0.0  # the rank's hello may take as long as it likes
+
+    monkeypatch.setattr(Host, "listen", arrived)
+    thread.start()
+    assert check("gloo", where, 60, 3, 0) is None
+    thread.join(PATIENCE)
+    assert 1.0 < clock.waited <= MOST
+    (line,) = lines(capsys)
+    assert "rank 2 never said hello" in line
+    held[0].close()
+
+
 @pytest.fixture
 def places(where: str, tmp_path: Any) -> dict[str, str]:
     """The init_method by the way that ranks meet."""
@@ -249,15 +284,22 @@ def test_a_warning_never_raises_even_where_warnings_are_errors(capsys: pytest.Ca
     assert lines(capsys) == ["torchskew guard, rank 3: two lines of text"]
 
 
-def test_a_warning_points_at_the_users_line(stub: Stub, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wrapper", ["functools.py", "torchskew_guard_start.py", "torch/distributed/c10d_logger.py"])
+def test_a_warning_points_at_the_users_line(
+    stub: Stub, where: str, monkeypatch: pytest.MonkeyPatch, wrapper: str
+) -> None:
+    """Not at what stands between it and the guard: a decorator of torch's, or the start-up hook."""
+
     def mismatch(*_args: Any) -> None:
         raise ProtocolVersionError("mixed", kind="version", rank=0)
 
     monkeypatch.setenv("TORCHSKEW_GUARD", "warn")
     monkeypatch.setattr(install, "exchange", mismatch)
     install.install()
+    between: dict[str, Any] = {}
+    exec(compile("def call(init, *args): init(*args)", f"/site/{wrapper}", "exec"), between)
     with pytest.warns(RuntimeWarning, match="mixed") as caught:
-        stub.dist.init_process_group("gloo", where, 8, 2, 0)
+        between["call"](stub.dist.init_process_group, "gloo", where, 8, 2, 0)
     assert caught[0].filename == __file__
 
 

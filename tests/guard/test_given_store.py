@@ -72,10 +72,19 @@ def test_every_rank_gets_the_roster_of_all(monkeypatch: pytest.MonkeyPatch) -> N
     assert [roster["groups"][0]["ranks"] for roster in rosters] == ["0-2"] * 3
 
 
-def test_a_group_that_can_not_work_is_refused_on_every_rank() -> None:
+def test_a_group_that_can_not_work_is_refused_on_every_rank(stub: Stub) -> None:
     lazy = hello(1, settings="TORCH_GLOO_LAZY_INIT=1")
     assert [error.kind for error in meet(Store(), hello(0), lazy)] == ["settings"] * 2
     assert [error.kind for error in meet(Store(), hello(0), hello(1, "2.1.2"))] == ["version"] * 2
+    install()
+    store, others = Store(), []  # type: Store, list[Any]
+    other = threading.Thread(target=lambda: others.extend(meet(store, hello(1, "2.1.2"), seconds=8.0)), daemon=True)
+    other.start()
+    with pytest.raises(ProtocolVersionError, match="gloo era differs since 2.2"):
+        stub.dist.init_process_group("gloo", store=store, world_size=2, rank=0)
+    other.join(PATIENCE)
+    assert [error.kind for error in others] == ["version"]
+    assert stub.calls == []
 
 
 def test_what_an_earlier_init_left_never_counts() -> None:

@@ -115,12 +115,14 @@ def test_the_default_timeout_of_nccl_is_that_of_the_release(stub: Stub) -> None:
 
 def test_uninstall_leaves_torch_as_it_was(stub: Stub) -> None:
     stock = stub.dist.init_process_group, stub.c10d.init_process_group, stub.c10d.rendezvous
+    finders = list(sys.meta_path)
     uninstall()
     install()
     assert stub.dist.init_process_group is not stock[0]
     uninstall()
     uninstall()
     assert (stub.dist.init_process_group, stub.c10d.init_process_group, stub.c10d.rendezvous) == stock
+    assert sys.meta_path == finders
 
 
 def test_uninstall_leaves_what_something_else_has_wrapped_since(stub: Stub) -> None:

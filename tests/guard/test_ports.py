@@ -48,9 +48,17 @@ def consecutive() -> Iterator[list[socket.socket]]:
     raise AssertionError("no row of free ports")
 
 
-def test_many_jobs_on_one_host_with_consecutive_ports_find_their_own_ranks() -> None:
-    """Agents have all first ports, so every job meets on a spare one."""
-    with consecutive() as agents:
+@pytest.mark.parametrize("shared", [False, True])
+def test_many_jobs_on_one_host_with_consecutive_ports_find_their_own_ranks(
+    monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    """Agents have all first ports, so every job meets on a spare one.
+
+    shared: where each job's list begins with the same port, a joiner calls the guards of other jobs as well.
+    """
+    with consecutive() as agents, socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv("TORCHSKEW_GUARD_PORT", str(free.getsockname()[1]) * shared)
+        free.close()
         groups = [Group(agent.getsockname()[1]) for agent in agents]
         for number, group in enumerate(groups):
             for rank in range(2):

@@ -101,13 +101,17 @@ def test_a_guard_that_can_not_be_loaded_costs_one_line_and_no_job(python: Python
 
 
 @SLOW
+@pytest.mark.parametrize("guarded", [False, True])
 @pytest.mark.parametrize("name", ["torchskew_guard.py", "torchskew_guard_start.py", "torchskew_guard.pth"])
-def test_what_is_not_ours_is_refused_and_stays(python: Python, name: str) -> None:
+def test_what_is_not_ours_is_refused_and_stays(python: Python, name: str, guarded: bool) -> None:
+    """guarded: the guard was put there, and then the file was replaced."""
+    if guarded:
+        into(python.path)
     (python.site / name).write_text("theirs = 1\n" if name.endswith(".py") else "# theirs\n")
     before = python.files()
-    with pytest.raises(ValueError, match=f"{name} is there, and was not put there by"):
+    with pytest.raises(ValueError, match="is there, and was not put there by"):
         into(python.path)
-    if name.endswith(".pth"):
+    if guarded or name.endswith(".pth"):
         with pytest.raises(ValueError, match=f"{name} was not written by torchskew"):
             remove(python.path)
     assert python.files() == before

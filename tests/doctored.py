@@ -11,10 +11,10 @@ Change = Callable[[str], str]
 VERSION = "2.13.1+doctored"
 
 
-def doctored(python: str, folder: Path, changes: Mapping[str, Change]) -> str:
+def doctored(python: str, folder: Path, changes: Mapping[str, Change], label: str = VERSION) -> str:
     """Path of a new interpreter whose site-packages are those of `python`, but for the changed files.
 
-    changes: path below site-packages -> what becomes of its text. The copy says that it is the next release.
+    changes: path below site-packages -> what becomes of its text. label: the release that the copy says it is.
     """
     origin = next(Path(python).parent.parent.glob("lib/python3*/site-packages"))
     home = folder / "bin"
@@ -26,7 +26,7 @@ def doctored(python: str, folder: Path, changes: Mapping[str, Change]) -> str:
     place = folder / "lib" / origin.parent.name / "site-packages"
     place.parent.mkdir(parents=True)
     place.symlink_to(origin)
-    for name, change in {"torch/version.py": _next_release, **changes}.items():
+    for name, change in {"torch/version.py": _labelled(label), **changes}.items():
         _own(place, Path(name).parent)
         target = place / name
         text = (origin / name).read_text()
@@ -52,9 +52,12 @@ def _own(place: Path, parent: Path) -> None:
                 (folder / entry.name).symlink_to(entry)
 
 
-def _next_release(text: str) -> str:
-    old = next(line for line in text.splitlines() if line.startswith("__version__"))
-    return text.replace(old, f"__version__ = {VERSION!r}")
+def _labelled(label: str) -> Change:
+    def change(text: str) -> str:
+        old = next(line for line in text.splitlines() if line.startswith("__version__"))
+        return text.replace(old, f"__version__ = {label!r}")
+
+    return change
 
 
 def replaced(old: str, new: str) -> Change:

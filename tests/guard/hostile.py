@@ -89,8 +89,9 @@ def hello_bytes(rng: Random) -> bytes:
 
 def roster_bytes(rng: Random, *, heard: bool = False) -> bytes:
     """A roster that may be anything."""
-    releases = rng.sample(["2.1.2", "2.2.2", "2.6.0", "2.13.0"], 2)
-    roster: Any = roster_of([hello_of(rank, release) for rank, release in enumerate(releases)], "era", {"2.5": 1})
+    releases, world = rng.sample(["2.1.2", "2.2.2", "2.6.0", "2.13.0"], 2), rng.choice([2, 3])
+    hellos = [hello_of(rank, release, world) for rank, release in enumerate(releases)]
+    roster: Any = roster_of(hellos, "era", {"2.5": 1})  # type: ignore[arg-type]
     roster = {**roster, "heard": ["ab" * NONCE]} if heard else roster
     for _ in range(rng.randrange(4)):
         roster = mutated(roster, rng)

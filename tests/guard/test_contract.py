@@ -342,14 +342,24 @@ def test_a_rank_without_the_guard_is_refused_only_where_its_store_era_can_not_wo
 @SLOW
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("mode", ["enforce", "warn"])
-def test_stock_clients_reach_the_store_where_rank_0_steps_aside(group: Group, mode: str) -> None:
+def test_stock_clients_reach_the_store_where_rank_0_steps_aside(
+    group: Group, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those of 2.4 and older do not connect again after a reset."""
     group.mode = mode
     group.start(0, hello_of(0, world=3))
     greeting = bytes.fromhex("00cef7853c04")  # VALIDATE and the opcode of ADD, as releases 2.2 to 2.4 send it
-    with connect(group.port) as stock, connect(group.port) as late:
+    roster, came = Host.roster, []
+
+    def at_the_last_moment(host: Host) -> Any:
+        came.append(connect(group.port))
+        return roster(host)
+
+    monkeypatch.setattr(Host, "roster", at_the_last_moment)
+    with connect(group.port) as stock:
         stock.sendall(greeting)
         assert isinstance(group.join()[0], Unverified)
+        (late,) = came
         store = bind(group.port)
         store.listen()
         for waiting in (store, stock, late):
@@ -363,6 +373,7 @@ def test_stock_clients_reach_the_store_where_rank_0_steps_aside(group: Group, mo
             conn.close()
         assert [stock.recv(10), late.recv(10)] == [greeting[::-1], b"etal"]
         assert [stock.recv(10), late.recv(10)] == [b"", b""]  # the store's end is the clients' end
+        late.close()
         store.close()
 
 

@@ -9,9 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from torchskew.guard import joiner
 from torchskew.guard.errors import Unverified
+from torchskew.guard.search import Line, greetings
 from torchskew.guard.settings import HIGHEST_SPARE, LOWEST_SPARE, spare_ports
 
 from tests.conftest import ROOT
@@ -70,8 +73,18 @@ def test_many_jobs_on_one_host_with_consecutive_ports_find_their_own_ranks(
 
 
 @pytest.mark.parametrize("how", ["silent", "closing", "another job"])
-def test_strangers_on_the_first_spare_ports_are_passed_over(group: Group, how: str) -> None:
-    first, second = spare_ports(group.port)[:2]
+def test_strangers_on_the_first_spare_ports_are_passed_over(
+    group: Group, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A guard of another job answers before this one's does, each time."""
+    spares = spare_ports(group.port)
+    first, second = spares[:2]
+
+    def in_order(*args: Any) -> Iterator[Line]:
+        return iter(sorted(greetings(*args), key=lambda line: spares.index(line.conn.getpeername()[1])))
+
+    if how == "another job":
+        monkeypatch.setattr(joiner, "greetings", in_order)
     heard: list[bytes] = []
     with contextlib.ExitStack() as stack:
         for port in (first, second):

@@ -161,13 +161,16 @@ def test_torch_finds_the_entry_point() -> None:
     assert found.load() is autoload.autoload
 
 
-def test_the_entry_point_does_nothing_where_the_guard_is_not_asked_for(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delitem(sys.modules, "torchskew.guard.start")
+def test_the_entry_point_does_nothing_where_the_guard_is_not_asked_for(stub: Stub) -> None:
     autoload.autoload()
     assert stub.dist.init_process_group is stub.stock
-    assert "torchskew.guard.start" not in sys.modules
+    show = "import sys; print(sorted(name for name in sys.modules if 'torch' in name), len(sys.meta_path))"
+    ask = f"from torchskew.guard.autoload import autoload; {show}; autoload(); {show}"
+    env = {name: value for name, value in os.environ.items() if name != "TORCHSKEW_GUARD"}
+    done = subprocess.run([sys.executable, "-c", ask], env=env, capture_output=True, text=True, check=True)
+    before, after = done.stdout.splitlines()
+    assert before == after
+    assert before.startswith("['torchskew', 'torchskew.guard', 'torchskew.guard.autoload'] ")
 
 
 @pytest.mark.parametrize("mode", ["enforce", "warn", "strict"])

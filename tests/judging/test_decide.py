@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import replace
 
 import pytest
-from torchskew.judging.decide import decide
+from torchskew.judging.decide import decide, stale
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt, RankFacts
@@ -101,8 +101,8 @@ def test_the_first_matching_entry_counts() -> None:
 
 
 def test_a_pattern_that_matches_no_cell_is_a_problem_unless_another_runtime_is_named() -> None:
-    stale, other = replace(KNOWN, cells="gone/*"), replace(KNOWN, cells="s/c,d/*/docker")
-    decision = decided(result(Verdict.PASS), stale, other)
+    gone, other = replace(KNOWN, cells="gone/*"), replace(KNOWN, cells="s/c,d/*/docker")
+    decision = decided(result(Verdict.PASS), gone, other)
     assert decision.problems == ("expectation 'gone/*' matches no planned cell: fix the pattern or remove the entry",)
     assert decision.exit_code == 1
 
@@ -110,8 +110,9 @@ def test_a_pattern_that_matches_no_cell_is_a_problem_unless_another_runtime_is_n
 def test_a_narrowed_run_does_not_call_the_rest_of_the_baseline_stale() -> None:
     rest = replace(CELL, scenario="t")
     elsewhere = replace(KNOWN, cells="t/*")
-    decision = decide(PLAN, [result(Verdict.PASS)], [elsewhere], today=TODAY, whole=(CELL, rest))
-    assert decision.exit_code == 0
+    unmatched = stale([elsewhere], (CELL, rest), PLAN.runtime)
+    assert decide(PLAN, [result(Verdict.PASS)], [elsewhere], today=TODAY, unmatched=unmatched).exit_code == 0
+    assert decide(PLAN, [result(Verdict.PASS)], [elsewhere], today=TODAY).exit_code == 1
 
 
 def test_results_that_were_not_planned_or_came_twice_are_red() -> None:

@@ -72,6 +72,22 @@ def test_parts_of_a_matrix_come_to_the_decision_of_the_whole(
     assert results("merged")["part"] is None
 
 
+@pytest.mark.parametrize(("pattern", "code"), [("keys*", 0), ("nowhere/*", 1)])
+def test_a_narrowed_run_and_its_parts_know_which_patterns_match_no_cell_of_the_whole_plan(
+    desk: Desk, capsys: pytest.CaptureFixture[str], pattern: str, code: int
+) -> None:
+    desk.runtime(right)
+    (desk.folder / "expectations.toml").write_text(
+        f'[[expect]]\ncells = "{pattern}"\noutcomes = ["OK"]\nverdict = "PASS"\nreason = "it works"\n'
+    )
+    narrowed = ("matrix", "--scenarios", "meet")
+    assert main([*narrowed, "--out", "narrowed"]) == code
+    assert main(["report", "--out", "narrowed"]) == code
+    folders = run_in_parts(narrowed, 2, capsys)
+    assert main(["merge", *folders, "--out", "merged"]) == code
+    assert main(["report", "--out", "merged"]) == code
+
+
 @pytest.mark.parametrize("count", [2, 5])
 def test_parts_of_the_suites_hold_each_test_beside_its_controls(
     suites: Suites, capsys: pytest.CaptureFixture[str], count: int

@@ -43,15 +43,16 @@ def decide(
     expectations: Sequence[Expectation],
     *,
     today: dt.date,
-    whole: Sequence[Cell] = (),
+    unmatched: Sequence[str] | None = None,
 ) -> Decision:
     """Hold every planned cell against the baseline.
 
-    whole: the cells of the plan before it was narrowed; a pattern that matches none of them is a problem.
+    unmatched: what `stale` found over the plan before it was narrowed; without it, it is found over this plan.
     """
     by_id = {result.cell.id: result for result in results}
     checked = tuple(_check(cell, by_id.get(cell.id), expectations, today) for cell in plan.cells)
-    problems = [*_sums(plan, results), *stale(expectations, whole or plan.cells, plan.runtime)]
+    unmatched = stale(expectations, plan.cells, plan.runtime) if unmatched is None else unmatched
+    problems = [*_sums(plan, results), *unmatched]
     shut = Counter(item.status for item in checked if item.status in SHUT)
     if not plan.cells:
         return Decision(checked=(), problems=tuple(problems), exit_code=NOTHING, sentence="nothing was selected")

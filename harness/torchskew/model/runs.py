@@ -136,6 +136,13 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unmatched:
+    """Mark: what is wrong with patterns of the baseline that match no cell of the plan before it was narrowed."""
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """Mark: every planned cell has a result."""
 

@@ -177,7 +177,7 @@ def _checked(project: Project, plan: Plan, result: CellResult) -> Checked:
     today = dt.datetime.now(dt.UTC).date()
     alone = plan_of([result.cell], plan.runtime, plan.seed)
     expectations = project.declaration.expectations
-    return decide(alone, [result], expectations, today=today, whole=plan.cells).checked[0]
+    return decide(alone, [result], expectations, today=today, unmatched=()).checked[0]
 
 
 def _conclude(checked: Checked) -> None:

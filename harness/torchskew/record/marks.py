@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from torchskew.model.runs import Accepted, Asked, Finished, Provisioned, Shard
+from torchskew.model.runs import Accepted, Asked, Finished, Provisioned, Shard, Unmatched
 
-Payload: TypeAlias = Accepted | Asked | Finished | Provisioned | Shard
-P = TypeVar("P", Accepted, Asked, Finished, Provisioned, Shard)
+Payload: TypeAlias = Accepted | Asked | Finished | Provisioned | Shard | Unmatched
+P = TypeVar("P", Accepted, Asked, Finished, Provisioned, Shard, Unmatched)
 
 
 class MarkKind(StrEnum):
@@ -21,6 +21,7 @@ class MarkKind(StrEnum):
     FINISHED = "finished"
     GATE = "gate"
     SHARD = "shard"
+    UNMATCHED = "unmatched"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,4 +39,5 @@ KINDS: Final[Mapping[type[Payload], MarkKind]] = {
     Finished: MarkKind.FINISHED,
     Provisioned: MarkKind.ENVIRONMENT,
     Shard: MarkKind.SHARD,
+    Unmatched: MarkKind.UNMATCHED,
 }

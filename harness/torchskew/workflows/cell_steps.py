@@ -15,13 +15,13 @@ from torchskew.engine.progress import Watch
 from torchskew.engine.session import ProvisionedVersions, Session
 from torchskew.errors import InterruptedRunError, RecordError
 from torchskew.judging.blame import of_part
-from torchskew.judging.decide import decide
+from torchskew.judging.decide import decide, stale
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration, Expectation
 from torchskew.model.ids import CellId
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Decision
-from torchskew.model.runs import Run, RunInfo, Shard
+from torchskew.model.runs import Run, RunInfo, Shard, Unmatched
 from torchskew.model.versions import Version
 from torchskew.planning.plan import predicted
 from torchskew.planning.scenario import Scenario
@@ -159,6 +159,7 @@ def begin_or_resume(options: Options, record: Record, ready: Ready, scenarios: S
     if not options.resume:
         info = new_run(options, ready, session)
         record.begin(info, ready.plan, ready.planned.expectations)
+        record.mark(info.run_id, Unmatched(problems=unmatched(ready)))
         return Ledger(record, info, scenarios.by_name)
     info = record.resume(LATEST, ready.plan)
     if changed := changed_environments(info, ready.provisioned):
@@ -169,6 +170,12 @@ def begin_or_resume(options: Options, record: Record, ready: Ready, scenarios: S
     ledger = Ledger(record, info, scenarios.by_name, results=record.results(info.run_id))
     session.watch.say(f"resumed    {info.run_id}: {len(ledger.results)} of {len(ready.plan.cells)} cells were done")
     return ledger
+
+
+def unmatched(ready: Ready) -> tuple[str, ...]:
+    """Which patterns of the baseline match no cell that they may speak of."""
+    planned = ready.planned
+    return tuple(stale(planned.expectations, planned.whole or ready.plan.cells, ready.plan.runtime))
 
 
 def mark_the_shard(options: Options, divided: Divided, ledger: Ledger) -> None:
@@ -260,8 +267,8 @@ def finished_run(ledger: Ledger, ready: Ready, results: Results) -> Run:
 
 def hold_against_the_baseline(ready: Ready, divided: Divided, results: Results) -> Decision:
     """Every planned cell against its expectation: one decision."""
-    planned = ready.planned
-    decision = decide(ready.plan, results.of_cells, planned.expectations, today=today(), whole=planned.whole)
+    expectations = ready.planned.expectations
+    decision = decide(ready.plan, results.of_cells, expectations, today=today(), unmatched=unmatched(ready))
     return of_part(decision, divided.shard)
 
 

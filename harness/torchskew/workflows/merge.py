@@ -15,14 +15,14 @@ from torchskew.model.cells import Plan
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult
-from torchskew.model.runs import Accepted, Asked, Run, RunInfo, RunKind, Shard
+from torchskew.model.runs import Accepted, Asked, Run, RunInfo, RunKind, Shard, Unmatched
 from torchskew.planning.shard import join
 from torchskew.record.record import Record
 from torchskew.workflows.cell_steps import new_run_id, now, show, today
 from torchskew.workflows.gate.recorded import asked_of, decided_again
 from torchskew.workflows.gate.workflow import compared
 from torchskew.workflows.options import Options
-from torchskew.workflows.records import record_in
+from torchskew.workflows.records import record_in, unmatched_in
 from torchskew.workflows.suite import show_suite
 
 
@@ -95,6 +95,9 @@ def _begin(record: Record, plan: Plan, parts: Sequence[_Part], command: str) -> 
     record.begin(info, plan, parts[0].run.expectations)
     if parts[0].asked is not None:
         record.mark(info.run_id, parts[0].asked)
+    noted = unmatched_in(parts[0].record, parts[0].run.info.run_id)
+    if noted is not None:  # the parts were cut from one plan, and held against one baseline
+        record.mark(info.run_id, Unmatched(problems=noted))
     return info
 
 
@@ -116,7 +119,8 @@ def _decide(record: Record, run_id: str, asked: Asked | None, options: Options) 
         show_suite(record, run, decision, options)
         return decision.exit_code
     if asked is None:
-        decision = decide(run.plan, run.results, run.expectations, today=today())
+        noted = unmatched_in(record, run_id)
+        decision = decide(run.plan, run.results, run.expectations, today=today(), unmatched=noted)
         show(record, run, decision, options)
         return decision.exit_code
     decision = compared(record, run.info, decided_again(record, run, asked, today()), asked)

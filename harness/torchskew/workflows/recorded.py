@@ -24,7 +24,7 @@ from torchskew.report.suite import markdown
 from torchskew.workflows.cell_steps import show, today
 from torchskew.workflows.gate.recorded import asked_of, decided_again
 from torchskew.workflows.options import Options
-from torchskew.workflows.records import record_in, shard_of
+from torchskew.workflows.records import record_in, shard_of, unmatched_in
 from torchskew.workflows.rehearsal import archive, reports
 from torchskew.workflows.suite import show_suite
 
@@ -46,7 +46,8 @@ def report_again(out: Path, run_id: str, *, colour: bool) -> int:
         if asked := asked_of(record, run.info.run_id):
             decision = decided_again(record, run, asked, run.info.day)
         else:
-            decision = decide(run.plan, run.results, run.expectations, today=run.info.day)
+            noted = unmatched_in(record, run.info.run_id)
+            decision = decide(run.plan, run.results, run.expectations, today=run.info.day, unmatched=noted)
             decision = of_part(decision, shard_of(record, run.info.run_id))
         show(record, run, decision, Options(out=out, colour=colour))
     return decision.exit_code

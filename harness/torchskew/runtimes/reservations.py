@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchskew.model.sizes import readable
 from torchskew.runtimes import locks
 
 _DIGITS = 20
+EMPTYING = "`torchskew clean --store` removes every environment and image that no run uses."
 
 
 class NoSpaceError(Exception):
@@ -20,6 +22,11 @@ class NoSpaceError(Exception):
     def __init__(self, free: int, promised: int) -> None:
         super().__init__(f"{free} bytes are free, {promised} of them promised")
         self.free, self.promised = free, promised
+
+    def figures(self, folder: Path) -> str:
+        """How much is free on the disk of a folder, and how much of that is promised, for a person."""
+        promised = f", of which versions being made now need {readable(self.promised)}" if self.promised else ""
+        return f"{readable(self.free)} are free at {folder}{promised}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torchskew.errors import ProvisionError
 from torchskew.model.sizes import readable
 from torchskew.runtimes.ownership import cache_folder
-from torchskew.runtimes.reservations import NoSpaceError, Reservations
+from torchskew.runtimes.reservations import EMPTYING, NoSpaceError, Reservations
 
 
 class ImageSpace:
@@ -49,9 +49,7 @@ class ImageSpace:
 
 
 def _refusal(folder: Path, wanted: int, error: NoSpaceError) -> str:
-    where = f"{readable(error.free)} are free at {folder}"
-    where += f", of which versions being made now need {readable(error.promised)}" if error.promised else ""
     return (
-        f"the disk is full: the image needs about {readable(wanted)}, {where}. Free some: `docker image prune` removes "
-        "images without a name, `torchskew clean --store` removes every environment and image that no run uses."
+        f"the disk is full: the image needs about {readable(wanted)}, {error.figures(folder)}. "
+        f"Free some: `docker image prune` removes images without a name, {EMPTYING}"
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchskew.model.sizes import readable
-from torchskew.runtimes.reservations import NoSpaceError, Reservation, Reservations
+from torchskew.runtimes.reservations import EMPTYING, NoSpaceError, Reservation, Reservations
 from torchskew.runtimes.venv.resolve import Lock, download_sizes
 from torchskew.runtimes.venv.room import UNPACKED
 from torchskew.runtimes.venv.store import Store
@@ -41,10 +41,8 @@ class DownloadSize:
     def refused(self, folder: Path, error: NoSpaceError) -> str:
         """Why it does not begin, with the figures, and the fix."""
         need = f"{readable(self.least)} to download need about {readable(self.on_disk)} on disk"
-        where = f"{readable(error.free)} are free at {folder}"
-        where += f", of which versions being made now need {readable(error.promised)}" if error.promised else ""
-        fix = "Free some, or set XDG_CACHE_HOME to another disk; `torchskew clean --store` removes every environment and image that no run uses."
-        return f"the disk is full: {need}, {where}. {fix}"
+        fix = f"Free some, or set XDG_CACHE_HOME to another disk; {EMPTYING}"
+        return f"the disk is full: {need}, {error.figures(folder)}. {fix}"
 
 
 def measured(lock: Lock, missing: int, bundle: str | None) -> DownloadSize:

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from torchskew.runtimes.venv.downloads import Downloads, DownloadSize
 from torchskew.runtimes.reservations import NoSpaceError
+from torchskew.runtimes.venv.downloads import Downloads, DownloadSize
 from torchskew.runtimes.venv.resolve import Lock
 from torchskew.runtimes.venv.uv import UvError
 
@@ -53,7 +53,8 @@ def downloads(tmp_path: Path, uv: FakeUv, monkeypatch: pytest.MonkeyPatch) -> Do
 
 
 def lock(*packages: str) -> Lock:
-    wheels = tuple((name, version, f"https://x/{name}.whl") for name, _, version in (p.partition("==") for p in packages))
+    parts = (package.partition("==") for package in packages)
+    wheels = tuple((name, version, f"https://x/{name}.whl") for name, _, version in parts)
     return Lock(text=" ".join(packages), python="python", wheels=wheels)
 
 

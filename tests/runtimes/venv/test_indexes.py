@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from torchskew.runtimes.venv import indexes
 
 
@@ -30,14 +29,18 @@ def test_without_settings_nothing_is_added(home) -> None:
 
 
 def test_indexes_and_wheel_folders_of_a_file_are_carried(home) -> None:
-    write(home, "config/pip/pip.conf", """[global]
+    write(
+        home,
+        "config/pip/pip.conf",
+        """[global]
 index-url = https://host.example/simple
 extra-index-url =
     https://one.example/simple
     https://two.example/simple
 find-links = /a/wheels
     /b/wheels
-""")
+""",
+    )
     assert indexes.settings(home) == {
         "UV_DEFAULT_INDEX": "https://host.example/simple",
         "UV_INDEX": "https://one.example/simple https://two.example/simple",
@@ -50,7 +53,9 @@ def test_the_more_specific_file_wins_and_a_variable_wins_over_files(home) -> Non
     write(home, "system/pip.conf", "[global]\nindex-url = https://system.example\ncert = /system.pem\n")
     write(home, "config/pip/pip.conf", "[install]\nindex_url = https://user.example\n")
     assert indexes.settings(home) == {"UV_DEFAULT_INDEX": "https://user.example", "SSL_CERT_FILE": "/system.pem"}
-    assert indexes.settings(home | {"PIP_INDEX_URL": "https://env.example"})["UV_DEFAULT_INDEX"] == "https://env.example"
+    assert (
+        indexes.settings(home | {"PIP_INDEX_URL": "https://env.example"})["UV_DEFAULT_INDEX"] == "https://env.example"
+    )
 
 
 def test_a_file_named_in_the_environment_counts_and_null_switches_all_off(home) -> None:

@@ -15,18 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from torchskew.runtimes import ownership, processes
 from torchskew.errors import AgentError, MachineError
-from torchskew.model.versions import Environment
 from torchskew.inside.protocol import boot_line
+from torchskew.model.versions import Environment
+from torchskew.runtimes import ownership, processes
 from torchskew.runtimes.venv import process
 from torchskew.runtimes.venv.runtime import VenvRuntime
+
 from tests.conftest import ROOT
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
-# The longest that the resolver can be told to wait for a name server; it asks one only where /etc/nsswitch.conf says so.
+# The longest that the resolver can be told to wait for a name server.
+# It asks one only where /etc/nsswitch.conf says so.
 WAITING, LOOK_UP = "timeout:30 attempts:5", 150.0
 
 

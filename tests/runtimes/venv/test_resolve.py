@@ -13,16 +13,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind
+from torchskew.runtimes.reservations import NoSpaceError
 from torchskew.runtimes.venv import runtime
 from torchskew.runtimes.venv.downloads import measured
-from torchskew.runtimes.reservations import NoSpaceError
 from torchskew.runtimes.venv.resolve import Lock, Resolver, download_size, is_pinned, named
 from torchskew.runtimes.venv.room import UNPACKED
-from torchskew.runtimes.venv.uv import UvError
 from torchskew.runtimes.venv.runtime import VenvRuntime
+from torchskew.runtimes.venv.uv import UvError
+
 from tests.conftest import Silent, write_wheel
 
 LOCK = '[[packages]]\nname = "torch"\nversion = "2.6.0"\nwheels = [{ url = "https://h/torch.whl" }]\n'
@@ -109,7 +109,9 @@ def test_packages_are_taken_up_to_an_instant_and_a_pinned_torch_whenever_it_was_
     asked = uv.asked[0]
     assert asked[asked.index("--exclude-newer") + 1] == "2026-11-28T00:00:00Z"
     assert asked[asked.index("--exclude-newer-package") + 1] == "torch=false"
-    Resolver(uv).resolve(Source(kind=SourceKind.PIP, value="torch>=2", until="2026-11-28T00:00:00Z", index="https://mine"))
+    Resolver(uv).resolve(
+        Source(kind=SourceKind.PIP, value="torch>=2", until="2026-11-28T00:00:00Z", index="https://mine")
+    )
     assert "--exclude-newer-package" not in uv.asked[1]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from torchskew.model.versions import Source, SourceKind
 from torchskew.runtimes.venv.room import Room, Size
 from torchskew.runtimes.venv.store import StoredEnvironment

@@ -7,17 +7,16 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
-
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind, Version
-from torchskew.runtimes.venv import uv as uv_module
 from torchskew.runtimes.venv import runtime as venv_module
+from torchskew.runtimes.venv import uv as uv_module
 from torchskew.runtimes.venv.runtime import VenvRuntime
+
 from tests.conftest import ROOT, Silent, write_wheel
 
 pytestmark = pytest.mark.slow
@@ -180,7 +179,8 @@ def test_a_wheel_for_another_platform_does_not_fit(runtime, wheels, progress, tm
 
 def test_a_release_without_a_wheel_for_any_python_here_names_the_fix(runtime, wheels, progress) -> None:
     write_wheel(wheels, tag="cp36-cp36m-manylinux2014_x86_64")
-    with pytest.raises(ProvisionError, match="no wheel fits any Python on this machine. Install a Python that it was built"):
+    words = "no wheel fits any Python on this machine. Install a Python that it was built"
+    with pytest.raises(ProvisionError, match=words):
         runtime.provision(pip(), progress)
 
 
@@ -393,7 +393,7 @@ def test_the_index_is_asked_for_the_doctor(runtime, wheels) -> None:
 
 
 # Builds itself without an index: a project whose build backend is in its own folder.
-BACKEND = '''
+BACKEND = """
 import zipfile
 
 def build_wheel(folder, settings=None, metadata=None):
@@ -401,10 +401,11 @@ def build_wheel(folder, settings=None, metadata=None):
     with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
         wheel.write("src/mylib.py", "mylib.py")
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: mylib\\nVersion: 1.0\\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        tags = "Root-Is-Purelib: true\\nTag: py3-none-any\\n"
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\\nGenerator: t\\n{tags}")
         wheel.writestr(f"{info}/RECORD", "")
     return name
-'''
+"""
 
 
 def test_a_change_in_a_local_projects_sources_is_installed(runtime, wheels, progress, tmp_path: Path) -> None:

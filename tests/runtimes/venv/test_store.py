@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-
 from torchskew.runtimes.digest import digest
-from torchskew.runtimes.venv.store import StoredEnvironment, Store
+from torchskew.runtimes.venv.store import Store, StoredEnvironment
+
 from tests.patience import PATIENCE
 
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from torchskew.runtimes.venv import uv as uv_module
 from torchskew.runtimes.venv.uv import Uv, UvError, condensed
 
@@ -15,11 +14,13 @@ SAYS = {
     "the disk is full": "error: Failed to install: x.whl\n  cause: No space left on device (os error 28)",
     "the index refused access": "error: Failed to fetch: `https://h/simple/`\n  cause: HTTP status client error (403)",
     "the index can't be reached": "error: Request failed after 3 retries\n  cause: dns error",
-    "no wheel fits any Python on this machine": "error: No solution found when resolving dependencies\n  cause: Because "
+    "no wheel fits any Python on this machine": "error: No solution found when resolving dependencies\n  cause: "
+    "Because "
     "torch==1.7.1 has no wheels with a matching Python ABI tag (e.g., `cp311`) and you require torch==1.7.1, we can "
     "conclude that your requirements are unsatisfiable.",
     "that Python is not installed": "error: No interpreter found for Python 3.6 in virtual environments",
-    "that release does not exist in the configured indexes": "error: x\n  cause: Because there is no version of torch==9.9",
+    "that release does not exist in the configured indexes": "error: x\n  cause: Because there is no "
+    "version of torch==9.9",
     "no index knows that name": "error: Because torchh was not found in the package registry",
     "there is no such file": "error: Distribution not found at: file:///x.whl",
     "it is not a wheel": "error: Failed to extract archive: x.whl\n  cause: Invalid zip file structure",

@@ -128,9 +128,7 @@ class Spawner:
 
 def _spawned(command: Sequence[str], env: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, cwd=folder, start_new_session=True
-    )
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, cwd=folder, start_new_session=True)
 
 
 def of_run(run_id: str) -> tuple[int, ...]:

@@ -74,7 +74,9 @@ def _installed(here: Local) -> Iterator[str]:
 def _sources(here: Local) -> Iterator[Path]:
     for root, folders, names in os.walk(Path(here.path).expanduser()):
         folders[:] = sorted(each for each in folders if each not in _NOT_SOURCES and not each.startswith("."))
-        folders[:] = [each for each in folders if not each.endswith(".egg-info") and not Path(root, each, _RECORD).exists()]
+        folders[:] = [
+            each for each in folders if not each.endswith(".egg-info") and not Path(root, each, _RECORD).exists()
+        ]
         yield from (Path(root, name) for name in sorted(names) if not name.endswith(".pyc"))
 
 

@@ -22,8 +22,8 @@ from packaging.requirements import Requirement
 
 from torchskew.declaration.local import local
 from torchskew.model.versions import Source, SourceKind
-from torchskew.runtimes.venv import indexes
 from torchskew.runtimes.digest import digest
+from torchskew.runtimes.venv import indexes
 from torchskew.runtimes.venv.projects import installed_content
 from torchskew.runtimes.venv.uv import Uv, UvError
 

@@ -15,22 +15,22 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement
 
 from torchskew.errors import AgentError, HarnessError, MachineError, ProvisionError
+from torchskew.inside.protocol import agent_command
 from torchskew.model.runtimes import RUNTIMES, providers
 from torchskew.model.sizes import readable
 from torchskew.model.versions import Environment, Source, SourceKind, Version
-from torchskew.inside.protocol import agent_command
-from torchskew.runtimes.venv import indexes, launch, process
 from torchskew.runtimes.base import NO_FOLDERS, Channel, Folders, Progress, Scope
-from torchskew.runtimes.venv.downloads import Downloads, measured
+from torchskew.runtimes.digest import digest
+from torchskew.runtimes.ownership import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
 from torchskew.runtimes.reservations import NoSpaceError
+from torchskew.runtimes.venv import indexes, launch, process
+from torchskew.runtimes.venv.downloads import Downloads, measured
 from torchskew.runtimes.venv.probe import Depth, facts_from, probed
 from torchskew.runtimes.venv.projects import imported_content, installed_content
 from torchskew.runtimes.venv.resolve import Lock, Resolver, asked_for, is_pinned
 from torchskew.runtimes.venv.room import UNPACKED, Room, Size
-from torchskew.runtimes.digest import digest
-from torchskew.runtimes.venv.store import StoredEnvironment, Store, size_of
+from torchskew.runtimes.venv.store import Store, StoredEnvironment, size_of
 from torchskew.runtimes.venv.uv import Uv, UvError, binary
-from torchskew.runtimes.ownership import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
 
 _LARGE = 100 * 10**6  # bytes of download that are worth a sentence beforehand
 
@@ -105,8 +105,8 @@ class VenvRuntime:
         self._spawner = process.Spawner()
 
     def start(self, environment: Environment, replica: int, folders: Folders = NO_FOLDERS) -> Channel:
-        """A process that waits for the boot line; `replica` makes no difference on one machine."""
-        del replica
+        """A process that waits for the boot line; on one machine, which sees every folder, the rest is the same."""
+        del replica, folders
         if self._scope is None or self._spawner is None:
             raise MachineError("the venv runtime is not open")
         folder = Path(self._scope.folder)
@@ -232,7 +232,8 @@ class VenvRuntime:
         """An interpreter that exists already; torch is imported only when it changed."""
         path = Path(source.value).expanduser().absolute()
         if not os.access(path, os.X_OK) or path.is_dir():
-            raise ProvisionError(f"{what}: there is no interpreter at that path. Write the absolute path of a bin/python.")
+            fix = "Write the absolute path of a bin/python."
+            raise ProvisionError(f"{what}: there is no interpreter at that path. {fix}")
         seen = probed(str(path), Depth.LOOK, what)
         content = {"python_version": seen.python_version, "content": seen.content}
         identity = digest("interpreter", str(path), json.dumps(content))
@@ -268,7 +269,8 @@ def _request(source: Source, what: str) -> str:
         stamp = f"{Path(source.value).absolute()} {stat.st_size} {stat.st_mtime_ns}"
     python = source.python or f"{sys.base_prefix} {sys.version}"
     content = installed_content(source.requires, what)
-    return digest(source.kind, source.value, stamp, python, source.index or "", *source.requires, *filter(None, [content, source.until and f"until {source.until}"]))
+    more = filter(None, [content, source.until and f"until {source.until}"])
+    return digest(source.kind, source.value, stamp, python, source.index or "", *source.requires, *more)
 
 
 def _proved(place: Path, lock: Lock, what: str) -> StoredEnvironment:

@@ -20,6 +20,7 @@ _HOPELESS = re.compile(r",? ?(and you require [^,]+, )?we can conclude that .*$"
 _LONGEST = 400  # characters of uv's words that a person will read
 DISK_FULL = r"No space left on device|os error 28\b|Disk quota"
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Meaning:
     """What an error text of uv means, and the fix."""

@@ -21,7 +21,7 @@ from torchskew.bridge.eras import (
     era_of_first_byte,
 )
 from torchskew.bridge.eras import FIELDS as FIELDS_OF
-from torchskew.bridge.fast import FAST, OTHER
+from torchskew.bridge.fast import FAST
 from torchskew.bridge.limits import Limits
 from torchskew.bridge.operations import HANDLERS
 from torchskew.bridge.reader import JunkError, Parsing, Reader
@@ -87,11 +87,11 @@ class Connection(Client):
         """Answer the common operations as long as they are whole; how many bytes that took."""
         at, limits, fast = 0, self.limits, FAST[self.era]
         while at < len(data) and len(self.unsent) <= limits.unsent:
-            operation, parse = fast.get(data[at], OTHER)
-            parsed = parse(data, at + 1, limits)
-            if parsed is None:
+            common = fast.get(data[at])
+            parsed = common[1](data, at + 1, limits) if common else None
+            if common is None or parsed is None:
                 break
-            self._answer(operation, parsed[0])
+            self._answer(common[0], parsed[0])
             at = parsed[1]
         return at
 
@@ -104,7 +104,7 @@ class Connection(Client):
 
     def account(self) -> None:
         """Count the buffers as part of the store's memory."""
-        held = len(self.reader.buffer) - self.reader.position + len(self.unsent)
+        held = self.reader.left() + len(self.unsent)
         if held == self.held:
             return
         self.store.size += held - self.held

@@ -17,31 +17,26 @@ Parser = Callable[[bytes, int, Limits], Parsed]
 _length, _integer = LENGTH.unpack_from, INTEGER.unpack_from
 
 
-def _key(data: bytes, at: int, limits: Limits) -> Parsed:
+def _counted(data: bytes, at: int, most: int) -> Parsed:
+    """Bytes after their length, at most so many."""
     start = at + 8
     if start > len(data):
         return None
     size = _length(data, at)[0]
     end = start + size
-    if size > limits.key or end > len(data):
+    if size > most or end > len(data):
         return None
     return [data[start:end]], end
 
 
+def _key(data: bytes, at: int, limits: Limits) -> Parsed:
+    return _counted(data, at, limits.key)
+
+
 def _key_and_value(data: bytes, at: int, limits: Limits) -> Parsed:
-    parsed = _key(data, at, limits)
-    if parsed is None:
-        return None
-    arguments, at = parsed
-    start = at + 8
-    if start > len(data):
-        return None
-    size = _length(data, at)[0]
-    end = start + size
-    if size > limits.value or end > len(data):
-        return None
-    arguments.append(data[start:end])
-    return arguments, end
+    key = _key(data, at, limits)
+    value = _counted(data, key[1], limits.value) if key else None
+    return (key[0] + value[0], value[1]) if key and value else None
 
 
 def _key_and_integer(data: bytes, at: int, limits: Limits) -> Parsed:
@@ -69,12 +64,6 @@ _PARSERS: Dict[Operation, Parser] = {
 }
 
 
-def _no_other(data: bytes, at: int, limits: Limits) -> Parsed:
-    del data, at, limits
-    return None
-
-
-OTHER = (Operation.CANCEL_WAIT, _no_other)  # for every opcode without a parser here
 # opcode -> the operation and its parser, by era; none of them tells eras apart, so all eras with values have them
 FAST: Dict[Era, Dict[int, Tuple[Operation, Parser]]] = {
     era: {number: (operation, _PARSERS[operation]) for number, operation in opcodes.items() if operation in _PARSERS}

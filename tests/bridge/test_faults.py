@@ -41,7 +41,7 @@ def tell(ranks: list[trial.Rank], text: str) -> list[str | None]:
 @pytest.mark.slow
 def test_a_job_outlives_its_bridge_until_it_needs_a_new_group(torch_environment: Environment, process: Process) -> None:
     script = Path(__file__).with_name("job.py")
-    with trial.ranks([torch_environment.handle] * 2, process.port, trial.BRIDGED, script) as ranks:
+    with trial.ranks([torch_environment.handle] * 2, process.port, trial.AT_A_BRIDGE, script) as ranks:
         assert [trial.line(rank, PATIENCE) for rank in ranks] == ["imported"] * 2
         assert tell(ranks, "join") == ["joined"] * 2
         assert tell(ranks, "reduce") == ["11"] * 2

@@ -20,10 +20,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from torchskew.inside.kit import AT_A_BRIDGE
+
 from tests.patience import PATIENCE
 
 RANK = Path(__file__).with_name("rank.py")
-BRIDGED = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
 SECONDS = 40.0  # for a group to form and to reduce, once every rank has imported torch
 ENDS = 20.0  # for a rank to end after its answer
 Rank = subprocess.Popen[bytes]
@@ -105,7 +106,7 @@ def bridged(pythons: list[str]) -> list[str]:
         assert bridge.stderr is not None
         bridge.stderr.readline()
         try:
-            with ranks(pythons, port, BRIDGED) as group:
+            with ranks(pythons, port, AT_A_BRIDGE) as group:
                 return answers(group)
         finally:
             bridge.terminate()

@@ -12,6 +12,7 @@ from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt, RankFacts
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult, Decision, Status
+from torchskew.model.runs import Unmatched
 
 TODAY = dt.date(2026, 11, 21)
 CELL = Cell(scenario="s", skew=("a", "b"), runtime="venv")
@@ -110,7 +111,7 @@ def test_a_pattern_that_matches_no_cell_is_a_problem_unless_another_runtime_is_n
 def test_a_narrowed_run_does_not_call_the_rest_of_the_baseline_stale() -> None:
     rest = replace(CELL, scenario="t")
     elsewhere = replace(KNOWN, cells="t/*")
-    unmatched = stale([elsewhere], (CELL, rest), PLAN.runtime)
+    unmatched = Unmatched(problems=tuple(stale([elsewhere], (CELL, rest), PLAN.runtime)))
     assert decide(PLAN, [result(Verdict.PASS)], [elsewhere], today=TODAY, unmatched=unmatched).exit_code == 0
     assert decide(PLAN, [result(Verdict.PASS)], [elsewhere], today=TODAY).exit_code == 1
 

@@ -12,6 +12,7 @@ from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult, Checked, Decision, Status
+from torchskew.model.runs import Unmatched
 from torchskew.model.runtimes import RUNTIMES
 
 SHUT = frozenset(
@@ -43,7 +44,7 @@ def decide(
     expectations: Sequence[Expectation],
     *,
     today: dt.date,
-    unmatched: Sequence[str] | None = None,
+    unmatched: Unmatched | None = None,
 ) -> Decision:
     """Hold every planned cell against the baseline.
 
@@ -51,8 +52,8 @@ def decide(
     """
     by_id = {result.cell.id: result for result in results}
     checked = tuple(_check(cell, by_id.get(cell.id), expectations, today) for cell in plan.cells)
-    unmatched = stale(expectations, plan.cells, plan.runtime) if unmatched is None else unmatched
-    problems = [*_sums(plan, results), *unmatched]
+    gone = stale(expectations, plan.cells, plan.runtime) if unmatched is None else unmatched.problems
+    problems = [*_sums(plan, results), *gone]
     shut = Counter(item.status for item in checked if item.status in SHUT)
     if not plan.cells:
         return Decision(checked=(), problems=tuple(problems), exit_code=NOTHING, sentence="nothing was selected")

@@ -16,6 +16,7 @@ from torchskew.model.cells import Cell, Plan
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.results import CellResult, Checked, Status
+from torchskew.model.runs import Unmatched
 from torchskew.planning.plan import plan_of
 from torchskew.planning.scenario import Scenario
 from torchskew.pytest.group import table
@@ -177,7 +178,7 @@ def _checked(project: Project, plan: Plan, result: CellResult) -> Checked:
     today = dt.datetime.now(dt.UTC).date()
     alone = plan_of([result.cell], plan.runtime, plan.seed)
     expectations = project.declaration.expectations
-    return decide(alone, [result], expectations, today=today, unmatched=()).checked[0]
+    return decide(alone, [result], expectations, today=today, unmatched=Unmatched(problems=())).checked[0]
 
 
 def _conclude(checked: Checked) -> None:

@@ -108,6 +108,10 @@ class RecordReader:
             for run_id, value, at in self._database.rows(sql, KINDS[kind])
         )
 
+    def mark_of(self, kind: type[P], run_id: str) -> P | None:
+        """The newest mark of one kind that a run has, or None."""
+        return next((mark.payload for mark in self.marks(kind) if mark.run_id == run_id), None)
+
     def origins(self, run_id: str) -> tuple[str, ...]:
         """The runs in which the cells of a run really ran, oldest first: others where results were reused."""
         return tuple(row[0] for row in self._database.rows(_ORIGINS, self.resolve(run_id)))

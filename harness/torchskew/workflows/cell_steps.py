@@ -159,7 +159,6 @@ def begin_or_resume(options: Options, record: Record, ready: Ready, scenarios: S
     if not options.resume:
         info = new_run(options, ready, session)
         record.begin(info, ready.plan, ready.planned.expectations)
-        record.mark(info.run_id, Unmatched(problems=unmatched(ready)))
         return Ledger(record, info, scenarios.by_name)
     info = record.resume(LATEST, ready.plan)
     if changed := changed_environments(info, ready.provisioned):
@@ -172,10 +171,14 @@ def begin_or_resume(options: Options, record: Record, ready: Ready, scenarios: S
     return ledger
 
 
-def unmatched(ready: Ready) -> tuple[str, ...]:
-    """Which patterns of the baseline match no cell that they may speak of."""
+def find_the_unmatched(options: Options, ready: Ready, ledger: Ledger) -> Unmatched:
+    """Which patterns of the baseline match no cell that they may speak of; the record notes it for later reports."""
     planned = ready.planned
-    return tuple(stale(planned.expectations, planned.whole or ready.plan.cells, ready.plan.runtime))
+    problems = stale(planned.expectations, planned.whole or ready.plan.cells, ready.plan.runtime)
+    unmatched = Unmatched(problems=tuple(problems))
+    if not options.resume:
+        ledger.record.mark(ledger.info.run_id, unmatched)
+    return unmatched
 
 
 def mark_the_shard(options: Options, divided: Divided, ledger: Ledger) -> None:
@@ -265,10 +268,10 @@ def finished_run(ledger: Ledger, ready: Ready, results: Results) -> Run:
     )
 
 
-def hold_against_the_baseline(ready: Ready, divided: Divided, results: Results) -> Decision:
+def hold_against_the_baseline(ready: Ready, divided: Divided, unmatched: Unmatched, results: Results) -> Decision:
     """Every planned cell against its expectation: one decision."""
     expectations = ready.planned.expectations
-    decision = decide(ready.plan, results.of_cells, expectations, today=today(), unmatched=unmatched(ready))
+    decision = decide(ready.plan, results.of_cells, expectations, today=today(), unmatched=unmatched)
     return of_part(decision, divided.shard)
 
 

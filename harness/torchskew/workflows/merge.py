@@ -19,10 +19,10 @@ from torchskew.model.runs import Accepted, Asked, Run, RunInfo, RunKind, Shard, 
 from torchskew.planning.shard import join
 from torchskew.record.record import Record
 from torchskew.workflows.cell_steps import new_run_id, now, show, today
-from torchskew.workflows.gate.recorded import asked_of, decided_again
+from torchskew.workflows.gate.recorded import decided_again
 from torchskew.workflows.gate.workflow import compared
 from torchskew.workflows.options import Options
-from torchskew.workflows.records import record_in, unmatched_in
+from torchskew.workflows.records import record_in
 from torchskew.workflows.suite import show_suite
 
 
@@ -57,7 +57,7 @@ def _part(folder: Path, record: Record) -> _Part:
     if not marks:
         raise RecordError(f"{folder} holds no shard. Make one: the command with --shard 1/2 --out {folder}")
     run_id = marks[0].run_id
-    run, asked = record.load(run_id), asked_of(record, run_id)
+    run, asked = record.load(run_id), record.mark_of(Asked, run_id)
     if run.info.finished is None or (asked is None and run.info.kind is RunKind.GATE):
         raise RecordError(f"{folder}: shard {run_id} was interrupted. Go on with it: the same command with --resume.")
     return _Part(folder=folder, record=record, run=run, shard=marks[0].payload, asked=asked)
@@ -95,9 +95,9 @@ def _begin(record: Record, plan: Plan, parts: Sequence[_Part], command: str) -> 
     record.begin(info, plan, parts[0].run.expectations)
     if parts[0].asked is not None:
         record.mark(info.run_id, parts[0].asked)
-    noted = unmatched_in(parts[0].record, parts[0].run.info.run_id)
-    if noted is not None:  # the parts were cut from one plan, and held against one baseline
-        record.mark(info.run_id, Unmatched(problems=noted))
+    unmatched = parts[0].record.mark_of(Unmatched, parts[0].run.info.run_id)
+    if unmatched is not None:  # the parts were cut from one plan, and held against one baseline
+        record.mark(info.run_id, unmatched)
     return info
 
 
@@ -119,8 +119,8 @@ def _decide(record: Record, run_id: str, asked: Asked | None, options: Options) 
         show_suite(record, run, decision, options)
         return decision.exit_code
     if asked is None:
-        noted = unmatched_in(record, run_id)
-        decision = decide(run.plan, run.results, run.expectations, today=today(), unmatched=noted)
+        unmatched = record.mark_of(Unmatched, run_id)
+        decision = decide(run.plan, run.results, run.expectations, today=today(), unmatched=unmatched)
         show(record, run, decision, options)
         return decision.exit_code
     decision = compared(record, run.info, decided_again(record, run, asked, today()), asked)

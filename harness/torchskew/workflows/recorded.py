@@ -15,16 +15,16 @@ from torchskew.judging.decide import decide
 from torchskew.judging.history import histories
 from torchskew.model.ids import CellId
 from torchskew.model.results import CellResult
-from torchskew.model.runs import Past, RunInfo, RunKind
+from torchskew.model.runs import Asked, Past, RunInfo, RunKind, Shard, Unmatched
 from torchskew.planning.plan import plan_of
 from torchskew.record.folder import DATABASE
 from torchskew.report.flakes import render
 from torchskew.report.site.dashboard import Recorded, in_order, write_dashboard
 from torchskew.report.suite import markdown
 from torchskew.workflows.cell_steps import show, today
-from torchskew.workflows.gate.recorded import asked_of, decided_again
+from torchskew.workflows.gate.recorded import decided_again
 from torchskew.workflows.options import Options
-from torchskew.workflows.records import record_in, shard_of, unmatched_in
+from torchskew.workflows.records import record_in
 from torchskew.workflows.rehearsal import archive, reports
 from torchskew.workflows.suite import show_suite
 
@@ -40,15 +40,15 @@ def report_again(out: Path, run_id: str, *, colour: bool) -> int:
         run = record.load(run_id)
         if run.info.kind is RunKind.SUITE:
             decision = against_controls(run.plan, run.results, run.expectations, run.info.day)
-            decision = of_part(decision, shard_of(record, run.info.run_id))
+            decision = of_part(decision, record.mark_of(Shard, run.info.run_id))
             show_suite(record, run, decision, Options(out=out, colour=colour))
             return decision.exit_code
-        if asked := asked_of(record, run.info.run_id):
+        if asked := record.mark_of(Asked, run.info.run_id):
             decision = decided_again(record, run, asked, run.info.day)
         else:
-            noted = unmatched_in(record, run.info.run_id)
-            decision = decide(run.plan, run.results, run.expectations, today=run.info.day, unmatched=noted)
-            decision = of_part(decision, shard_of(record, run.info.run_id))
+            unmatched = record.mark_of(Unmatched, run.info.run_id)
+            decision = decide(run.plan, run.results, run.expectations, today=run.info.day, unmatched=unmatched)
+            decision = of_part(decision, record.mark_of(Shard, run.info.run_id))
         show(record, run, decision, Options(out=out, colour=colour))
     return decision.exit_code
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torchskew.model.cells import Plan
 from torchskew.model.ids import CellId
-from torchskew.model.runs import Shard, Unmatched
+from torchskew.model.runs import Shard
 from torchskew.planning.shard import parse_shard, split
 from torchskew.record.folder import DATABASE
 from torchskew.record.record import Record
@@ -30,16 +30,6 @@ def part_of(
         with record_in(balance) as record:
             durations = record.durations()
     return split(plan, durations, index, count, leans)
-
-
-def shard_of(record: Record, run_id: str) -> Shard | None:
-    """Which part of a plan a recorded run is; None for a whole one."""
-    return next((mark.payload for mark in record.marks(Shard) if mark.run_id == run_id), None)
-
-
-def unmatched_in(record: Record, run_id: str) -> tuple[str, ...] | None:
-    """What a recorded run found wrong with patterns that match no cell; None where an earlier torchskew noted none."""
-    return next((mark.payload.problems for mark in record.marks(Unmatched) if mark.run_id == run_id), None)
 
 
 def record_in(folder: Path, *, create: bool = False) -> Record:

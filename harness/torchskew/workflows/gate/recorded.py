@@ -8,14 +8,8 @@ from collections.abc import Iterator, Sequence
 from torchskew.judging import flakes
 from torchskew.judging.blame import against_baseline, judged
 from torchskew.model.results import CellResult, Decision
-from torchskew.model.runs import Asked, Run
+from torchskew.model.runs import Asked, Run, Shard
 from torchskew.record.record import Record
-from torchskew.workflows.records import shard_of
-
-
-def asked_of(record: Record, run_id: str) -> Asked | None:
-    """What a gate's run was asked, or None for a run of anything else."""
-    return next((mark.payload for mark in record.marks(Asked) if mark.run_id == run_id), None)
 
 
 def decided_again(record: Record, run: Run, asked: Asked, today: dt.date) -> Decision:
@@ -24,7 +18,7 @@ def decided_again(record: Record, run: Run, asked: Asked, today: dt.date) -> Dec
         [{result.cell.id: result for result in each} for each in _repetitions(record, run, asked.repeat)]
     )
     held = against_baseline(run.plan, list(results.values()), run.expectations, asked, today)
-    return judged(held, asked, shard_of(record, run.info.run_id))
+    return judged(held, asked, record.mark_of(Shard, run.info.run_id))
 
 
 def _repetitions(record: Record, run: Run, count: int) -> Iterator[Sequence[CellResult]]:

@@ -178,15 +178,15 @@ def test_warn_adds_two_seconds_at_most_where_a_rank_does_not_let_go(
         hello = hello_of(1, "1.13.1", world=3, port=port, git="abc")
         conn.sendall(frame(b"", nonces, hello_body(hello, marked=True)))  # type: ignore[arg-type]
 
-    thread, listen = threading.Thread(target=hold, daemon=True), Host.listen
+    thread, opened = threading.Thread(target=hold, daemon=True), Host.open
 
     def arrived(host: Host) -> None:
-        listen(host)
+        opened(host)
         while not host.arrivals.peers and thread.is_alive():
             host.serve(0.01)
         clock.waited = 0.0  # the rank's hello may take as long as it likes
 
-    monkeypatch.setattr(Host, "listen", arrived)
+    monkeypatch.setattr(Host, "open", arrived)
     thread.start()
     assert check("gloo", where, 60, 3, 0) is None
     thread.join(PATIENCE)
@@ -415,7 +415,7 @@ def test_without_a_free_port_the_job_goes_on_except_under_strict(
         raise OSError(errno.EADDRINUSE, "Address already in use")
 
     monkeypatch.setenv("TORCHSKEW_GUARD", mode)
-    monkeypatch.setattr(exchange, "bind", taken)
+    monkeypatch.setattr(exchange, "claim", taken)
     monkeypatch.setattr("torchskew.guard.sockets.bind", taken)
     if mode == "strict":
         with pytest.raises(ProtocolVersionError, match="can't listen for hellos"):
@@ -485,14 +485,14 @@ def test_an_aborted_connection_in_accept_ends_nothing(group: Group, monkeypatch:
         init(host, Aborting(server), *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Host, "__init__", patched)
-    listen = Host.listen
+    opened = Host.open
 
     def listening(host: Host) -> None:
-        listen(host)
+        opened(host)
         host.selector.unregister(host.server.server)  # type: ignore[attr-defined]
         host.selector.register(host.server, 1)
 
-    monkeypatch.setattr(Host, "listen", listening)
+    monkeypatch.setattr(Host, "open", listening)
     for rank in range(2):
         group.start(rank, hello_of(rank))
     assert [type(result) for result in group.join().values()] == [dict, dict]

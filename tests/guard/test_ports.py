@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from torchskew.guard import joiner
+from torchskew.guard import joiner, sockets
 from torchskew.guard.errors import Unverified
 from torchskew.guard.search import Line, greetings
 from torchskew.guard.settings import HIGHEST_SPARE, LOWEST_SPARE, spare_ports
@@ -70,6 +70,25 @@ def test_many_jobs_on_one_host_with_consecutive_ports_find_their_own_ranks(
             results = group.join()
             assert [type(results[rank]) for rank in (0, 1)] == [dict, dict], results
             assert {each["git"] for each in results[1]["groups"]} == {f"job{number}"}
+
+
+def test_a_port_that_another_listens_on_a_moment_after_it_was_bound_is_passed_over(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes can bind one port while neither listens: the second that listens has lost it."""
+    real, lost = sockets.bind, spare_ports(group.port)[0]
+    with real(lost) as other:
+
+        def bind(port: int) -> socket.socket:
+            server = real(port)
+            if port == lost:
+                other.listen()
+            return server
+
+        monkeypatch.setattr(sockets, "bind", bind)
+        for rank in range(2):
+            group.start(rank, hello_of(rank, method="agent"))
+        assert [type(result) for result in group.join().values()] == [dict, dict]
 
 
 @pytest.mark.parametrize("how", ["silent", "closing", "another job"])

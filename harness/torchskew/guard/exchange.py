@@ -19,7 +19,7 @@ from torchskew.guard.refusal import refusal
 from torchskew.guard.resolve import numeric
 from torchskew.guard.roster import Roster, number_in
 from torchskew.guard.settings import POLICIES, chosen, shared_secret
-from torchskew.guard.sockets import bind, bind_first, peek
+from torchskew.guard.sockets import claim, claim_first, peek
 from torchskew.guard.verdict import decide, refuses
 
 
@@ -95,21 +95,21 @@ def _roster(ask: Ask, until: Pace) -> Roster:
 
 
 def _serve(place: Place) -> socket.socket | None:
-    """A socket bound to the first port, or to a spare one; None where a guard has the first: a second rank 0 is here.
+    """A listening socket on the first port or a spare one; None where a guard has the first: a second rank 0 is here.
 
     Under c10d several agents may think that they are number 0; whoever gets the port is. OSError where no port is
     free.
     """
     if place.method != "agent":
         with contextlib.suppress(OSError):
-            return bind(place.port)
+            return claim(place.port)
         with contextlib.suppress(OSError, ValueError):
             peek("127.0.0.1", place.port, 0.1)
             return None
     if place.method == "c10d":
         return None
     try:
-        return bind_first(place.spares)
+        return claim_first(place.spares)
     except OSError as problem:
         text = "rank 0 can't listen for hellos: port %d and the spare ports %s are taken (%s)"
         raise OSError(text % (place.port, ", ".join(map(str, place.spares)), problem.strerror)) from problem

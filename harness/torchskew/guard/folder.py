@@ -16,7 +16,7 @@ from torchskew.guard.joiner import Attempt, Joiner
 from torchskew.guard.pace import Pace
 from torchskew.guard.place import Place
 from torchskew.guard.roster import MOST_ROSTER, Roster, names, pack_roster, roster_of, unpack_heard, within
-from torchskew.guard.sockets import bind_first, peek
+from torchskew.guard.sockets import claim_first, peek
 from torchskew.guard.wire import MOST_HELLO, NONCE, frame, is_marked, marked_nonce, unframe
 
 
@@ -101,10 +101,10 @@ class Folder:
         if not self.place.port or time.monotonic() < until.proof:
             return None
         try:
-            door = Host(bind_first(self.place.spares), self.place, self.mine, self.secret, self.policy)
+            door = Host(claim_first(self.place.spares), self.place, self.mine, self.secret, self.policy)
         except OSError:  # something else has these ports
             return None
-        door.listen()
+        door.open()
         return door
 
     def _hear(self, session: bytes, heard: dict[str, Hello]) -> None:

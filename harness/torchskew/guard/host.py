@@ -37,7 +37,7 @@ class Host:
     pending_limit, pending_seconds = 512, 5.0
 
     def __init__(self, server: socket.socket, place: Place, mine: Hello, secret: bytes, policy: str) -> None:
-        """The server is bound, not yet listening; mine is this rank's own hello."""
+        """The server listens; mine is this rank's own hello."""
         self.server, self.place, self.mine, self.secret, self.policy = server, place, mine, secret, policy
         self.selector = selectors.DefaultSelector()
         self.pending: dict[socket.socket, Peer] = {}
@@ -46,7 +46,7 @@ class Host:
 
     def gather(self, until: Pace) -> Roster:
         """Wait for every rank until the deadline; less where the group is wrong or stock clients come instead."""
-        self.listen()
+        self.open()
         while not self.arrivals.complete():
             now = time.monotonic()
             proven = until.proven(self.stock.first)
@@ -59,9 +59,8 @@ class Host:
         roster["aside"] = until.aside_now()
         return roster
 
-    def listen(self) -> None:
-        """From now on ranks find this one."""
-        self.server.listen(4096)
+    def open(self) -> None:
+        """From now on ranks are answered."""
         self.server.setblocking(False)
         self.selector.register(self.server, selectors.EVENT_READ)
 

@@ -56,12 +56,26 @@ def bind(port: int) -> socket.socket:
     raise OSError(errno.EAFNOSUPPORT, "this machine has neither IPv6 nor IPv4")
 
 
-def bind_first(ports: Iterable[int]) -> socket.socket:
-    """A socket on the first of these ports that is free, as bind() makes it; OSError where all are taken."""
+def claim(port: int) -> socket.socket:
+    """As bind(), and listening; OSError when taken.
+
+    Two processes can bind one port as long as neither listens, so only who listens knows that the port is its own.
+    """
+    server = bind(port)
+    try:
+        server.listen(4096)
+    except OSError:
+        server.close()
+        raise
+    return server
+
+
+def claim_first(ports: Iterable[int]) -> socket.socket:
+    """A socket that listens on the first of these ports that is free; OSError where all are taken."""
     problem = OSError(errno.EADDRINUSE, "no port to try")
     for port in ports:
         try:
-            return bind(port)
+            return claim(port)
         except OSError as taken:  # noqa: PERF203 - a handful of ports
             problem = taken
     raise problem

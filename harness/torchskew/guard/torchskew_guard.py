@@ -1393,12 +1393,26 @@ def bind(port: int) -> socket.socket:
     raise OSError(errno.EAFNOSUPPORT, "this machine has neither IPv6 nor IPv4")
 
 
-def bind_first(ports: Iterable[int]) -> socket.socket:
-    """A socket on the first of these ports that is free, as bind() makes it; OSError where all are taken."""
+def claim(port: int) -> socket.socket:
+    """As bind(), and listening; OSError when taken.
+
+    Two processes can bind one port as long as neither listens, so only who listens knows that the port is its own.
+    """
+    server = bind(port)
+    try:
+        server.listen(4096)
+    except OSError:
+        server.close()
+        raise
+    return server
+
+
+def claim_first(ports: Iterable[int]) -> socket.socket:
+    """A socket that listens on the first of these ports that is free; OSError where all are taken."""
     problem = OSError(errno.EADDRINUSE, "no port to try")
     for port in ports:
         try:
-            return bind(port)
+            return claim(port)
         except OSError as taken:  # noqa: PERF203 - a handful of ports
             problem = taken
     raise problem
@@ -2130,7 +2144,7 @@ class Host:
     pending_limit, pending_seconds = 512, 5.0
 
     def __init__(self, server: socket.socket, place: Place, mine: Hello, secret: bytes, policy: str) -> None:
-        """The server is bound, not yet listening; mine is this rank's own hello."""
+        """The server listens; mine is this rank's own hello."""
         self.server, self.place, self.mine, self.secret, self.policy = server, place, mine, secret, policy
         self.selector = selectors.DefaultSelector()
         self.pending: dict[socket.socket, Peer] = {}
@@ -2139,7 +2153,7 @@ class Host:
 
     def gather(self, until: Pace) -> Roster:
         """Wait for every rank until the deadline; less where the group is wrong or stock clients come instead."""
-        self.listen()
+        self.open()
         while not self.arrivals.complete():
             now = time.monotonic()
             proven = until.proven(self.stock.first)
@@ -2152,9 +2166,8 @@ class Host:
         roster["aside"] = until.aside_now()
         return roster
 
-    def listen(self) -> None:
-        """From now on ranks find this one."""
-        self.server.listen(4096)
+    def open(self) -> None:
+        """From now on ranks are answered."""
         self.server.setblocking(False)
         self.selector.register(self.server, selectors.EVENT_READ)
 
@@ -2679,10 +2692,10 @@ class Folder:
         if not self.place.port or time.monotonic() < until.proof:
             return None
         try:
-            door = Host(bind_first(self.place.spares), self.place, self.mine, self.secret, self.policy)
+            door = Host(claim_first(self.place.spares), self.place, self.mine, self.secret, self.policy)
         except OSError:  # something else has these ports
             return None
-        door.listen()
+        door.open()
         return door
 
     def _hear(self, session: bytes, heard: dict[str, Hello]) -> None:
@@ -2962,21 +2975,21 @@ def _roster(ask: Ask, until: Pace) -> Roster:
 
 
 def _serve(place: Place) -> socket.socket | None:
-    """A socket bound to the first port, or to a spare one; None where a guard has the first: a second rank 0 is here.
+    """A listening socket on the first port or a spare one; None where a guard has the first: a second rank 0 is here.
 
     Under c10d several agents may think that they are number 0; whoever gets the port is. OSError where no port is
     free.
     """
     if place.method != "agent":
         with contextlib.suppress(OSError):
-            return bind(place.port)
+            return claim(place.port)
         with contextlib.suppress(OSError, ValueError):
             peek("127.0.0.1", place.port, 0.1)
             return None
     if place.method == "c10d":
         return None
     try:
-        return bind_first(place.spares)
+        return claim_first(place.spares)
     except OSError as problem:
         text = "rank 0 can't listen for hellos: port %d and the spare ports %s are taken (%s)"
         raise OSError(text % (place.port, ", ".join(map(str, place.spares)), problem.strerror)) from problem

@@ -91,6 +91,12 @@ def test_a_script_runs_as_python_would_run_it_to_its_very_end(agent: Driver, tmp
     assert said.index("thread ended") < said.index("at exit")
 
 
+def test_a_script_at_a_bridge_is_told_that_no_rank_hosts_the_store(agent: Driver, tmp_path: Path) -> None:
+    prints = "import os\nprint('agent:', os.environ.get('TORCHELASTIC_USE_AGENT_STORE'))\n"
+    for bridge, told in ((True, "agent: True"), (False, "agent: None")):
+        assert told in script(agent, tmp_path / "train.py", prints, bridge=bridge)["log"].splitlines()
+
+
 @pytest.mark.slow
 def test_a_script_may_spawn_processes_of_its_own_functions(agent: Driver, tmp_path: Path) -> None:
     end = script(agent, tmp_path / "spawns.py", SPAWNS)

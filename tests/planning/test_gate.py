@@ -11,7 +11,7 @@ from torchskew.declaration.fields import Problems
 from torchskew.errors import NothingSelectedError
 from torchskew.judging.decide import stale
 from torchskew.model.cells import Plan
-from torchskew.model.outcomes import Guard, Kind, Tier
+from torchskew.model.outcomes import Guard, Kind, Store, Tier
 from torchskew.model.runtimes import RUNTIMES, provides
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.gate import GateSpec, bases, controls, gate_plan, is_control, of_tier
@@ -81,6 +81,18 @@ def test_every_mixed_cell_leans_on_the_control_of_its_release_and_size() -> None
     assert leans["meet/2.14.1,2.14.1,candidate/guard-off/venv"] == ("meet/2.14.1,2.14.1,2.14.1/guard-off/venv",)
     assert leans["meet/candidate,candidate/guard-off/venv"] == ()
     assert set(leans) == {cell.id for cell in plan.cells if not is_control(cell)}
+
+
+def test_at_a_bridge_each_group_has_a_control_at_a_bridge() -> None:
+    at_both = {**SCENARIOS, "meet": replace(MEET, stores=tuple(Store))}
+    plan = gate_plan(replace(SPEC, store=tuple(Store)), VERSIONS, at_both, "venv", 0)
+    bridged = {cell.id for cell in plan.cells if cell.store is Store.BRIDGE}
+    leans = controls(plan.cells)
+    assert leans["meet/candidate,2.13.0/guard-off/store-bridge/venv"] == (
+        "meet/2.13.0,2.13.0/guard-off/store-bridge/venv",
+    )
+    assert {scenario for cell in plan.cells if cell.id in bridged for scenario in [cell.scenario]} == {"meet"}
+    assert len(plan.cells) == len(planned().cells) + len(bridged)
 
 
 def test_the_base_runs_beside_the_candidate_cell_by_cell() -> None:

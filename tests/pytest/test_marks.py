@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from torchskew.errors import ConfigError
+from torchskew.model.outcomes import Kind, Store
 from torchskew.model.versions import Source, SourceKind, Version
-from torchskew.pytest.conditions import Conditions, skew_of
+from torchskew.pytest.conditions import Conditions, How, conditions, skew_of
 from torchskew.pytest.marks import chosen
 
 
@@ -45,6 +46,30 @@ def test_sizes_and_guards_multiply_and_show_in_the_id() -> None:
         "2.6.0+2.13.0-guard-off", "2.6.0+2.13.0-guard-host",
         "2.6.0+2.13.0+2.6.0-guard-off", "2.6.0+2.13.0+2.6.0-guard-host",
     ]  # fmt: skip
+
+
+def test_stores_multiply_too_and_show_in_the_id() -> None:
+    pair = [["2.6.0", "2.13.0"]]
+    assert ids(pairs=pair, store=["stock", "bridge"]) == ["2.6.0+2.13.0-store-stock", "2.6.0+2.13.0-store-bridge"]
+
+
+@pytest.mark.parametrize(
+    ("how", "problem"),
+    [
+        ({"store": "bridges"}, 'store must be "stock" or "bridge"'),
+        ({"store": "bridge", "guard": True}, "the guard refuses what a bridge is for"),
+        ({"store": "bridge", "launcher": "torchrun"}, "can't take effect under torchrun"),
+    ],
+)
+def test_a_bridge_that_its_ranks_would_not_meet_at_is_refused(how: How, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        conditions(how)
+
+
+def test_a_handover_has_no_bridge() -> None:
+    assert conditions({"store": "bridge"}).store is Store.BRIDGE
+    with pytest.raises(ConfigError, match="in a handover, whose functions run one after another"):
+        conditions({"store": "bridge"}, Kind.HANDOVER)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torchskew.model.outcomes import Store
 from torchskew.workflows.gate import request as gate_request
 from torchskew.workflows.matrix import rerun
 from torchskew.workflows.options import Options
@@ -43,3 +44,5 @@ def test_the_gate_is_rerun_with_its_candidate_and_what_it_is_held_against() -> N
         "torchskew gate --tier smoke --candidate 'wheel:my torch.whl' --against 2.6.0,2.14.1 "
         "--requires 'numpy<2' --requires six --runtime venv --guard off on"
     )
+    bridged = gate_request.Request(candidate="pip:torch==2.15.0", store=(Store.BRIDGE,))
+    assert str(gate_request.rerun(bridged, Options())) == "torchskew gate --candidate pip:torch==2.15.0 --store bridge"

@@ -48,6 +48,12 @@ def add_runtime(group: argparse._ActionsContainer) -> None:
     group.add_argument("--runtime", choices=choices(), help=f"what ranks run in: {listed()}; auto: the first that fits")
 
 
+def add_store(group: argparse._ActionsContainer) -> None:
+    """Which stores the ranks of groups meet at."""
+    text = "the store that rank 0 hosts, a bridge beside it (docs/bridge.md), or both"
+    group.add_argument("--store", nargs="+", choices=["stock", "bridge"], default=[], help=text)
+
+
 def add_shard(group: argparse._ActionsContainer) -> None:
     """Which part of the plan to run."""
     group.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the plan; torchskew merge decides")

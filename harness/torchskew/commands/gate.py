@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from torchskew.commands import arguments
-from torchskew.model.outcomes import Tier
+from torchskew.model.outcomes import Store, Tier
 
 HELP = """\
 Decide whether a candidate works with the releases people run. The candidate runs alone, with each release in both
@@ -23,6 +23,7 @@ candidate.
                                                                       scenarios of [scenarios] path
   torchskew gate --candidate … --snapshot keys.json                   keep the keys of its state dicts in a file
   torchskew gate --candidate … --against-snapshot keys.json           which a later gate needs, and no release
+  torchskew gate --candidate … --store stock bridge                   each group again at a bridge (docs/bridge.md)
   torchskew gate --candidate … --update-baseline                      append what differs to the baseline
   torchskew gate --candidate … --shard 2/5 --out part2                on one of five machines; then torchskew merge
 
@@ -98,6 +99,7 @@ def _add_selection(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--guard", nargs="+", choices=["off", "on"], default=[], help="without the guard, with it, or both"
     )
+    arguments.add_store(what)
     arguments.add_shard(what)
 
 
@@ -139,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
         last=args.against_last,
         baseline=args.baseline,
         tier=args.tier,
+        store=tuple(Store(name) for name in args.store),
         repeat=args.repeat,
         shard=args.shard,
         balance=args.balance,

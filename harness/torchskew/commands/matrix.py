@@ -33,8 +33,7 @@ def add_parser(commands: arguments.Commands) -> None:
     what.add_argument(
         "--guard", nargs="+", choices=["off", "on"], default=[], help="without the guard, with it, or both"
     )
-    store = "the store that rank 0 hosts, a bridge beside it (docs/bridge.md), or both"
-    what.add_argument("--store", nargs="+", choices=["stock", "bridge"], default=[], help=store)
+    arguments.add_store(what)
     pairs = "boundary: all pairs by bisection; pairs that can be inferred are not run"
     what.add_argument("--pairs", choices=["all", "boundary", "neighbours"], help=pairs)
     what.add_argument(

@@ -11,11 +11,11 @@ from torchskew.declaration.declare import check_requirement
 from torchskew.declaration.fields import Document, Problems, Table, join, parse
 from torchskew.declaration.local import located
 from torchskew.errors import ConfigError
-from torchskew.model.outcomes import Tier
+from torchskew.model.outcomes import Store, Tier
 
 # What a gate allows a candidate more than a release: parameters of the scenarios that measure.
 BOUNDS = ("slower", "larger")
-_FIELDS = ("candidate", "package", "against", "baseline", "tier", "runtime", "requires", "snapshots", *BOUNDS)
+_FIELDS = ("candidate", "package", "against", "baseline", "tier", "store", "runtime", "requires", "snapshots", *BOUNDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,7 @@ class GateTable:
     against: tuple[str, ...] = ()
     baseline: str = ""
     tier: Tier | None = None
+    store: tuple[Store, ...] = ()
     runtime: str | None = None
     requires: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ def read_gate(document: Document, runtimes: Iterable[str]) -> GateTable:
         against=table.texts("against", ()),
         baseline=table.get("baseline", str, ""),
         tier=Tier(tier) if tier else None,
+        store=table.choices("store", Store, Store, ()),
         runtime=table.choice("runtime", str, runtimes, "") or None,
         requires=requires,
         snapshots=table.texts("snapshots", ()),

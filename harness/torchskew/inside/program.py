@@ -58,6 +58,7 @@ def run_script(job: Any) -> dict[str, Any]:
     """Run the script in job.params (path, text, args) as the main module of this process, to its very end."""
     path, text = job.params["path"], job.params["text"]
     os.environ.update(launcher_settings(job))
+    job.meeting_place()  # at a bridge, this sets what makes a rank its client
     if job.guard:
         importlib.import_module(GUARD).install()
     main = types.ModuleType("__main__")

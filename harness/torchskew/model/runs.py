@@ -10,7 +10,7 @@ from enum import StrEnum
 from torchskew.model.cells import Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.outcomes import Guard, Outcome, Store, Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult
 
@@ -102,6 +102,7 @@ class Selection:
     guard: tuple[Guard, ...]
     base: bool
     package: str = ""
+    store: tuple[Store, ...] = (Store.STOCK,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ class GateSpec:
     base: bool = False
     scenarios: tuple[str, ...] = ("*",)
     guard: tuple[Guard, ...] = (Guard.OFF,)
+    store: tuple[Store, ...] = (Store.STOCK,)
     timeout: float = 10.0
 
     @property
@@ -52,6 +53,7 @@ def gate_plan(
         pairs=tuple(gate_skews(spec)),
         scenarios=spec.scenarios,
         guard=spec.guard,
+        store=spec.store,
         timeout=spec.timeout,
     )
     return make_plan(matrix, versions, chosen, runtime, seed)
@@ -98,7 +100,7 @@ def library_plan(
         worlds=_within(declared.worlds, spec.against),
         scenarios=spec.scenarios,
         guard=spec.guard,
-        store=(Store.STOCK,),
+        store=spec.store,
         timeout=spec.timeout,
     )
     return make_plan(matrix, versions, chosen, *place)

@@ -52,7 +52,7 @@ def make_plan(
     context = _Context(spec, versions, runtime)
     cells = [cell for skew in skews(spec) for name in names for cell in _cells(scenarios[name], skew, context)]
     if not cells:
-        elsewhere = without_bridge(spec, scenarios)
+        elsewhere = without_bridge(spec.store, names, scenarios)
         fix = f" {', '.join(elsewhere)}: no bridge, because its ranks meet elsewhere. Add stock to the stores."
         raise NothingSelectedError(
             f"nothing selected: no scenario fits any skew of the declaration.{fix if elsewhere else ''}"
@@ -183,11 +183,13 @@ def _stores(scenario: Scenario, guard: Guard) -> tuple[Store, ...]:
     return scenario.stores if guard is Guard.OFF else (Store.STOCK,)
 
 
-def without_bridge(spec: MatrixSpec, scenarios: Mapping[str, Scenario]) -> tuple[str, ...]:
-    """The names of the scenarios whose groups a matrix with bridges leaves without one; () where it has no bridge."""
-    if Store.BRIDGE not in spec.store:
+def without_bridge(
+    stores: Iterable[Store], patterns: Iterable[str], scenarios: Mapping[str, Scenario]
+) -> tuple[str, ...]:
+    """The scenarios, by name, whose groups a plan with bridges leaves without one; () where it has no bridge."""
+    if Store.BRIDGE not in stores:
         return ()
-    groups = (scenarios[name] for name in matching(spec.scenarios, scenarios, "scenario"))
+    groups = (scenarios[name] for name in matching(patterns, scenarios, "scenario"))
     return tuple(
         each.name
         for each in groups

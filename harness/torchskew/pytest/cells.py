@@ -147,6 +147,7 @@ class CellItem(pytest.Item):
         super().__init__(**more)
         self.cell, self.plan = cell, plan
         self.extra_keyword_matches.update({"+".join(cell.skew), f"world-{cell.world_size}", f"guard-{cell.guard}"})
+        self.extra_keyword_matches.add(f"store-{cell.store}")
 
     @property
     def file(self) -> CellFile:

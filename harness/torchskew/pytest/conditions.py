@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from torchskew.errors import ConfigError
-from torchskew.model.outcomes import Guard, Json
+from torchskew.model.outcomes import Guard, Json, Kind, Store
 from torchskew.planning.scenario import Surroundings, too_late
 
 LAUNCHERS = ("", "torchrun")
@@ -18,6 +18,7 @@ class How(TypedDict, total=False):
     """The keywords of torchskew_group besides versions, function and script; docs/pytest.md describes each."""
 
     guard: bool | str
+    store: str
     env: Mapping[str, str]
     rank_env: Mapping[int, Mapping[str, str]]
     timeout: float
@@ -37,11 +38,13 @@ class How(TypedDict, total=False):
 class Conditions:
     """How a group runs. env: settings of every rank; rank_env: of one, over it; timeout: of the group, seconds.
 
+    store: what its ranks meet at, the store that rank 0 hosts or a bridge beside it.
     args: of a script. pythonpath, data: folders, relative to the test's. cwd: where ranks work; None: in a folder that
     the group shares, and that is removed with it. nodes: how many; each has ranks_per_node ranks of one version.
     """
 
     guard: Guard = Guard.OFF
+    store: Store = Store.STOCK
     env: Mapping[str, str] = field(default_factory=dict)
     rank_env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     timeout: float = 10.0
@@ -57,8 +60,8 @@ class Conditions:
     keep: bool = False
 
 
-def conditions(how: How) -> Conditions:
-    """The keywords as a record; guard may be True, False or a name.
+def conditions(how: How, kind: Kind = Kind.GROUP) -> Conditions:
+    """The keywords as a record; guard may be True, False or a name. kind: of what runs, a group or a handover.
 
     Raises:
         TypeError: a keyword that does not exist. ConfigError: one that can't take effect.
@@ -69,8 +72,11 @@ def conditions(how: How) -> Conditions:
         raise TypeError(f"torchskew_group has no argument {unknown[0]!r}; it has {', '.join(known)}")
     guard = how.get("guard", False)
     chosen = Guard(guard) if isinstance(guard, str) else (Guard.ON if guard else Guard.OFF)
-    checked = Conditions(**{**how, "guard": chosen})  # type: ignore[arg-type]
-    problems = list(_problems(checked))
+    store = how.get("store", Store.STOCK)
+    if store not in list(Store):
+        raise ConfigError(f'store must be "stock" or "bridge", got {store!r}.')
+    checked = Conditions(**{**how, "guard": chosen, "store": Store(store)})  # type: ignore[arg-type]
+    problems = [*_problems(checked), *_without_bridge(checked, kind)]
     if problems:
         raise ConfigError(*problems)
     return checked
@@ -88,6 +94,24 @@ def _problems(how: Conditions) -> Sequence[str]:
         problems.append(f"guard can't take effect under torchrun, whose workers are new processes. {fix}")
     if (how.nodes is not None and how.nodes < 1) or how.ranks_per_node < 1:
         problems.append(f"nodes and ranks_per_node must be 1 or more, got {how.nodes} and {how.ranks_per_node}.")
+    return problems
+
+
+def _without_bridge(how: Conditions, kind: Kind) -> Sequence[str]:
+    """Why the ranks would not meet at the bridge that was asked for."""
+    if how.store is Store.STOCK:
+        return []
+    problems = []
+    if kind is Kind.HANDOVER:
+        problems.append('store="bridge" can\'t take effect in a handover, whose functions run one after another.')
+    if how.guard is not Guard.OFF:
+        fix = "Leave one of them out."
+        problems.append(f'store="bridge" and guard exclude each other: the guard refuses what a bridge is for. {fix}')
+    if how.launcher:
+        fix = "Run the script without a launcher."
+        problems.append(
+            f'store="bridge" can\'t take effect under torchrun, whose agents have a store of their own. {fix}'
+        )
     return problems
 
 

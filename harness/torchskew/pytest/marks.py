@@ -14,23 +14,24 @@ from torchskew.planning.plan import oldest_first, skews
 from torchskew.releases import eras
 
 PAIRS = ("all", "neighbours", "boundary")
-FIELDS = ("pairs", "versions", "world_size", "guard")
+FIELDS = ("pairs", "versions", "world_size", "guard", "store")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """One parameter of a test: the version of each rank or node, rank 0 first, and whether ranks install the guard."""
+    """One parameter of a test: the version of each rank or node, rank 0 first, and the conditions."""
 
     skew: tuple[str, ...]
     guard: bool | str | None = None
+    store: str | None = None
 
     @property
     def id(self) -> str:
-        """What `-k` finds it by: 2.6.0+2.13.0, with guard-on or guard-off where the mark names guards."""
-        if self.guard is None:
-            return "+".join(self.skew)
-        name = self.guard if isinstance(self.guard, str) else "on" if self.guard else "off"
-        return f"{'+'.join(self.skew)}-guard-{name}"
+        """What `-k` finds it by: 2.6.0+2.13.0, with guard-on, store-bridge where the mark names guards, stores."""
+        parts = ["+".join(self.skew)]
+        if self.guard is not None:
+            parts.append(f"guard-{self.guard if isinstance(self.guard, str) else 'on' if self.guard else 'off'}")
+        return "-".join([*parts, *([f"store-{self.store}"] if self.store is not None else [])])
 
 
 def chosen(arguments: Mapping[str, Any], declared: Mapping[str, Version]) -> tuple[Chosen, ...]:
@@ -51,10 +52,10 @@ def chosen(arguments: Mapping[str, Any], declared: Mapping[str, Version]) -> tup
         problems.append(f"world_size of the mark torchskew must be 2 or more, or a list of such, got {sizes!r}.")
     if problems:
         raise ConfigError(*problems)
-    guards = _listed(arguments["guard"]) if "guard" in arguments else (None,)
+    guards, stores = (_listed(arguments[name]) if name in arguments else (None,) for name in ("guard", "store"))
     versions = {name: declared[name] for name in names}
     found = dict.fromkeys(_skews(arguments.get("pairs", "all"), versions, sizes))
-    return tuple(Chosen(skew=skew, guard=guard) for skew, guard in product(found, guards))
+    return tuple(Chosen(skew=skew, guard=guard, store=store) for skew, guard, store in product(found, guards, stores))
 
 
 def _listed(value: Any) -> Sequence[Any]:

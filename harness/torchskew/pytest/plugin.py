@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """The declaration is one more place to collect from: the only one when no other was named."""
-    config.addinivalue_line("markers", f"torchskew(pairs, versions, world_size, guard): {_MARK}")
+    config.addinivalue_line("markers", f"torchskew(pairs, versions, world_size, guard, store): {_MARK}")
     named = config.getoption("--torchskew")
     if not named:
         return
@@ -91,7 +91,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with the mark torchskew runs once for each skew and guard that the mark asks for."""
+    """A test with the mark torchskew runs once for each skew, guard and store that the mark asks for."""
     mark = metafunc.definition.get_closest_marker("torchskew")
     if mark is None or "torchskew_group" not in metafunc.fixturenames:
         return

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import pytest
 
 from torchskew.model.cells import Cell, Variant
-from torchskew.model.outcomes import Guard, Kind
+from torchskew.model.outcomes import Guard, Kind, Store
 from torchskew.pytest.conditions import Conditions, How, conditions, place_of, skew_of
 from torchskew.pytest.group import Group
 from torchskew.pytest.marks import Chosen
@@ -84,7 +84,7 @@ class Groups:
         __tracebackhide__ = True
         if callable(versions):
             functions, versions = (versions, *functions), None
-        checked, names = self._conditions(how), self._named(versions)
+        checked, names = self._conditions(how, Kind.HANDOVER), self._named(versions)
         if len(functions) not in (1, len(names)):
             raise TypeError(f"a handover over {len(names)} versions needs 1 or {len(names)} functions")
         project = self._opened()
@@ -92,12 +92,14 @@ class Groups:
         travelling = from_functions(functions, judge, place, Kind.HANDOVER)
         return self._run(project, names, checked, travelling)
 
-    def _conditions(self, how: How) -> Conditions:
+    def _conditions(self, how: How, kind: Kind = Kind.GROUP) -> Conditions:
         if self._chosen is not None and self._chosen.guard is not None:
             how = {"guard": self._chosen.guard, **how}
+        if self._chosen is not None and self._chosen.store is not None:
+            how = {"store": self._chosen.store, **how}
         if self._keep:
             how = {**how, "keep": True}
-        return conditions(how)
+        return conditions(how, kind)
 
     def _named(self, versions: Any) -> tuple[str, ...]:
         if versions is None and self._chosen is None:
@@ -129,5 +131,6 @@ def _cell(project: Project, skew: tuple[str, ...], how: Conditions, travelling: 
         kind=Kind.SOLO if kind is Kind.GROUP and len(skew) == 1 else kind,
         variant=Variant(name="", params=params, env=how.env, rank_env=how.rank_env),
         guard=how.guard if isinstance(how.guard, Guard) else Guard.OFF,
+        store=how.store if len(skew) > 1 else Store.STOCK,
         timeout=how.timeout,
     )

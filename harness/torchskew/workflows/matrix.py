@@ -89,7 +89,7 @@ def make_the_plan(
         f"plan       {len(skews)} skews, {len(names)} scenarios, {len(plan.cells)} cells"
         f"{f' (shard {options.shard})' if shard else ''} · digest {plan.digest}"
     )
-    if elsewhere := without_bridge(spec, scenarios.by_name):
+    if elsewhere := without_bridge(spec.store, spec.scenarios, scenarios.by_name):
         session.watch.say(f"store      no bridge for those that meet elsewhere: {', '.join(elsewhere)}")
     planned = Planned(
         plan=plan,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from torchskew.errors import ConfigError
+from torchskew.model.outcomes import Store
 from torchskew.workflows.gate.request import Request, read_the_request
 
 from tests.workflows.gate.test_workflow import DECLARED, Desk
@@ -34,3 +35,9 @@ def test_a_snapshot_that_can_not_be_read_is_told_with_the_field_that_names_it(de
     (desk.folder / "folder").mkdir()
     with pytest.raises(ConfigError, match=r"gate\.snapshots or --against-snapshot names it"):
         read_the_request(declared(desk, f'snapshots = ["{name}"]').options(), Request())
+
+
+def test_the_stores_of_the_command_line_come_before_those_of_the_declaration(desk: Desk) -> None:
+    options = declared(desk, 'store = ["stock", "bridge"]').options()
+    assert read_the_request(options, Request())[0].request.store == (Store.STOCK, Store.BRIDGE)
+    assert read_the_request(options, Request(store=(Store.STOCK,)))[0].request.store == (Store.STOCK,)

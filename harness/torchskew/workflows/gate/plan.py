@@ -14,12 +14,12 @@ from torchskew.engine.session import Session
 from torchskew.errors import ConfigError
 from torchskew.model.cells import Plan
 from torchskew.model.declared import Declaration
-from torchskew.model.outcomes import Guard, Tier
+from torchskew.model.outcomes import Guard, Store, Tier
 from torchskew.model.runs import Selection, Shard
 from torchskew.model.runtimes import RUNTIMES, provides
 from torchskew.model.versions import Version
-from torchskew.planning.gate import GateSpec, gate_plan, library_plan, with_needed
-from torchskew.planning.plan import narrow
+from torchskew.planning.gate import GateSpec, gate_plan, library_plan, of_tier, with_needed
+from torchskew.planning.plan import narrow, without_bridge
 from torchskew.planning.scenario import Scenario
 from torchskew.workflows.cell_steps import Planned, Scenarios
 from torchskew.workflows.gate.request import GateInputs, Request, rerun
@@ -57,13 +57,15 @@ def plan_the_gate(
     plan, shard = part_of(narrow(planned(spec), options.only), request.shard, request.balance)
     every = shard.cells if shard else len(plan.cells)
     widest = replace(spec, against=tuple(usable), tier=Tier.FULL, scenarios=("*",), guard=(Guard.OFF, Guard.ON))
-    whole = planned(widest)
+    whole = planned(replace(widest, store=tuple(Store)))
     of = f"shard {request.shard} of {every} cells, " if shard else ""
     held = [*against, *(f"the keys in {path.name}" for path in request.snapshots)]
     about = f"{request.subject} against {', '.join(held)} · tier {spec.tier}"
     repeat, cells = request.repeat, len(plan.cells)
     times = f", each {repeat} times: {cells * repeat} runs" if repeat > 1 else ""
     session.watch.say(f"plan       {about} · {of}{cells} cells{times} · digest {plan.digest}")
+    if elsewhere := without_bridge(spec.store, spec.scenarios, of_tier(known, spec.tier)):
+        session.watch.say(f"store      no bridge for those that meet elsewhere: {', '.join(elsewhere)}")
     return (
         GatePlan(spec=spec, selection=_selection(options, spec, request, runtime), shard=shard),
         Planned(
@@ -83,6 +85,7 @@ def _spec(options: Options, inputs: GateInputs, against: tuple[str, ...], runtim
         base=BASE in inputs.versions,
         scenarios=options.scenarios or ("*",),
         guard=tuple(Guard(guard) for guard in options.guard) or (Guard.OFF,),
+        store=inputs.request.store or (Store.STOCK,),
         timeout=options.timeout or inputs.declaration.matrix[runtime].timeout,
     )
 
@@ -135,6 +138,7 @@ def _selection(options: Options, spec: GateSpec, request: Request, runtime: str)
         against=spec.against,
         tier=spec.tier,
         guard=spec.guard,
+        store=spec.store,
         base=spec.base,
         package=package_name(request.package) if request.package else "",
     )

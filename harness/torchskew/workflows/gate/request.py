@@ -12,7 +12,7 @@ from torchskew.declaration.gate import GateTable, read_gate
 from torchskew.declaration.local import located
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, Expectation
-from torchskew.model.outcomes import Tier
+from torchskew.model.outcomes import Store, Tier
 from torchskew.model.reruns import Rerun
 from torchskew.model.runtimes import choices, sole_provider
 from torchskew.model.versions import SourceKind, Version
@@ -41,6 +41,7 @@ class Request:
     last: int | None = None
     baseline: Path | None = None
     tier: Tier | None = None
+    store: tuple[Store, ...] = ()
     repeat: int = 1
     shard: str | None = None
     balance: Path | None = None
@@ -155,6 +156,7 @@ def _completed(request: Request, table: GateTable, path: Path) -> Request:
         candidate=candidate,
         package=package,
         tier=request.tier or table.tier or Tier.FULL,
+        store=request.store or table.store,
         against=request.against or (table.against if request.last is None else ()),
         snapshots=request.snapshots or tuple(path.parent / name for name in table.snapshots),
         baseline=request.baseline or (path.parent / table.baseline if table.baseline else None),
@@ -210,5 +212,6 @@ def rerun(request: Request, options: Options) -> Rerun:
     return (
         command.given("--runtime", [options.runtime])
         .given("--guard", options.guard)
+        .given("--store", request.store)
         .given("--timeout", [f"{options.timeout:g}"] if options.timeout else [])
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from torchskew.releases.advice import Advice, Order, Question, advise, surface_names
-from torchskew.report.advice import advice_as_text, command
+from torchskew.report.advice import advice_as_json, advice_as_text, command
 from torchskew.report.catalogue import catalogue
 
 
@@ -39,6 +39,33 @@ def test_a_border_without_a_way_is_named() -> None:
     assert advice.way == ()
     assert advice.border == ("2.0.1", "2.1.2")
     assert command(advice).endswith("--strategy stop-the-world --rollback")
+
+
+def test_a_bridge_is_proposed_where_it_alone_spares_the_stop() -> None:
+    advice = answer("2.1.2", "2.15.0")
+    text = " ".join(advice_as_text(advice, 4).split())
+    assert "bridge works without a stop for gloo" in text
+    assert "Not known to be right there: DDP with find_unused_parameters, FSDP, DTensor, device meshes, " in text
+    assert "stops between 2.1.2 and 2.2.2: without a bridge, stop the job there" in text
+    assert "with TORCHSKEW_GUARD=bridge it leads the ranks to a bridge" in text
+    assert command(advice) == "torchskew rehearse --from 2.1.2 --to 2.15.0 --strategy bridged --rollback"
+    assert advice_as_json(advice).count("DDP with find_unused_parameters") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "uses"),
+    [
+        ("2.0.1", "2.15.0", ()),  # gloo itself differs
+        ("2.2.2", "2.15.0", ("ddp",)),  # the new release may host
+        ("2.5.1", "2.6.0", ("torchrun",)),  # the agents differ, not the stores
+        ("2.6.0", "2.6.0", ()),
+    ],
+)
+def test_no_bridge_is_proposed_where_it_does_not_help(old: str, new: str, uses: tuple[str, ...]) -> None:
+    advice = answer(old, new, *uses)
+    assert advice.at_a_bridge is None
+    assert "bridge" not in advice_as_text(advice, 4)
+    assert '"bridge": null' in advice_as_json(advice)
 
 
 def test_what_the_job_uses_decides_whether_rolling_works() -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torchskew.guard.table import known, parse
 from torchskew.model.outcomes import Outcome
-from torchskew.releases import eras
+from torchskew.releases import bridged, eras
 from torchskew.releases.breaks import Break, Catalogue, Side, surfaces
 from torchskew.releases.measured import RELEASES
 
@@ -51,7 +51,8 @@ class Question:
 class Advice:
     """The answer. direct: the upgrade in one hop. way: hops of a rolling upgrade that meets nothing; () where none.
 
-    border: where every rolling way ends, as two neighbouring releases. forward, back: breaks of files that the old
+    border: where every rolling way ends, as two neighbouring releases. at_a_bridge: where only a bridge makes the
+    upgrade a rolling one, what is not known to be right there; else None. forward, back: breaks of files that the old
     release wrote and the new one reads, and the other way. silent: changes without an error. gaps: what is assumed
     rather than measured.
     """
@@ -60,6 +61,7 @@ class Advice:
     direct: Hop
     way: tuple[Hop, ...]
     border: tuple[str, str] | None
+    at_a_bridge: tuple[str, ...] | None
     forward: tuple[Break, ...]
     back: tuple[Break, ...]
     silent: tuple[Break, ...]
@@ -90,6 +92,7 @@ def advise(question: Question, catalogue: Catalogue) -> Advice:
         direct=direct,
         way=way,
         border=None if way else _border(old, new, used),
+        at_a_bridge=_at_a_bridge(direct, way),
         forward=tuple(_unreadable(files, writer=old, reader=new)),
         back=tuple(_unreadable(files, writer=new, reader=old)),
         silent=tuple(entry for entry in used if entry.silent and _changes(entry, old, new)),
@@ -181,6 +184,13 @@ def _between(old: str, new: str) -> list[str]:
 def _border(old: str, new: str, used: Sequence[Break]) -> tuple[str, str] | None:
     """The first two neighbours on the way that no mixed group gets across."""
     return next((pair for pair in pairwise(_between(old, new)) if not _works(_hop(*pair, used))), None)
+
+
+def _at_a_bridge(direct: Hop, way: tuple[Hop, ...]) -> tuple[str, ...] | None:
+    """What a bridge leaves broken, where stock stores keep the releases apart and a bridge does not."""
+    if way or direct.order is not Order.NONE or not bridged.brought_together(direct.old, direct.new):
+        return None
+    return bridged.uncovered(direct.old, direct.new)
 
 
 def _unreadable(files: Iterable[Break], *, writer: str, reader: str) -> Iterator[Break]:

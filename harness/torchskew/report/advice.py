@@ -43,6 +43,8 @@ def advice_lines(advice: Advice, ranks: int) -> Iterator[AdviceLine]:
     old, new = advice.question.old, advice.question.new
     yield AdviceLine("one group", ORDERS[advice.direct.order].format(old=old, new=new))
     yield AdviceLine("rolling", _rolling(advice, ranks), advice.direct.breaks)
+    if advice.at_a_bridge is not None:
+        yield AdviceLine("bridge", _at_a_bridge(advice.at_a_bridge))
     yield AdviceLine("forward", _files(writer=old, reader=new, breaks=advice.forward), advice.forward)
     yield AdviceLine("back", _files(writer=new, reader=old, breaks=advice.back), advice.back)
     silent = "other values, without an error:" if advice.silent else "nothing known changes"
@@ -70,7 +72,14 @@ def _rolling(advice: Advice, ranks: int) -> str:
     if advice.border is None:
         return "nothing to upgrade: both are the same release"
     first, second = advice.border
-    return f"stops between {first} and {second}: stop the job there, upgrade every node, resume from a checkpoint"
+    stop = "stop the job there, upgrade every node, resume from a checkpoint"
+    without = "" if advice.at_a_bridge is None else "without a bridge, "
+    return f"stops between {first} and {second}: {without}{stop}"
+
+
+def _at_a_bridge(uncovered: Sequence[str]) -> str:
+    works = "works without a stop for gloo, nodes in any order: until all run one release, ranks meet at a bridge"
+    return f"{works} (docs/bridge.md). Not known to be right there: {', '.join(uncovered)}"
 
 
 def _in_words(hop: Hop, ranks: int) -> str:
@@ -90,7 +99,8 @@ def _files(*, writer: str, reader: str, breaks: Sequence[Break]) -> str:
 
 def _guard(advice: Advice) -> str:
     if advice.guard_refuses:
-        return "refuses such a group on every rank within a second, and names every version"
+        bridge = "" if advice.at_a_bridge is None else "; with TORCHSKEW_GUARD=bridge it leads the ranks to a bridge"
+        return f"refuses such a group on every rank within a second, and names every version{bridge}"
     if advice.direct.order in (Order.NEW_HOSTS, Order.OLD_HOSTS):
         return "admits the order that works, and refuses the other on every rank within a second"
     return "admits such a group"
@@ -99,7 +109,9 @@ def _guard(advice: Advice) -> str:
 def command(advice: Advice) -> str:
     """The rehearsal that proves it."""
     words = ["torchskew rehearse", f"--from {advice.question.old}", f"--to {advice.question.new}"]
-    if not advice.way and not advice.conditional:
+    if advice.at_a_bridge is not None:
+        words.append("--strategy bridged")
+    elif not advice.way and not advice.conditional:
         words.append("--strategy stop-the-world")
     elif advice.direct.order is Order.NEW_HOSTS:
         words.append("--strategy host-first")
@@ -109,10 +121,11 @@ def command(advice: Advice) -> str:
 def advice_as_json(advice: Advice) -> str:
     """The same for a program: one JSON object."""
     return json.dumps({
-        "schema": "1.0", "from": advice.question.old, "to": advice.question.new, "uses": list(advice.question.uses),
+        "schema": "1.1", "from": advice.question.old, "to": advice.question.new, "uses": list(advice.question.uses),
         "order": advice.direct.order, "rolling": bool(advice.way), "conditional": advice.conditional,
         "way": [{"from": hop.old, "to": hop.new, "order": hop.order} for hop in advice.way],
         "border": list(advice.border) if advice.border else None,
+        "bridge": None if advice.at_a_bridge is None else {"not_known_right": list(advice.at_a_bridge)},
         "mixed": _ids(advice.direct.breaks), "forward": _ids(advice.forward), "back": _ids(advice.back),
         "silent": _ids(advice.silent), "guard_refuses": advice.guard_refuses, "gaps": list(advice.gaps),
         "proof": command(advice),

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from torchskew.model.outcomes import Outcome, Store
 from torchskew.model.rehearsal import MixedPolicy, RehearsalSpec
-from torchskew.releases import eras
+from torchskew.releases import bridged, eras
 from torchskew.workflows.rehearsal.planned import BridgeProposal, Expect, GroupPrediction, Prediction
 
-# What some pairs of releases do not do together at a bridge, by the scenario that shows it (docs/bridge.md).
-ABOVE_THE_STORE = {
-    "ddp.unused": "DDP with find_unused_parameters",
-    "fsdp.wrapped": "FSDP",
-    "dtensor": "DTensor",
-    "device_mesh.one_d": "device meshes",
-    "device_mesh.two_d": "device meshes of two dimensions",
-    "new_group.local": "groups made with use_local_synchronization",
-    "new_group.after_local": "groups made after one with use_local_synchronization",
-    "object_collectives.moved": "objects of classes that a release moved",
-    "reduce_scatter.tensor": "reduce_scatter_tensor",
-    "reduce_scatter.average": "reduce_scatter with AVG",
-}
 _CANT_BIND = ("EADDRINUSE", "Address already in use", "address already in use")
 
 
@@ -41,8 +27,7 @@ def problems(spec: RehearsalSpec) -> Iterator[str]:
 def proposals(spec: RehearsalSpec, predictions: Sequence[Prediction]) -> list[BridgeProposal]:
     """That the refusals which policy `auto` expects of a plan can be avoided, where a bridge can do it."""
     refusing = [each for each in predictions if isinstance(each, GroupPrediction) and each.expect is Expect.REFUSE]
-    releases = [eras.release(each.torch) if each.torch else None for each in (spec.old, spec.new)]
-    able = all(release is not None and eras.bridgeable(release) for release in releases)
+    able = bridged.brought_together(spec.old.torch, spec.new.torch)
     return [BridgeProposal(groups=len(refusing))] if refusing and able else []
 
 
@@ -59,16 +44,8 @@ def scope(spec: RehearsalSpec) -> str:
 
 def uncovered(spec: RehearsalSpec) -> str:
     """What ranks of these releases may not do together although they meet at a bridge."""
-    torch = [str(each.torch or each.name) for each in (spec.old, spec.new)]
-    lost = [words for case, words in ABOVE_THE_STORE.items() if not _right(case, (torch[0], torch[1]))]
-    return f"not known to be right at a bridge between these releases: {', '.join([*lost, 'NCCL'])}"
-
-
-def _right(case: str, torch: tuple[str, str]) -> bool:
-    """Whether both orders are known to be right."""
-    both = (torch, torch[::-1])
-    predicted = [eras.predict(eras.Situation(torch=each, scenario=case, store=Store.BRIDGE)) for each in both]
-    return all(set(outcomes) == {Outcome.OK} for outcomes in predicted)
+    old, new = (str(each.torch or each.name) for each in (spec.old, spec.new))
+    return f"not known to be right at a bridge between these releases: {', '.join(bridged.uncovered(old, new))}"
 
 
 def hosts_a_store(error: str) -> str:

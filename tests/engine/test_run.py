@@ -16,7 +16,8 @@ from torchskew.engine import agents as agents_module
 from torchskew.engine import attempt, rank_group
 from torchskew.engine.agents import Agent, Agents, Place
 from torchskew.engine.attempt import guarded
-from torchskew.engine.run import ATTEMPTS, Engine, Tally
+from torchskew.engine.run import Engine, Tally
+from torchskew.engine.trial import ATTEMPTS
 from torchskew.errors import AgentError, MachineError
 from torchskew.inside.protocol import boot_line
 from torchskew.model.cells import Cell, Plan, Variant

@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tenacity import Retrying, retry_if_result, stop_after_attempt
-
 from torchskew.engine.agents import Agents, Place, place_of
-from torchskew.engine.attempt import CellAttempt
 from torchskew.engine.ports import Ports
+from torchskew.engine.trial import Trial
 from torchskew.judging.judge import SharedInputs, judge
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.facts import Attempt, RankFacts
@@ -26,7 +24,6 @@ from torchskew.planning.plan import lacking
 from torchskew.planning.scenario import Scenario
 from torchskew.planning.schedule import Schedule, chain_seconds
 
-ATTEMPTS = 3
 # Cells that merely wait cost memory, and all their timeouts end in work at about the same time: with more than this
 # for a processor, ends overlap so much that a slow exit could look like a hang.
 MOST_OPEN = 48 * (os.cpu_count() or 1)
@@ -165,38 +162,12 @@ class Engine:
         versions = [self.versions[name] for name in cell.provided]
         if why := lacking(scenario, versions):
             return unsupported(cell, why)
-        attempts: list[Attempt] = []
-        skip: dict[str, str] = {}
-        kept: list[CellAttempt] = []
-
-        def attempt() -> Attempt:
-            running = CellAttempt(
-                cell=cell,
-                scenario=scenario,
-                agents=self.agents,
-                ports=self.ports,
-                seed=self.plan.seed,
-                number=len(attempts) + 1,
-                waits=slot.wait,
-                alone=len(attempts) + 1 == ATTEMPTS,
-            )
-            for earlier in kept:
-                earlier.let_go()
-            kept[:] = [running] if scenario.place.keep else []
-            attempts.append(running.run())
-            skip.update(running.skip)
-            return attempts[-1]
-
-        # Only the machine's faults are tried again; a result of the code under test is final.
-        retrying = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            retry=retry_if_result(lambda done: done.fault is not None),
-            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-        )
-        retrying(attempt)
-        result = judge(cell, scenario, versions, tuple(attempts), SharedInputs(seed=self.plan.seed, skip=skip))
-        for running in kept if result.verdict is Verdict.PASS else ():
-            running.let_go()
+        seed = self.plan.seed
+        trial = Trial(cell=cell, scenario=scenario, agents=self.agents, ports=self.ports, seed=seed, waits=slot.wait)
+        attempts = trial.run()
+        result = judge(cell, scenario, versions, attempts, SharedInputs(seed=seed, skip=trial.skip))
+        if result.verdict is Verdict.PASS:
+            trial.let_go()
         return result
 
     def _count(self, *, done: int = 0, unrun: int = 0, running: int = 0, waiting: int = 0) -> None:

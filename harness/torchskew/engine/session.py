@@ -1,26 +1,22 @@
-"""One session: a runtime, the environments it made, warm agents; runs cells for whoever holds it open."""
+"""One session: a runtime, the environments that were made, and where cells run, for whoever holds it open."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from torchskew.engine.agents import Agents, Place
-from torchskew.engine.ports import Ports
+from torchskew.engine.machines import Machines, ThisMachine, Work
 from torchskew.engine.progress import Watch
-from torchskew.engine.provision import provision_all
-from torchskew.engine.run import Engine, default_jobs, unprovisioned
-from torchskew.errors import MachineError, ProvisionError
+from torchskew.engine.run import unprovisioned
+from torchskew.errors import ProvisionError
 from torchskew.judging.judge import public
 from torchskew.model.cells import Plan
 from torchskew.model.ids import CellId
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Environment, EnvironmentFailure, Version
 from torchskew.planning.scenario import Scenario
-from torchskew.runtimes import ownership
 from torchskew.runtimes.choice import Chosen
 
 
@@ -54,20 +50,19 @@ class Session:
     Every method may be called from any thread.
     """
 
-    def __init__(self, chosen: Chosen, watch: Watch, *, jobs: int | None = None) -> None:
+    def __init__(
+        self, chosen: Chosen, watch: Watch, *, jobs: int | None = None, machines: Machines | None = None
+    ) -> None:
         """Contact nothing yet.
 
         chosen: the runtime, and why it is that one. jobs: cells that work at once; None: what suits the machine.
+        machines: where cells run, unless that is this machine.
         """
         self.runtime, self.why, self.watch = chosen.runtime, chosen.why, watch
-        self._jobs = jobs or default_jobs()
+        self._machines = machines or ThisMachine(chosen.runtime, jobs)
         self._provisioned = ProvisionedVersions()
-        self._agents: Agents | None = None
-        self._ports = Ports()
-        self._opened = ExitStack()
         self._lock = threading.Lock()
         self._swept = False
-        self._ahead: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -80,9 +75,13 @@ class Session:
         """Everything that was provisioned so far."""
         return self._provisioned
 
+    def describe(self) -> str:
+        """What answers and where, in one line."""
+        return self._machines.describe()
+
     def sweep(self) -> None:
         """Remove what killed runs of this machine left behind, and nothing else; says each thing removed."""
-        for line in self.runtime.sweep():
+        for line in self._machines.sweep():
             self.watch.say(f"swept      {line}")
         self._swept = True
 
@@ -94,7 +93,7 @@ class Session:
         with self._lock:
             known = {*self._provisioned.environments, *self._provisioned.failures}
             wanted = [version for version in versions if version.name not in known]
-            outcomes = provision_all(self.runtime, wanted, self.watch)
+            outcomes = self._machines.provision(wanted, self.watch) if wanted else {}
             self._provisioned = _with(self._provisioned, wanted, outcomes)
             return self._provisioned
 
@@ -116,54 +115,35 @@ class Session:
                 yield results[cell.id]
         if all(cell.id in results for cell in plan.cells):
             return
-        engine = Engine(
+        self._sweep_once()
+        work = Work(
+            run_id=run_id,
             plan=plan,
             scenarios=scenarios,
             versions=provisioned.versions,
-            agents=self._open(run_id, provisioned.environments),
-            jobs=self._jobs,
+            environments=provisioned.environments,
             observe=self.watch.cells,
-            ports=self._ports,
         )
-        yield from engine.run(results)
+        yield from self._machines.run(work, results)
 
     def start_ahead(self, run_id: str, names: Iterable[str]) -> None:
         """Start the agents of these versions side by side, where all ranks of a version share one; run_id: as `run`."""
-        environments = self._provisioned.environments
-        places = [Place(version=name, replica=0) for name in names if name in environments]
-        if places and self.runtime.sees_files:
-            self._open(run_id, environments).start(places)
+        if wanted := tuple(name for name in names if name in self._provisioned.environments):
+            self._sweep_once()
+            self._machines.start_ahead(run_id, wanted, self._provisioned.environments)
 
     def import_ahead(self, modules: Iterable[str]) -> None:
         """From now on every agent has imported these modules before it forks a rank; one that it lacks is left out."""
-        self._ahead = tuple(dict.fromkeys((*self._ahead, *modules)))
-        if self._agents is not None:
-            self._agents.import_ahead(self._ahead)
+        self._machines.import_ahead(tuple(modules))
 
     def release(self) -> None:
         """End every agent and rank and remove what the run shared; the next `run` starts anew."""
-        with self._lock:
-            self._agents = None
-            self._opened.close()
+        self._machines.release()
 
-    def _open(self, run_id: str, environments: Mapping[str, Environment]) -> Agents:
-        """The agents of this session; the runtime is opened when they are first asked for."""
+    def _sweep_once(self) -> None:
         with self._lock:
-            if self._agents is None:
-                if problem := self.runtime.answers():
-                    raise MachineError(f"{self.runtime.name}: {problem}")
-                if not self._swept:
-                    self.sweep()
-                with ExitStack() as opening:
-                    shared = opening.enter_context(ownership.opened(run_id))
-                    opening.callback(self.runtime.close)
-                    self.runtime.open(shared)
-                    self._agents = Agents(self.runtime)
-                    self._agents.import_ahead(self._ahead)
-                    opening.callback(self._agents.close)
-                    self._opened = opening.pop_all()
-            self._agents.provide(environments)
-            return self._agents
+            if not self._swept:
+                self.sweep()
 
 
 def _with(

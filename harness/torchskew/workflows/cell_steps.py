@@ -196,7 +196,7 @@ def new_run(options: Options, ready: Ready, session: Session) -> RunInfo:
         rerun=ready.planned.rerun,
         seed=options.seed,
         torchskew=torchskew.__version__,
-        runtime=session.runtime.describe(),
+        runtime=session.describe(),
         runtime_why=session.why,
         plan_digest=ready.plan.digest,
         started=now(),

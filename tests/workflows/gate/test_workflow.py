@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from torchskew.cli import main, make_parser
-from torchskew.engine import session
+from torchskew.engine import run
 from torchskew.engine.progress import Plain
 from torchskew.errors import ConfigError, InterruptedRunError, RecordError
 from torchskew.model.outcomes import Kind, Tier
@@ -432,7 +432,7 @@ def test_the_command_line_reaches_the_gate_with_every_option(desk: Desk, capsys:
 
 def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C after some cells of the next run that starts from nothing."""
-    real = session.Engine.run
+    real = run.Engine.run
 
     def interrupted(self: Any, known: Any) -> Any:
         for number, result in enumerate(real(self, known)):
@@ -440,7 +440,7 @@ def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
                 raise KeyboardInterrupt
             yield result
 
-    monkeypatch.setattr(session.Engine, "run", interrupted)
+    monkeypatch.setattr(run.Engine, "run", interrupted)
 
 
 def test_an_interrupted_gate_goes_on_where_it_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ class Bridge:
             AgentError: it does not listen, whatever the reason: that is never a version's fault.
         """
         seat.agent.load(scenario())
+        self.place = f"{seat.agent.channel.host}:{port}"
         self._group = RankGroup(_NAME)
         self._rank: GroupRank = self._group.add(seat, rank_id)
         self._group.start(self._rank, replace(alone(LISTEN_SECONDS), port=port, check_port=True))
@@ -38,15 +39,16 @@ class Bridge:
         if not self._listens():
             why = self._end() or f"it did not listen within {LISTEN_SECONDS:.0f} s"
             self.stop()
-            raise AgentError(f"{seat.agent.name}: the bridge could not be started: {why}")
+            raise AgentError(f"{seat.agent.name}: the bridge at {self.place} could not be started: {why}")
 
     def _listens(self) -> bool:
         return Milestone.LISTENING in self._rank.milestones
 
-    def ended(self) -> str | None:
-        """Why it no longer serves, or None while it does."""
+    def lost(self) -> str | None:
+        """Where it was and why it no longer serves, or None while it does: no release names the store that it lost."""
         self._group.wait_until(0.0, lambda: self._rank.end is not None)
-        return self._end()
+        why = self._end()
+        return None if why is None else f"the bridge at {self.place} ended before its ranks: {why}"
 
     def _end(self) -> str | None:
         match self._rank.end:
@@ -76,8 +78,8 @@ def hosted(seat: Seat, rank_id: str, port: int) -> Iterator[Bridge]:
     bridge = Bridge(seat, rank_id, port)
     try:
         yield bridge
-        if (why := bridge.ended()) is not None:
-            raise AgentError(f"{seat.agent.name}: the bridge ended before its ranks: {why}")
+        if (lost := bridge.lost()) is not None:
+            raise AgentError(f"{seat.agent.name}: {lost}")
     finally:
         bridge.stop()
 

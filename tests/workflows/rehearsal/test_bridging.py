@@ -139,7 +139,10 @@ def test_a_safe_answer_says_that_it_went_over_bridges_and_what_that_does_not_cov
     [
         (None, "generation 2: 0 of 4 ranks came to its bridge; does the script use"),
         (BridgeUse(clients={"2.1": 1, "2.5 or later": 2}), "generation 2: 3 of 4 ranks came to its bridge"),
-        (BridgeUse(clients={"2.1": 4}, lost="the bridge ended before its ranks: SIGKILL"), "before its ranks: SIGKILL"),
+        (
+            BridgeUse(clients={"2.1": 4}, lost="the bridge at h:1 ended before its ranks: SIGKILL"),
+            "h:1 ended before its ranks: SIGKILL",
+        ),
     ],
 )
 def test_a_start_that_did_not_meet_at_its_bridge_shows_nothing_of_bridges(use: BridgeUse | None, text: str) -> None:
@@ -151,7 +154,7 @@ def test_a_start_that_did_not_meet_at_its_bridge_shows_nothing_of_bridges(use: B
 def test_a_step_that_the_machine_ended_is_no_death_of_the_job() -> None:
     observation = healthy(strategy="bridged")
     number = first(observation, Train)
-    lost = "the bridge ended before its ranks: SIGKILL"
+    lost = "the bridge at h:1 ended before its ranks: SIGKILL"
     broken = edited(observation, number, state=State.FAILED, why=f"the machine failed: {lost}", machine=lost)
     found = named(judge(broken), "R12")
     assert (found.verdict, found.evidence) == (Verdict.UNKNOWN, f"step {number}: the machine failed: {lost}")

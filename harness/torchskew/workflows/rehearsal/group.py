@@ -121,11 +121,11 @@ class NodeGroup(RankGroup):
         return tuple(fact if fact.finished else replace(fact, machine=fact.machine or lost) for fact in facts)
 
     def bridge_lost(self) -> str | None:
-        """Why the bridge ended before its ranks; None while it serves, and where there is none."""
+        """Which bridge ended before its ranks, and why; None while it serves, and where there is none."""
         if self._bridge is None:
             return self._use.lost if self._use else None
-        why = self._bridge.ended()
-        return None if why is None else f"the bridge ended before its ranks: {why.partition(chr(10))[0]}"
+        lost = self._bridge.lost()
+        return None if lost is None else lost.partition("\n")[0]
 
     def end_bridge(self) -> BridgeUse | None:
         """Stop the bridge; what is known of it, or None where there is none."""

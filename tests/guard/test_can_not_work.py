@@ -61,6 +61,22 @@ def test_a_guard_that_hung_up_and_is_gone_is_no_missing_rank(
 
 
 @SLOW
+def test_a_rank_0_that_is_started_again_after_a_long_wait_is_asked_again(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for late ranks says nothing against the guard: only what follows its end counts."""
+    monkeypatch.setattr(exchange, "pace", lambda *_: soon(0)._replace(settle=1.0))
+    with socket.create_server(("127.0.0.1", group.port)) as server:
+        group.start(1, hello_of(1))
+        conn = server.accept()[0]
+        wrong_secret(conn.dup())
+    group.start(0, hello_of(0))
+    threading.Event().wait(1.5)  # longer than a sign must hold
+    reset(conn)
+    assert [type(result) for result in group.join().values()] == [dict, dict]
+
+
+@SLOW
 @pytest.mark.parametrize(("mode", "result"), [("enforce", Unverified), ("strict", ProtocolVersionError)])
 def test_a_port_that_keeps_silent_leaves_the_stock_init_a_share_of_the_timeout(
     group: Group, monkeypatch: pytest.MonkeyPatch, mode: str, result: type

@@ -2504,7 +2504,7 @@ class Joiner:
         try:
             return self._roster(line, attempt.until, marked=marked), signs
         except (OSError, ValueError) as problem:
-            since = min(signs.rejected, attempt.began)
+            since = min(signs.rejected, time.monotonic())
             return None, signs._replace(trouble=HUNG_UP % problem, rejected=since, silent=False)
 
     def _roster(self, line: Line, until: Pace, *, marked: bool) -> Roster:

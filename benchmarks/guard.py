@@ -30,7 +30,7 @@ from torchskew.guard.host import Host
 from torchskew.guard.joiner import Joiner
 from torchskew.guard.pace import pace
 from torchskew.guard.place import Place
-from torchskew.guard.sockets import bind
+from torchskew.guard.sockets import claim
 from torchskew.guard.table import TABLE, era
 from torchskew.runtimes import runtime
 from torchskew.runtimes.venv import launch
@@ -75,8 +75,7 @@ def exchange(clients: int) -> tuple[float, float, float]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     world = clients + 1
-    host = Host(bind(port), place(0, world, port), said(0, world, port), b"", "era")
-    host.server.listen(4096)
+    host = Host(claim(port), place(0, world, port), said(0, world, port), b"", "era")
     before, began, busy = resident(), time.monotonic(), time.process_time()
     children = [fork(range(1 + one, world, WORKERS), world, port) for one in range(WORKERS)]
     table = host.gather(pace(60.0))

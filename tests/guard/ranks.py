@@ -10,7 +10,7 @@ from typing import Any
 from torchskew.guard.errors import ProtocolVersionError, Unverified
 from torchskew.guard.exchange import exchange
 from torchskew.guard.place import DIRECT, Place
-from torchskew.guard.sockets import bind, dial, read_greeting
+from torchskew.guard.sockets import claim, dial, read_greeting
 from torchskew.guard.table import SERVES, TABLE, era, known
 from torchskew.guard.wire import HELLO
 
@@ -55,8 +55,7 @@ class Group:
         try:
             self.results[number] = exchange(place, hello, self.seconds, self.mode, self.reach)
             if number == 0 and place.method in DIRECT and not self.results[number]["bridge"]:
-                store = bind(place.port)  # the store must get the port right after
-                store.listen()
+                store = claim(place.port)  # the store must get the port right after
                 self.results["store"] = store
         except (ProtocolVersionError, Unverified) as error:
             self.results[number] = error

@@ -19,7 +19,7 @@ from torchskew.guard.errors import ProtocolVersionError
 from torchskew.guard.notes import bridge_note
 from torchskew.guard.place import Place
 from torchskew.guard.roster import READY, pack_roster, roster_of, unpack_roster
-from torchskew.guard.sockets import bind, listens
+from torchskew.guard.sockets import claim, listens
 from torchskew.guard.table import ABOVE
 
 from tests.conftest import ROOT
@@ -130,9 +130,8 @@ def test_a_refusal_says_nothing_of_bridges_where_no_rank_asks_for_one(group: Gro
 ALONE = """
 import os, sys, time
 from torchskew.guard.bridge import host_bridge
-from torchskew.guard.sockets import bind
-server = bind(0)
-server.listen()
+from torchskew.guard.sockets import claim
+server = claim(0)
 port = host_bridge(server, 300.0)
 server.close()
 if os.fork() == 0:
@@ -221,8 +220,7 @@ def test_a_client_does_without_libuv_where_torch_lacks_it(stub: Stub) -> None:
 def test_a_second_init_ends_the_first_ones_bridge_unless_a_group_may_need_it(stub: Stub) -> None:
     alive = [True]
     stub.dist.is_initialized = lambda: alive[0]  # type: ignore[attr-defined]
-    server = bind(0)
-    server.listen()
+    server = claim(0)
     port = int(bridge.host_bridge(server, PATIENCE))
     server.close()
     bridge.end_idle_bridges()

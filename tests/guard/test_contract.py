@@ -23,7 +23,7 @@ from torchskew.guard.host import Host
 from torchskew.guard.install import check
 from torchskew.guard.pace import pace
 from torchskew.guard.roster import pack_roster, roster_of
-from torchskew.guard.sockets import bind
+from torchskew.guard.sockets import claim
 from torchskew.guard.wire import GREETING, HELLO, NONCE, frame
 
 from tests.guard.ranks import FAR, PATIENCE, Group, connect, greeted, hello_of
@@ -360,8 +360,7 @@ def test_stock_clients_reach_the_store_where_rank_0_steps_aside(
         stock.sendall(greeting)
         assert isinstance(group.join()[0], Unverified)
         (late,) = came
-        store = bind(group.port)
-        store.listen()
+        store = claim(group.port)
         for waiting in (store, stock, late):
             waiting.settimeout(PATIENCE)
         taken = [store.accept()[0] for _ in range(2)]

@@ -15,7 +15,7 @@ from torchskew.errors import ConfigError
 from torchskew.guard.host import Host
 from torchskew.guard.pace import pace
 from torchskew.guard.place import Place
-from torchskew.guard.sockets import bind, reset
+from torchskew.guard.sockets import claim, reset
 from torchskew.workflows.probe import ask, parse, probe
 
 from tests.guard.ranks import hello_of
@@ -181,13 +181,12 @@ def test_a_name_without_an_address_is_not_called_a_silent_port(monkeypatch: pyte
 
 
 def test_a_guard_shows_its_table_of_ranks_and_is_not_disturbed() -> None:
-    server = bind(0)
+    server = claim(0)
     port = server.getsockname()[1]
     place = Place("tcp", "127.0.0.1", port, "", 0, 3)
     mine = hello_of(0, "2.1.2", 3, host="nodea", port=port)
     host = Host(server, place, mine, b"", "era")
     gathering = threading.Thread(target=host.gather, args=(pace(1.0),))
-    server.listen()
     gathering.start()
     text, code = probe(f"127.0.0.1:{port}")
     as_json = json.loads(probe(f"127.0.0.1:{port}", as_json=True)[0])

@@ -3,19 +3,22 @@
     python -m tests.bridge.fuzz [--minutes 10] [--seed N]
 
 Honest clients of each era must get what they set, nothing may crash, and when all have gone the bridge must hold
-nothing but what is stored. Prints what ran; exits with 1 and the seed of the first failure. tests/bridge/test_fuzz.py
+nothing but what is stored. Prints what ran; exits with 1 and the seed of the first failure, or where objects are left
+alive from bridge to bridge. tests/bridge/test_fuzz.py
 runs the same for a moment.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import resource
 import socket
 import struct
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 
 from torchskew.bridge.eras import FIELDS, OPCODES, STATUS, Era, Field
@@ -149,6 +152,17 @@ def run(first: int, rounds: int) -> Counter[Era]:
     return eras
 
 
+def alive() -> int:
+    """How many objects the collector tracks once a bridge has ended."""
+    gc.collect()
+    return len(gc.get_objects())
+
+
+def leaks(objects: Sequence[int]) -> bool:
+    """Whether every bridge left something: by how many objects were alive after each."""
+    return len(objects) > 1 and objects[-1] - objects[0] >= len(objects) - 1
+
+
 def main() -> int:
     """Run for some minutes."""
     parser = argparse.ArgumentParser(prog="python -m tests.bridge.fuzz", description=__doc__)
@@ -156,7 +170,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     until, seed, eras = time.monotonic() + 60 * args.minutes, args.seed, Counter[Era]()
-    memory = []
+    memory, objects = [], []
     while time.monotonic() < until:
         try:
             eras += run(seed, 1000)
@@ -165,10 +179,12 @@ def main() -> int:
             return 1
         seed += 1000
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+        objects.append(alive())
     counted = ", ".join(f"{count} of {era.value}" for era, count in eras.items())
     sys.stdout.write(f"{sum(eras.values())} conversations, no failure: {counted}\n")
     sys.stdout.write(f"most memory after the first thousand {memory[0]} MiB, at the end {memory[-1]} MiB\n")
-    return 0
+    sys.stdout.write(f"objects alive after the first bridge {objects[0]}, after the last {objects[-1]}\n")
+    return 1 if leaks(objects) else 0
 
 
 if __name__ == "__main__":

@@ -158,6 +158,19 @@ def test_no_store_from_1_9_on_is_left_with_half_a_message(listen: Callable[[Serv
     assert HALF == []
 
 
+def busy_at_ping(conn: socket.socket) -> None:
+    """A store since 2.5 on a machine that stalls at this moment."""
+    if conn.recv(5) == MAGIC:
+        need(conn, 4)
+        conn.sendall(struct.pack("<4q", 3, 3, 3, 3))
+    mute(conn)
+
+
+def test_a_store_that_is_too_busy_for_ping_is_not_taken_for_an_older_one(listen: Callable[[Server], int]) -> None:
+    """From 2.5 on a client can't use an older store: a guard would refuse a job for a stall."""
+    assert ask("127.0.0.1", listen(busy_at_ping), patience=0.05).what == "other"
+
+
 @pytest.mark.parametrize("behave", [web, mute])
 def test_what_is_no_store_is_not_called_one(listen: Callable[[Server], int], behave: Server) -> None:
     assert ask("127.0.0.1", listen(behave), patience=0.05).what == "other"

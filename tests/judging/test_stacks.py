@@ -41,6 +41,12 @@ def test_a_place_is_named_by_the_innermost_calls_of_the_code_under_test() -> Non
     assert waiting_in(f"{OTHER}\n{HUNG}") == "new_group -> _store_based_barrier -> wait"
 
 
+def test_the_innermost_call_is_named_though_it_is_called_like_a_decorator() -> None:
+    lines = HUNG.splitlines()
+    own = '  File "/home/user/test_walk.py", line 52 in inner'
+    assert waiting_in("\n".join([lines[0], own, *lines[3:]])) == "rendezvous -> new_group -> inner"
+
+
 def test_the_harnesss_own_frames_are_not_under_test() -> None:
     lines = HUNG.splitlines()
     assert waiting_in("\n".join([lines[0], *lines[6:]])) == "rank"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -71,11 +73,14 @@ class Desk:
     def write(self, name: str, text: str) -> None:
         (self.pytester.path / name).write_text(text)
 
-    def run(self, *options: str, cache: bool = False) -> pytest.RunResult:
+    def options(self, *, cache: bool = False) -> tuple[str, ...]:
         plugins = ("-p", "no:hypothesispytest", "-p", "no:cov", *(() if cache else ("-p", "no:cacheprovider")))
         # Installed, the plugin loads by itself; from a checkout it is named.
         ours = () if entry_points(group="pytest11", name="torchskew") else ("-p", "torchskew.pytest.plugin")
-        return self.pytester.runpytest_subprocess(*ours, *plugins, *options)
+        return (*ours, *plugins)
+
+    def run(self, *options: str, cache: bool = False) -> pytest.RunResult:
+        return self.pytester.runpytest_subprocess(*self.options(cache=cache), *options)
 
     def cells(self, *options: str) -> pytest.RunResult:
         return self.run("--torchskew", "torchskew.toml", *options)
@@ -283,6 +288,12 @@ def test_what_cannot_run_is_refused_in_words(desk: Desk, call: str, told: str) -
     result = own_test(desk, f"{body}\ndef test_group(torchskew_group):\n    {call}\n")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([told])
+    assert not [line for line in result.outlines if re.match(r"\S*/torchskew/\S+\.py:\d+", line)]
+
+
+def test_all_frames_of_torchskew_show_when_asked_for(desk: Desk) -> None:
+    result = own_test(desk, "def test_wrong(torchskew_group):\n    torchskew_group(work, timout=3)\n", "--full-trace")
+    result.stdout.fnmatch_lines(["*/torchskew/pytest/conditions.py:*: TypeError"])
 
 
 def test_a_mark_runs_a_test_over_the_declared_skews_and_guards(desk: Desk) -> None:
@@ -415,6 +426,59 @@ def test_named(torchskew_group):
     result = own_test(desk, body, "-rs")
     result.assert_outcomes(passed=1, skipped=3, failed=1)
     result.stdout.fnmatch_lines(["*SKIPPED*no environment for 2.0.0: 2.0.0 is broken by the test*"])
+
+
+ENDED = """
+import pathlib
+from torchskew.runtimes.fake import FakeChannel
+
+def close(self, end=FakeChannel.close):
+    pathlib.Path("ended").touch()
+    end(self)
+
+FakeChannel.close = close
+"""
+HANGS = """
+def test_kept(torchskew_group):
+    assert torchskew_group(["1.0.0"], work, params={"hang": True}).right()
+
+def test_after_it(): ...
+"""
+
+
+def test_how_to_look_inside_a_kept_group_is_said_at_once_and_pytest_waits_at_a_terminal(desk: Desk) -> None:
+    desk.pytester.makeconftest(SCRIPTED + ENDED)
+    desk.pytester.makepyfile(OWN + HANGS)
+    lines = until_it_waits(desk, "-v", "--torchskew-keep")
+    said = next(number for number, line in enumerate(lines) if line.startswith("alive until pytest ends: rank 0 of"))
+    assert said < next(number for number, line in enumerate(lines) if "test_after_it" in line)
+    assert any("short test summary" in line for line in lines[: lines.index("not ended")])
+    assert lines[-1] == "ended"
+
+
+def until_it_waits(desk: Desk, *options: str) -> list[str]:
+    """What pytest prints to someone at a terminal, whether it had ended its ranks when it waited, and after Enter."""
+    master, slave = os.openpty()
+    lines = []
+    ended = desk.pytester.path / "ended"
+    with desk.pytester.popen([sys.executable, "-m", "pytest", *desk.options(), *options], stdin=slave) as process:
+        os.close(slave)
+        for line in process.stdout or ():
+            lines.append(line.decode().rstrip())
+            if "Press Enter" in lines[-1]:
+                lines.append("ended" if ended.exists() else "not ended")
+                os.write(master, b"\n")
+    os.close(master)
+    return [*lines, "ended" if ended.exists() else "not ended"]
+
+
+def test_kept_groups_hold_no_pytest_up_that_nobody_watches_and_need_its_own_process(desk: Desk) -> None:
+    result = own_test(desk, HANGS, "--torchskew-keep")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.no_fnmatch_line("*Press Enter*")
+    many = desk.run("--torchskew-keep", "-n", "2")
+    assert many.ret == 4
+    many.stderr.fnmatch_lines(["*--torchskew-keep needs the tests in pytest's own process. Add -n0*"])
 
 
 def test_what_each_rank_printed_is_a_section_and_whole_when_asked_for(desk: Desk) -> None:

@@ -52,8 +52,9 @@ def waiting_in(text: str) -> str:
     if thread is None:
         return ""
     under_test = takewhile(lambda frame: not _MACHINERY.match(frame.file), thread.frames)
-    names = [frame.function for frame in under_test if frame.function not in _DECORATORS]
-    return " -> ".join(reversed(names[:_SHOWN_FRAMES]))
+    # The innermost call is always named: a function of the user's own may be called like a decorator's.
+    named = [each.function for at, each in enumerate(under_test) if at == 0 or each.function not in _DECORATORS]
+    return " -> ".join(reversed(named[:_SHOWN_FRAMES]))
 
 
 def rank_first(text: str) -> str:

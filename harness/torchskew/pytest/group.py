@@ -9,6 +9,7 @@ from torchskew.judging.stacks import under_test
 from torchskew.model.facts import ErrorFacts, RankFacts
 from torchskew.model.outcomes import Json, Outcome, Verdict
 from torchskew.model.results import CellResult
+from torchskew.pytest.kept import ALIVE
 from torchskew.report.columns import aligned
 
 LOG_LINES = 12
@@ -136,7 +137,7 @@ def sections(result: CellResult, *, whole: bool) -> Iterator[tuple[str, str]]:
             left = "" if whole or len(lines) <= LOG_LINES else f"[{len(lines) - LOG_LINES} lines before; -vv has all]\n"
             yield f"{title}: output", left + "\n".join(lines if whole else lines[-LOG_LINES:])
         if facts.inside:
-            yield f"{title}: alive until pytest ends", facts.inside
+            yield f"{title}: {ALIVE}", facts.inside
 
 
 def _log(facts: RankFacts) -> str:

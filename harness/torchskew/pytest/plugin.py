@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from torchskew.model.runtimes import choices, listed
+from torchskew.pytest.kept import KeptGroups, refuse_workers
 
 if TYPE_CHECKING:
     from torchskew.model.declared import Declaration
@@ -20,6 +21,7 @@ _PROJECT = pytest.StashKey["Project"]()
 _GROUPS = pytest.StashKey["Groups"]()
 _EXPECTED = pytest.StashKey[tuple[str, ...]]()
 _SOURCES = pytest.StashKey[Any]()
+_KEPT = pytest.StashKey[KeptGroups]()
 DEFAULT = "torchskew.toml"
 _MARK = "run a test of torchskew_group over the declared versions; docs/pytest.md"
 _SLOW = "torchskew/slow_imports"
@@ -38,6 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """The declaration is one more place to collect from: the only one when no other was named."""
     config.addinivalue_line("markers", f"torchskew(pairs, versions, world_size, guard, store): {_MARK}")
+    refuse_workers(config)
+    config.stash[_KEPT] = KeptGroups(config)
+    config.pluginmanager.register(config.stash[_KEPT], "torchskew_kept")
     named = config.getoption("--torchskew")
     if not named:
         return
@@ -81,13 +86,24 @@ def _expected(items: Sequence[pytest.Item]) -> tuple[str, ...]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End every agent and rank, also after -x and Ctrl-C."""
+    """End every agent and rank, also after -x and Ctrl-C; not yet those that a failed test keeps."""
     for source in session.config.stash.get(_SOURCES, {}).values():
         source.stop()
     project = session.config.stash.get(_PROJECT, None)
     if project is not None:
         _remember(session.config, project.slow)
-        project.close()
+        if not session.config.stash[_KEPT].commands:
+            project.close()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what a failed test kept, when its report has been printed and read."""
+    project = config.stash.get(_PROJECT, None)
+    if project is not None:
+        try:
+            config.stash[_KEPT].wait_for_reader()
+        finally:
+            project.close()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -127,8 +143,12 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failed test shows every group that it ran, rank by rank: with -vv all that each rank printed."""
-    report = yield
     groups = item.stash.get(_GROUPS, None)
+    if groups is not None and call.excinfo is not None and not item.config.getoption("fulltrace"):
+        from torchskew.pytest.frames import end_at_the_call
+
+        end_at_the_call(call.excinfo.value)
+    report = yield
     if call.when == "call" and report.failed and groups is not None:
         from torchskew.pytest.group import sections, table
 

@@ -66,6 +66,11 @@ class Connection(Client):
         with contextlib.suppress(OSError):
             self.conn.shutdown(socket.SHUT_RDWR)
 
+    def reached(self) -> str:
+        """The address at which it reached the bridge, as IPv4 where it is one."""
+        host = str(self.conn.getsockname()[0])
+        return host[len("::ffff:") :] if host.startswith("::ffff:") and "." in host else host
+
     def receive(self) -> bool:
         """Read what is there and answer it; False when the client has closed. JunkError for what can't be answered."""
         try:

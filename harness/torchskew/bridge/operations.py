@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from torchskew.bridge import gloo
 from torchskew.bridge.eras import Operation
+from torchskew.bridge.older import BARRIER
 from torchskew.bridge.reader import INTEGER, LENGTH, JunkError
 from torchskew.bridge.state import Client, Store
 
@@ -32,6 +33,7 @@ def _note_address(store: Store, client: Client, key: bytes, value: bytes) -> Non
         client.rank = gloo.rank_of(key) if client.rank is None else client.rank
     elif client.before_2_2 and (gloo.host_key(key) or b"") in store.values:
         client.rank = gloo.rank_of(key) if client.rank is None else client.rank
+    store.older.note(key, value, client)
 
 
 def _compare_set(store: Store, client: Client, arguments: List[Any]) -> bytes:
@@ -44,7 +46,10 @@ def _get(store: Store, client: Client, arguments: List[Any]) -> bytes:
 
 
 def _add(store: Store, client: Client, arguments: List[Any]) -> bytes:
-    return INTEGER.pack(store.add(arguments[0], arguments[1], client))
+    count = store.add(arguments[0], arguments[1], client)
+    if BARRIER in arguments[0]:
+        count += store.older.missing(client)
+    return INTEGER.pack(count)
 
 
 def _check(store: Store, client: Client, arguments: List[Any]) -> bytes:

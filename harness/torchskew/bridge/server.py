@@ -225,5 +225,6 @@ class Server:
                 connection.flush()
             self._drop(connection)
         self.selector.close()
+        self.store.older.relay.close()
         for each in (self.server, self.wake_reader, self.wake_writer):
             each.close()

@@ -7,6 +7,7 @@ from collections import deque
 from typing import Callable, Deque, Dict, Iterable, List, Optional, Set, Tuple
 
 from torchskew.bridge import gloo
+from torchskew.bridge.older import Older
 from torchskew.bridge.reader import JunkError
 
 ENTRY = 100  # bytes that an entry costs beside its key and value, roughly
@@ -22,6 +23,11 @@ class Client:
         self.watched: Set[bytes] = set()
         self.before_2_2 = False
         self.rank: Optional[int] = None
+        self.groups: Dict[bytes, int] = {}  # prefix of a group's addresses -> its rank there, in the order of joining
+
+    def reached(self) -> str:
+        """The address at which it reached the bridge."""
+        raise NotImplementedError
 
     def send(self, data: bytes) -> None:
         """Queue an answer."""
@@ -41,6 +47,7 @@ class Store:
         self.waiting: Dict[bytes, Dict[Client, None]] = {}
         self.watching: Dict[bytes, Dict[Client, None]] = {}
         self.barriers: Dict[bytes, Dict[Client, None]] = {}
+        self.older = Older(self)
         self.changed: Callable[[bytes, Optional[bytes], Optional[bytes]], None] = lambda *_: None
 
     def _take(self, size: int) -> None:
@@ -74,6 +81,10 @@ class Store:
     def read(self, key: bytes, client: Client) -> bytes:
         """A value in the form that the client's release reads; empty for a missing key, as in stock stores."""
         value = self.values.get(key, b"")
+        if client.groups and len(value) >= gloo.ADDRESS and gloo.rank_of(key) is not None:
+            relayed = self.older.read(key, value, client)
+            if relayed is not None:
+                return relayed
         if client.before_2_2:
             return value if key in self.old_form else gloo.as_2_1(key, value)
         if key in self.old_form:
@@ -195,9 +206,17 @@ class Store:
                 del self.barriers[client.barrier]
             client.barrier = None
 
+    def join(self, prefix: bytes, rank: int, client: Client) -> None:
+        """Remember which rank of a group a client is."""
+        if prefix not in client.groups:
+            self._take(ENTRY + len(prefix))
+        client.groups[prefix] = rank
+
     def forget(self, client: Client) -> None:
         """The client is gone."""
         self.stop_waiting(client)
+        self.size -= sum(ENTRY + len(prefix) for prefix in client.groups)
+        client.groups = {}
         for key in client.watched:
             self._leave(self.watching, key, client)
         client.watched = set()

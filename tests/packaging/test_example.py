@@ -65,3 +65,26 @@ def test_its_gate_is_open_and_a_defect_shuts_it(python: Path, library: Path) -> 
     assert shut.returncode == 1, shut.stdout + shut.stderr
     assert shut.stdout.splitlines()[-1].startswith(f"gate shut: package -e {library}: 1 regression (flock_average on ")
     assert "the means are [1.0], right is 1.5" in shut.stdout
+
+
+MESSAGES = """
+import weakref
+import torch
+import torch.distributed as dist
+from flock.average import average_gradients
+
+sent = []
+own, dist.all_reduce = dist.all_reduce, lambda message, group=None: (sent.append(weakref.ref(message)), own(message))
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+for size in (3, 1 << 17, 3):
+    parameter = torch.nn.Parameter(torch.zeros(size))
+    parameter.grad = torch.ones(size)
+    average_gradients([parameter])
+print([message() is not None for message in sent])
+"""
+
+
+def test_its_messages_outlive_their_all_reduce(torch_environment: Environment, library: Path) -> None:
+    """Of a message that nothing else holds, gloo's worker is the last holder, and up to 2.6 that deadlocks the end."""
+    done = ran(library / "src", torch_environment.handle, "-c", MESSAGES)
+    assert done.stdout == "[True, True, True]\n", done.stderr

@@ -316,8 +316,9 @@ def leave_group() -> None:
 def _let_threads_rest() -> None:
     """Wait until every other thread sleeps, twice in a row, at most 0.1 s.
 
-    Up to 2.1 the group's destructor joins gloo's worker while it holds the interpreter's lock. A worker that still
-    has to drop the last reference to a tensor wants that lock: both wait for ever, in one rank of five as measured.
+    Up to 2.6 the group's destructor joins gloo's worker while it holds the interpreter's lock. A worker that still
+    has to drop the last reference to a tensor wants that lock: both wait for ever, in one rank of five as measured
+    with 2.1, and in one group of six with 2.6; never in 3,000 with 2.13.
     """
     until, asleep = time.monotonic() + 0.1, 0
     while asleep < 2 and time.monotonic() < until:

@@ -4,6 +4,9 @@ import torch
 import torch.distributed as dist
 
 BUCKET = 1 << 16  # elements of one message
+# Messages by size, used again and never freed. Up to 2.6, destroy_process_group deadlocks with a worker of gloo that
+# frees the last message, which it may hold for a moment after all_reduce has returned.
+_messages = {}
 
 
 def average_gradients(parameters, group=None):
@@ -22,7 +25,9 @@ def average_gradients(parameters, group=None):
 
 
 def _average(gradients, size, group):
-    message = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    count = sum(gradient.numel() for gradient in gradients)
+    message = _messages.setdefault((count, gradients[0].dtype), gradients[0].new_empty(count))
+    torch.cat([gradient.reshape(-1) for gradient in gradients], out=message)
     dist.all_reduce(message, group=group)
     message /= size
     for gradient, part in zip(gradients, message.split([gradient.numel() for gradient in gradients])):

@@ -145,3 +145,35 @@ def test_addresses_of_another_kind_stay_as_they_are(bridge: Bridge, ranks: list[
     ranks[0].client.set(b"/g/0//cpu//0/1", key(b"host") + key(b"\xee" * gloo.PLACE + PAIR) + PAIR * 2)
     assert ranks[0].client.get(b"/g/0//cpu//0/0") == b"\xee" * gloo.PLACE + UNSET
     assert strange.get(b"/g/0//cpu//0/7") == b""
+
+
+def test_keys_of_1_13_are_those_of_2_0(bridge: Bridge) -> None:
+    """Up to 1.13 a group has no name of a device in its keys; nothing else is renamed, and no later client's."""
+    older, later = bridge.peer("2.1"), bridge.peer("2.2")
+    for name, same in (
+        (b"/default_pg/0/0/rank_1", b"/default_pg/0//cpu//0/rank_1"),
+        (b"/default_pg/7/0/12", b"/default_pg/7//cpu//0/12"),
+        (b"/default_pg/0/SEQ_NUM_STORE_KEY", b"/default_pg/0//cpu//SEQ_NUM_STORE_KEY"),
+        (b"/default_pg/0//cpu//0/3", b"/default_pg/0//cpu//0/3"),
+        (b"/default_pg/store_based_barrier_key:1", b"/default_pg/store_based_barrier_key:1"),
+        (b"/mine/0/0/1", b"/mine/0/0/1"),
+    ):
+        older.set(name, b"value of " + name)
+        assert later.get(same) == b"value of " + name
+        assert older.ask(6, keys(name), 1) == b"\0"
+    later.set(b"/default_pg/0/0/5", b"a user's own")
+    assert later.get(b"/default_pg/0/0/5") == b"a user's own"
+
+
+@pytest.mark.parametrize("first", ["1.13", "2.0"])
+def test_a_peer_of_2_0_does_not_wait_for_the_number_that_1_13_leaves_after_the_barrier(
+    bridge: Bridge, first: str
+) -> None:
+    """A rank 0 of 2.0 leaves it before the barrier; nobody else may, or the two would count from different numbers."""
+    clients = [bridge.peer("2.1"), bridge.peer("2.1")]
+    for number, (client, release) in enumerate(zip(clients, (first, "2.0"), strict=True)):
+        group = b"/default_pg/0/0/" if release == "1.13" else GROUP
+        client.set(group + b"rank_%d" % number, b"host")
+        client.set(group + b"%d" % number, blob_of(socket.AF_INET, LOW, 1) + UNSET)
+    there = clients[1].ask(5, keys(GROUP[:-2] + SEQUENCE), 1) == b"\0"
+    assert there is (first == "1.13")

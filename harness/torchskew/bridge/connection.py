@@ -23,6 +23,7 @@ from torchskew.bridge.eras import (
 from torchskew.bridge.eras import FIELDS as FIELDS_OF
 from torchskew.bridge.fast import FAST
 from torchskew.bridge.limits import Limits
+from torchskew.bridge.older import as_since_2_0
 from torchskew.bridge.operations import HANDLERS
 from torchskew.bridge.reader import JunkError, Parsing, Reader
 from torchskew.bridge.state import Client, Store
@@ -32,6 +33,7 @@ SMALL = 1 << 13  # read at first: room for a whole chunk costs more than most me
 GRACE = 0.2  # seconds that the value of 2.1's APPEND has to follow its key, before opcode 8 counts as 2.0's DELETE
 _ONE_KEY = frozenset(operation for operation, fields in FIELDS_OF.items() if fields[:1] == (Field.KEY,))
 _MANY_KEYS = frozenset(operation for operation, fields in FIELDS_OF.items() if fields[:1] != (Field.KEY,) and fields)
+_WAITS = (Operation.WAIT, Operation.CHECK)
 
 
 class Connection(Client):
@@ -202,8 +204,17 @@ class Connection(Client):
             self.store.stop_waiting(self)
         if operation in _ONE_KEY:
             arguments[0] = self.attempts.strip(arguments[0])
+            if self.before_2_2:
+                arguments[0] = self._named(arguments[0])
         elif operation in _MANY_KEYS and operation is not Operation.PING:
             arguments[0] = self.attempts.strip_all(arguments[0])
+            if operation in _WAITS and self.before_2_2:
+                arguments[0] = [self._named(key) for key in arguments[0]]
         answer = HANDLERS[operation](self.store, self, arguments)
         if answer is not None:
             self.unsent += answer
+
+    def _named(self, key: bytes) -> bytes:
+        named = as_since_2_0(key)
+        self.of_1_13 = self.of_1_13 or named != key
+        return named

@@ -1,4 +1,4 @@
-"""What ranks up to 2.0 need beside later ones: addresses of a relay, and what later ranks no longer leave in the store.
+"""What ranks up to 2.0 need beside later ones: addresses of a relay, and keys that later ranks name or leave otherwise.
 
 Up to 2.0 each pair of ranks has a listening socket of its own, and the id of a pair is -1. Up to 2.0 a group also waits
 until every rank has added to a key of its barrier, and for the sequence number that its rank 0 leaves.
@@ -6,8 +6,9 @@ until every rank has added to a key of its barrier, and for the sequence number 
 
 from __future__ import annotations
 
+import re
 import struct
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, Optional, Set, Tuple
 
 from torchskew.bridge import gloo
 from torchskew.bridge.relay import Relay
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
 UNSET = struct.pack("<q", -1)
 BARRIER, SEQUENCE = b"/store_based_barrier_key:", b"SEQ_NUM_STORE_KEY"
 FIRST = struct.pack("<q", 1)  # the sequence number that a later rank 0 is taken to have left
-MOST = 4096  # ranks of a group
+MOST = 4096  # ranks of a group, and ranks of 1.13 in all groups
+_OF_1_13 = re.compile(rb"(/default_pg/[^/]+)/(0/(?:rank_)?[0-9]+|SEQ_NUM_STORE_KEY)")
+
+
+def as_since_2_0(key: bytes) -> bytes:
+    """A key of a group as 2.0 and later name it: up to 1.13 it has no name of a device."""
+    match = _OF_1_13.fullmatch(key) if key.startswith(b"/default_pg/") else None
+    return match.group(1) + b"//cpu//" + match.group(2) if match else key
 
 
 def is_oldest(value: bytes) -> bool:
@@ -49,17 +57,24 @@ class Older:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.relay = Relay()
+        self.of_1_13: Set[bytes] = set()  # addresses of ranks up to 1.13
 
     def note(self, key: bytes, value: bytes, client: Client) -> None:
         """A rank has left its addresses: which one the client is, and the sequence number that its peers wait for."""
         prefix, rank = _split(key)
         self.store.join(prefix, rank, client)
         values = self.store.values
+        if client.of_1_13 and len(self.of_1_13) < MOST:
+            self.of_1_13.add(key)
         first, number = values.get(prefix + b"0", b""), prefix[:-2] + SEQUENCE
-        if not first or is_oldest(first) or not prefix.endswith(b"/0/") or number in values:
+        # A rank 0 of 1.13 leaves it after the barrier, at which a peer of 2.0 comes once it has the number.
+        leaves = is_oldest(first) and prefix + b"0" not in self.of_1_13
+        if not first or leaves or not prefix.endswith(b"/0/") or number in values:
             return
-        ranks = range(1, world_of(value)) if rank == 0 else [rank]
-        if any(is_oldest(values.get(prefix + b"%d" % each, b"")) for each in ranks):
+        peers = [prefix + b"%d" % each for each in (range(1, world_of(value)) if rank == 0 else [rank])]
+        if any(
+            is_oldest(values.get(peer, b"")) and (peer not in self.of_1_13 or not is_oldest(first)) for peer in peers
+        ):
             self.store.put(number, FIRST, client)
             self.store.derived.add(number)
 

@@ -22,6 +22,7 @@ class Client:
         self.barrier: Optional[bytes] = None
         self.watched: Set[bytes] = set()
         self.before_2_2 = False
+        self.of_1_13 = False
         self.rank: Optional[int] = None
         self.groups: Dict[bytes, int] = {}  # prefix of a group's addresses -> its rank there, in the order of joining
 

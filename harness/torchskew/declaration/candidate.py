@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from packaging.version import Version as Release
@@ -54,12 +54,16 @@ def with_packages(version: Version, packages: Sequence[str]) -> Version:
     return replace(version, sources=tuple(extended(source) for source in version.sources))
 
 
-def with_candidate(version: Version, package: str) -> Version:
-    """The version with the library that is the candidate, whatever the version itself would install of it."""
+def with_candidate(version: Version, package: str, name_of: Callable[[str], str] = package_name) -> Version:
+    """The version with the library that is the candidate, whatever the version itself would install of it.
+
+    name_of: the name of what a requirement installs, also where only its project's files have it.
+    """
     if not package:
         return version
+    name = name_of(package)
     others = tuple(
-        replace(source, requires=tuple(text for text in source.requires if package_name(text) != package_name(package)))
+        replace(source, requires=tuple(text for text in source.requires if name_of(text) != name))
         for source in version.sources
     )
     return with_packages(replace(version, sources=others), (package,))

@@ -8,7 +8,13 @@ import pytest
 from torchskew.errors import ProvisionError
 from torchskew.model.versions import Source, SourceKind
 from torchskew.runtimes.docker import wheels
-from torchskew.runtimes.venv.projects import data_content, folder_content, imported_content, installed_content
+from torchskew.runtimes.venv.projects import (
+    data_content,
+    folder_content,
+    imported_content,
+    installed_content,
+    project_name,
+)
 
 from tests.conftest import write_wheel
 
@@ -24,6 +30,16 @@ def project(tmp_path: Path) -> Path:
 
 def change(folder: Path) -> None:
     (folder / "src" / "mylib.py").write_text("X = 2\n")
+
+
+def test_a_projects_name_is_the_one_it_is_installed_by(project: Path) -> None:
+    assert project_name(f"-e {project}") == project_name("MyLib==1.0") == "mylib"
+    assert project_name("dist/my_lib-1.0-py3-none-any.whl") == "my-lib"
+    for text in ("[project]\n", "[tool.other]\n", "no toml", "project = 1\n"):
+        (project / "pyproject.toml").write_text(text)
+        assert project_name(str(project)) == str(project)
+    (project / "pyproject.toml").unlink()
+    assert project_name(str(project)) == str(project)
 
 
 def test_a_projects_sources_decide_what_is_installed(project: Path) -> None:

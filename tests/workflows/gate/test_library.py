@@ -36,6 +36,20 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return made
 
 
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
+    """The versions that were made."""
+    versions: list[Version] = []
+    provision = FakeRuntime.provision
+
+    def noted(self: FakeRuntime, version: Version, progress: Any) -> Environment:
+        versions.append(version)
+        return provision(self, version, progress)
+
+    monkeypatch.setattr(FakeRuntime, "provision", noted)
+    return versions
+
+
 def library(desk: Desk, script: Any = None, *, package: str = "mylib==1.0", **options: Any) -> int:
     desk.runtime(*([script] if script else []))
     return run_gate(Request(package=package, **options.pop("asked", {})), desk.options(**options), Plain(desk.said))
@@ -46,16 +60,8 @@ def last(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_every_declared_pair_runs_the_librarys_own_scenarios_and_what_they_need(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    desk: Desk, made: list[Version], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made: list[Version] = []
-    provision = FakeRuntime.provision
-
-    def noted(self: FakeRuntime, version: Version, progress: Any) -> Environment:
-        made.append(version)
-        return provision(self, version, progress)
-
-    desk.monkeypatch.setattr(FakeRuntime, "provision", noted)
     assert library(desk) == 0
     assert last(capsys) == "gate open: package mylib==1.0: all 8 cells are as expected"
     assert {version.name: version.sources[0].requires for version in made} == dict.fromkeys(
@@ -63,6 +69,19 @@ def test_every_declared_pair_runs_the_librarys_own_scenarios_and_what_they_need(
     )
     assert {cell["scenario"] for cell in desk.results()["cells"]} == {"meet", "ours"}
     assert "--candidate-package mylib==1.0" in desk.results()["cells"][0]["rerun"]
+
+
+@pytest.mark.parametrize("package", ["mylib==1.0", "dist/mylib-1.0-py3-none-any.whl", "mylib"])
+def test_the_candidate_is_installed_instead_of_the_editable_project_that_the_tests_use(
+    desk: Desk, made: list[Version], package: str
+) -> None:
+    """Beside it, uv would refuse a wheel, and take the project for the release of that number."""
+    (desk.folder / "pyproject.toml").write_text('[project]\nname = "MyLib"\nversion = "1.0"\n')
+    declared = DECLARED.replace('==2.13.0"', '==2.13.0", requires = ["-e .", "numpy"]')
+    (desk.folder / "torchskew.toml").write_text(f'{declared}[scenarios]\npath = "own"\n')
+    assert library(desk, package=package) == 0
+    requires = {version.name: [each.rpartition("/")[2] for each in version.sources[0].requires] for version in made}
+    assert requires["2.13.0"] == ["numpy", package.rpartition("/")[2]]
 
 
 def test_a_failure_is_the_librarys_and_shuts_the_gate(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from torchskew.declaration.local import Local, local
+from packaging.utils import canonicalize_name
+
+from torchskew.declaration.local import Local, local, package_name
 from torchskew.errors import ProvisionError
 from torchskew.runtimes.digest import digest
 
@@ -22,6 +25,19 @@ _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 def locals_of(requires: Sequence[str]) -> tuple[Local, ...]:
     """The requirements that are files here."""
     return tuple(here for here in map(local, requires) if here is not None)
+
+
+def project_name(text: str) -> str:
+    """The name of what a requirement installs; of a project that says none in its pyproject.toml, the folder."""
+    here = local(text)
+    if here is None or here.is_wheel:
+        return package_name(text)
+    try:
+        project = tomllib.loads((Path(here.path).expanduser() / _BUILD_FILES[0]).read_text("utf-8")).get("project")
+    except (OSError, ValueError):  # what is wrong with it is said when it is installed
+        project = None
+    name = project.get("name") if isinstance(project, dict) else None
+    return canonicalize_name(name) if isinstance(name, str) else package_name(text)
 
 
 def installed_content(requires: Sequence[str], what: str) -> str:

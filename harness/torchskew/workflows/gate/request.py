@@ -18,6 +18,7 @@ from torchskew.model.runtimes import choices, sole_provider
 from torchskew.model.versions import SourceKind, Version
 from torchskew.planning.scenario import Scenario, with_bounds
 from torchskew.planning.snapshot import KEYS, from_text, held_against
+from torchskew.runtimes.venv.projects import project_name
 from torchskew.workflows.cell_steps import RuntimeWish, Scenarios, with_own
 from torchskew.workflows.inputs import GATE_BASELINE, read_baseline, read_declaration, read_document, read_scenarios
 from torchskew.workflows.options import Options
@@ -111,7 +112,7 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
         request=known,
         declaration=replace(declaration, expectations=()),
         versions={
-            name: with_candidate(with_packages(version, _packages(request, table)), known.package)
+            name: with_candidate(with_packages(version, _packages(request, table)), known.package, project_name)
             for name, version in versions.items()
         },
         baseline=baseline,

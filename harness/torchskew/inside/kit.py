@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import datetime as dt
 import fnmatch
+import functools
 import hashlib
 import importlib
 import json
@@ -25,6 +26,16 @@ class Unsupported(Exception):  # noqa: N818 - it is no error: the version says w
 
 class Prevented(Exception):  # noqa: N818 - it is no error of the version: what had to come first failed
     """What the rank needs before it can say anything about the version could not be had; the text says why."""
+
+
+def clients_without_libuv() -> None:
+    """Let env:// make clients in a build without libuv.
+
+    Since 2.6 it asks for libuv in a client, whatever USE_LIBUV says. A client has no use for it: nothing else changes.
+    """
+    rendezvous: Any = importlib.import_module("torch.distributed.rendezvous")
+    if "use_libuv" in (rendezvous.TCPStore.__init__.__doc__ or ""):
+        rendezvous.TCPStore = functools.partial(rendezvous.TCPStore, use_libuv=False)
 
 
 class Job:
@@ -85,9 +96,6 @@ class Job:
         where = {"init_method": init_method or self.meeting_place()}
         if init_method is None and not self.port:  # a world of one needs no place to meet
             where = {"store": dist.HashStore()}
-        elif init_method is None and self.bridge and os.environ.get("USE_LIBUV") == "0":
-            # By env:// a client of 2.6 and later is one of libuv, which this build lacks. The prefix is that of env://.
-            where = {"store": dist.PrefixStore("default_pg", self._tcp_store())}
         limit = dt.timedelta(seconds=self.timeout)
         dist.init_process_group("gloo", rank=self.rank, world_size=self.world_size, timeout=limit, **where)
         self.phase("run")
@@ -101,6 +109,8 @@ class Job:
         if not self.bridge:
             return "tcp://{}:{}".format(self.host, self.port)
         os.environ.update(MASTER_ADDR=self.host, MASTER_PORT=str(self.port), **AT_A_BRIDGE)
+        if os.environ.get("USE_LIBUV") == "0":
+            clients_without_libuv()
         return "env://"
 
     def store(self) -> Any:

@@ -205,16 +205,11 @@ class Connection(Client):
         if operation in _ONE_KEY:
             arguments[0] = self.attempts.strip(arguments[0])
             if self.before_2_2:
-                arguments[0] = self._named(arguments[0])
+                arguments[0] = as_since_2_0(arguments[0], self)
         elif operation in _MANY_KEYS and operation is not Operation.PING:
             arguments[0] = self.attempts.strip_all(arguments[0])
             if operation in _WAITS and self.before_2_2:
-                arguments[0] = [self._named(key) for key in arguments[0]]
+                arguments[0] = [as_since_2_0(key, self) for key in arguments[0]]
         answer = HANDLERS[operation](self.store, self, arguments)
         if answer is not None:
             self.unsent += answer
-
-    def _named(self, key: bytes) -> bytes:
-        named = as_since_2_0(key)
-        self.of_1_13 = self.of_1_13 or named != key
-        return named

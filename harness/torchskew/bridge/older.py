@@ -20,13 +20,23 @@ UNSET = struct.pack("<q", -1)
 BARRIER, SEQUENCE = b"/store_based_barrier_key:", b"SEQ_NUM_STORE_KEY"
 FIRST = struct.pack("<q", 1)  # the sequence number that a later rank 0 is taken to have left
 MOST = 4096  # ranks of a group, and ranks of 1.13 in all groups
+_IN_A_GROUP = re.compile(rb"(?s)(/default_pg/[0-9]+)/([^/].*)")
 _OF_1_13 = re.compile(rb"(/default_pg/[^/]+)/(0/(?:rank_)?[0-9]+|SEQ_NUM_STORE_KEY)")
 
 
-def as_since_2_0(key: bytes) -> bytes:
-    """A key of a group as 2.0 and later name it: up to 1.13 it has no name of a device."""
-    match = _OF_1_13.fullmatch(key) if key.startswith(b"/default_pg/") else None
-    return match.group(1) + b"//cpu//" + match.group(2) if match else key
+def as_since_2_0(key: bytes, client: Client) -> bytes:
+    """A key of a group as 2.0 and later name it: up to 1.13 it has no name of a device, and one slash after the group.
+
+    Only gloo's own keys tell 1.13; a user's keys in the store of a group follow them.
+    """
+    if not key.startswith(b"/default_pg/"):
+        return key
+    match = _OF_1_13.fullmatch(key)
+    if match is not None:
+        client.of_1_13 = True
+        return match.group(1) + b"//cpu//" + match.group(2)
+    match = _IN_A_GROUP.fullmatch(key) if client.of_1_13 else None
+    return match.group(1) + b"//" + match.group(2) if match else key
 
 
 def is_oldest(value: bytes) -> bool:

@@ -133,6 +133,7 @@ def imported(sources: Iterable[str]) -> set[str]:
 
 # Rooms of which the counted code imports something, although no rank and no verdict depends on it.
 HARMLESS = {
+    "torchskew": "its own release, which the machines of a fleet compare before anything runs",
     "torchskew.errors": "types of errors; their texts are about the machine",
     "torchskew.declaration": "what it declares is in the cell, or in the identity of an environment",
     "torchskew.record": "stores results and gives them back as they were",

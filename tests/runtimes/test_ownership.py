@@ -18,6 +18,8 @@ from tests.patience import PATIENCE
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "short").mkdir()
+    monkeypatch.setattr(ownership, "_SHORT_PARENT", tmp_path / "short")
     return tmp_path / "torchskew"
 
 
@@ -112,3 +114,21 @@ def test_a_run_that_is_going_on_is_not_begun_again(cache: Path) -> None:
         with pytest.raises(MachineError, match="run r1 is going on already"), ownership.opened("r1"):
             pass
         assert [path.name for path in (cache / "runs").iterdir()] == ["r1"]
+
+
+def test_a_folder_for_sockets_has_a_short_path_and_goes_with_its_block() -> None:
+    with ownership.short_folder() as folder:
+        assert len(str(folder)) <= 20
+        assert folder not in ownership.dead_folders()
+    assert not folder.exists()
+
+
+def test_a_folder_for_sockets_of_a_dead_owner_is_found(cache: Path) -> None:
+    folder = cache.parent / "short" / "tsk-gone"
+    folder.mkdir()
+    assert ownership.dead_folders() == ()  # it does not say yet whose it is
+    (folder / "owner").write_text(f"4194999:12 {ownership.place()}\n")
+    (cache.parent / "short" / "else").mkdir()
+    assert ownership.dead_folders() == (folder,)
+    with ownership.opened("next"):
+        assert not folder.exists()

@@ -54,6 +54,21 @@ def add_store(group: argparse._ActionsContainer) -> None:
     group.add_argument("--store", nargs="+", choices=["stock", "bridge"], default=[], help=text)
 
 
+def add_fleet(group: argparse._ActionsContainer) -> None:
+    """Which machines cells run on."""
+    text = "run cells on the nodes of a Ray cluster: local:N (N nodes here), auto, HOST:PORT; off: on this machine"
+    group.add_argument("--fleet", type=fleet, metavar="ADDRESS", help=text)
+
+
+def fleet(text: str) -> str:
+    """The address of a fleet; ArgumentTypeError where it is none."""
+    from torchskew.declaration.fleet import problems_of
+
+    if problem := problems_of(text):
+        raise argparse.ArgumentTypeError(problem)
+    return text
+
+
 def add_shard(group: argparse._ActionsContainer) -> None:
     """Which part of the plan to run."""
     group.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the plan; torchskew merge decides")
@@ -85,6 +100,7 @@ def of_cells(args: argparse.Namespace) -> dict[str, Any]:
         "runtime": args.runtime,
         "only": tuple(args.only),
         "jobs": args.jobs,
+        "fleet": getattr(args, "fleet", None),
         "dry_run": args.dry_run,
         "resume": args.resume,
         "cache": not args.no_cache,

@@ -40,6 +40,7 @@ def add_parser(commands: arguments.Commands) -> None:
     )
     arguments.add_declaration(what)
     arguments.add_runtime(what)
+    arguments.add_fleet(what)
     how = parser.add_argument_group("how to run it")
     until = "install no package uploaded after this time (the start of this day, UTC)"
     how.add_argument("--exclude-newer", type=instant, metavar="TIME", help=until)

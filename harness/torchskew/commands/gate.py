@@ -105,6 +105,7 @@ def _add_selection(what: argparse._ArgumentGroup) -> None:
 
 def _add_how(how: argparse._ArgumentGroup) -> None:
     arguments.add_runtime(how)
+    arguments.add_fleet(how)
     how.add_argument(
         "--repeat",
         type=arguments.between(1, 1000),

@@ -16,6 +16,7 @@ Run every cell of the declaration: each scenario for each assignment of PyTorch 
   torchskew matrix --versions '2.*' --runtime venv  some versions, in virtual environments
   torchskew matrix --store stock bridge             what a bridge makes possible, beside what it replaces
   torchskew matrix --resume                         continue the newest interrupted run of the same plan
+  torchskew matrix --fleet local:3                  on three Ray nodes of this machine (docs/fleet.md)
   torchskew matrix --shard 2/5 --out part2          on one of five machines; then torchskew merge"""
 
 
@@ -25,6 +26,7 @@ def add_parser(commands: arguments.Commands) -> None:
     what = parser.add_argument_group("what to run (all default to the declaration)")
     arguments.add_declaration(what)
     arguments.add_runtime(what)
+    arguments.add_fleet(what)
     what.add_argument(
         "--versions", nargs="+", default=[], metavar="PATTERN", help="names or patterns of declared versions"
     )

@@ -56,6 +56,7 @@ def add_parser(commands: arguments.Commands) -> None:
 
 def _add_how(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--runtime", choices=("venv", "docker"), default="venv", help="what ranks run in (venv)")
+    arguments.add_fleet(how)
     arguments.add_shard(how)
     how.add_argument("--dry-run", action="store_true", help="print the plan, run no test")
     how.add_argument("--resume", action="store_true", help="continue the newest interrupted run of the same plan")

@@ -14,6 +14,7 @@ from packaging.version import Version as Release
 
 from torchskew.declaration.baseline import parse_baseline
 from torchskew.declaration.fields import Document, Problems, Table, join, last_part, parse
+from torchskew.declaration.fleet import read_fleet
 from torchskew.declaration.local import check_local, local, located
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, MatrixSpec, RanksTable
@@ -42,7 +43,7 @@ def declare(
     """
     problems = Problems(document.name)
     top = Table(problems, "", parse(document))
-    top.unknown(["versions", "matrix", "rehearsal", "gate", "ranks", "scenarios", "checks"])
+    top.unknown(["versions", "matrix", "rehearsal", "gate", "ranks", "scenarios", "checks", "fleet"])
     folder = posixpath.dirname(document.path)
     versions = {name: read_version(name, table, suites, folder) for name, table in top.tables("versions")}
     if not versions and not problems.texts:
@@ -53,6 +54,7 @@ def declare(
     own = Table(problems, "scenarios", top.get("scenarios", dict, {}))
     own.unknown(["path"])
     scenarios = own.get("path", str, "")
+    fleet = read_fleet(Table(problems, "fleet", top.get("fleet", dict, {})))
     wrong = Problems(baseline.name if baseline else "")
     expectations = parse_baseline(baseline, wrong) if baseline else ()
     if problems.texts or wrong.texts:
@@ -64,6 +66,7 @@ def declare(
         expectations=expectations,
         ranks=ranks,
         scenarios=beside(document, scenarios) if scenarios else "",
+        fleet=fleet,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torchskew.model.outcomes import Guard, Outcome, Store, Verdict
 from torchskew.model.versions import Version
@@ -61,6 +61,38 @@ class RanksTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeNeed:
+    """What a node must have to run some versions. versions: a pattern over their names.
+
+    labels: with these values; resources: at least so much of each, as Ray counts them.
+    """
+
+    versions: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+    def met_by(self, labels: Mapping[str, str], resources: Mapping[str, float]) -> bool:
+        """Whether a node with these labels and resources has it all."""
+        labelled = all(labels.get(name) == value for name, value in self.labels.items())
+        return labelled and all(resources.get(name, 0) >= least for name, least in self.resources.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSpec:
+    """[fleet]: the machines that cells run on. address: of a Ray cluster, auto, or local:N; empty: this machine.
+
+    jobs: cells that work at once on each node; None: what suits the node.
+    """
+
+    address: str = ""
+    jobs: int | None = None
+    needs: tuple[NodeNeed, ...] = ()
+
+
+NO_FLEET = FleetSpec()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
     """A whole torchskew.toml with the expectations beside it. matrix: one per runtime name.
 
@@ -73,6 +105,7 @@ class Declaration:
     expectations: tuple[Expectation, ...] = ()
     ranks: RanksTable = RanksTable()
     scenarios: str = ""
+    fleet: FleetSpec = NO_FLEET
 
     @property
     def by_runtime(self) -> Mapping[str, tuple[Version, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from packaging.specifiers import SpecifierSet
 
@@ -120,6 +121,14 @@ class Scenario:
     alone: bool = False
     place: Surroundings = Surroundings()
     judge: Callable[[Sequence[Report], World], Mapping[int, str] | Opinion] = field(compare=False)
+
+    def without_judge(self) -> Self:
+        """For a machine that only runs it: a judge is made from the file's text and can't be handed on."""
+        return replace(self, judge=_judged_elsewhere)
+
+
+def _judged_elsewhere(reports: Sequence[Report], world: World) -> Mapping[int, str]:
+    raise NotImplementedError(f"the reports of {len(reports)} of {world.size} ranks are judged by the driver")
 
 
 def with_bounds(scenarios: Mapping[str, Scenario], bounds: Mapping[str, float]) -> Mapping[str, Scenario]:

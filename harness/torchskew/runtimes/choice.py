@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torchskew.errors import ConfigError, MachineError
@@ -25,10 +25,18 @@ class Chosen:
     why: str
 
 
-def choose(asked: str, versions: Wanted, decided_by: str = "asked for") -> Chosen:
+def silence_here(name: str) -> str | None:
+    """Why a runtime can't be used on this machine; None where it answers."""
+    return runtime(name).answers()
+
+
+def choose(
+    asked: str, versions: Wanted, decided_by: str = "asked for", silence: Callable[[str], str | None] = silence_here
+) -> Chosen:
     """The runtime named by `asked`; for `auto` the first that can provide every version and answers.
 
     versions: those that a run would use, by runtime (`Declaration.by_runtime`, `for_every`).
+    silence: why a runtime can't be used, by its name; None where it answers.
     decided_by: who named the runtime; the reason, unless `auto` decides.
 
     Raises:
@@ -36,14 +44,13 @@ def choose(asked: str, versions: Wanted, decided_by: str = "asked for") -> Chose
         MachineError: no runtime that could be used answers.
     """
     if asked != AUTO:
-        chosen = runtime(asked)
-        if problem := chosen.answers():
+        if problem := silence(asked):
             raise MachineError(_silence(RUNTIMES[asked], problem))
-        return Chosen(runtime=chosen, why=decided_by)
+        return Chosen(runtime=runtime(asked), why=decided_by)
     lacking = {row.name: [v for v in versions.get(row.name, ()) if not provides(row, v)] for row in RUNTIMES.values()}
     if all(lacking.values()):
         raise ConfigError(_nothing_fits(lacking))
-    return _first_answering(lacking)
+    return _first_answering(lacking, silence)
 
 
 def for_every(versions: Sequence[Version]) -> Wanted:
@@ -51,17 +58,16 @@ def for_every(versions: Sequence[Version]) -> Wanted:
     return dict.fromkeys(RUNTIMES, versions)
 
 
-def _first_answering(lacking: Wanted) -> Chosen:
+def _first_answering(lacking: Wanted, silence: Callable[[str], str | None]) -> Chosen:
     passed_over: list[str] = []
     problems: list[str] = []
     for row in RUNTIMES.values():
         if lacking[row.name]:
             passed_over.append(_cannot(row.name, lacking[row.name]))
             continue
-        candidate = runtime(row.name)
-        problem = candidate.answers()
+        problem = silence(row.name)
         if problem is None:
-            return Chosen(runtime=candidate, why="; ".join(passed_over) or f"a {row.engine} answers")
+            return Chosen(runtime=runtime(row.name), why="; ".join(passed_over) or f"a {row.engine} answers")
         passed_over.append(f"no {row.engine}: {problem}")
         problems.append(_silence(row, problem))
     unfit = [f"{_cannot(name, versions)}." for name, versions in lacking.items() if versions]

@@ -21,6 +21,8 @@ OWNER_VARIABLE = "TORCHSKEW_OWNER"
 _OWNER_FILE = "owner"
 _WORK = "torchskew-work"
 _PARTS = 5  # of the name of a work folder: prefix, host, pid, start, random
+# The path of a socket has at most 107 bytes, and other programs put theirs some 75 bytes below such a folder.
+_SHORT, _SHORT_PARENT = "tsk-", Path("/tmp")  # noqa: S108 - the shortest path; mkdtemp makes it ours alone
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -72,11 +74,23 @@ def opened(run_id: str) -> Iterator[Scope]:
 
 def dead_folders() -> tuple[Path, ...]:
     """Folders of runs of this host whose owner is gone."""
+    short = sorted(folder for folder in _SHORT_PARENT.glob(f"{_SHORT}*") if _is_mine(folder) and _is_dead_run(folder))
     try:
         folders = sorted((cache_folder() / "runs").iterdir())
     except (FileNotFoundError, NotADirectoryError):
-        return ()
-    return tuple(folder for folder in folders if _is_dead_run(folder) or _is_dead_work(folder))
+        return tuple(short)
+    return (*short, *(folder for folder in folders if _is_dead_run(folder) or _is_dead_work(folder)))
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """An empty folder with a path of at most 20 bytes, for programs that put sockets in it; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix=_SHORT, dir=_SHORT_PARENT))
+    try:
+        (folder / _OWNER_FILE).write_text(f"{owner()} {place()}\n")
+        yield folder
+    finally:
+        remove(folder)
 
 
 @contextmanager
@@ -131,7 +145,7 @@ def _run_folder(runs: Path, run_id: str) -> Path:
     try:
         # Made aside and renamed, so that a sweep never meets a folder that does not say whose it is.
         fresh = _work_folder(runs)
-        (fresh / _OWNER_FILE).write_text(f"{owner()} {_place()}\n")
+        (fresh / _OWNER_FILE).write_text(f"{owner()} {place()}\n")
         return fresh.rename(runs / run_id)
     except OSError as error:
         if fresh is not None:
@@ -151,23 +165,27 @@ def _work_folder(parent: Path) -> Path:
     return folder
 
 
-def _place() -> str:
+def place() -> str:
     """Where a process id means something: this host, this numbering."""
     return f"{socket.gethostname()}/{pid_namespace()}"
 
 
 def _is_dead_run(folder: Path) -> bool:
     try:
-        name, place = (folder / _OWNER_FILE).read_text().split()
+        name, where = (folder / _OWNER_FILE).read_text().split()
     except (OSError, ValueError):
         return False
-    return place == _place() and not alive(name)
+    return where == place() and not alive(name)
 
 
 def _is_dead_work(folder: Path) -> bool:
     parts = folder.name.split("+")
     if len(parts) != _PARTS or parts[:2] != [_WORK, socket.gethostname()] or alive(f"{parts[2]}:{parts[3]}"):
         return False
+    return _is_mine(folder)
+
+
+def _is_mine(folder: Path) -> bool:
     try:
         return folder.stat().st_uid == os.geteuid()
     except OSError:

@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import torchskew
+from torchskew.engine.fleet.fleet import Fleet
+from torchskew.engine.fleet.ray_cluster import RayCluster
 from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import ProvisionedVersions, Session
@@ -17,7 +19,7 @@ from torchskew.errors import InterruptedRunError, RecordError
 from torchskew.judging.blame import of_part
 from torchskew.judging.decide import decide, stale
 from torchskew.model.cells import Cell, Plan
-from torchskew.model.declared import Declaration, Expectation
+from torchskew.model.declared import NO_FLEET, Declaration, Expectation, FleetSpec
 from torchskew.model.ids import CellId
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Decision
@@ -52,11 +54,15 @@ def with_own(shipped: Mapping[str, Scenario], declaration: Declaration) -> Scena
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeWish:
-    """The runtime that was asked for. by: who named it; versions: those that the run may use, by runtime."""
+    """The runtime that was asked for. by: who named it; versions: those that the run may use, by runtime.
+
+    fleet: the machines that cells run on.
+    """
 
     name: str
     by: str
     versions: Mapping[str, tuple[Version, ...]]
+    fleet: FleetSpec = NO_FLEET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +114,26 @@ def check_output(options: Options) -> None:
 
 
 def choose_the_runtime(options: Options, wish: RuntimeWish, watch: Watch, resources: ExitStack) -> Session:
-    """Docker when a daemon answers and can provide every version, else venv, unless the user chose; say why."""
+    """Docker when a daemon answers and can provide every version, else venv, unless the user chose; say why.
+
+    On a fleet, what answers is what answers on a node. A dry run starts no worker.
+    """
+    if wish.fleet.address and not options.dry_run:
+        return resources.enter_context(_session_on_a_fleet(options, wish, watch, resources))
     chosen = choose(wish.name, wish.versions, wish.by)
     watch.say(f"{options.name} · {chosen.runtime.describe()} ({chosen.why}) · seed {options.seed}")
     return resources.enter_context(Session(chosen, watch, jobs=options.jobs))
+
+
+def _session_on_a_fleet(options: Options, wish: RuntimeWish, watch: Watch, resources: ExitStack) -> Session:
+    cluster = RayCluster(wish.fleet.address)
+    resources.callback(cluster.close)
+    fleet = Fleet(cluster, wish.fleet, watch, options.jobs)
+    fleet.gather()
+    chosen = choose(wish.name, wish.versions, wish.by, fleet.silence)
+    fleet.use(chosen.runtime.name)
+    watch.say(f"{options.name} · {fleet.describe()} ({chosen.why}) · seed {options.seed}")
+    return Session(chosen, watch, machines=fleet)
 
 
 def sweep(session: Session) -> None:

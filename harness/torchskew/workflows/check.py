@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torchskew.declaration.checks import read_checks
 from torchskew.declaration.declare import all_for_runtime
+from torchskew.declaration.fleet import asked_fleet
 from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.run import unsupported
@@ -117,6 +118,7 @@ def wish_for_a_runtime(options: Options, declaration: Declaration) -> RuntimeWis
         name=options.runtime or declared,
         by="asked for" if options.runtime else "declared",
         versions={name: tuple(_of(declaration, name, options).values()) for name in declaration.matrix},
+        fleet=asked_fleet(declaration.fleet, options.fleet),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torchskew.declaration.declare import all_for_runtime, for_runtime
 from torchskew.declaration.fields import Problems
+from torchskew.declaration.fleet import asked_fleet
 from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import Session
@@ -61,6 +62,7 @@ def read_the_declaration(options: Options) -> tuple[Declaration, Scenarios, Runt
         name=options.runtime or declared,
         by="asked for" if options.runtime else "declared",
         versions=_used(declaration, options),
+        fleet=asked_fleet(declaration.fleet, options.fleet),
     )
     return declaration, with_own(read_scenarios(), declaration), wish
 

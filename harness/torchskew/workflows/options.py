@@ -32,6 +32,7 @@ class Options:
     timeout: float | None = None
     seed: int = 0
     jobs: int | None = None
+    fleet: str | None = None
     shard: str | None = None
     balance: Path | None = None
     dry_run: bool = False

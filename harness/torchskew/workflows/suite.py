@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from torchskew.declaration.declare import for_runtime
 from torchskew.declaration.fields import Problems
+from torchskew.declaration.fleet import asked_fleet
 from torchskew.declaration.suite import suite_versions, with_backend
 from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
@@ -18,7 +19,7 @@ from torchskew.judging.blame import of_part
 from torchskew.judging.controls import against_controls
 from torchskew.judging.decide import NOTHING
 from torchskew.model.cells import Plan
-from torchskew.model.declared import MatrixSpec
+from torchskew.model.declared import NO_FLEET, MatrixSpec
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Verdict
 from torchskew.model.reruns import Rerun
@@ -115,7 +116,8 @@ class Lists:
 
 def read_the_request(options: Options, request: SuiteRequest) -> tuple[SuiteVersions, Scenarios, RuntimeWish]:
     """Every version that was named, with what the suites need beside torch."""
-    declared = read_declaration(options.declaration).versions if options.declaration.exists() else {}
+    declaration = read_declaration(options.declaration) if options.declaration.exists() else None
+    declared = declaration.versions if declaration else {}
     runtime = options.runtime or RUNTIME
     problems = Problems("--versions")
     versions = {
@@ -124,7 +126,8 @@ def read_the_request(options: Options, request: SuiteRequest) -> tuple[SuiteVers
     }
     if problems.texts:
         raise ConfigError(*problems.texts)
-    wish = RuntimeWish(name=runtime, by="asked for", versions={runtime: tuple(versions.values())})
+    fleet = asked_fleet(declaration.fleet if declaration else NO_FLEET, options.fleet)
+    wish = RuntimeWish(name=runtime, by="asked for", versions={runtime: tuple(versions.values())}, fleet=fleet)
     return SuiteVersions(by_name=versions), Scenarios(by_name=read_scenarios()), wish
 
 

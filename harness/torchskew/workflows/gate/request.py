@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torchskew.declaration.candidate import BASE, CANDIDATE, read_candidate, with_candidate, with_packages
 from torchskew.declaration.declare import check_requirement
+from torchskew.declaration.fleet import asked_fleet
 from torchskew.declaration.gate import GateTable, read_gate
 from torchskew.declaration.local import located
 from torchskew.errors import ConfigError
@@ -189,6 +190,7 @@ def _runtime(options: Options, inputs: GateInputs, table: GateTable) -> RuntimeW
         name=options.runtime or decided or declared,
         by="asked for" if options.runtime else "the candidate needs it" if decided else "declared",
         versions=dict.fromkeys(inputs.declaration.matrix, subjects),
+        fleet=asked_fleet(inputs.declaration.fleet, options.fleet),
     )
 
 

@@ -1,0 +1,110 @@
+"""The nodes as the driver sees them: what each has, what runs there, and which of them gets the next cell. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torchskew.engine.fleet.messages import NodeFacts, Order
+from torchskew.model.cells import Cell
+from torchskew.model.ids import CellId
+
+# As on one machine: with more cells that wait for a processor, their ends overlap so much that a slow exit could
+# look like a hang.
+MOST_OPEN_PER_CPU = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a cell needs of a node. alone: no other cell may work there meanwhile."""
+
+    versions: frozenset[str]
+    alone: bool
+
+    @classmethod
+    def of(cls, cell: Cell, *, alone: bool) -> Need:
+        """The need of a cell; alone: whether its scenario measures."""
+        return cls(frozenset(cell.provided), alone)
+
+
+@dataclass(slots=True, kw_only=True)
+class Placed:
+    """A cell that a node has. size: slots it takes until it waits or ends; since: when it was sent, monotonic."""
+
+    order: Order
+    size: int
+    since: float
+    waiting: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """A node with a worker. versions: what it has an environment of; slots: cells that work there at once.
+
+    ready: it takes cells. warm: versions that a cell there has used, whose agents are started.
+    kept: the need of a cell that waits until it has the node for itself.
+    """
+
+    facts: NodeFacts
+    cpus: int = 1
+    slots: int = 1
+    ready: bool = False
+    versions: frozenset[str] = frozenset()
+    open: dict[CellId, Placed] = field(default_factory=dict)
+    working: int = 0
+    warm: set[str] = field(default_factory=set)
+    kept: Need | None = None
+
+    def can(self, need: Need) -> bool:
+        """Whether it has every version of the cell."""
+        return self.ready and need.versions <= self.versions
+
+    def free(self, need: Need) -> bool:
+        """Whether it can begin such a cell now."""
+        if self.kept is not None and self.kept != need:
+            return False
+        room = self.working == 0 if need.alone else self.working < self.slots
+        return room and len(self.open) < MOST_OPEN_PER_CPU * self.cpus
+
+    def take(self, order: Order, need: Need, now: float) -> None:
+        """It has this cell from now on."""
+        size = self.slots if need.alone else 1
+        self.open[order.cell.id] = Placed(order=order, size=size, since=now)
+        self.working += size
+        self.warm |= need.versions
+        self.kept = None
+
+    def waits(self, cell: CellId) -> bool:
+        """The cell merely waits: its slots are free. Whether the node has it, and this is new."""
+        placed = self.open.get(cell)
+        if placed is None or placed.waiting:
+            return False
+        placed.waiting = True
+        self.working -= placed.size
+        return True
+
+    def drop(self, cell: CellId) -> Placed | None:
+        """It has the cell no longer; None where it never had it."""
+        placed = self.open.pop(cell, None)
+        if placed is not None and not placed.waiting:
+            self.working -= placed.size
+        return placed
+
+
+def place(nodes: Iterable[Node], need: Need) -> Node | None:
+    """The node that gets such a cell now: the least full, and of those the one that has most of its agents warm.
+
+    None where no node is free. For a cell that must be alone, the node that has least to end is kept free then.
+    """
+    able = [node for node in nodes if node.can(need)]
+    free = [node for node in able if node.free(need)]
+    if free:
+        return min(free, key=lambda node: _fullness(node, need))
+    if need.alone and able and not any(node.kept == need for node in able):
+        chosen = min(able, key=lambda node: (node.kept is not None, node.working))
+        chosen.kept = chosen.kept or need
+    return None
+
+
+def _fullness(node: Node, need: Need) -> tuple[int, int, int]:
+    return len(node.open) // node.slots, -len(need.versions & node.warm), len(node.open)

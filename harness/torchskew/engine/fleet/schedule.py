@@ -1,0 +1,197 @@
+"""One run of cells over a fleet: gives each cell to a node, judges what comes back, starts anew what a node lost."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torchskew.engine.fleet.cluster import Lost
+from torchskew.engine.fleet.messages import Finished, News, Order, Stuck, Waiting
+from torchskew.engine.fleet.nodes import Need, Node, Placed, place
+from torchskew.engine.machines import Work
+from torchskew.engine.run import Tally, unprovisioned, unsupported
+from torchskew.engine.trial import ATTEMPTS
+from torchskew.errors import MachineError
+from torchskew.judging.judge import SharedInputs, judge
+from torchskew.model.cells import Cell
+from torchskew.model.facts import Attempt, RankFacts
+from torchskew.model.ids import CellId
+from torchskew.model.results import CellResult
+from torchskew.model.versions import EnvironmentFailure
+from torchskew.planning.plan import lacking
+from torchskew.planning.schedule import Schedule, chain_seconds
+
+
+class Nodes(Protocol):
+    """What a run needs of its fleet."""
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """Those that have a worker."""
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether another may still come."""
+
+    def send(self, node: Node, orders: list[Order]) -> None:
+        """Let a node begin cells."""
+
+    def events(self) -> Iterator[tuple[Node, News | Lost]]:
+        """What happened on them, within a second."""
+
+    def lose(self, node: Node, why: str) -> Lost:
+        """End a node's worker that can't go on."""
+
+
+@dataclass(slots=True, kw_only=True)
+class FleetRun:
+    """The cells of one `run`. A result of the code under test is final; what a node lost is tried elsewhere."""
+
+    fleet: Nodes
+    work: Work
+    _schedule: Schedule = field(init=False)
+    _tally: Tally = field(init=False)
+    _held: dict[Need, deque[Order]] = field(default_factory=dict)
+    _open: int = 0
+
+    def run(self, known: Mapping[CellId, CellResult]) -> Iterator[CellResult]:
+        """Each new result as it comes.
+
+        Raises:
+            MachineError: no node is left; what was yielded is valid.
+        """
+        cells = self.work.plan.cells
+        self._schedule = Schedule(cells, {cell_id: result.verdict for cell_id, result in known.items()})
+        done = sum(cell.id in known for cell in cells)
+        left = [cell for cell in cells if cell.id not in known and cell.predicted]
+        longest = max(chain_seconds(left).values(), default=0.0)
+        self._tally = Tally(planned=len(cells), done=done, unrun=done, longest=longest, begun=time.monotonic())
+        while True:
+            for result in self._schedule.blocked():
+                self._count(done=1, unrun=1)
+                yield result
+            for result in self._place_all():
+                self._schedule.done(result.cell.id, result.verdict)
+                self._count(done=1, unrun=1)
+                yield result
+            if not (self._open or self._held or self._schedule.ready):
+                if not (rest := list(self._schedule.blocked())):
+                    return
+                self._count(done=len(rest), unrun=len(rest))
+                yield from rest
+                continue
+            if not self.fleet.nodes and not self.fleet.hopeful:
+                raise MachineError(f"no node of the fleet is left, and {self._left} cells have no result yet")
+            for node, event in self.fleet.events():
+                for result in self._take(node, event):
+                    self._schedule.done(result.cell.id, result.verdict)
+                    self._count(done=1)
+                    yield result
+
+    @property
+    def _left(self) -> int:
+        return self._tally.planned - self._tally.done
+
+    def _place_all(self) -> Iterator[CellResult]:
+        """Give cells to nodes while any of them has room; results of the cells that can run nowhere."""
+        batches: dict[str, list[Order]] = {}
+        for need in list(self._held):
+            orders = self._held[need]
+            while orders and self._place(orders[0], need, batches):
+                orders.popleft()
+            if orders and self._nowhere(need):
+                yield from (unprovisioned(order.cell, _no_node(need)) for order in orders)
+                orders.clear()
+            if not orders:
+                del self._held[need]
+        nodes = self.fleet.nodes.values()
+        while self._schedule.ready and any(node.ready and node.working < node.slots for node in nodes):
+            cell = self._schedule.pop()
+            scenario = self.work.scenarios[cell.scenario]
+            if why := lacking(scenario, [self.work.versions[name] for name in cell.provided]):
+                yield unsupported(cell, why)
+                continue
+            order, need = Order(cell=cell), Need.of(cell, alone=scenario.alone)
+            if need in self._held or not self._place(order, need, batches):
+                self._held.setdefault(need, deque()).append(order)
+        for name, batch in batches.items():
+            self.fleet.send(self.fleet.nodes[name], batch)
+
+    def _place(self, order: Order, need: Need, batches: dict[str, list[Order]]) -> bool:
+        node = place(self.fleet.nodes.values(), need)
+        if node is None:
+            return False
+        node.take(order, need, time.monotonic())
+        batches.setdefault(node.facts.id, []).append(order)
+        self._open += 1
+        self._count(running=1)
+        return True
+
+    def _nowhere(self, need: Need) -> bool:
+        nodes = self.fleet.nodes.values()
+        return bool(nodes) and not self.fleet.hopeful and not any(node.can(need) for node in nodes)
+
+    def _take(self, node: Node, event: News | Lost) -> Iterator[CellResult]:
+        """What an event means for the cells; news of a cell that the node no longer has is of an earlier run."""
+        if isinstance(event, Lost):
+            yield from self._begin_anew(node, event.why)
+        elif isinstance(event, Waiting):
+            if node.waits(event.cell):
+                self._count(running=-1, waiting=1)
+        elif isinstance(event, Stuck):
+            if event.cell in node.open:
+                yield from self._begin_anew(node, self.fleet.lose(node, event.why).why)
+        elif placed := self._drop(node, event.cell):
+            yield self._judged(placed.order.cell, event)
+
+    def _drop(self, node: Node, cell: CellId) -> Placed | None:
+        placed = node.drop(cell)
+        if placed is not None:
+            self._open -= 1
+            self._count(**{"waiting" if placed.waiting else "running": -1})
+        return placed
+
+    def _begin_anew(self, node: Node, why: str) -> Iterator[CellResult]:
+        """Every cell of a lost node gets an attempt that says so, and goes to another node, as often as any cell."""
+        for cell_id in list(node.open):
+            placed = self._drop(node, cell_id)
+            assert placed is not None
+            cell = placed.order.cell
+            attempts = (*placed.order.earlier, _lost_attempt(placed, node, why))
+            if len(attempts) >= ATTEMPTS:
+                yield self._judged(cell, Finished(cell=cell.id, attempts=attempts, skip={}))
+                continue
+            need = Need.of(cell, alone=self.work.scenarios[cell.scenario].alone)
+            self._held.setdefault(need, deque()).appendleft(Order(cell=cell, earlier=attempts))
+
+    def _judged(self, cell: Cell, done: Finished) -> CellResult:
+        versions = [self.work.versions[name] for name in cell.provided]
+        shared = SharedInputs(seed=self.work.plan.seed, skip=done.skip)
+        return judge(cell, self.work.scenarios[cell.scenario], versions, done.attempts, shared)
+
+    def _count(self, *, done: int = 0, unrun: int = 0, running: int = 0, waiting: int = 0) -> None:
+        self._tally.done += done
+        self._tally.unrun += unrun
+        self._tally.running += running
+        self._tally.waiting += waiting
+        self.work.observe(self._tally)
+
+
+def _lost_attempt(placed: Placed, node: Node, why: str) -> Attempt:
+    """The attempt that a node took with it: no rank of it says anything."""
+    fault = f"node {node.facts.name} was lost: {why.splitlines()[0]}"
+    skew = placed.order.cell.skew
+    return Attempt(
+        number=len(placed.order.earlier) + 1,
+        ranks=tuple(RankFacts(rank=rank, declared=name, machine=fault) for rank, name in enumerate(skew)),
+        seconds=time.monotonic() - placed.since,
+        fault=fault,
+    )
+
+
+def _no_node(need: Need) -> EnvironmentFailure:
+    names = sorted(need.versions)
+    return EnvironmentFailure(version=names[0], reason=f"no node of the fleet has all of {', '.join(names)}")

@@ -46,6 +46,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--spawn", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path())
     options = parser.parse_args()
     if options.steps < 1:
         print("nothing to train", file=sys.stderr)
@@ -55,7 +56,7 @@ def main():
     trainer = Trainer(torch.nn.Linear(1, 1), batch)
     loss = trainer.train(options.steps)
     rank = dist.get_rank()
-    torch.save(Progress(trainer.step, loss), f"progress-{rank}.pt")
+    torch.save(Progress(trainer.step, loss), options.out / f"progress-{rank}.pt")
     told = {name: os.environ[name] for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE")}
     lines = lines_of(__file__) if options.spawn and told["LOCAL_RANK"] == "0" else 0  # one process for each node
     line = json.dumps({"rank": rank, "step": trainer.step, "lines": lines, "torch": torch.__version__, **told})

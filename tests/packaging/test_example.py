@@ -67,6 +67,12 @@ def test_its_gate_is_open_and_a_defect_shuts_it(python: Path, library: Path) -> 
     assert "the means are [1.0], right is 1.5" in shut.stdout
 
 
+def test_its_script_runs_as_a_check_of_each_release(python: Path, library: Path) -> None:
+    done = ran(library, python, "-m", "torchskew", "check", "script", "-f", RELEASE, "--", "--steps", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list(library.glob("progress*"))
+
+
 MESSAGES = """
 import weakref
 import torch

@@ -137,7 +137,8 @@ def test_the_script_runs_under_each_releases_own_torchrun(torchskew_group):
 
 def test_data_is_read_and_never_written(torchskew_group):
     file = HERE / "start" / "line.json"
-    group = torchskew_group(torchskew_group.declared[0], start_and_write, data=["start"], params={"file": str(file)})
+    oldest, how = torchskew_group.declared[0], {"data": ["start"], "params": {"file": str(file)}}
+    group = torchskew_group(oldest, start_and_write, keep=True, **how)  # a rank that fails stays to be looked at
     assert group.right()
     assert group.rank(0).payload == {"bias": 0.25, "writing": "Read-only file system"}
 

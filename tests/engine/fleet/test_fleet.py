@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from torchskew.engine.fleet import fleet as fleet_module
 from torchskew.engine.fleet.fleet import Fleet
+from torchskew.engine.fleet.messages import Stuck
 from torchskew.engine.trial import ATTEMPTS
 from torchskew.errors import ConfigError, MachineError, ProvisionError
 from torchskew.model.cells import Cell, Variant
@@ -317,6 +318,23 @@ def test_an_interrupted_run_leaves_no_agent_and_the_next_one_starts_anew() -> No
         assert all(channel._gone for channel in channels)
         assert len(ran(fleet, *variants(20))) == 20
         fleet.release()
+
+
+def test_news_of_an_earlier_run_says_nothing_about_the_same_cell_in_this_one() -> None:
+    class Late(LocalCluster):
+        def tell(self, node: str, what: str, *given: Any) -> None:
+            for order in given[0]:
+                old = Stuck(cell=order.cell.id, why="the run has ended on this node", ticket=order.ticket - 1)
+                self.workers[node]._news.put(old)
+            super().tell(node, what, *given)
+
+    cluster = Late({"a": FakeRuntime()})
+    try:
+        results = ran(gathered(cluster), *variants(20))
+        assert {(result.verdict, len(result.attempts)) for result in results} == {(Verdict.PASS, 1)}
+        assert cluster.hired == ["a"]
+    finally:
+        cluster.close()
 
 
 def test_known_results_only_unlock_what_needs_them() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torchskew.engine.fleet.messages import Order
-from torchskew.engine.fleet.nodes import Need, Node, place
+from torchskew.engine.fleet.nodes import Need, Node, Placing
 from torchskew.model.cells import Cell, Variant
 
 from tests.engine.fleet.desk import cell, node
@@ -22,9 +22,7 @@ def given(number: int) -> Cell:
 
 
 def give(among: list[Node], need: Need, number: int) -> str | None:
-    chosen = place(among, need)
-    if chosen is not None:
-        chosen.take(Order(cell=given(number)), need, 0.0)
+    chosen = Placing(among).give(Order(cell=given(number)), need, 0.0)
     return chosen and chosen.facts.name
 
 
@@ -48,7 +46,7 @@ def test_a_node_without_a_version_or_not_yet_ready_gets_nothing() -> None:
     lacking, unready = nodes(2)
     lacking.versions = frozenset({"1.0.0"})
     unready.ready = False
-    assert place([lacking, unready], BOTH) is None
+    assert give([lacking, unready], BOTH, 0) is None
 
 
 def test_a_cell_that_measures_waits_for_one_node_to_empty_which_gets_no_other_cell() -> None:
@@ -72,3 +70,12 @@ def test_no_node_holds_more_cells_than_its_processors_can_end_in_time() -> None:
         assert give([only], BOTH, number) == "0"
         only.waits(given(number).id)
     assert give([only], BOTH, 48) is None
+
+
+def test_one_pass_places_as_several_do() -> None:
+    among, again = nodes(3), nodes(3)
+    placing = Placing(among)
+    assert placing.room == 6
+    once = [placing.give(Order(cell=given(number)), BOTH, 0.0) for number in range(7)]
+    assert [each and each.facts.name for each in once] == [give(again, BOTH, number) for number in range(7)]
+    assert placing.room == 0

@@ -35,7 +35,7 @@ def briefed(runtime: FakeRuntime, *, lease: float = PATIENCE) -> Worker:
 
 def order(name: str = "0", **fields: object) -> Order:
     made: Cell = cell(variant=Variant(name=name), **fields)
-    return Order(cell=made)
+    return Order(cell=made, ticket=7)
 
 
 def until(happened: object) -> bool:
@@ -62,7 +62,7 @@ def test_what_happened_is_news_once_and_in_its_order() -> None:
 def test_a_cell_that_merely_waits_is_news_before_its_end() -> None:
     worker = briefed(FakeRuntime(lambda *_: {HANG: True}))
     worker.begin([order(timeout=PATIENCE)])
-    assert worker.news(PATIENCE) == (Waiting(cell=order().cell.id),)
+    assert worker.news(PATIENCE) == (Waiting(cell=order().cell.id, ticket=7),)
     worker.release()
 
 
@@ -82,7 +82,7 @@ def test_a_cell_for_a_run_that_has_ended_is_not_begun() -> None:
     worker = briefed(FakeRuntime())
     worker.release()
     worker.begin([order()])
-    assert worker.news(PATIENCE) == (Stuck(cell=order().cell.id, why="the run has ended on this node"),)
+    assert worker.news(PATIENCE) == (Stuck(cell=order().cell.id, why="the run has ended on this node", ticket=7),)
 
 
 def test_a_driver_that_asks_for_nothing_loses_its_lease_and_nothing_is_left() -> None:

@@ -62,10 +62,15 @@ class Briefing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A cell to run. earlier: its attempts that were lost with other nodes."""
+    """A cell to run. earlier: its attempts that were lost with other nodes.
+
+    ticket: no two orders of a driver share one; news of it carries the same. An interrupted run may leave news of
+    cells that the next run has as well.
+    """
 
     cell: Cell
     earlier: tuple[Attempt, ...] = ()
+    ticket: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +78,7 @@ class Waiting:
     """Every rank of this cell merely waits from now on: its slot is free."""
 
     cell: CellId
+    ticket: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +88,7 @@ class Finished:
     cell: CellId
     attempts: tuple[Attempt, ...]
     skip: Mapping[str, str]
+    ticket: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,7 @@ class Stuck:
 
     cell: CellId
     why: str
+    ticket: int = 0
 
 
 News = Waiting | Finished | Stuck

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -91,19 +92,53 @@ class Node:
         return placed
 
 
-def place(nodes: Iterable[Node], need: Need) -> Node | None:
-    """The node that gets such a cell now: the least full, and of those the one that has most of its agents warm.
+class Placing:
+    """Gives cells to nodes in one pass, during which none of their cells ends.
 
-    None where no node is free. For a cell that must be alone, the node that has least to end is kept free then.
+    Each need has its nodes in a heap, so that a cell costs the same on three nodes and on three hundred.
     """
-    able = [node for node in nodes if node.can(need)]
-    free = [node for node in able if node.free(need)]
-    if free:
-        return min(free, key=lambda node: _fullness(node, need))
-    if need.alone and able and not any(node.kept == need for node in able):
-        chosen = min(able, key=lambda node: (node.kept is not None, node.working))
-        chosen.kept = chosen.kept or need
-    return None
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        """room: slots that are free on all nodes together; given: by node, the cells that it got."""
+        self._nodes = tuple(node for node in nodes if node.ready)
+        self._heaps: dict[Need, list[tuple[tuple[int, int, int], int, Node]]] = {}
+        self.given: dict[str, list[Order]] = {}
+        self.room = sum(max(0, node.slots - node.working) for node in self._nodes)
+
+    def give(self, order: Order, need: Need, now: float) -> Node | None:
+        """The node that has this cell from now on: the least full, and of those the one with most of its agents warm.
+
+        None where no node is free. For a cell that must be alone, the node that has least to end is kept free then.
+        """
+        if (node := self._first(need)) is None:
+            return None
+        node.take(order, need, now)
+        self.given.setdefault(node.facts.id, []).append(order)
+        self.room -= node.open[order.cell.id].size
+        return node
+
+    def _first(self, need: Need) -> Node | None:
+        heap = self._heaps.get(need)
+        if heap is None:
+            entries = ((_fullness(node, need), number, node) for number, node in enumerate(self._nodes))
+            heap = self._heaps[need] = [entry for entry in entries if entry[2].can(need)]
+            heapq.heapify(heap)
+            if need.alone and not any(node.free(need) for _, _, node in heap):
+                self._keep_one(need, [node for _, _, node in heap])
+        while heap:
+            fullness, number, node = heap[0]
+            if not node.free(need):
+                heapq.heappop(heap)
+            elif (now := _fullness(node, need)) != fullness:
+                heapq.heapreplace(heap, (now, number, node))
+            else:
+                return node
+        return None
+
+    def _keep_one(self, need: Need, able: list[Node]) -> None:
+        if able and not any(node.kept == need for node in able):
+            chosen = min(able, key=lambda node: (node.kept is not None, node.working))
+            chosen.kept = chosen.kept or need
 
 
 def _fullness(node: Node, need: Need) -> tuple[int, int, int]:

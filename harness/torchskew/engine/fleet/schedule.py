@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Protocol
 
 from torchskew.engine.fleet.cluster import Lost
 from torchskew.engine.fleet.messages import Finished, News, Order, Stuck, Waiting
-from torchskew.engine.fleet.nodes import Need, Node, Placed, place
+from torchskew.engine.fleet.nodes import Need, Node, Placed, Placing
 from torchskew.engine.machines import Work
 from torchskew.engine.run import Tally, unprovisioned, unsupported
 from torchskew.engine.trial import ATTEMPTS
@@ -23,6 +24,8 @@ from torchskew.model.results import CellResult
 from torchskew.model.versions import EnvironmentFailure
 from torchskew.planning.plan import lacking
 from torchskew.planning.schedule import Schedule, chain_seconds
+
+_TICKETS = itertools.count(1)
 
 
 class Nodes(Protocol):
@@ -97,35 +100,35 @@ class FleetRun:
 
     def _place_all(self) -> Iterator[CellResult]:
         """Give cells to nodes while any of them has room; results of the cells that can run nowhere."""
-        batches: dict[str, list[Order]] = {}
+        placing = Placing(self.fleet.nodes.values())
+        yield from self._place_held(placing)
+        while self._schedule.ready and placing.room > 0:
+            cell = self._schedule.pop()
+            scenario = self.work.scenarios[cell.scenario]
+            if why := lacking(scenario, [self.work.versions[name] for name in cell.provided]):
+                yield unsupported(cell, why)
+                continue
+            order, need = Order(cell=cell, ticket=next(_TICKETS)), Need.of(cell, alone=scenario.alone)
+            if need in self._held or not self._place(placing, order, need):
+                self._held.setdefault(need, deque()).append(order)
+        for name, orders in placing.given.items():
+            self.fleet.send(self.fleet.nodes[name], orders)
+
+    def _place_held(self, placing: Placing) -> Iterator[CellResult]:
+        """The same for the cells that had to wait for a node."""
         for need in list(self._held):
             orders = self._held[need]
-            while orders and self._place(orders[0], need, batches):
+            while orders and self._place(placing, orders[0], need):
                 orders.popleft()
             if orders and self._nowhere(need):
                 yield from (unprovisioned(order.cell, _no_node(need)) for order in orders)
                 orders.clear()
             if not orders:
                 del self._held[need]
-        nodes = self.fleet.nodes.values()
-        while self._schedule.ready and any(node.ready and node.working < node.slots for node in nodes):
-            cell = self._schedule.pop()
-            scenario = self.work.scenarios[cell.scenario]
-            if why := lacking(scenario, [self.work.versions[name] for name in cell.provided]):
-                yield unsupported(cell, why)
-                continue
-            order, need = Order(cell=cell), Need.of(cell, alone=scenario.alone)
-            if need in self._held or not self._place(order, need, batches):
-                self._held.setdefault(need, deque()).append(order)
-        for name, batch in batches.items():
-            self.fleet.send(self.fleet.nodes[name], batch)
 
-    def _place(self, order: Order, need: Need, batches: dict[str, list[Order]]) -> bool:
-        node = place(self.fleet.nodes.values(), need)
-        if node is None:
+    def _place(self, placing: Placing, order: Order, need: Need) -> bool:
+        if placing.give(order, need, time.monotonic()) is None:
             return False
-        node.take(order, need, time.monotonic())
-        batches.setdefault(node.facts.id, []).append(order)
         self._open += 1
         self._count(running=1)
         return True
@@ -135,16 +138,20 @@ class FleetRun:
         return bool(nodes) and not self.fleet.hopeful and not any(node.can(need) for node in nodes)
 
     def _take(self, node: Node, event: News | Lost) -> Iterator[CellResult]:
-        """What an event means for the cells; news of a cell that the node no longer has is of an earlier run."""
+        """What an event means for the cells; news of an order that the node does not have is of an earlier run."""
         if isinstance(event, Lost):
             yield from self._begin_anew(node, event.why)
-        elif isinstance(event, Waiting):
+            return
+        placed = node.open.get(event.cell)
+        if placed is None or placed.order.ticket != event.ticket:
+            return
+        if isinstance(event, Waiting):
             if node.waits(event.cell):
                 self._count(running=-1, waiting=1)
         elif isinstance(event, Stuck):
-            if event.cell in node.open:
-                yield from self._begin_anew(node, self.fleet.lose(node, event.why).why)
-        elif placed := self._drop(node, event.cell):
+            yield from self._begin_anew(node, self.fleet.lose(node, event.why).why)
+        else:
+            self._drop(node, event.cell)
             yield self._judged(placed.order.cell, event)
 
     def _drop(self, node: Node, cell: CellId) -> Placed | None:
@@ -165,7 +172,7 @@ class FleetRun:
                 yield self._judged(cell, Finished(cell=cell.id, attempts=attempts, skip={}))
                 continue
             need = Need.of(cell, alone=self.work.scenarios[cell.scenario].alone)
-            self._held.setdefault(need, deque()).appendleft(Order(cell=cell, earlier=attempts))
+            self._held.setdefault(need, deque()).appendleft(Order(cell=cell, earlier=attempts, ticket=next(_TICKETS)))
 
     def _judged(self, cell: Cell, done: Finished) -> CellResult:
         versions = [self.work.versions[name] for name in cell.provided]

@@ -162,7 +162,7 @@ class Worker:
             news: News = self._tried(order)
         except Exception as error:  # noqa: BLE001 - told to the driver, which goes on without this node
             why = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
-            news = Stuck(cell=order.cell.id, why=why)
+            news = Stuck(cell=order.cell.id, why=why, ticket=order.ticket)
         with self._lock:
             self._running -= 1
         self._news.put(news)
@@ -177,11 +177,11 @@ class Worker:
             agents=self._agents(briefing),
             ports=self._ports,
             seed=briefing.seed,
-            waits=lambda: self._news.put(Waiting(cell=cell.id)),
+            waits=lambda: self._news.put(Waiting(cell=cell.id, ticket=order.ticket)),
             earlier=order.earlier,
         )
         attempts = trial.run()
-        return Finished(cell=cell.id, attempts=attempts, skip=trial.skip)
+        return Finished(cell=cell.id, attempts=attempts, skip=trial.skip, ticket=order.ticket)
 
 
 class _Lease:

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "cells-docker": ["benchmarks.cells", "--runtime", "docker"],
     "matrix": ["benchmarks.matrix", "--runtime", "venv"],
     "bridge": ["benchmarks.bridge"],
+    "fleet": ["benchmarks.fleet"],
     "guard": ["benchmarks.guard"],
     "guard-start": ["benchmarks.guard_start"],
 }

@@ -1,16 +1,18 @@
 """PyTorch's own tests of torch.distributed pass with ranks of different releases.
 
 Every variant is one test of `torch/testing/_internal/distributed/distributed_test.py`, which each rank runs out of
-the wheel of its own release, over gloo and a file:// rendezvous. The oracle is the suite's own: an assertion that
-fails makes its rank WRONG, with the line of the assertion and the values that it compared; what the suite skips is
-unsupported, with the suite's reason. The variants below are the tests that pass with 2.13.0 on both ranks of a
-world of two; `torchskew suite` runs every test that the releases have, and judges each against its controls.
+the wheel of its own release, over gloo and a file:// rendezvous, or at a bridge. The oracle is the suite's own: an
+assertion that fails makes its rank WRONG, with the line of the assertion and the values that it compared; what the
+suite skips is unsupported, with the suite's reason. The variants below are the tests that pass with 2.13.0 on both
+ranks of a world of two; `torchskew suite` runs every test that the releases have, and judges each against its
+controls.
 """
 
 KIND = "group"
 AFTER = ("rendezvous_file",)
 GUARD = ("off",)
 RENDEZVOUS = "file"
+STORE = ("stock", "bridge")
 NEEDS = ("gloo", "shared folder", "expecttest", "hypothesis", "numpy")
 WARM = ("torchskew_suite:import_ahead",)
 AGENT = "suite"

@@ -148,17 +148,18 @@ def test_addresses_of_another_kind_stay_as_they_are(bridge: Bridge, ranks: list[
 
 
 def test_keys_of_1_13_are_those_of_2_0(bridge: Bridge) -> None:
-    """Up to 1.13 a group has no name of a device in its keys; nothing else is renamed, and no later client's."""
+    """Up to 1.13 gloo's keys name no device, and the default group's store has no prefix; later clients stay."""
     older, later = bridge.peer("2.1"), bridge.peer("2.2")
     for name, same in (
-        (b"/default_pg/0/mine/0", b"/default_pg/0/mine/0"),  # nothing has told the release yet
-        (b"/default_pg/0/0/rank_1", b"/default_pg/0//cpu//0/rank_1"),
-        (b"/default_pg/7/0/12", b"/default_pg/7//cpu//0/12"),
-        (b"/default_pg/0/SEQ_NUM_STORE_KEY", b"/default_pg/0//cpu//SEQ_NUM_STORE_KEY"),
+        (b"/default_pg/mine/0", b"/default_pg/mine/0"),  # nothing has told the release yet
         (b"/default_pg/0//cpu//0/3", b"/default_pg/0//cpu//0/3"),
+        (b"/default_pg/0/0/rank_1", b"/default_pg/0//cpu//0/rank_1"),
+        (b"/default_pg/0/SEQ_NUM_STORE_KEY", b"/default_pg/0//cpu//SEQ_NUM_STORE_KEY"),
+        (b"/default_pg/7/0/12", b"/default_pg/0//7//cpu//0/12"),
         (b"/default_pg/store_based_barrier_key:1", b"/default_pg/store_based_barrier_key:1"),
+        (b"/default_pg/store_based_barrier_key:2", b"/default_pg/0//store_based_barrier_key:2"),
+        (b"/default_pg/mine/0", b"/default_pg/0//mine/0"),
         (b"/mine/0/0/1", b"/mine/0/0/1"),
-        (b"/default_pg/0/mine/0", b"/default_pg/0//mine/0"),
     ):
         older.set(name, b"value of " + name)
         assert later.get(same) == b"value of " + name

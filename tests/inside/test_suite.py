@@ -7,12 +7,14 @@ import importlib.util
 import sys
 import threading
 import unittest
+from dataclasses import replace
 from multiprocessing import connection
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from torchskew.inside import kit
+from torchskew.inside.job import alone
 
 from tests.patience import PATIENCE
 
@@ -104,6 +106,31 @@ def test_a_traceback_larger_than_a_pipe_stops_no_rank(suite: ModuleType) -> None
     finally:
         messages.close()
         messages.parent.close()
+
+
+@pytest.mark.parametrize("bridge", [True, False])
+def test_at_a_bridge_ranks_of_a_test_meet_there_and_not_over_the_suites_file(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bridge: bool
+) -> None:
+    met: list[str] = []
+
+    class Kind:
+        init_method = "file://"
+
+        @classmethod
+        def _run(cls, *_: object) -> None:
+            met.append(cls().init_method)
+            raise SystemExit(0)
+
+    for name in ("MASTER_ADDR", "MASTER_PORT", *kit.AT_A_BRIDGE):
+        monkeypatch.setenv(name, "")
+    job = kit.Job(replace(alone(10.0), bridge=bridge, variant="test_x", port=29500), "provision", lambda **_: None)
+    monkeypatch.setattr(suite, "load", lambda *_: ModuleType("suite"))
+    monkeypatch.setattr(suite, "_test", lambda *_: (Kind, "test_x"))
+    monkeypatch.setattr(suite, "_with_settings", lambda *_: 1)
+    monkeypatch.setattr(job, "path", lambda name: str(tmp_path / name))
+    assert suite.run(job, "distributed") == {"failed": None}
+    assert met == ["env://" if bridge else "file://"]
 
 
 def test_settings_of_an_import_leave_no_trace(suite: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

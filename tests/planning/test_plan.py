@@ -97,7 +97,7 @@ def test_a_bridge_is_a_condition_of_groups_that_can_meet_at_it() -> None:
     assert [cell for cell in both.cells if cell.store is Store.STOCK] == list(stock.cells)
     assert {(cell.kind, cell.guard) for cell in bridged} == {(Kind.GROUP, Guard.OFF)}
     assert {need.store for cell in bridged for need in cell.needs} == {Store.BRIDGE}
-    meet_elsewhere = {"env_skew", "guard_probe", "rendezvous_file", "suite", "suite_rpc", "torchrun", "torchrun_worker"}
+    meet_elsewhere = {"env_skew", "guard_probe", "rendezvous_file", "suite_rpc", "torchrun", "torchrun_worker"}
     names = {cell.scenario for cell in bridged}
     assert {"all_reduce", "rendezvous_tcp", "rpc", "split_group", "store_operations"} <= names
     assert not names & meet_elsewhere

@@ -20,23 +20,25 @@ UNSET = struct.pack("<q", -1)
 BARRIER, SEQUENCE = b"/store_based_barrier_key:", b"SEQ_NUM_STORE_KEY"
 FIRST = struct.pack("<q", 1)  # the sequence number that a later rank 0 is taken to have left
 MOST = 4096  # ranks of a group, and ranks of 1.13 in all groups
-_IN_A_GROUP = re.compile(rb"(?s)(/default_pg/[0-9]+)/([^/].*)")
-_OF_1_13 = re.compile(rb"(/default_pg/[^/]+)/(0/(?:rank_)?[0-9]+|SEQ_NUM_STORE_KEY)")
+_ROOT = b"/default_pg/"
+_OF_1_13 = re.compile(rb"([0-9]+)/(0/(?:rank_)?[0-9]+|SEQ_NUM_STORE_KEY)")
+_INIT_BARRIER = b"store_based_barrier_key:1"
 
 
 def as_since_2_0(key: bytes, client: Client) -> bytes:
-    """A key of a group as 2.0 and later name it: up to 1.13 it has no name of a device, and one slash after the group.
+    """A key as 2.0 and later name it, where gloo's own keys have told that the client is of 1.13 or older.
 
-    Only gloo's own keys tell 1.13; a user's keys in the store of a group follow them.
+    Up to 1.13 they name no device, and the default group's store, in which the other groups' keys are, has no prefix.
     """
-    if not key.startswith(b"/default_pg/"):
+    if not key.startswith(_ROOT):
         return key
-    match = _OF_1_13.fullmatch(key)
-    if match is not None:
+    rest = key[len(_ROOT) :]
+    gloos = _OF_1_13.fullmatch(rest)
+    if gloos is not None:
         client.of_1_13 = True
-        return match.group(1) + b"//cpu//" + match.group(2)
-    match = _IN_A_GROUP.fullmatch(key) if client.of_1_13 else None
-    return match.group(1) + b"//" + match.group(2) if match else key
+        group, name = gloos.groups()
+        return _ROOT + (b"" if group == b"0" else b"0//") + group + b"//cpu//" + name
+    return _ROOT + b"0//" + rest if client.of_1_13 and rest != _INIT_BARRIER else key
 
 
 def is_oldest(value: bytes) -> bool:

@@ -7,7 +7,7 @@ import argparse
 from torchskew.commands import arguments
 
 HELP = """\
-Run a store that ranks of every PyTorch release from 2.1 on can share, so that they form one gloo group.
+Run a store that ranks of every PyTorch release from 1.13 on can share, so that they form one gloo group.
 
   torchskew bridge --port 29500
   torchskew bridge --port 29500 --status

@@ -169,6 +169,9 @@ def run(job: Any, suite: str) -> dict[str, Any]:
     instance_world = int(_with_settings(job, module, lambda: kind(method).world_size))
     if instance_world != job.world_size:
         job.unsupported("{} is written for {} ranks".format(job.variant, instance_world))
+    if job.bridge:
+        meeting = job.meeting_place()
+        kind.init_method = property(lambda _: meeting)
     job.phase("run")
     try:
         kind._run(job.rank, method, job.path("rendezvous"), Messages())  # noqa: SLF001 - the suite's own entry

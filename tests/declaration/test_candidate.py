@@ -19,6 +19,7 @@ DECLARED["site"] = Version(name="site", sources=PIP)
         ("wheel:/d/torch-2.16.0-cp311-cp311-linux_x86_64.whl", SourceKind.WHEEL, None, "2.16.0"),
         ("image:registry:5000/torch@sha256:00", SourceKind.IMAGE, "registry:5000/torch@sha256:00", None),
         ("interpreter:/opt/t/bin/python", SourceKind.INTERPRETER, "/opt/t/bin/python", None),
+        ("source:/src/pytorch", SourceKind.SOURCE, "/src/pytorch", None),
     ],
 )
 def test_each_kind_of_candidate(text: str, kind: SourceKind, value: str | None, torch: str | None) -> None:

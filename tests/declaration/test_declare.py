@@ -118,7 +118,7 @@ def test_a_version_brings_the_facts_of_the_source_that_the_runtime_takes() -> No
 def test_a_version_that_the_runtime_cant_make_says_what_to_add() -> None:
     found = Problems("torchskew.toml")
     for_runtime(committed().versions["1.7.1"], "venv", found)
-    assert "which the venv runtime can't use. Add one of interpreter, wheel, pip" in found.texts[0]
+    assert "which the venv runtime can't use. Add one of interpreter, source, wheel, pip" in found.texts[0]
     assert 'set runtime = "docker", or leave it out.' in found.texts[0]
 
 

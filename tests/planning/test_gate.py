@@ -11,10 +11,12 @@ from torchskew.declaration.fields import Problems
 from torchskew.errors import NothingSelectedError
 from torchskew.judging.decide import stale
 from torchskew.model.cells import Plan
+from torchskew.model.declared import MatrixSpec
 from torchskew.model.outcomes import Guard, Kind, Store, Tier
 from torchskew.model.runtimes import RUNTIMES, provides
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.gate import GateSpec, bases, controls, gate_plan, is_control, of_tier
+from torchskew.planning.plan import make_plan
 from torchskew.planning.scenario import Scenario
 from torchskew.workflows.inputs import read_baseline, read_declaration, read_scenarios
 
@@ -56,6 +58,21 @@ def test_the_candidate_and_each_release_run_alone() -> None:
 
 def test_a_handover_goes_both_ways() -> None:
     assert {("candidate", "2.13.0"), ("2.13.0", "candidate")} <= set(skews(planned(), "files"))
+
+
+def test_a_candidate_without_a_build_is_tried_in_what_needs_none() -> None:
+    tree = Version(name="candidate", sources=(Source(kind=SourceKind.SOURCE, value="/src"),))
+    versions = {**VERSIONS, "candidate": tree}
+    scenarios = {**SCENARIOS, "imports": replace(SCENARIOS["keys"], name="imports", build=False)}
+    plan = gate_plan(SPEC, versions, scenarios, "venv", 0)
+    assert {(cell.scenario, cell.skew) for cell in plan.cells} == {
+        ("imports", (name,)) for name in ("candidate", *SPEC.against)
+    }
+    with pytest.raises(NothingSelectedError):
+        gate_plan(SPEC, versions, SCENARIOS, "venv", 0)
+    mixed = make_plan(MatrixSpec(versions=("candidate", "2.13.0")), versions, scenarios, "venv")
+    assert {cell.skew for cell in mixed.cells if "candidate" in cell.skew} == {("candidate",)}
+    assert ("2.13.0", "2.13.0") in {cell.skew for cell in mixed.cells}
 
 
 def test_a_tier_holds_its_scenarios_and_what_they_need() -> None:

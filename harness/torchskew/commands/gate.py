@@ -44,7 +44,9 @@ def add_parser(commands: arguments.Commands) -> None:
 
 
 def _add_comparison(what: argparse._ArgumentGroup) -> None:
-    what.add_argument("--candidate", default="", metavar="KIND:VALUE", help="pip:, wheel:, image: or interpreter:")
+    what.add_argument(
+        "--candidate", default="", metavar="KIND:VALUE", help="pip:, wheel:, image:, interpreter: or source:"
+    )
     what.add_argument(
         "--candidate-package",
         default="",

@@ -15,11 +15,11 @@ from torchskew.model.versions import Source, SourceKind, Version
 
 CANDIDATE, BASE = "candidate", "base"
 INSTALLED = (SourceKind.PIP, SourceKind.WHEEL)
-KINDS = (SourceKind.PIP, SourceKind.WHEEL, SourceKind.IMAGE, SourceKind.INTERPRETER)
+KINDS = (SourceKind.PIP, SourceKind.WHEEL, SourceKind.IMAGE, SourceKind.INTERPRETER, SourceKind.SOURCE)
 
 
 def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None, index: str | None = None) -> Version:
-    """`pip:torch==2.15.0`, `wheel:PATH`, `image:REF` or `interpreter:PATH` as a version of that name.
+    """`pip:torch==2.15.0`, `wheel:PATH`, `image:REF`, `interpreter:PATH` or `source:PATH` as a version of that name.
 
     torch: the release it is built from, for predictions, where the value does not say. index: a package index to
     install from, besides the usual one.

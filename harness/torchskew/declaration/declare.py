@@ -24,7 +24,9 @@ from torchskew.model.versions import Source, SourceKind, Suite, Version
 
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 # Most specific first: a runtime takes the first source it can use.
-SOURCE_ORDER = (SourceKind.IMAGE, SourceKind.DEBIAN, SourceKind.INTERPRETER, SourceKind.WHEEL, SourceKind.PIP)
+SOURCE_ORDER = (
+    SourceKind.IMAGE, SourceKind.DEBIAN, SourceKind.INTERPRETER, SourceKind.SOURCE, SourceKind.WHEEL, SourceKind.PIP,
+)  # fmt: skip
 VERSION_FIELDS = [kind.value for kind in SOURCE_ORDER] + ["python", "index", "requires", "env", "torch", "reports"]
 MATRIX_FIELDS = ["runtime", "versions", "pairs", "world_sizes", "worlds", "scenarios", "guard", "store", "timeout"]
 PAIRS = ("all", "boundary", "neighbours")

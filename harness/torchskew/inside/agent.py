@@ -16,6 +16,7 @@ import torchskew_child as child  # type: ignore[import-not-found,unused-ignore]
 import torchskew_handle as handle  # type: ignore[import-not-found,unused-ignore]
 import torchskew_job as jobs  # type: ignore[import-not-found,unused-ignore]
 import torchskew_place as place  # type: ignore[import-not-found,unused-ignore]
+import torchskew_tree as tree  # type: ignore[import-not-found,unused-ignore]
 
 PROTOCOL = 1
 LACKS_SECONDS = 10.0
@@ -312,13 +313,13 @@ class Agent:
 
 
 def main() -> None:
-    """Import torch, say so, serve; the process ends here. What torch prints goes to standard error."""
+    """Import torch where it is built, say so, serve; the process ends here. What it prints goes to standard error."""
     sink = os.dup(1)
     os.dup2(2, 1)
     handle.adopt_orphans()
     agent = Agent(sys.stdin.fileno(), sink)
     began = time.monotonic()
-    problem = place.import_problem("torch.distributed")
+    problem = None if tree.is_unbuilt() else place.import_problem("torch.distributed")
     if problem:
         agent.send("failed", parts=place.broken_parts(), **problem)
         agent.flush()

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import torchskew_kit as kit  # type: ignore[import-not-found,unused-ignore]
 import torchskew_mounts as mounts  # type: ignore[import-not-found,unused-ignore]
 import torchskew_program as program  # type: ignore[import-not-found,unused-ignore]
+import torchskew_tree as tree  # type: ignore[import-not-found,unused-ignore]
 
 REPORT_LIMIT = 2 << 20  # bytes; larger results travel as digests
 TEXT_LIMIT = 64 << 10  # characters of an error's text
@@ -111,9 +112,11 @@ def _leave_agent(birth: Birth) -> None:
 
 def _apply_settings(env: dict[str, str]) -> None:
     """Apply the rank's settings, also those that torch reads only while it is imported."""
+    os.environ.update(env)
+    if tree.is_unbuilt():
+        return
     import torch
 
-    os.environ.update(env)
     if "TORCH_DISTRIBUTED_DEBUG" in env:
         getattr(torch.distributed, "set_debug_level_from_env", int)()  # since 1.12
     torch.set_num_threads(1)
@@ -167,7 +170,8 @@ def _run_function(birth: Birth, job: Any) -> dict[str, Any]:
         os.makedirs(job.share, exist_ok=True)
     payload = (function(job) if function else None) or {}
     job.phase("teardown")
-    kit.leave_group()
+    if not tree.is_unbuilt():
+        kit.leave_group()
     size = len(json.dumps(payload, allow_nan=False))
     if size > REPORT_LIMIT:
         why = "the payload holds {} bytes of {} allowed; report a digest".format(size, REPORT_LIMIT)
@@ -185,17 +189,22 @@ def describe(error: BaseException) -> dict[str, str]:
 
 def version() -> dict[str, Any]:
     """Return what this interpreter is: torch, git_version, python, numpy (None where it has none), host."""
-    import torch
-
     numpy = sys.modules.get("numpy")  # torch imports it where it is there
 
     return {
-        "torch": str(torch.__version__),
-        "git_version": getattr(torch.version, "git_version", None),
+        **_torch(),
         "python": ".".join(str(part) for part in sys.version_info[:3]),
         "numpy": getattr(numpy, "__version__", None),
         "host": socket.gethostname(),
     }
+
+
+def _torch() -> dict[str, str | None]:
+    if tree.is_unbuilt():
+        return {"torch": tree.release(), "git_version": None}
+    import torch
+
+    return {"torch": str(torch.__version__), "git_version": getattr(torch.version, "git_version", None)}
 
 
 def leave(code: int = 0) -> NoReturn:

@@ -28,6 +28,7 @@ FILES = {
     "torchskew_guard": _HERE.parent / "guard" / "torchskew_guard.py",
     "torchskew_job": _HERE / "job.py",
     "torchskew_kit": _HERE / "kit.py",
+    "torchskew_tree": _HERE / "tree.py",
     "torchskew_mounts": _HERE / "mounts.py",
     "torchskew_program": _HERE / "program.py",
     "torchskew_child": _HERE / "child.py",

@@ -45,7 +45,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
         RuntimeRow(
             name="venv",
             implementation="torchskew.runtimes.venv.runtime:VenvRuntime",
-            sources=(SourceKind.INTERPRETER, SourceKind.WHEEL, SourceKind.PIP),
+            sources=(SourceKind.INTERPRETER, SourceKind.SOURCE, SourceKind.WHEEL, SourceKind.PIP),
             purpose="local processes",
             engine="uv",
             fix="Install it: pip install uv",

@@ -14,6 +14,7 @@ class SourceKind(StrEnum):
     PIP = "pip"
     WHEEL = "wheel"
     INTERPRETER = "interpreter"
+    SOURCE = "source"  # a tree of Python files without a build
     DEBIAN = "debian"
     IMAGE = "image"
 
@@ -83,6 +84,11 @@ class Version:
     reports: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     grants: Grants = field(default_factory=Grants)
+
+    @property
+    def built(self) -> bool:
+        """Whether there is a torch that can be imported: one of its sources is more than a tree of Python files."""
+        return not self.sources or any(source.kind is not SourceKind.SOURCE for source in self.sources)
 
     @property
     def python(self) -> str:

@@ -42,10 +42,14 @@ def gate_plan(
 ) -> Plan:
     """Every cell of the gate, each cell of the candidate next to the base's. versions: as the runtime gets them.
 
+    A candidate without a build is tried in what needs none, and nothing else runs.
+
     Raises:
         NothingSelectedError: no scenario of the tier fits.
     """
     chosen = of_tier(scenarios, spec.tier)
+    if not all(versions[subject].built for subject in spec.subjects):
+        chosen = {name: scenario for name, scenario in chosen.items() if not scenario.build}
     if not chosen:
         raise NothingSelectedError(f"nothing selected: no scenario is in tier {spec.tier}.")
     matrix = MatrixSpec(

@@ -168,6 +168,8 @@ def _cells(scenario: Scenario, skew: Skew, context: _Context) -> list[Cell]:
         return []
     if scenario.same and len(set(skew)) > 1:
         return []
+    if scenario.build and not all(context.versions[name].built for name in skew):
+        return []
     return [
         _cell(scenario, skew, _Conditions(variant, guard, store), context)
         for variant in scenario.variants

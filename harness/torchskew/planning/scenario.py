@@ -94,7 +94,7 @@ class Scenario:
     alone: no other cell works while one of it runs, because it measures.
     warm: modules that take seconds to import; the agent imports them once, before it forks ranks. agent: a name where
     its ranks need an agent of their own (what it imports changes the interpreter); scenarios that name it share it.
-    place: where its ranks run.
+    place: where its ranks run. build: it needs a torch that was built; one that does not runs on a tree as well.
     """
 
     name: str
@@ -120,6 +120,7 @@ class Scenario:
     works: bool = False
     alone: bool = False
     place: Surroundings = Surroundings()
+    build: bool = True
     judge: Callable[[Sequence[Report], World], Mapping[int, str] | Opinion] = field(compare=False)
 
     def without_judge(self) -> Self:

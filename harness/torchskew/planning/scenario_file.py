@@ -17,7 +17,7 @@ from torchskew.planning.scenario import GUARDS, RENDEZVOUS, STORES, TIERS, WORLD
 
 FIELDS = (
     "KIND", "WORLD", "AFTER", "POLICY", "VARIANTS", "NEEDS", "GUARD", "SAME", "APPLIES", "RENDEZVOUS", "STORE", "TIERS",
-    "WARM", "PATIENCE", "AGENT", "DATA", "ALONE",
+    "WARM", "PATIENCE", "AGENT", "DATA", "ALONE", "BUILD",
 )  # fmt: skip
 FUNCTIONS = ("rank", "judge", "lacks")
 VARIANT_FIELDS = ("params", "env", "rank_env", "predicted")
@@ -134,6 +134,7 @@ def _scenario(module: ModuleType, source: str, table: Table) -> Scenario:
         patience=table.get("PATIENCE", float, 0.0),
         works=table.get("ALONE", bool, False),
         alone=table.get("ALONE", bool, False),
+        build=table.get("BUILD", bool, True),
         judge=module.judge,
     )
 

@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from torchskew.runtimes.venv.projects import imported_content, installed_content
 from torchskew.runtimes.venv.resolve import Lock, Resolver, asked_for, is_pinned
 from torchskew.runtimes.venv.room import UNPACKED, Room, Size
 from torchskew.runtimes.venv.store import Store, StoredEnvironment, size_of
+from torchskew.runtimes.venv.tree import NO_TORCH, Tree, installed_beside, python_version, read_tree, settings
 from torchskew.runtimes.venv.uv import Uv, UvError, binary
 
 _LARGE = 100 * 10**6  # bytes of download that are worth a sentence beforehand
@@ -74,6 +75,8 @@ class VenvRuntime:
         try:
             if source.kind is SourceKind.INTERPRETER:
                 made = self._found(source, what)
+            elif source.kind is SourceKind.SOURCE:
+                made = self._beside(read_tree(source, what), version, source, progress)
             else:
                 made = self._known(source, what) or self._make(version, source, what, progress)
         except InvalidRequirement as error:
@@ -164,7 +167,7 @@ class VenvRuntime:
         """The space that these versions need on the disk; they count as in use from now on."""
         sizes = {}
         for version in versions:
-            source = _usable(version)
+            source = installed_beside(_usable(version))
             made = self._known(source, f'versions."{version.name}"')
             sizes[version.name] = Size(made.size, there=True) if made else self._room.estimate(source)
         return self._room.holding(sizes)
@@ -184,6 +187,12 @@ class VenvRuntime:
         identity = self._store.answer(_request(source, what), pinned=is_pinned(source))
         return self._store.take(identity) if identity else None
 
+    def _beside(self, tree: Tree, version: Version, source: Source, progress: Progress) -> StoredEnvironment:
+        """The packages that a tree needs beside it; nothing of the tree is imported."""
+        what, source = f'versions."{version.name}"', installed_beside(source)
+        made = self._known(source, what) or self._make(version, source, what, progress)
+        return replace(made, identity=digest(made.identity, tree.content), reports=tree.release)
+
     def _make(self, version: Version, source: Source, what: str, progress: Progress) -> StoredEnvironment:
         progress.step(version.name, "resolving")
         with self._downloads.tidied(asked_for(source)):  # resolving unpacks the wheels that are files here
@@ -191,8 +200,9 @@ class VenvRuntime:
         with self._store.making(lock.identity) as place:
             if place is not None:
                 self._fill(place, lock, version, progress)
-                progress.step(version.name, "importing torch once")
-                self._store.finish(_proved(place, lock, what))
+                if version.built:
+                    progress.step(version.name, "importing torch once")
+                self._store.finish(_proved(place, lock, what) if version.built else _without_torch(place, lock))
         self._store.remember(_request(source, what), lock.identity)
         made = self._store.take(lock.identity)
         if made is None:
@@ -283,6 +293,15 @@ def _proved(place: Path, lock: Lock, what: str) -> StoredEnvironment:
     )  # fmt: skip
 
 
+def _without_torch(place: Path, lock: Lock) -> StoredEnvironment:
+    """What stands beside a tree of Python files: there is no torch in it."""
+    python = str(place / "bin" / "python")
+    return StoredEnvironment(
+        identity=lock.identity, python=python, reports=NO_TORCH, git_version=None,
+        python_version=python_version(python), packages=lock.packages, size=size_of(place),
+    )  # fmt: skip
+
+
 def _check_release(version: Version, made: StoredEnvironment, what: str) -> None:
     if version.reports and version.reports.partition("+")[0] != made.reports.partition("+")[0]:
         fix = "Correct `reports`, or the source."
@@ -298,7 +317,7 @@ def _environment(version: Version, made: StoredEnvironment, source: Source) -> E
         runtime="venv",
         identity=digest(made.identity, editable) if editable else made.identity,
         handle=made.python,
-        env=dict(version.env),
+        env={**version.env, **settings(source, made.reports)},
         reports=made.reports,
         note=f"torch {made.reports}, Python {made.python_version}{packages}",
     )

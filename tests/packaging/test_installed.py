@@ -106,6 +106,30 @@ def run(python: Path, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+TYPED = """
+from torchskew.pytest.runner import Groups
+
+def work(job): ...
+
+def test_it(torchskew_group: Groups) -> None:
+    torchskew_group(["2.6.0"], work, timout=3)
+    torchskew_group(["2.6.0"], work, timeout="3 s")
+    torchskew_group(["2.6.0"], work, timeout=3).rank(0).exit_cod
+"""
+
+
+def test_a_users_type_checker_knows_the_fixture_and_its_keywords(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_typed.py").write_text(TYPED)
+    command = [python, "-m", "mypy", "--no-incremental", "--config-file=", "test_typed.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    errors = [line.partition(": error: ")[2] for line in done.stdout.splitlines() if ": error: " in line]
+    assert [error.partition("  [")[0] for error in errors] == [
+        'Unexpected keyword argument "timout" for "__call__" of "Groups"; did you mean "timeout"?',
+        'Argument "timeout" to "__call__" of "Groups" has incompatible type "str"; expected "float"',
+        '"Rank" has no attribute "exit_cod"; maybe "exit_code"?',
+    ]
+
+
 def test_a_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     held = names(wheel)
     roots = {name.partition("/")[0] for name in held}

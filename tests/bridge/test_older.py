@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 
@@ -180,3 +182,42 @@ def test_a_peer_of_2_0_does_not_wait_for_the_number_that_1_13_leaves_after_the_b
         client.set(group + b"%d" % number, blob_of(socket.AF_INET, LOW, 1) + UNSET)
     there = clients[1].ask(5, keys(GROUP[:-2] + SEQUENCE), 1) == b"\0"
     assert there is (first == "1.13")
+
+
+@pytest.mark.parametrize("ranks", [[("2.2", LOW), ("2.0", LOW)]], indirect=True)
+def test_a_bridge_that_gets_no_thread_serves_on_and_leaves_addresses_as_they_are(
+    bridge: Bridge, ranks: list[Rank], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as poor:
+        poor.setattr(threading.Thread, "start", no_thread)
+        value = ranks[0].client.get(GROUP + b"1")
+        assert gloo.split_record(value) is not None
+        assert ranks[1].address in value
+    ends = [rank.meet(1 - rank.number) for rank in ranks]  # with threads again, as ever
+    ends[0].sendall(b"hello")
+    assert exactly(ends[1], 5) == b"hello"
+    for end in ends:
+        end.close()
+
+
+@pytest.mark.parametrize("ranks", [[("2.0", LOW), ("2.2", HIGH)]], indirect=True)
+def test_a_rank_that_is_gone_when_it_is_called_ends_the_pair(bridge: Bridge, ranks: list[Rank]) -> None:
+    """Its address comes before every one that the relay can have, so it waits to be called."""
+    older, later = ranks
+    older.address = blob_of(
+        socket.AF_INET, LOW, 256
+    )  # nothing listens there; as gloo compares ports, this is the first
+    older.publish()
+    relay = bridge.server.store.older.relay
+    with contextlib.suppress(ConnectionError), later.meet(0) as end:
+        assert later.address not in older.client.get(GROUP + b"1")
+        while end.recv(1):
+            pass
+    older.client.get(GROUP + b"1")
+    until = time.monotonic() + PATIENCE
+    while any(all(ends) for ends in list(relay.pairs.values())) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not any(all(ends) for ends in relay.pairs.values())

@@ -84,16 +84,17 @@ class Relay:
 
         own: the rank's own address for this peer, and that pair's id. host: where its client reached the bridge.
         """
-        with contextlib.suppress(OSError, ValueError, KeyError), self.lock:
+        with contextlib.suppress(OSError, ValueError, KeyError, RuntimeError), self.lock:  # RuntimeError: no threads
             ends = self.pairs.get(pair) or [None, None]
             known = ends[later]
             if known is None and not self.stopped and (pair in self.pairs or len(self.pairs) < MOST):
+                self._start()
                 known = ends[later] = _end(later, *own, host)
                 self.pairs[pair], known[0].pair = ends, pair
                 self.fresh.append(known[0])
                 if ends[0] is not None and ends[1] is not None:
                     ends[0][0].other, ends[1][0].other = ends[1][0], ends[0][0]
-                self._wake()
+                self.wake_writer.send(b"x")
             return known[1] if known else None
         return None
 
@@ -102,7 +103,7 @@ class Relay:
         self.stopped = True
         if self.thread is None:
             return
-        self._wake()
+        self.wake_writer.send(b"x")
         self.thread.join()
         for ends in self.pairs.values():
             for each in filter(None, ends):
@@ -111,14 +112,21 @@ class Relay:
         self.wake_reader.close()
         self.wake_writer.close()
 
-    def _wake(self) -> None:
-        if self.thread is None:
+    def _start(self) -> None:
+        """Have the thread; RuntimeError, OSError where it can't be had, and nothing is left of the attempt."""
+        if self.thread is not None:
+            return
+        with contextlib.ExitStack() as opened:
             self.selector = selectors.DefaultSelector()
+            opened.callback(self.selector.close)
             self.wake_reader, self.wake_writer = socket.socketpair()
+            opened.callback(self.wake_reader.close)
+            opened.callback(self.wake_writer.close)
             self.selector.register(self.wake_reader, selectors.EVENT_READ)
-            self.thread = threading.Thread(target=self._run, name="relay", daemon=True)
-            self.thread.start()
-        self.wake_writer.send(b"x")
+            thread = threading.Thread(target=self._run, name="relay", daemon=True)
+            thread.start()
+            self.thread = thread
+            opened.pop_all()
 
     def _run(self) -> None:
         while not self.stopped:
@@ -131,9 +139,10 @@ class Relay:
                         self._accept(key.data)
                     else:
                         _serve(key.data, events)
-                except OSError:
+                    self._look_after(key.data)
+                except (OSError, ValueError, KeyError):
                     self._end(key.data)
-                self._look_after(key.data)
+                    self._forget(key.data)
             with self.lock:
                 fresh, self.fresh = self.fresh, []
             for end in fresh:
@@ -155,7 +164,11 @@ class Relay:
             self._watch(each)
         if len(both) == 2 and all(each.finished and not each.unsent for each in both):
             self._end(end)
-            with self.lock:
+            self._forget(end)
+
+    def _forget(self, end: End) -> None:
+        with self.lock:
+            if end.other is not None:
                 self.pairs.pop(end.pair, None)
 
     def _watch(self, end: End) -> None:

@@ -160,6 +160,20 @@ def test_a_bridge_ends_with_its_rank_0_however_that_ends_and_not_with_its_childr
     eventually(lambda: not listens(port))
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_rank_0_names_a_bridge_that_was_killed_under_its_job(killed: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """No release names the store that it lost."""
+    with claim(0) as server:
+        port = int(bridge.host_bridge(server, PATIENCE))
+    process = bridge._CHILDREN[-1][1]
+    if killed:
+        process.kill()
+        process.wait(PATIENCE)
+    bridge.end_bridges()
+    text = f"the bridge at port {port} of this host has ended before this process, with -9: new groups failed since"
+    assert (text in capsys.readouterr().err) is killed
+
+
 def hello(backend: str = "gloo", method: str = "tcp") -> Any:
     return hello_of(0, "2.6.0", backend=backend, method=method)
 

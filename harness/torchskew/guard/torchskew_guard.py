@@ -2011,7 +2011,8 @@ sys.path.insert(0, sys.argv[1])
 from torchskew.bridge.hosted import main
 sys.exit(main(sys.argv[2:]))
 """
-_CHILDREN: list[tuple[int, subprocess.Popen[bytes]]] = []  # whose it is, and the bridge
+# Whose it is, the bridge, and its port once it serves.
+_CHILDREN: list[tuple[int, subprocess.Popen[bytes], int]] = []
 
 
 class Crossing(NamedTuple):
@@ -2077,10 +2078,12 @@ def host_bridge(server: socket.socket, seconds: float) -> str:
         return shown("rank 0 can't start it: %s" % problem)
     if not _CHILDREN:
         atexit.register(end_bridges)
-    _CHILDREN.append((os.getpid(), process))
+    _CHILDREN.append((os.getpid(), process, 0))
     with contextlib.suppress(OSError), process.stdout as answers:  # type: ignore[union-attr]
         if select.select([answers], [], [], min(seconds, BRIDGE_SOON))[0] and answers.readline() == b"ready\n":
-            return str(server.getsockname()[1])
+            port = int(server.getsockname()[1])
+            _CHILDREN[-1] = (os.getpid(), process, port)
+            return str(port)
     end_bridges()
     return "rank 0's bridge did not start: its process ended with %s" % process.returncode
 
@@ -2098,14 +2101,18 @@ def _bridge_folder() -> str:
 def end_bridges() -> None:
     """End the bridges of this process, not those of one that it was forked from: Python 3.8 would."""
     mine = [each for each in _CHILDREN if each[0] == os.getpid()]
-    for pair in mine:
-        _CHILDREN.remove(pair)
-        pair[1].terminate()
+    for each in mine:
+        _CHILDREN.remove(each)
+        _, process, port = each
+        if process.poll() and port:  # neither alive nor ended in order, as by the end of the whole container
+            text = "the bridge at port %d of this host has ended before this process, with %d: new groups failed since"
+            say(-1, text % (port, process.returncode))
+        process.terminate()
         try:
-            pair[1].wait(5.0)
+            process.wait(5.0)
         except subprocess.TimeoutExpired:
-            pair[1].kill()
-            pair[1].wait()
+            process.kill()
+            process.wait()
 
 
 def end_idle_bridges() -> None:

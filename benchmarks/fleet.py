@@ -4,7 +4,8 @@
 
 Alone: every cell is answered at once, so all the time is the driver's: schedule, placing, judging. Over Ray: real
 workers on local nodes whose ranks answer at once; beside it the same cells by one engine in this process. The
-difference is what a cell costs over Ray. Aims: 2000 cells/s, a driver under 300 MB, at most 5 ms a cell over Ray.
+difference is what a cell costs over Ray. Then cells that only wait, on one of the nodes and on all of them.
+Aims: 2000 cells/s, a driver under 300 MB, at most 5 ms a cell over Ray, three nodes in 0.45 of one node's time.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import argparse
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torchskew
 from torchskew.engine.fleet.cluster import Answer
 from torchskew.engine.fleet.fleet import Fleet
 from torchskew.engine.fleet.messages import Finished, Greeting, NodeFacts, Order, Provided
-from torchskew.engine.fleet.ray_cluster import RayCluster
+from torchskew.engine.fleet.ray_cluster import RayCluster, local_nodes
 from torchskew.engine.machines import Machines, ThisMachine, Work
 from torchskew.engine.progress import Silent
 from torchskew.model.cells import Cell, Plan, Variant
@@ -29,7 +31,7 @@ from torchskew.model.outcomes import Phase, Verdict
 from torchskew.model.versions import Environment, Source, SourceKind, Version
 from torchskew.planning.scenario import Scenario
 from torchskew.record.code_digest import digest_of_code
-from torchskew.runtimes.fake import FakeRuntime
+from torchskew.runtimes.fake import FakeRuntime, right
 
 NAMES = ("1.0.0", "2.0.0")
 SOURCES = (Source(kind=SourceKind.PIP, value="torch"),)
@@ -42,6 +44,17 @@ def scripted(name: str) -> FakeRuntime:
     """What every worker takes."""
     del name
     return FakeRuntime()
+
+
+def sleeping(name: str) -> FakeRuntime:
+    """The same, where each of a cell's two ranks takes a quarter of a second, in which it does nothing."""
+    del name
+
+    def rank(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        time.sleep(0.25)
+        return right(version, job)
+
+    return FakeRuntime(rank)
 
 
 class Echo:
@@ -149,6 +162,49 @@ def megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def over_ray(address: str, nodes: int, count: int) -> None:
+    """The same cells over Ray and in one process."""
+    cluster, here = RayCluster(address, scripted), ThisMachine(FakeRuntime(), JOBS)
+    try:
+        fleet = gathered(cluster)
+        for machines in (fleet, here):  # the first cells start agents
+            seconds(machines, 200)
+        over, alone = (seconds(machines, count) for machines in (fleet, here))
+        for machines in (fleet, here):
+            machines.release()
+    finally:
+        cluster.close()
+    print(f"over Ray       {count} cells on {nodes} local nodes: {count / over:.0f} cells/s")
+    print(f"in one process {count / alone:.0f} cells/s")
+    print(f"over Ray, more {1000 * (over - alone) / count:.2f} ms a cell (aim: at most 5)")
+
+
+class First(RayCluster):
+    """The first node of a cluster alone."""
+
+    def nodes(self) -> tuple[NodeFacts, ...]:
+        return super().nodes()[:1]
+
+
+def side_by_side(address: str, nodes: int) -> None:
+    """Cells that sleep half a second in their slots, on one node and on all of them."""
+    taken = []
+    for kind in (First, RayCluster):
+        cluster = kind(address, sleeping)
+        try:
+            fleet = gathered(cluster)
+            seconds(fleet, 2 * JOBS * nodes)
+            taken.append(seconds(fleet, 20 * JOBS))
+            fleet.release()
+        finally:
+            cluster.close()
+    one, all_ = taken
+    print(
+        f"cells that wait {20 * JOBS} of 0.5 s, {JOBS} slots a node: {one:.1f} s on one node, {all_:.1f} s on {nodes}"
+    )
+    print(f"               {all_ / one:.2f} of one node's time (aim for three: at most 0.45)")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=100_000)
@@ -161,20 +217,9 @@ def main() -> int:
     pace = f"{given.cells / taken:.0f} cells/s (aim: 2000)"
     print(f"driver alone   {given.cells} cells on {given.nodes} nodes in {taken:.1f} s: {pace}")
     print(f"               {megabytes():.0f} MB at most, {before:.0f} MB before the first cell (aim: under 300)")
-    cluster = RayCluster(f"local:{given.ray_nodes}", scripted)
-    try:
-        fleet, here = gathered(cluster), ThisMachine(FakeRuntime(), JOBS)
-        for machines in (fleet, here):  # the first cells start agents
-            seconds(machines, 200)
-        over, alone = (seconds(machines, given.ray_cells) for machines in (fleet, here))
-        for machines in (fleet, here):
-            machines.release()
-    finally:
-        cluster.close()
-    count = given.ray_cells
-    print(f"over Ray       {count} cells on {given.ray_nodes} local nodes: {count / over:.0f} cells/s")
-    print(f"in one process {count / alone:.0f} cells/s")
-    print(f"over Ray, more {1000 * (over - alone) / count:.2f} ms a cell (aim: at most 5)")
+    with local_nodes(given.ray_nodes) as address:
+        over_ray(address, given.ray_nodes, given.ray_cells)
+        side_by_side(address, given.ray_nodes)
     return 0
 
 

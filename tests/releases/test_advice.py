@@ -38,7 +38,9 @@ def test_a_border_without_a_way_is_named() -> None:
     advice = answer("2.0.1", "2.15.0", "ddp")
     assert advice.way == ()
     assert advice.border == ("2.0.1", "2.1.2")
-    assert command(advice).endswith("--strategy stop-the-world --rollback")
+    assert command(advice).endswith("--strategy bridged --rollback")
+    assert "TORCHSKEW_GUARD=bridge" not in advice_as_text(advice, 4)  # which is for 2.1 and later
+    assert command(answer("1.12.1", "2.15.0", "ddp")).endswith("--strategy stop-the-world --rollback")
 
 
 def test_a_bridge_is_proposed_where_it_alone_spares_the_stop() -> None:
@@ -55,7 +57,7 @@ def test_a_bridge_is_proposed_where_it_alone_spares_the_stop() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "uses"),
     [
-        ("2.0.1", "2.15.0", ()),  # gloo itself differs
+        ("1.12.1", "2.15.0", ()),  # nobody has tried
         ("2.2.2", "2.15.0", ("ddp",)),  # the new release may host
         ("2.5.1", "2.6.0", ("torchrun",)),  # the agents differ, not the stores
         ("2.6.0", "2.6.0", ()),

@@ -288,10 +288,10 @@ def _bridged(
 ) -> tuple[Outcome, ...]:
     """At a bridge the store is no obstacle: as where the ranks meet over a file. () where nobody has looked.
 
-    Between 2.1 and later releases it rewrites gloo's addresses too. 2.0 and older speak another gloo, and that their
-    groups meet at a bridge at all has not been measured.
+    Between 2.1 and later releases it rewrites gloo's addresses too. Beside 2.0 and older ones it carries gloo's
+    connections (docs/bridge.md), of which too little has been measured for a prediction.
     """
-    if not all(bridgeable(rank) for rank in ranks):
+    if any(rank.number[:2] < (2, 1) for rank in ranks):
         return ()
     if situation.rendezvous == "store":
         return (Outcome.OK,) * len(ranks)
@@ -301,7 +301,7 @@ def _bridged(
 
 def bridgeable(rank: Release) -> bool:
     """Whether a bridge can bring this release together with the others that it can."""
-    return rank.number[:2] >= (2, 1)
+    return rank.number[:2] >= (1, 13)
 
 
 # Setting -> outcome of the rank that has it, outcome of the ranks that don't (seen on one release).

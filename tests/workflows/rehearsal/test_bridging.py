@@ -75,8 +75,8 @@ def test_policy_auto_proposes_a_bridge_where_groups_must_refuse_and_a_bridge_can
 @pytest.mark.parametrize(
     ("old", "new", "more"),
     [
-        ("1.13.1", "2.6.0", {}),  # no bridge can do it
-        ("2.0.1", "2.15.0", {}),
+        ("1.12.1", "2.6.0", {}),  # nobody has tried
+        ("1.7.1", "2.15.0", {}),
         ("2.6.0", "2.13.0", {}),  # they mix by themselves
         ("2.2.2", "2.6.0", {"strategy": "host-first"}),
         ("2.1.2", "2.15.0", {"strategy": "stop-the-world"}),
@@ -92,8 +92,8 @@ def test_nothing_is_proposed_where_a_bridge_is_of_no_use(old: str, new: str, mor
 @pytest.mark.parametrize(
     ("old", "new", "policy", "text"),
     [
-        ("2.0.1", "2.15.0", "auto", "strategy bridged needs 2.1 or newer on both sides, got 2.0.1: "),
-        ("2.15.0", "1.13.1", "interoperate", "strategy bridged needs 2.1 or newer on both sides, got 1.13.1: "),
+        ("1.12.1", "2.15.0", "auto", "strategy bridged needs 1.13 or newer on both sides, got 1.12.1: "),
+        ("2.15.0", "1.12.1", "interoperate", "strategy bridged needs 1.13 or newer on both sides, got 1.12.1: "),
         ("2.1.2", "2.15.0", "refuse", "policy must not be refuse with strategy bridged: "),
     ],
 )

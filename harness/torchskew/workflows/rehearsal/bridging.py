@@ -21,7 +21,7 @@ def problems(spec: RehearsalSpec) -> Iterator[str]:
         release = eras.release(torch) if torch else None
         if release is not None and not eras.bridgeable(release):
             fix = "Use stop-the-world."
-            yield f"strategy bridged needs 2.1 or newer on both sides, got {name}: gloo itself differs there. {fix}"
+            yield f"strategy bridged needs 1.13 or newer on both sides, got {name}: nothing older was tried. {fix}"
 
 
 def proposals(spec: RehearsalSpec, predictions: Sequence[Prediction]) -> list[BridgeProposal]:

@@ -140,6 +140,14 @@ def test_the_number_of_nodes_is_bounded_before_anything_is_made_of_it(nodes: int
         asked({**TABLE, "nodes": nodes, "rollback": "all"})
 
 
+def test_no_job_runs_on_a_source_tree() -> None:
+    tree = Version(name="tree", sources=(Source(kind=SourceKind.SOURCE, value="/src"),))
+    with pytest.raises(ConfigError, match=r"rehearsal\.to: 'tree' is a source tree without a build"):
+        requested(
+            Table(Problems("torchskew.toml"), "rehearsal", {**TABLE, "to": "tree"}), {}, {**VERSIONS, "tree": tree}, str
+        )
+
+
 def test_a_release_that_is_none_is_told_with_its_field() -> None:
     with pytest.raises(ConfigError, match=r"rehearsal\.to: 'new' is not a declared version, and no release"):
         asked({**TABLE, "to": "new"})

@@ -70,6 +70,10 @@ def test_a_candidate_without_a_build_is_tried_in_what_needs_none() -> None:
     }
     with pytest.raises(NothingSelectedError):
         gate_plan(SPEC, versions, SCENARIOS, "venv", 0)
+    with pytest.raises(
+        NothingSelectedError, match="candidate: a source tree, in which only scenarios with BUILD = False"
+    ):
+        make_plan(MatrixSpec(versions=("candidate",)), versions, SCENARIOS, "venv")
     mixed = make_plan(MatrixSpec(versions=("candidate", "2.13.0")), versions, scenarios, "venv")
     assert {cell.skew for cell in mixed.cells if "candidate" in cell.skew} == {("candidate",)}
     assert ("2.13.0", "2.13.0") in {cell.skew for cell in mixed.cells}

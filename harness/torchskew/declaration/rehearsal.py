@@ -107,6 +107,10 @@ def _version(name: str, declared: Mapping[str, Version], at: str = "") -> Versio
     at: the field that names it, for a problem.
     """
     if name in declared:
+        if not declared[name].built:
+            raise ConfigError(
+                f"{at}{name!r} is a source tree without a build, on which no job runs. Build a wheel of it."
+            )
         return declared[name]
     if parse(name) is None:
         known = ", ".join(declared) or "none"

@@ -54,9 +54,10 @@ def make_plan(
     if not cells:
         elsewhere = without_bridge(spec.store, names, scenarios)
         fix = f" {', '.join(elsewhere)}: no bridge, because its ranks meet elsewhere. Add stock to the stores."
-        raise NothingSelectedError(
-            f"nothing selected: no scenario fits any skew of the declaration.{fix if elsewhere else ''}"
-        )
+        fix = fix if elsewhere else ""
+        trees = ", ".join(name for name in spec.used if name in versions and not versions[name].built)
+        fix += f" {trees}: a source tree, in which only scenarios with BUILD = False run." if trees else ""
+        raise NothingSelectedError(f"nothing selected: no scenario fits any skew of the declaration.{fix}")
     return plan_of(_ordered(cells, scenarios), runtime, seed)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
 from torchskew.engine import attempt
+from torchskew.engine.fleet import worker as worker_module
 from torchskew.engine.fleet.messages import Briefing, Finished, Order, Stuck, Waiting
 from torchskew.engine.fleet.worker import Worker
 from torchskew.errors import MachineError
@@ -14,6 +18,7 @@ from torchskew.planning.scenario import World
 from torchskew.runtimes.fake import HANG, FakeRuntime
 from torchskew.runtimes.ownership import cache_folder
 
+from tests.engine.fleet import scripted
 from tests.engine.fleet.desk import MEET, NAMES, cell, version
 from tests.patience import PATIENCE
 
@@ -107,3 +112,19 @@ def test_a_judge_stays_with_the_driver() -> None:
     world = World(size=2, skew=NAMES, params={}, skip={}, seed=0)
     with pytest.raises(NotImplementedError, match="the reports of 1 of 2 ranks are judged by the driver"):
         MEET.without_judge().judge([None], world)
+
+
+def test_a_lost_worker_that_does_not_end_is_ended_and_its_folder_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "_DYING_SECONDS", 0.1)
+    program = "import sys, time\nfrom torchskew.runtimes.ownership import opened, owner\n"
+    program += "run = opened('worker-run.lost'); run.__enter__(); print(owner(), flush=True); time.sleep(3600)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as lost:
+        assert lost.stdout is not None
+        owner = lost.stdout.readline().strip()
+        folder = cache_folder() / "runs" / "worker-run.lost"
+        assert folder.exists()
+        worker = Worker("n", scripted.make)
+        worker.use("venv")
+        assert str(folder) in worker.bury([owner])
+        assert not folder.exists()
+        assert lost.wait(PATIENCE) == -signal.SIGKILL

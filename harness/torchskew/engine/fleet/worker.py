@@ -34,6 +34,7 @@ from torchskew.runtimes.base import Runtime
 LEASE_SECONDS = 120.0
 _MOST_NEWS = 1000
 _DYING_SECONDS = 5.0  # a worker whose raylet is gone ends by itself, a moment later
+_KILLED_SECONDS = 10.0
 
 MakeRuntime = Callable[[str], Runtime]
 
@@ -83,13 +84,11 @@ class Worker:
     def bury(self, owners: Sequence[str]) -> tuple[str, ...]:
         """End workers of this host that were lost, where they have not ended yet, and remove what they left."""
         with self._lease.held():
-            until = time.monotonic() + _DYING_SECONDS
             others = [owner for owner in owners if owner != ownership.owner()]
-            while (living := [owner for owner in others if ownership.alive(owner)]) and time.monotonic() < until:
-                time.sleep(0.05)
-            for owner in living:
+            for owner in _still_alive(others, _DYING_SECONDS):
                 with suppress(ProcessLookupError):
                     os.kill(int(owner.partition(":")[0]), signal.SIGKILL)
+            _still_alive(others, _KILLED_SECONDS)  # what a living owner has is not swept
         return self.sweep()
 
     def provide(self, versions: Sequence[Version]) -> Provided:
@@ -182,6 +181,14 @@ class Worker:
         )
         attempts = trial.run()
         return Finished(cell=cell.id, attempts=attempts, skip=trial.skip, ticket=order.ticket)
+
+
+def _still_alive(owners: Sequence[str], seconds: float) -> list[str]:
+    """Those that have not ended by themselves after so long."""
+    until = time.monotonic() + seconds
+    while (living := [owner for owner in owners if ownership.alive(owner)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    return living
 
 
 class _Lease:

@@ -1,8 +1,10 @@
-"""Looks up processes of this machine: whether they still run, when they began, who started them."""
+"""Processes of this machine: whether they still run, when they began, who started them, what ends with us."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,15 @@ def descendants(pid: int) -> tuple[int, ...]:
     while grown := {each.pid for each in running if each.parent in family} - family:
         family |= grown
     return tuple(family - {pid})
+
+
+def tied(command: Sequence[str], name: str = "KILL") -> list[str]:
+    """The command, which gets this signal when the thread that started it ends, however it does.
+
+    Where util-linux is missing, the command as it is: then it outlives us if we are killed.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", name, *command] if setpriv else [*command]
 
 
 def _ids() -> list[int]:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torchskew.runtimes.processes import look_up
 from torchskew.runtimes.venv import uv as uv_module
 from torchskew.runtimes.venv.uv import Uv, UvError, condensed
+
+from tests.patience import PATIENCE
 
 STORE = Path("/store")
 SAYS = {
@@ -99,6 +107,34 @@ def test_an_interrupt_ends_it(scripted) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         scripted("exec sleep 60").call("x", written=interrupt)
+
+
+def happens(seen: Callable[[], bool]) -> bool:
+    """Whether it comes to be seen, however slow the machine is."""
+    until = time.monotonic() + PATIENCE
+    while not seen() and time.monotonic() < until:
+        time.sleep(0.02)
+    return seen()
+
+
+WAITS = """
+import sys, threading
+from pathlib import Path
+from torchskew.runtimes.venv import uv
+uv.binary = lambda: sys.argv[1]
+threading.Thread(target=uv.Uv(Path(sys.argv[2])).call, args=("x",)).start()
+"""
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="without util-linux nothing ends with its parent")
+def test_it_ends_with_us_when_we_are_killed(scripted, tmp_path) -> None:
+    """As when somebody presses Ctrl-C twice, or the machine runs out of memory, while it downloads."""
+    cache = scripted(f"echo $$ >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 600").cache
+    with subprocess.Popen([sys.executable, "-c", WAITS, str(tmp_path / "uv"), str(cache)]) as torchskew:
+        assert happens((tmp_path / "pid").exists)
+        torchskew.kill()
+    pid = int((tmp_path / "pid").read_text())
+    assert happens(lambda: look_up(pid) is None)
 
 
 def test_interpreters_are_one_for_each_minor_version_newest_first(scripted) -> None:

@@ -16,6 +16,7 @@ from torchskew.model.versions import Suite
 from torchskew.runtimes import ownership
 from torchskew.runtimes.docker import tar_stream
 from torchskew.runtimes.docker.mirror import Mirror, apt_environ, certificates
+from torchskew.runtimes.processes import tied
 
 TOOLS = ("mmdebstrap", "debootstrap")
 # Nobody reads these in a container, and they are a tenth of it.
@@ -79,12 +80,12 @@ def _guarded(tool: str) -> list[str]:
 
     Elsewhere the kernel ends it when we are killed, where util-linux can ask for that.
     """
-    setpriv, unshare = shutil.which("setpriv"), shutil.which("unshare")
-    if setpriv and unshare:
+    unshare = shutil.which("unshare")
+    if unshare and shutil.which("setpriv"):
         apart = [unshare, "--mount", "--pid", "--fork", _APART, "--mount-proc"]
         if os.geteuid() == 0 and subprocess.run([*apart, "true"], check=False, capture_output=True).returncode == 0:
-            return [setpriv, "--pdeathsig", "KILL", *apart, tool]
-    return [setpriv, "--pdeathsig", "TERM", tool] if setpriv else [tool]
+            return tied([*apart, tool])
+    return tied([tool], "TERM")
 
 
 def _streamed(command: Sequence[str], say: Say, place: Path) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchskew.errors import ProvisionError
+from torchskew.runtimes.processes import tied
 from torchskew.runtimes.venv import indexes
 
 _DROPPED = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT")
@@ -143,7 +144,7 @@ class Uv:
         aside = self.cache.with_name("work")  # away from any project's own settings
         aside.mkdir(parents=True, exist_ok=True)
         with subprocess.Popen(
-            [binary(), *arguments],
+            tied([binary(), *arguments]),  # a download of gigabytes must not go on without us
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -255,3 +255,30 @@ def test_what_the_cache_holds_counts_neither_as_a_download_nor_against_the_disk(
         pass
     with pytest.raises(NoSpaceError), downloads.running(lock, both.on_disk):
         pass
+
+
+def locked(*wheels: str, python: str = "3.11.7", marker: str = "") -> str:
+    """The identity of a lock of one package with these wheels."""
+    text = f'requires-python = ">={python}"\n[[packages]]\nname = "torch"\nversion = "2.6.0"\n{marker}\n'
+    return Lock(text=f"{text}wheels = [{', '.join(wheels)}]\n", python="p", wheels=()).identity
+
+
+def wheel(url: str, digest: str = "") -> str:
+    return f'{{ url = "{url}"' + (f', hashes = {{ sha256 = "{digest}" }} }}' if digest else " }")
+
+
+def test_the_same_wheels_from_another_index_are_the_same_environment() -> None:
+    first = locked(wheel("https://h/torch.whl", "aa"))
+    assert locked(wheel("file:///d/torch.whl", "aa")) == first
+    others = [
+        locked(wheel("https://h/torch.whl", "bb")),
+        locked(wheel("https://h/torch.whl", "aa"), python="3.12.1"),
+        locked(wheel("https://h/torch.whl", "aa"), marker="marker = \"sys_platform == 'linux'\""),
+        locked(wheel("https://h/torch.whl", "aa"), wheel("https://h/more.whl", "bb")),
+        locked(wheel("https://h/torch.whl")),
+    ]
+    assert len({first, *others}) == 1 + len(others)
+
+
+def test_without_a_digest_the_place_of_a_wheel_tells_it_from_others() -> None:
+    assert locked(wheel("https://h/torch.whl")) != locked(wheel("https://other/torch.whl"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import platform
 import re
@@ -12,10 +13,11 @@ import threading
 import tomllib
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from packaging.requirements import Requirement
@@ -45,9 +47,10 @@ class Lock:
 
     @property
     def identity(self) -> str:
-        """Digest of the lock, its Python version (in the text) and the platform."""
-        more = (self.content,) if self.content else ()
-        return digest(self.text, sys.platform, platform.machine(), *more)
+        """Digest of what is installed, for which Python and platform; where a wheel comes from is none of it."""
+        lock, more = tomllib.loads(self.text), (self.content,) if self.content else ()
+        packages = sorted(map(_content, lock.get("packages", ())))
+        return digest(lock.get("requires-python", ""), *packages, sys.platform, platform.machine(), *more)
 
     @property
     def projects(self) -> tuple[str, ...]:
@@ -218,6 +221,15 @@ def _requirement(source: Source) -> str:
     if source.kind is SourceKind.WHEEL:
         return f"{named(source)} @ {Path(source.value).absolute().as_uri()}"
     return source.value
+
+
+def _content(package: Mapping[str, Any]) -> str:
+    """A package of a lock by the digests of its wheels, where they are known; else by all that the lock says of it."""
+    wheels = package.get("wheels", ())
+    if not wheels or not all(wheel.get("hashes") for wheel in wheels):
+        return json.dumps(package, sort_keys=True, default=str)
+    digests = sorted(f"{kind}:{value}" for wheel in wheels for kind, value in wheel["hashes"].items())
+    return json.dumps([package["name"], package.get("version"), package.get("marker"), digests])
 
 
 def _wheels(text: str) -> Iterator[tuple[str, str, str]]:

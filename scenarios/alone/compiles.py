@@ -43,13 +43,15 @@ def the_folder():
 def python_files(folder):
     import os
 
-    return [
-        os.path.join(place, name)
-        for package in PACKAGES
-        for place, _, names in os.walk(os.path.join(folder, package))
-        for name in names
-        if name.endswith(".py")
-    ]
+    found, seen = [], set()
+    for package in PACKAGES:
+        for place, folders, names in os.walk(os.path.join(folder, package), followlinks=True):
+            if os.path.realpath(place) in seen:  # a link that leads back
+                folders[:] = []
+                continue
+            seen.add(os.path.realpath(place))
+            found += [os.path.join(place, name) for name in names if name.endswith(".py")]
+    return found
 
 
 def problem(path):

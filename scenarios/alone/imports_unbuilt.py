@@ -67,8 +67,13 @@ def the_tree(job):
     import torch
 
     package, folder = os.path.dirname(torch.__file__), os.path.join(job.share, "unbuilt")
-    for place, folders, names in os.walk(package):
+    seen = set()
+    for place, folders, names in os.walk(package, followlinks=True):
         folders[:] = [name for name in folders if name not in ("__pycache__", "include", "lib", "share", "bin")]
+        if os.path.realpath(place) in seen:  # a link that leads back
+            folders[:] = []
+            continue
+        seen.add(os.path.realpath(place))
         there = os.path.join(folder, "torch", os.path.relpath(place, package))
         os.makedirs(there)
         for name in names:

@@ -30,6 +30,9 @@ def tree(tmp_path: Path) -> Path:
     (package / "distributed" / "rpc.py").write_text("")
     (package / "__init__.py").write_text("import typing_extensions\nimport sympy\nfrom torch._C import Tensor\n")
     (tmp_path / "checkout" / "version.txt").write_text("2.16.0a0\n")
+    (package / "distributed" / "_back").symlink_to(package)
+    (package / "optim").rename(tmp_path / "optim")  # as where a development install links to a checkout
+    (package / "optim").symlink_to(tmp_path / "optim")
     for number in range(FILES):
         (package / f"part{number}.py").write_text(f"x = {number}\n")
     return tmp_path / "checkout"

@@ -74,6 +74,17 @@ def test_every_file_must_compile_and_be_there() -> None:
     assert found == {0: "a.py:1: invalid syntax"}
 
 
+def test_files_behind_links_are_found_once(tmp_path) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "there").mkdir()
+    for path in ("torch/a.py", "there/b.py", "there/c.txt"):
+        (tmp_path / path).write_text("")
+    (tmp_path / "torch" / "there").symlink_to(tmp_path / "there")
+    (tmp_path / "torch" / "back").symlink_to(tmp_path / "torch")
+    found = names("compiles").python_files(str(tmp_path))
+    assert sorted(path[len(str(tmp_path)) :] for path in found) == ["/torch/a.py", "/torch/there/b.py"]
+
+
 def test_a_file_for_a_later_python_is_no_problem_and_any_other_is(tmp_path) -> None:
     scenario = names("compiles")
     for name, text, right in (

@@ -55,7 +55,8 @@ def downloads(tmp_path: Path, uv: FakeUv, monkeypatch: pytest.MonkeyPatch) -> Do
 def lock(*packages: str) -> Lock:
     parts = (package.partition("==") for package in packages)
     wheels = tuple((name, version, f"https://x/{name}.whl") for name, _, version in parts)
-    return Lock(text=" ".join(packages), python="python", wheels=wheels)
+    text = "".join(f'[[packages]]\nname = "{name}"\nversion = "{version}"\n' for name, version, _ in wheels)
+    return Lock(text=text, python="python", wheels=wheels)
 
 
 NEW = lock("torch==2.7.0", "numpy==2.0", "nvidia-cudnn==9")

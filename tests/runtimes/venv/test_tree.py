@@ -36,7 +36,13 @@ def test_any_changed_python_file_makes_it_another_tree(tree: Path) -> None:
     (tree / "torch" / "notes.txt").write_text("no Python")
     assert read_tree(source(tree), WHAT).content == first
     (tree / "torch" / "new.py").write_text("x = 1")
-    assert read_tree(source(tree), WHAT).content != first
+    second = read_tree(source(tree), WHAT).content
+    (tree / "elsewhere").mkdir()
+    (tree / "torch" / "linked").symlink_to(tree / "elsewhere")
+    (tree / "torch" / "back").symlink_to(tree / "torch")
+    assert read_tree(source(tree), WHAT).content == second
+    (tree / "elsewhere" / "more.py").write_text("x = 1")
+    assert len({first, second, read_tree(source(tree), WHAT).content}) == 3
 
 
 def test_what_is_no_tree_is_refused_with_the_fix(tmp_path: Path) -> None:

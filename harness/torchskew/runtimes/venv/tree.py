@@ -66,8 +66,14 @@ def python_version(python: str) -> str:
 
 
 def _python_files(folder: Path) -> list[Path]:
-    places = ((place, names) for place, _, names in os.walk(folder))
-    return sorted(Path(place, name) for place, names in places for name in names if name.endswith(".py"))
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in seen:  # a link that leads back
+            folders[:] = []
+            continue
+        seen.add(os.path.realpath(place))
+        found += [Path(place, name) for name in names if name.endswith(".py")]
+    return sorted(found)
 
 
 def _release(folder: Path) -> str:

@@ -16,28 +16,44 @@ PATIENCE = 60.0  # a Python and the first lines of torch from a cold disk, next 
 CORE = ("torch", "torch.nn", "torch.optim", "torch.distributed")
 MOST = 60  # parts of distributed; a release has about thirty
 BUILT = ("torch._C", "torch.version", "torch.lib", "libtorch", "libc10", ".so", "C extensions")
-# Runs in a Python of its own, whose torch is the tree alone.
+# Runs in a Python of its own, whose torch is the tree alone. Each part is a process: torch may refuse a second attempt.
 TRIAL = """
-import importlib, json, sys, time, traceback, warnings
+import importlib, json, os, sys, time, traceback, warnings
 warnings.simplefilter("ignore")
 sys.path.insert(0, sys.argv[1])
-found, began = {}, time.monotonic()
-for name in sys.argv[2:]:
-    for module in [each for each in sys.modules if each.partition(".")[0] == "torch"]:
-        del sys.modules[module]
+
+def attempt(name):
     try:
         importlib.import_module(name)
-        found[name] = "ok"
+        return "ok"
     except BaseException as error:
         trace = [each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith(sys.argv[1])]
         where = "%s:%d: %s" % (trace[-1].filename, trace[-1].lineno, trace[-1].line) if trace else ""
         if isinstance(error, SyntaxError):
             where = "%s:%s: %s" % (error.filename, error.lineno, (error.text or "").strip())
-        found[name] = {
+        return {
             "type": type(error).__name__, "text": str(error).replace(sys.argv[1] + "/", "")[:500],
             "where": where.replace(sys.argv[1] + "/", "")[-300:],
             "missing": error.name if isinstance(error, ModuleNotFoundError) else None,
         }
+
+def apart(name):
+    source, sink = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(source)
+        os.write(sink, json.dumps(attempt(name)).encode())
+        os._exit(0)
+    os.close(sink)
+    with os.fdopen(source, "rb") as said:
+        text = said.read()
+    status = os.waitpid(pid, 0)[1]
+    if text:
+        return json.loads(text.decode())
+    return {"type": "Ended", "text": "wait status %d" % status, "where": "", "missing": None}
+
+began = time.monotonic()
+found = {name: apart(name) for name in sys.argv[2:]}
 print("found " + json.dumps({"parts": found, "seconds": time.monotonic() - began}))
 """
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
 
 import pytest
 from torchskew.planning.scenario import Opinion
 
+from tests.patience import PATIENCE
 from tests.scenarios.judging import judged, names
 
 CORE = ("torch", "torch.nn", "torch.optim", "torch.distributed")
@@ -72,6 +76,22 @@ def test_every_file_must_compile_and_be_there() -> None:
     assert judged("compiles", [{"files": 20, "failed": []}]) == {0: "only 20 Python files were found"}
     found = judged("compiles", [{"files": 2000, "failed": ["a.py:1: invalid syntax"]}])
     assert found == {0: "a.py:1: invalid syntax"}
+
+
+def test_each_part_is_tried_afresh_where_a_second_attempt_is_refused(tmp_path) -> None:
+    """As torch does since 2.15; and a part that ends its process is told."""
+    for part in ("", "/nn", "/optim"):
+        (tmp_path / f"torch{part}").mkdir()
+        (tmp_path / f"torch{part}/__init__.py").write_text("")
+    once = "import sys\nif hasattr(sys, 'tried'):\n    raise ImportError('once')\nsys.tried = True\n"
+    (tmp_path / "torch/__init__.py").write_text(once + "import os\nfrom torch._C import Tensor\n")
+    command = [sys.executable, "-c", names("imports_unbuilt").TRIAL, str(tmp_path), "torch", "torch.nn", "torch.optim"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    parts = json.loads(said.removeprefix("found "))["parts"]
+    assert {part["missing"] for part in parts.values()} == {"torch._C"}
+    (tmp_path / "torch/__init__.py").write_text("import os\nos._exit(3)\n")
+    said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    assert json.loads(said.removeprefix("found "))["parts"]["torch.nn"]["type"] == "Ended"
 
 
 def test_files_behind_links_are_found_once(tmp_path) -> None:

@@ -20,7 +20,10 @@ def rank(job):
     import multiprocessing
     import os
 
-    paths = python_files(the_folder())
+    from torchskew_tree import python_files
+
+    folder = the_folder()
+    paths = [path for package in PACKAGES for path in python_files(os.path.join(folder, package))]
     workers = min(8, len(os.sched_getaffinity(0)))
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         failed = [each for each in pool.imap_unordered(problem, paths, chunksize=32) if each]
@@ -33,25 +36,13 @@ def the_folder():
     """Where the packages are."""
     import os
 
-    if "TORCHSKEW_TREE" in os.environ:
-        return os.environ["TORCHSKEW_TREE"]
+    import torchskew_tree
+
+    if torchskew_tree.is_unbuilt():
+        return torchskew_tree.folder()
     import torch
 
     return os.path.dirname(os.path.dirname(torch.__file__))
-
-
-def python_files(folder):
-    import os
-
-    found, seen = [], set()
-    for package in PACKAGES:
-        for place, folders, names in os.walk(os.path.join(folder, package), followlinks=True):
-            if os.path.realpath(place) in seen:  # a link that leads back
-                folders[:] = []
-                continue
-            seen.add(os.path.realpath(place))
-            found += [os.path.join(place, name) for name in names if name.endswith(".py")]
-    return found
 
 
 def problem(path):

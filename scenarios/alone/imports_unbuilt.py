@@ -81,23 +81,17 @@ def the_tree(job):
     """The folder that holds the package torch without anything compiled."""
     import os
 
-    if "TORCHSKEW_TREE" in os.environ:
-        return os.environ["TORCHSKEW_TREE"]
+    import torchskew_tree
+
+    if torchskew_tree.is_unbuilt():
+        return torchskew_tree.folder()
     import torch
 
     package, folder = os.path.dirname(torch.__file__), os.path.join(job.share, "unbuilt")
-    seen = set()
-    for place, folders, names in os.walk(package, followlinks=True):
-        folders[:] = [name for name in folders if name not in ("__pycache__", "include", "lib", "share", "bin")]
-        if os.path.realpath(place) in seen:  # a link that leads back
-            folders[:] = []
-            continue
-        seen.add(os.path.realpath(place))
-        there = os.path.join(folder, "torch", os.path.relpath(place, package))
-        os.makedirs(there)
-        for name in names:
-            if name.endswith(".py"):
-                os.symlink(os.path.join(place, name), os.path.join(there, name))
+    for path in torchskew_tree.python_files(package):
+        link = os.path.join(folder, "torch", os.path.relpath(path, package))
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        os.symlink(path, link)
     return folder
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchskew.errors import ProvisionError
-from torchskew.inside.tree import RELEASE, TREE
+from torchskew.inside.tree import RELEASE, TREE, python_files
 from torchskew.model.versions import Source, SourceKind
 from torchskew.runtimes.digest import digest
 
@@ -50,8 +50,8 @@ def read_tree(source: Source, what: str) -> Tree:
         seen = "holds no torch/__init__.py" if folder.is_dir() else "is no folder"
         fix = "Write the path of a checkout of PyTorch, or of an unpacked wheel."
         raise ProvisionError(f"{what}: {folder} {seen}. {fix}")
-    stats = ((path, path.stat()) for path in _python_files(folder / "torch"))
-    files = [f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
+    stats = ((path, os.stat(path)) for path in python_files(str(folder / "torch")))
+    files = [f"{os.path.relpath(path, folder)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
     return Tree(release=_release(folder), content=digest(str(folder), *files))
 
 
@@ -63,17 +63,6 @@ def python_version(python: str) -> str:
     """The release of an interpreter that uv made."""
     code = "import platform; print(platform.python_version())"
     return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout.strip()
-
-
-def _python_files(folder: Path) -> list[Path]:
-    found, seen = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        if os.path.realpath(place) in seen:  # a link that leads back
-            folders[:] = []
-            continue
-        seen.add(os.path.realpath(place))
-        found += [Path(place, name) for name in names if name.endswith(".py")]
-    return sorted(found)
 
 
 def _release(folder: Path) -> str:

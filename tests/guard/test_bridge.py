@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,13 @@ from torchskew.guard.table import ABOVE
 from tests.conftest import ROOT
 from tests.guard.ranks import Group, hello_of
 from tests.guard.stub import Stub
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, happens
 
 
 @pytest.fixture(autouse=True)
 def no_bridge_left() -> Iterator[None]:
     yield
     bridge.end_bridges()
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def results(group: Group, *releases: str, **more: Any) -> list[Any]:
@@ -157,7 +149,7 @@ def test_a_bridge_ends_with_its_rank_0_however_that_ends_and_not_with_its_childr
         else:
             rank.stdin.close()
         rank.wait(PATIENCE)
-    eventually(lambda: not listens(port))
+    assert happens(lambda: not listens(port))
 
 
 @pytest.mark.parametrize("killed", [True, False])

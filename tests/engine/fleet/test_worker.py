@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from torchskew.engine import attempt
@@ -20,7 +19,7 @@ from torchskew.runtimes.ownership import cache_folder
 
 from tests.engine.fleet import scripted
 from tests.engine.fleet.desk import MEET, NAMES, cell, version
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, happens
 
 
 @pytest.fixture(autouse=True)
@@ -41,13 +40,6 @@ def briefed(runtime: FakeRuntime, *, lease: float = PATIENCE) -> Worker:
 def order(name: str = "0", **fields: object) -> Order:
     made: Cell = cell(variant=Variant(name=name), **fields)
     return Order(cell=made, ticket=7)
-
-
-def until(happened: object) -> bool:
-    end = time.monotonic() + PATIENCE
-    while not (done := happened()) and time.monotonic() < end:  # type: ignore[operator]
-        time.sleep(0.01)
-    return bool(done)
 
 
 def test_what_happened_is_news_once_and_in_its_order() -> None:
@@ -95,7 +87,7 @@ def test_a_driver_that_asks_for_nothing_loses_its_lease_and_nothing_is_left() ->
     worker = briefed(runtime, lease=0.5)
     worker.begin([order()])
     folder = cache_folder() / "runs" / "worker-run.n"
-    assert until(lambda: not folder.exists() and runtime.open_channels and runtime.open_channels[0]._gone)
+    assert happens(lambda: not folder.exists() and runtime.open_channels and runtime.open_channels[0]._gone)
     with pytest.raises(MachineError, match="its lease ran out: the driver asked for nothing"):
         worker.news(0.01)
 

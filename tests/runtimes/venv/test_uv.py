@@ -6,8 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from torchskew.runtimes.processes import look_up
 from torchskew.runtimes.venv import uv as uv_module
 from torchskew.runtimes.venv.uv import Uv, UvError, condensed
 
-from tests.patience import PATIENCE
+from tests.patience import happens
 
 STORE = Path("/store")
 SAYS = {
@@ -107,14 +105,6 @@ def test_an_interrupt_ends_it(scripted) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         scripted("exec sleep 60").call("x", written=interrupt)
-
-
-def happens(seen: Callable[[], bool]) -> bool:
-    """Whether it comes to be seen, however slow the machine is."""
-    until = time.monotonic() + PATIENCE
-    while not seen() and time.monotonic() < until:
-        time.sleep(0.02)
-    return seen()
 
 
 WAITS = """

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from torchskew.engine.fleet import fleet as fleet_module
+from torchskew.engine.fleet.cluster import Answer, Lost, Refused
 from torchskew.engine.fleet.fleet import Fleet
 from torchskew.engine.fleet.messages import Stuck
 from torchskew.engine.trial import ATTEMPTS
@@ -23,6 +25,7 @@ from torchskew.runtimes.fake import HANG, FakeRuntime, ended, right
 
 from tests.conftest import Silent
 from tests.engine.fleet.desk import NAMES, LocalCluster, cell, gathered, node, version, work
+from tests.patience import PATIENCE
 
 THREE = ("a", "b", "c")
 Script = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
@@ -318,6 +321,31 @@ def test_an_interrupted_run_leaves_no_agent_and_the_next_one_starts_anew() -> No
         assert all(channel._gone for channel in channels)
         assert len(ran(fleet, *variants(20))) == 20
         fleet.release()
+
+
+def test_what_came_in_at_once_is_heard_by_the_next_run_when_one_is_closed_in_the_middle_of_it() -> None:
+    class AtOnce(LocalCluster):
+        """Both nodes have news whenever it is asked: one of them is heard when the run is closed."""
+
+        def answers(self, seconds: float) -> Sequence[Answer | Refused | Lost]:
+            time.sleep(0.3)
+            return super().answers(seconds)
+
+    cluster = AtOnce({"a": FakeRuntime(), "b": FakeRuntime()})
+    try:
+        fleet = gathered(cluster)
+        running = fleet.run(work(fleet, *variants(50)), {})
+        next(running)
+        running.close()
+        fleet.release()
+        results: list[CellResult] = []
+        again = threading.Thread(target=lambda: results.extend(ran(fleet, *variants(20))), daemon=True)
+        again.start()
+        again.join(PATIENCE)
+        assert len(results) == 20
+        fleet.release()
+    finally:
+        cluster.close()
 
 
 def test_news_of_an_earlier_run_says_nothing_about_the_same_cell_in_this_one() -> None:

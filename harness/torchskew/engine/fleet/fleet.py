@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import cast
@@ -46,6 +47,7 @@ class Fleet:
         self._asked: set[str] = set()
         self._greetings: dict[str, Greeting] = {}
         self._lost: list[Greeting] = []
+        self._unheard: deque[Answer | Refused | Lost] = deque()
         self._looked = self._last_loss = 0.0
 
     @property
@@ -170,7 +172,7 @@ class Fleet:
     def events(self) -> Iterator[tuple[Node, News | Lost]]:
         """What happened on the nodes, within a second; nodes that come meanwhile are made ready."""
         self._look()
-        for answer in self._cluster.answers(1.0):
+        for answer in self._heard():
             node = self._nodes.get(answer.node)
             if node is None:
                 continue
@@ -238,6 +240,12 @@ class Fleet:
         if node.facts.id not in self._asked:
             self._ask_news(node)
 
+    def _heard(self) -> Iterator[Answer | Refused | Lost]:
+        """What came in, within a second. A run can be closed at any of these, and the next one hears the rest."""
+        self._unheard.extend(() if self._unheard else self._cluster.answers(1.0))
+        while self._unheard:
+            yield self._unheard.popleft()
+
     def _ask_news(self, node: Node) -> None:
         self._asked.add(node.facts.id)
         self._cluster.ask(node.facts.id, "news", NEWS_SECONDS)
@@ -252,7 +260,7 @@ class Fleet:
         """What each node answers to a question that all were asked."""
         open_, answered = {node.facts.id for node in self._members}, dict[str, object]()
         while open_:
-            for answer in self._cluster.answers(1.0):
+            for answer in self._heard():
                 node = self._nodes.get(answer.node)
                 if node is None:
                     continue

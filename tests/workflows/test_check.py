@@ -254,3 +254,10 @@ def test_inputs_that_name_no_file_are_an_error(desk: Desk, capsys: pytest.Captur
     (desk.folder / "code.py").unlink()
     assert desk.check() == 4
     assert "checks.unit.inputs: '*.py' matches no file" in capsys.readouterr().err
+
+
+def test_run_is_another_name_of_check(desk: Desk) -> None:
+    faked(desk.monkeypatch, FakeRuntime(desk.script))
+    assert main(["run", "unit", "--versions", "2.6.0", "--", "-x", "-k", "store"]) == 0
+    assert desk.cells()["unit/2.6.0"][0] == "PASS"
+    assert [name for name, _ in desk.ran] == ["unit"]

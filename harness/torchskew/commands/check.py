@@ -7,6 +7,7 @@ import datetime as dt
 
 from torchskew.commands import arguments
 
+RUN = "run"  # what users of task runners type
 HELP = """\
 Run your own commands ([checks.NAME] in the declaration) in the environment of every declared version, within limits
 of time, memory and processes. Exit code 0 of the command is a pass.
@@ -18,7 +19,7 @@ of time, memory and processes. Exit code 0 of the command is a pass.
   torchskew check                        the checks that run on the tag `default`
   torchskew check unit 'smoke_*'         these checks, whatever their tags
   torchskew check --tag pre_release      the checks that run on this tag
-  torchskew check unit -- -x -k store    more words at the end of the command
+  torchskew check unit -- -x -k store    more words at the end of the command; `torchskew run` is the same
   torchskew check --list                 what is declared; --dry-run: which cells would run, and where
 
 exit codes: 0 as expected · 1 not as expected · 2 interrupted · 4 usage or declaration · 5 nothing was selected"""
@@ -26,7 +27,9 @@ exit codes: 0 as expected · 1 not as expected · 2 interrupted · 4 usage or de
 
 def add_parser(commands: arguments.Commands) -> None:
     """The command's own arguments."""
-    parser = arguments.command(commands, "check", "run your own commands in every declared version", HELP)
+    parser = arguments.command(
+        commands, "check", "run your own commands in every declared version", HELP, aliases=(RUN,)
+    )
     what = parser.add_argument_group("what to run")
     what.add_argument("names", nargs="*", metavar="NAME", help="names or patterns of checks (those of the tag)")
     what.add_argument(

@@ -28,6 +28,8 @@ class Group(StrEnum):
     LAST = "last"
     FRESH = "fresh"
     UNSEEN = "unseen"
+    SIXTH = "sixth"
+    FIRST_SHOT = "first shot"
 
 
 class About(StrEnum):
@@ -93,13 +95,15 @@ def judge(thread: Thread, entries: Catalogue) -> Judged:
 def figures(entries: Catalogue) -> tuple[str, ...]:
     """A line for each group."""
     judged = [judge(each, entries) for each in threads()]
-    return tuple(_figure(group, [each for each in judged if each.thread.group is group]) for group in Group)
+    groups = [(group, [each for each in judged if each.thread.group is group]) for group in Group]
+    return tuple(_figure(group, own) for group, own in groups if own)
 
 
 def table(entries: Catalogue) -> str:
     """Every thread in a row of Markdown, by group."""
     judged = [judge(each, entries) for each in threads()]
-    parts = [_part(group, [each for each in judged if each.thread.group is group]) for group in Group]
+    groups = [(group, [each for each in judged if each.thread.group is group]) for group in Group]
+    parts = [_part(group, own) for group, own in groups if own]
     return "\n\n".join(parts) + "\n"
 
 

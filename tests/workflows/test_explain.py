@@ -96,6 +96,18 @@ def test_only_torchs_own_release_is_read(line: str, release: str | None) -> None
     assert [each.release for each in scan.material().named] == ([release] if release else [])
 
 
+def test_lines_keep_their_order_so_that_one_broken_in_two_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "rank0.log"
+    log.write_text(
+        "step 1\nfrom torch.fx import wrap\nImportError: cannot import name 'wrap'\nstep 2\n", encoding="utf-8"
+    )
+    material = log_scan.scan([str(log)], io.BytesIO()).material()
+    assert [line.where for line in material.lines] == ["rank0.log:1", "rank0.log:2", "rank0.log:3"]
+    assert called(capsys, "explain", str(log))[1].startswith("This is SKEW-048")
+
+
 def test_standard_input_and_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """For a program: one object."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
-from itertools import permutations
+from itertools import pairwise, permutations
 
 from torchskew.guard.table import parse
 from torchskew.releases.breaks import Break, Catalogue, OtherCause, Side, Symptom
 
 EVERY_GROUP = ("store", "process_group")  # surfaces that no job can leave out
 REACH = 160  # characters that a `*` of a symptom may stand for
+FOLLOWED = 20_000  # lines of a log up to which each is compared together with the next as well
+_WORD = re.compile(r"\w+", re.ASCII)
+_ENDS = re.compile(r"^\w+|\w+$", re.ASCII)
+_RANK = re.compile(r"^(?:\[(?:rank|default)?\d+\](?:<stderr>|<stdout>)?:|\(\w+ pid=\d+\)|\d+:)\s+")
+_RAISED = re.compile(r"\b[A-Z]\w*(?:Error|Exception)\b", re.ASCII)
+_LESS_EXACT = "the text belongs to it, and another cause shows more of the same line"
+_ONLY_A_MESSAGE = "the text belongs to it, but no exception shows it, and another cause ended the job"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +97,12 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookalike:
-    """Another cause that fits. sure: a line says so that occurs with nothing else."""
+    """Another cause that fits. sure: a line says so that occurs with nothing else. length: as in Match, of those."""
 
     cause: OtherCause
     lines: tuple[Line, ...]
     sure: bool
+    length: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +115,50 @@ class Diagnosis:
     others: tuple[Lookalike, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """The lines of a log; broken: each together with the next, because a message may be broken in two.
+
+    words: all words of it, each once, as a set and as one text. Most symptoms have a word that a log lacks.
+    """
+
+    lines: tuple[Line, ...]
+    broken: tuple[tuple[Line, str], ...]
+    words: frozenset[str]
+    vocabulary: str
+
+    def shows(self, symptoms: Sequence[Symptom]) -> list[tuple[Symptom, Line]]:
+        """Which symptoms a log shows, and where."""
+        found = []
+        for symptom in symptoms:
+            whole_words, part = _clues(symptom.text)
+            if whole_words <= self.words and part in self.vocabulary:
+                whole = [(symptom, line) for line in self.lines if shows(symptom, line.text)]
+                found += whole or [(symptom, line) for line, text in self.broken if shows(symptom, text)]
+        return found
+
+
+def _evidence(lines: tuple[Line, ...]) -> _Evidence:
+    words = frozenset(word for line in lines for word in _WORD.findall(line.text))
+    follows = pairwise(lines) if len(lines) <= FOLLOWED else ()
+    broken = tuple((line, f"{line.text} {_RANK.sub('', after.text)}") for line, after in follows)
+    return _Evidence(lines, broken, words, "\n".join(words))
+
+
+@cache
+def _clues(symptom: str) -> tuple[frozenset[str], str]:
+    """What the words of a log must have for it to show a symptom: whole words of it, and a part of one."""
+    ends = (end for part in symptom.split("*") for end in _ENDS.findall(part))
+    inner = frozenset(word for part in symptom.split("*") for word in _WORD.findall(_ENDS.sub(" ", part)))
+    return inner, max(ends, key=len, default="")
+
+
 def diagnose(material: Material, catalogue: Catalogue) -> Diagnosis:
     """Compare a failure with every entry of the catalogue. A release that isn't named is never guessed."""
-    matches = sorted(_matches(material, catalogue), key=lambda each: _rank(each, material))
-    others = sorted(_others(material, catalogue), key=lambda each: not each.sure)
+    evidence = _evidence(material.lines)
+    matches, others = _weighed([*_matches(material, evidence, catalogue)], [*_others(evidence, catalogue)])
+    matches.sort(key=lambda each: _rank(each, material))
+    others.sort(key=lambda each: (not each.sure, -each.length))
     fault = _fault(material, matches, others)
     if fault is Fault.OTHER:
         matches = [each for each in matches if each.fit is not Fit.POSSIBLE or each.entry.of_one_release]
@@ -123,9 +171,9 @@ def _rank(match: Match, material: Material) -> tuple[int, bool, int]:
     return list(Fit).index(match.fit), not material.pairs and not match.entry.of_one_release, -match.length
 
 
-def _matches(material: Material, catalogue: Catalogue) -> Iterator[Match]:
+def _matches(material: Material, evidence: _Evidence, catalogue: Catalogue) -> Iterator[Match]:
     for entry in catalogue.breaks:
-        seen = [(symptom, line) for symptom in entry.symptoms for line in material.lines if shows(symptom, line.text)]
+        seen = evidence.shows(entry.symptoms)
         if not seen:
             continue
         specific = any(symptom.specific for symptom, _ in seen)
@@ -156,12 +204,42 @@ def _fit(entry: Break, material: Material, *, specific: bool) -> tuple[Fit | Non
     return Fit.LIKELY, f"this text occurs there, and {names} are on its two sides ({sides})"
 
 
-def _others(material: Material, catalogue: Catalogue) -> Iterator[Lookalike]:
+def _others(evidence: _Evidence, catalogue: Catalogue) -> Iterator[Lookalike]:
     for cause in catalogue.others:
-        seen = [(symptom, line) for symptom in cause.symptoms for line in material.lines if shows(symptom, line.text)]
+        seen = evidence.shows(cause.symptoms)
         if seen:
             lines = tuple(dict.fromkeys(line for _, line in seen))
-            yield Lookalike(cause=cause, lines=lines, sure=any(symptom.specific for symptom, _ in seen))
+            sure = any(symptom.specific for symptom, _ in seen)
+            length = max(len(symptom.text) for symptom, _ in seen if symptom.specific or not sure)
+            yield Lookalike(cause=cause, lines=lines, sure=sure, length=length)
+
+
+def _weighed(matches: list[Match], others: list[Lookalike]) -> tuple[list[Match], list[Lookalike]]:
+    """Both, without what says less: of two texts of one line the longer decides, and an exception over a message."""
+    certain, sure = _decisive(matches, others)
+    left = [_doubted(each, _LESS_EXACT) if each in certain and _beaten(each, sure) else each for each in matches]
+    kept = [each for each in others if not (each.sure and _beaten(each, certain))]
+    certain, sure = _decisive(left, kept)
+    if certain and sure and not _raised(certain) and _raised(sure):
+        # Libraries that were built for another torch or NumPy say so in a warning, and the job goes on.
+        left = [_doubted(each, _ONLY_A_MESSAGE) for each in left]
+    return left, kept
+
+
+def _decisive(matches: Sequence[Match], others: Sequence[Lookalike]) -> tuple[list[Match], list[Lookalike]]:
+    return [each for each in matches if each.fit is Fit.CERTAIN], [each for each in others if each.sure]
+
+
+def _beaten(each: Match | Lookalike, by: Sequence[Match | Lookalike]) -> bool:
+    return any(each.length < best.length and set(each.lines) <= set(best.lines) for best in by)
+
+
+def _raised(found: Sequence[Match | Lookalike]) -> bool:
+    return any(_RAISED.search(line.text) for each in found for line in each.lines)
+
+
+def _doubted(match: Match, why: str) -> Match:
+    return replace(match, fit=Fit.POSSIBLE, why=why)
 
 
 def _fault(material: Material, matches: Sequence[Match], others: Sequence[Lookalike]) -> Fault:
@@ -194,6 +272,10 @@ def _sentence(material: Material, fault: Fault, matches: Sequence[Match], others
     if fault is Fault.OPEN:
         return _open(names, matches, others)
     known = f" between {names}" if material.given else ""
+    if others:
+        return (
+            f"Unknown: no break{known} shows this text, and several other causes do, such as: {others[0].cause.title}."
+        )
     return f"Unknown: no entry of the catalogue{known} shows this text."
 
 

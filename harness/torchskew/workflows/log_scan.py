@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from io import BytesIO
+from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
@@ -51,7 +52,7 @@ class Scan:
 
     def _note_lines(self, raw: list[bytes], templates: list[bytes], name: str, number: int) -> None:
         first = dict(zip(reversed(templates), range(len(raw) - 1, -1, -1), strict=True))
-        for template, index in first.items():
+        for template, index in sorted(first.items(), key=itemgetter(1)):
             if template not in self._lines and template.strip() and len(self._lines) < KEPT:
                 self._lines[template] = (raw[index], f"{name}:{number + index}" if name else "")
 

@@ -1,8 +1,11 @@
 /* The answers of `torchskew explain`, by the same rules as releases/diagnosis.py; a test compares both. */
-const REACH = 160, LENGTH = 2000, FITS = ["certain", "likely", "possible"], EVERY_GROUP = ["store", "process_group"];
+const REACH = 160, LENGTH = 2000, FOLLOWED = 20000, FITS = ["certain", "likely", "possible"], EVERY_GROUP = ["store", "process_group"];
 const LABELS = {"1.7.0a0": [1, 7, 1], "1.13.0a0": [1, 13, 1]};
 const NAMES_TORCH = /(?:\b[Pp]y[Tt]orch|\b[Tt]orch)(?: version)?(?:==|[ :=@-]|\.__version__\W{1,4}|: ){1,3}v?(\d+\.\d+\.\d+[+.\w]*)|\b(\d+\.\d+\.\d+\+(?:cu\d+|cpu|rocm[\d.]+|debian))\b/g;
-const patterns = new Map();
+const RANK = /^(?:\[(?:rank|default)?\d+\](?:<stderr>|<stdout>)?:|\(\w+ pid=\d+\)|\d+:)\s+/, RAISED = /\b[A-Z]\w*(?:Error|Exception)\b/;
+const LESS_EXACT = "the text belongs to it, and another cause shows more of the same line";
+const ONLY_A_MESSAGE = "the text belongs to it, but no exception shows it, and another cause ended the job";
+const patterns = new Map(), clues = new Map();
 function shows(symptom, line) {
   if (!patterns.has(symptom.text)) {
     const parts = symptom.text.split("*"), escaped = parts.map(each => each.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
@@ -38,7 +41,36 @@ function material(log, mine) {
   const pairs = mine ? (mine[0] === mine[1] ? [mine] : [mine, [mine[1], mine[0]]]) : names.flatMap(a => names.filter(b => b !== a).map(b => [a, b]));
   return {lines: [...lines.values()], named, pairs, given: Boolean(mine)};
 }
-const seenIn = (symptoms, lines) => symptoms.flatMap(symptom => lines.filter(line => shows(symptom, line)).map(line => [symptom, line]));
+function cluesOf(symptom) {
+  if (!clues.has(symptom.text)) {
+    const parts = symptom.text.split("*"), ends = parts.flatMap(part => part.match(/^\w+|\w+$/g) || []);
+    clues.set(symptom.text, [parts.flatMap(part => part.replace(/^\w+|\w+$/g, " ").match(/\w+/g) || []), ends.reduce((a, b) => b.length > a.length ? b : a, "")]);
+  }
+  return clues.get(symptom.text);
+}
+function evidenceOf(lines) {
+  const words = new Set(lines.flatMap(line => line.match(/\w+/g) || []));
+  const broken = lines.length <= FOLLOWED ? lines.slice(0, -1).map((line, at) => [line, `${line} ${lines[at + 1].replace(RANK, "")}`]) : [];
+  return {lines, broken, words, vocabulary: [...words].join("\n")};
+}
+function seenIn(symptoms, evidence) {
+  return symptoms.flatMap(symptom => {
+    const [inner, part] = cluesOf(symptom);
+    if (!inner.every(word => evidence.words.has(word)) || !evidence.vocabulary.includes(part)) return [];
+    const whole = evidence.lines.filter(line => shows(symptom, line));
+    return (whole.length ? whole : evidence.broken.filter(([, text]) => shows(symptom, text)).map(([line]) => line)).map(line => [symptom, line]);
+  });
+}
+const beats = (best, each) => each.length < best.length && each.lines.every(line => best.lines.includes(line));
+function weighed(matches, others) {
+  const certain = matches.filter(each => each.fit === 0), sure = others.filter(each => each.sure);
+  const kept = others.filter(each => !each.sure || !certain.some(best => beats(best, each)));
+  const left = matches.map(each => each.fit === 0 && sure.some(best => beats(best, each)) ? {...each, fit: 2, why: LESS_EXACT} : each);
+  const raised = found => found.some(each => each.lines.some(line => RAISED.test(line)));
+  const first = left.filter(each => each.fit === 0), second = kept.filter(each => each.sure);
+  const message = first.length && second.length && !raised(first) && raised(second);
+  return [message ? left.map(each => ({...each, fit: 2, why: ONLY_A_MESSAGE})) : left, kept];
+}
 function fitOf(entry, known, specific) {
   const sides = entry.sides.join("; "), byRelease = entry.affects.some(each => each.first || each.second);
   if (!known.pairs.length || !byRelease) return specific ? [0, "nothing else produces this text"] : [2, `this text occurs there, among others; it needs ${sides || "two versions"}`];
@@ -51,15 +83,20 @@ function fitOf(entry, known, specific) {
   return [1, `this text occurs there, and ${names} are on its two sides (${sides})`];
 }
 function diagnose(known) {
+  const evidence = evidenceOf(known.lines);
   let matches = data.breaks.flatMap(entry => {
-    const seen = seenIn(entry.symptoms, known.lines);
+    const seen = seenIn(entry.symptoms, evidence);
     const fit = seen.length ? fitOf(entry, known, seen.some(([symptom]) => symptom.specific)) : null;
     return fit ? [{entry, fit: fit[0], why: fit[1], lines: [...new Set(seen.map(([, line]) => line))], length: Math.max(...seen.map(([symptom]) => symptom.text.length))}] : [];
-  }).sort((a, b) => a.fit - b.fit || (known.pairs.length ? 0 : b.entry.alone - a.entry.alone) || b.length - a.length);
-  const others = data.others.flatMap(cause => {
-    const seen = seenIn(cause.symptoms, known.lines);
-    return seen.length ? [{cause, lines: [...new Set(seen.map(([, line]) => line))], sure: seen.some(([symptom]) => symptom.specific)}] : [];
-  }).sort((a, b) => b.sure - a.sure);
+  });
+  let others = data.others.flatMap(cause => {
+    const seen = seenIn(cause.symptoms, evidence), sure = seen.some(([symptom]) => symptom.specific);
+    const texts = seen.filter(([symptom]) => symptom.specific || !sure).map(([symptom]) => symptom.text.length);
+    return seen.length ? [{cause, lines: [...new Set(seen.map(([, line]) => line))], sure, length: Math.max(...texts)}] : [];
+  });
+  [matches, others] = weighed(matches, others);
+  matches.sort((a, b) => a.fit - b.fit || (known.pairs.length ? 0 : b.entry.alone - a.entry.alone) || b.length - a.length);
+  others.sort((a, b) => b.sure - a.sure || b.length - a.length);
   const fault = faultOf(known, matches, others);
   if (fault === "other") matches = matches.filter(each => each.fit < 2 || each.entry.alone);
   return {fault, matches, others, sentence: sentenceOf(known, fault, matches, others)};
@@ -88,6 +125,7 @@ function sentenceOf(known, fault, matches, others) {
   if (fault === "open" && matches[0].entry.alone && rest.length)
     return `No version's fault, unless these met: ${[...new Set(rest.flatMap(each => each.entry.sides))].join("; ")}. The usual cause is ${matches[0].entry.id} (${matches[0].entry.title}). Compare torch.__version__ of every rank, then ask again with --from and --to.`;
   if (fault === "open") return "Versions could be the cause, and this text alone doesn't show it: compare torch.__version__ of every rank, then ask again with --from and --to.";
+  if (others.length) return `Unknown: no break${known.given ? ` between ${names}` : ""} shows this text, and several other causes do, such as: ${others[0].cause.title}.`;
   return `Unknown: no entry of the catalogue${known.given ? ` between ${names}` : ""} shows this text.`;
 }
 const EXAMPLES = ["Stop_waiting response is expected", "Connection reset by peer", "Serialized version 1 does not match our current schema version 2", "RuntimeError: Address already in use"];

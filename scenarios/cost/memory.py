@@ -110,7 +110,7 @@ def judge(reports, world):
     if short:
         return short
     found = opinion(change_of_medians(*values, world.seed), world.params["larger"], ("larger", "smaller"))
-    sizes = " (%s MB)" % " then ".join(str(sorted(each)[TIMES // 2] // 1000000) for each in values)
+    sizes = " (%s MB)" % " then ".join("{:,}".format(sorted(each)[TIMES // 2] // 1000000) for each in values)
     wrong = {rank: why + sizes for rank, why in found.wrong.items()}
     note, undecided = (text + sizes if text else "" for text in (found.note, found.undecided))
     return replace(found, wrong=wrong, note=note, undecided=undecided)

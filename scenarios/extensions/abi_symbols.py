@@ -6,7 +6,9 @@ symbol that a wheel of torchvision or torchaudio takes from torch (used_symbols.
 the wheels on the index) is WRONG on the rank that lost it: an extension built for the first release does not load
 there. All other lost symbols are counted, by library and namespace, in the cell's reason. A symbol that moved to
 another library is not lost, since all of them are loaded. The tables of dynamic symbols are read from the files, so
-neither nm nor debug information is needed; names are demangled by the C++ library that torch itself loads. PyTorch
+neither nm nor debug information is needed; names are demangled by the C++ library that torch itself loads. Where
+abidiff is installed and both releases' libraries carry debug information, the reason also has its count of removed and
+changed functions, for 20 seconds at most; it says so where they carry none, as wheels and Debian's packages do. PyTorch
 promises a stable ABI between releases only for torch/csrc/stable (`abi_stable`), so the losses of one release against
 another are known failures, not promises.
 """
@@ -19,6 +21,7 @@ DATA = "used_symbols.json"
 
 OURS = ("libtorch", "libc10", "libshm", "libcaffe2")
 ALWAYS = ("libtorch_cpu", "libc10", "libtorch_python", "libshm")
+ABIDIFF_SECONDS = 20  # for all libraries together
 FEWEST = 10000  # symbols of libtorch_cpu; every release has 70,000 and more
 SHOWN = 3
 _SECTION = "<IIQQQQIIQQ"  # name, type, flags, address, offset, size, link, info, alignment, entry size
@@ -57,6 +60,60 @@ def libraries():
         paths = {line.split(None, 5)[5].strip() for line in maps if "/" in line}
     found = {os.path.basename(path).split(".so")[0]: path for path in paths if ".so" in path}
     return {name.split("-")[0]: path for name, path in sorted(found.items()) if name.startswith(OURS)}
+
+
+def look(path):
+    """What tells a file from another one at the same path."""
+    import os
+
+    status = os.stat(path)
+    return [status.st_size, status.st_ino, status.st_mtime_ns]
+
+
+def has_types(path):
+    """Whether a library carries debug information."""
+    import struct
+
+    with open(path, "rb") as file:
+        header = file.read(64)
+        (where,) = struct.unpack_from("<Q", header, 40)
+        size, _, names = struct.unpack_from("<HHH", header, 58)
+        file.seek(where + size * names)
+        section = struct.unpack(_SECTION, file.read(size))
+        file.seek(section[4])
+        return b"\0.debug_info\0" in file.read(section[5])
+
+
+def abidiff(theirs, mine):
+    """What abidiff says of the libraries of two releases, or why it says nothing; empty where it is not installed.
+
+    theirs: name -> path of each library and the look of that file; mine: name -> path.
+    """
+    import os
+    import shutil
+    import subprocess
+    import time
+
+    if shutil.which("abidiff") is None:
+        return ""
+    until, said = time.monotonic() + ABIDIFF_SECONDS, []
+    for name in [each for each in theirs if each in mine]:
+        path, before = theirs[name]
+        if not os.path.exists(path) or look(path) != before:
+            return "abidiff: the libraries of the other release can't be read from here"
+        if not (has_types(path) and has_types(mine[name])):
+            continue
+        left = max(0.1, until - time.monotonic())
+        try:
+            done = subprocess.run(
+                ["abidiff", "--stat", path, mine[name]], check=False, stdout=subprocess.PIPE, timeout=left
+            )
+        except subprocess.TimeoutExpired:
+            said.append("%s took longer than %d s" % (name, ABIDIFF_SECONDS))
+            continue
+        first = done.stdout.decode(errors="replace").partition("\n")[0].rpartition("summary: ")[2]
+        said.append("%s %s" % (name, first if not done.returncode & 3 and first else "could not be compared"))
+    return "abidiff: " + (", ".join(said) or "the libraries carry no debug information")
 
 
 def exports():
@@ -110,11 +167,13 @@ def rank(job):
     report["cxx11"] = bool(torch.compiled_with_cxx11_abi())
     if job.rank == 0:
         with gzip.open(path, "wt", compresslevel=1) as file:
-            json.dump({"symbols": mine, "report": report}, file)
+            files = {name: [path, look(path)] for name, path in libraries().items()}
+            json.dump({"symbols": mine, "report": report, "files": files}, file)
         return report
     with gzip.open(path, "rt") as file:
         theirs = json.load(file)
     report.update(compared(theirs["symbols"], mine), earlier=theirs["report"])
+    report["abidiff"] = abidiff(theirs["files"], libraries())
     return report
 
 
@@ -155,8 +214,8 @@ def judge(reports, world):
     shown = ["%s (%s)" % (name[:120], report["used"][name][-1]) for name in names[:SHOWN]]
     more = " and %d more" % (len(names) - SHOWN) if len(names) > SHOWN else ""
     why = "" if report["cxx11"] == report["earlier"]["cxx11"] else "the C++ ABI of std::string is another one; "
-    text = "against %s %d symbols that extensions use are gone: %s%s; %s%s"
-    return {1: text % (report["earlier"]["torch"], len(names), ", ".join(shown), more, why, counted)}
+    text = "against %s %d symbols that extensions use are gone; %s%s; gone: %s%s"
+    return {1: text % (report["earlier"]["torch"], len(names), why, counted, ", ".join(shown), more)}
 
 
 def told(report):
@@ -165,11 +224,13 @@ def told(report):
     for library, each in report["lost"].items():
         if each["lost"]:
             most = sorted(each["by namespace"].items(), key=lambda item: -item[1])[:SHOWN]
-            spaces = ", ".join("%s %d" % item for item in most)
-            parts.append("%s lost %d of %d (%s)" % (library, each["lost"], each["had"], spaces))
+            spaces = ", ".join("{} {:,}".format(*item) for item in most)
+            parts.append(
+                "%s lost %s of %s (%s)" % (library, *("{:,}".format(each[what]) for what in ("lost", "had")), spaces)
+            )
     left_out = [name for name in report["absent"] if name not in ALWAYS]
     parts += ["not compared: %s" % ", ".join(left_out)] if left_out else []
-    return "; ".join(parts) or "nothing was lost"
+    return "; ".join([*(parts or ["nothing was lost"]), *filter(None, [report.get("abidiff")])])
 
 
 def short(report):

@@ -33,14 +33,14 @@ def test_losing_a_symbol_that_an_extension_uses_is_wrong_and_names_it_and_its_us
     assert list(wrong) == [1]
     assert "against 2.14.1 1 symbols that extensions use are gone" in wrong[1]
     assert "c10::report_overflow(char const*) (torchaudio 2.6.0)" in wrong[1]
-    assert "libc10 lost 2 of 12002 (c10 2)" in wrong[1]
+    assert "libc10 lost 2 of 12,002 (c10 2)" in wrong[1]
 
 
 def test_losing_symbols_that_nobody_uses_is_reported_and_passes() -> None:
     opinion = judged("abi_symbols", symbol_reports(("_ZN3c104moreEv",)))
     assert isinstance(opinion, Opinion)
     assert not opinion.wrong
-    assert opinion.note == "no symbol that extensions use was lost; libc10 lost 1 of 12002 (c10 1)"
+    assert opinion.note == "no symbol that extensions use was lost; libc10 lost 1 of 12,002 (c10 1)"
 
 
 def test_a_table_of_symbols_that_was_not_read_is_wrong() -> None:
@@ -67,6 +67,33 @@ def test_a_symbol_removed_from_a_copied_library_is_seen_as_lost(tmp_path: Path) 
     read = names("abi_symbols").symbols
     before, after = (read(io.BytesIO(path.read_bytes()))[0] for path in (library, copy))
     assert before - after == {b"_ZN3c104goneEv", b"_ZN3c103useE"}
+
+
+@pytest.mark.slow
+def test_abidiff_is_used_where_it_is_installed_and_both_libraries_carry_debug_information(tmp_path: Path) -> None:
+    if not shutil.which("c++") or not shutil.which("abidiff"):
+        pytest.skip("there is no C++ compiler or no abidiff here (Debian: abigail-tools)")
+    libraries = {}
+    for name, text in (("one", "int a; int b;"), ("two", "int a; long more; int b;"), ("bare", "int a;")):
+        source, libraries[name] = tmp_path / f"{name}.cpp", str(tmp_path / f"{name}.so")
+        source.write_text(f"namespace c10 {{ struct Box {{ {text} }}; int of(Box* box) {{ return box->a; }} }}")
+        debug = [] if name == "bare" else ["-g"]
+        subprocess.run(["c++", *debug, "-shared", "-fPIC", str(source), "-o", libraries[name]], check=True)
+    scenario = names("abi_symbols")
+    theirs = {"libc10": [libraries["one"], scenario.look(libraries["one"])]}
+    assert scenario.abidiff(theirs, {"libc10": libraries["two"]}) == (
+        "abidiff: libc10 0 Removed, 1 Changed, 0 Added function"
+    )
+    assert scenario.abidiff(theirs, {"libc10": libraries["bare"]}).endswith("the libraries carry no debug information")
+    Path(libraries["one"]).write_bytes(Path(libraries["two"]).read_bytes())  # another file at the same path
+    assert "can't be read from here" in scenario.abidiff(theirs, {"libc10": libraries["two"]})
+
+
+def test_what_abidiff_says_stands_beside_the_counted_symbols() -> None:
+    reports = symbol_reports(())
+    reports[1]["abidiff"] = "abidiff: libc10 0 Removed, 1 Changed, 0 Added function"
+    note = judged("abi_symbols", reports).note
+    assert note.endswith("; nothing was lost; abidiff: libc10 0 Removed, 1 Changed, 0 Added function")
 
 
 ANSWERS = {"value": [1.0, 8.0, 27.0], "gradient": [3.0, 12.0, 27.0], "check": "torchskew wants one dimension, got 2"}

@@ -14,7 +14,7 @@ from torchskew.judging.stacks import waiting_in
 from torchskew.model.cells import Cell, Variant
 from torchskew.model.facts import Attempt, RankFacts
 from torchskew.model.outcomes import Outcome, Phase, Policy, Verdict
-from torchskew.model.results import CellResult
+from torchskew.model.results import RIGHT, CellResult
 from torchskew.model.versions import Version
 from torchskew.planning.scenario import Opinion, Scenario, World
 
@@ -130,7 +130,7 @@ def _by_policy(policy: Policy, *, refused: bool) -> tuple[Verdict, str]:
         return (Verdict.PASS if kept else Verdict.FAIL), f"refused clearly on every rank{where}"
     if policy is Policy.REFUSE:
         return Verdict.FAIL, "mixed silently: every rank went on where a refusal was promised"
-    return Verdict.PASS, "right on every rank"
+    return Verdict.PASS, RIGHT
 
 
 def _say(facts: RankFacts, out: Outcome) -> str:

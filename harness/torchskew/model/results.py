@@ -13,6 +13,8 @@ from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.versions import EnvironmentFailure
 
+RIGHT = "right on every rank"  # the reason of a cell that passes; a judge's note follows it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
@@ -50,6 +52,11 @@ class CellResult(Judgement):
     def flaky(self) -> bool:
         """Its repetitions showed more than one verdict."""
         return len(set(self.seen)) > 1
+
+    @property
+    def note(self) -> str:
+        """What the judge says of a cell that passes, besides that it is right."""
+        return self.reason.removeprefix(f"{RIGHT}; ") if self.reason.startswith(f"{RIGHT}; ") else ""
 
     @property
     def reusable(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torchskew.model.cells import Cell
 from torchskew.model.outcomes import Guard, Kind, Outcome, Store, Verdict
 
-VERSION = "1.0.0"  # of the data; a new major where a field changes its meaning
+VERSION = "1.1.0"  # of the data; a new major where a field changes its meaning
 NONE = -1  # in `cells`: nothing was planned there
 
 
@@ -44,8 +44,9 @@ class Sighting:
     """How a cell ended. Cells that ended alike share one.
 
     errors: of each rank, "" where it had none; numbers of four digits and more, addresses and paths are taken out.
-    reason: the judge's, where no rank raised an error. blocked_by: the scenario that failed for the same releases.
-    inferred: not run; it follows from cells of the same eras. run: where the cell was judged.
+    reason: the judge's, where no rank raised an error; of a cell that passes, what it notes besides.
+    blocked_by: the scenario that failed for the same releases. inferred: not run; it follows from cells of the same
+    eras. run: where the cell was judged.
     """
 
     verdict: Verdict

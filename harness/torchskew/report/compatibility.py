@@ -9,7 +9,7 @@ from torchskew.model.outcomes import Verdict
 from torchskew.model.survey import Place, Sighting, Survey, SurveyPart
 from torchskew.model.versions import span
 from torchskew.releases.breaks import Catalogue
-from torchskew.report import pairs, view
+from torchskew.report import in_turn, pairs, view
 from torchskew.report.site.shown_breaks import costs, fails_alone
 
 _HEAD = """\
@@ -35,6 +35,7 @@ def page(survey: Survey, catalogue: Catalogue) -> str:
     parts = [_HEAD]
     for part in survey.parts:
         parts += [f"## {part.runtime}\n\n{_account(part)}", _picture(part), _eras(part)]
+        parts += [in_turn.section(part, catalogue)]
     parts += [_most(survey, catalogue), _surprises(survey), _REST]
     return "\n\n".join(part for part in parts if part) + "\n"
 

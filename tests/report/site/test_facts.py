@@ -11,8 +11,11 @@ from torchskew.errors import RecordError
 from torchskew.model.facts import ErrorFacts
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard, Outcome, Verdict
+from torchskew.model.results import RIGHT
 from torchskew.model.runs import Run
 from torchskew.model.survey import Place, Survey, SurveyedRelease
+from torchskew.report.catalogue import catalogue
+from torchskew.report.compatibility import page
 from torchskew.report.site import facts
 from torchskew.report.site.write import SCHEMA, own
 
@@ -75,6 +78,13 @@ def test_each_rank_keeps_its_own_error() -> None:
     assert seen.errors[1] == "DistStoreError: no"
 
 
+def test_what_a_judge_notes_about_a_cell_that_passes_is_kept() -> None:
+    right = factories.result(factories.cell(), Outcome.OK, Outcome.OK)
+    for reason, kept in ((f"{RIGHT}; 12 symbols lost", "12 symbols lost"), (RIGHT, ""), ("refused clearly", "")):
+        [part] = of_run(factories.run((replace(right, reason=reason),))).parts
+        assert [seen.reason for seen in part.by_place.values()] == [kept]
+
+
 def test_an_inferred_cell_says_so() -> None:
     source = CellId.of("all_reduce", ("2.1.2", "2.2.2"), "docker")
     guess = replace(factories.result(factories.cell(), Outcome.OK, Outcome.OK), inferred_from=(source,))
@@ -102,7 +112,7 @@ def test_a_change_of_one_scenario_is_a_change_of_one_line() -> None:
     [
         ("no JSON", "holds no facts of a survey"),
         ('{"parts": []}', "holds no facts of a survey"),
-        ('{"version": "2.0.0", "parts": []}', "has version 2.0.0; this torchskew reads 1.0.0"),
+        ('{"version": "2.0.0", "parts": []}', "has version 2.0.0; this torchskew reads 1.1.0"),
         ('{"version": "1.0.0", "parts": [{"runtime": 3}]}', "parts[0].runtime must be str, got 3"),
     ],
 )  # fmt: skip
@@ -141,3 +151,9 @@ def test_the_committed_facts_are_readable_and_keep_the_schema_beside_them() -> N
     assert beside == own(SCHEMA)
     jsonschema.validate(json.loads(text), json.loads(beside))
     assert facts.loads(text, "docs/survey.json").parts
+
+
+def test_the_committed_page_is_the_one_of_the_committed_facts() -> None:
+    survey = facts.loads((ROOT / "docs" / "survey.json").read_text(encoding="utf-8"), "docs/survey.json")
+    written = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    assert page(survey, catalogue()) == written, "run `torchskew survey --write docs/compatibility.md`"

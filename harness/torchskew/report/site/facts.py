@@ -86,7 +86,7 @@ def _sighting(result: CellResult, hosts: Sequence[str]) -> Sighting:
         outcomes=result.outcomes,
         predicted=result.cell.predicted,
         errors=errors if any(errors) else (),
-        reason=without_machine(result.reason, hosts) if tells else "",
+        reason=without_machine(result.reason if tells else result.note, hosts),
         blocked_by=result.blocked_by.name if result.blocked_by else "",
         inferred=bool(result.inferred_from),
     )

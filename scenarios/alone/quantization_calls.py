@@ -2,10 +2,12 @@
 
 Each variant is one real call on a small model. Observers appear and modules are swapped (`static`, `qat`, `nested`),
 the original stays untouched unless `inplace` is asked for, `run_fn` gets its arguments, a `mapping` of one's own is
-followed. Oracle: the float model, whose outputs are met within 5 % of the largest of them. A model that is none, a
-`run_fn` that is None and a dtype that is none raise an error with a text. The sizes of the saved weights are reported,
-and the quantized ones are less than half. A release without the module is UNSUPPORTED: its removal is announced since
-2.8.
+followed. Oracle: the float model, whose outputs are met within 5 % of the largest of them. A calibrated model can
+express no output beyond the range that its observer chose, so there the float outputs end at that range, which must be
+half of theirs; and its kernels must give what its own scales and weights give in float arithmetic, within 2 %. A model
+that is none, a `run_fn` that is None and a dtype that is none raise an error with a text. The sizes of the saved
+weights are reported, and the quantized ones are less than half. A release without the module is UNSUPPORTED: its
+removal is announced since 2.8.
 """
 
 KIND = "solo"
@@ -16,6 +18,8 @@ PATIENCE = 60.0
 WARM = ("torch.ao.quantization",)
 
 BOUND = 0.05
+KERNELS = 0.02
+CALIBRATED = ("static", "qat", "run_fn")
 # What each case must report besides outputs within the bound.
 RIGHT = {
     "dynamic": {"swapped": 2, "original": 0},
@@ -63,6 +67,30 @@ def off(torch, before, after):
         return float((after(data) - right).abs().max() / right.abs().max())
 
 
+def met(torch, before, after):
+    """The same for a calibrated model, within the range of its last layer; and how it meets its own scales."""
+    data, (stub, first, last) = inputs(torch), (after[0], after[1], after[3])
+
+    def rounded(values, scale, zero):
+        return (torch.clamp(torch.round(values / scale) + zero, 0, 255) - zero) * scale
+
+    def layer(values, found):
+        return rounded(values @ found.weight().dequantize().t() + found.bias(), found.scale, found.zero_point)
+
+    with torch.no_grad():
+        right, got = before(data), after(data)
+        hidden = layer(rounded(data, float(stub.scale), int(stub.zero_point)), first).clamp(min=0)
+        exact = layer(hidden, last)
+    low, high = -last.zero_point * last.scale, (255 - last.zero_point) * last.scale
+    smallest, largest, most = float(right.min()), float(right.max()), float(right.abs().max())
+    return {
+        "off": float((got - right.clamp(low, high)).abs().max()) / most,
+        "kernels": float((got - exact).abs().max()) / most,
+        "range": (min(high, largest) - max(low, smallest)) / (largest - smallest),
+        "engine": str(torch.backends.quantized.engine),
+    }
+
+
 def dynamic(torch, quantization, inplace=False, nested=False):
     import copy
 
@@ -87,7 +115,7 @@ def calibrated(torch, quantization, qat=False):
     seen = observed(prepared)
     made = quantization.convert(prepared.eval(), inplace=False)
     report = {"observed": seen and not observed(made), "swapped": swapped(made), "original": swapped(original)}
-    return dict(report, off=off(torch, original.eval(), made))
+    return dict(report, **met(torch, original.eval(), made))
 
 
 def with_run_fn(torch, quantization):
@@ -100,12 +128,8 @@ def with_run_fn(torch, quantization):
     original = model(torch, quantization, stubs=True).eval()
     original.qconfig = quantization.get_default_qconfig(torch.backends.quantized.engine)
     made = quantization.quantize(original, run, (3, "x"))
-    return {
-        "arguments": got,
-        "swapped": swapped(made),
-        "original": swapped(original),
-        "off": off(torch, original, made),
-    }
+    report = {"arguments": got, "swapped": swapped(made), "original": swapped(original)}
+    return dict(report, **met(torch, original, made))
 
 
 def with_mapping(torch, quantization):
@@ -201,5 +225,10 @@ def judge(reports, world):
     right = RIGHT[case]
     problems = ["%s is %s, right is %s" % (n, report.get(n), right[n]) for n in right if report.get(n) != right[n]]
     if not report.get("off", 1.0) <= BOUND:
-        problems.append("its outputs are off by %s, %s is allowed" % (report.get("off"), BOUND))
+        problems.append("its outputs are off by %.2g, %s is allowed" % (report.get("off", 1.0), BOUND))
+    if case in CALIBRATED and not report.get("kernels", 1.0) <= KERNELS:
+        text = "the kernels of the engine %s are off by %.2g from what the model's own scales give, %s is allowed"
+        problems.append(text % (report.get("engine"), report.get("kernels", 1.0), KERNELS))
+    if case in CALIBRATED and not report.get("range", 0.0) >= 0.5:
+        problems.append("it can express %.2g of the range of the outputs" % report.get("range", 0.0))
     return {0: "; ".join(problems)} if problems else {}

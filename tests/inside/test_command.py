@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -131,6 +134,42 @@ def test_more_processes_than_allowed_end_it(ended: Run, mark: str) -> None:
     assert objection(exited).startswith("ran more processes than the 12 allowed (")
     assert payload(exited)["most"] > 12
     assert nothing_is_left(mark)
+
+
+FORKS_OF_ANOTHER_USER = """
+import os, sys, time
+namespace = {}
+exec(open(sys.argv[1]).read(), namespace)
+namespace.update(_THREADS_EACH=2, _MORE_THREADS=4)
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+if len(sys.argv) > 3:
+    namespace["_brake"](8)
+children = []
+try:
+    while len(children) < 60:
+        children.append(os.fork())
+        if not children[-1]:
+            time.sleep(600)
+except BlockingIOError:
+    print(len(children))
+for pid in children:
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user who has no other process")
+def test_a_bomb_of_an_unprivileged_user_stops_before_others_can_not_fork_any_more() -> None:
+    user = str(3_000_000 + os.getpid())
+
+    def forks(*braked: str) -> str:
+        words = [sys.executable, "-c", FORKS_OF_ANOTHER_USER, str(protocol.COMMAND), user, *braked]
+        return subprocess.run(words, check=True, capture_output=True, text=True, cwd="/").stdout
+
+    allowed = 2 * 8 + 4
+    assert allowed <= int(forks("braked")) <= allowed + 8  # threads that tried may still be counted when they ended
+    assert forks() == ""
 
 
 def test_more_memory_than_allowed_ends_it(ended: Run, mark: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.scenarios.judging import judged
 
-STATIC = {"observed": True, "swapped": 2, "original": 0, "off": 0.02}
+STATIC = {"observed": True, "swapped": 2, "original": 0, "off": 0.02, "kernels": 0.01, "range": 0.9}
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,12 @@ STATIC = {"observed": True, "swapped": 2, "original": 0, "off": 0.02}
         ("static", {**STATIC, "original": 2}, [0]),
         ("static", {**STATIC, "off": 0.2}, [0]),
         ("static", {**STATIC, "off": float("nan")}, [0]),
-        ("run_fn", {"arguments": [], "swapped": 2, "original": 0, "off": 0.0}, [0]),
+        ("static", {**STATIC, "kernels": 0.5}, [0]),
+        ("static", {**STATIC, "kernels": float("nan")}, [0]),
+        ("static", {**STATIC, "range": 0.3}, [0]),
+        ("run_fn", {**STATIC, "arguments": [3, "x"]}, []),
+        ("run_fn", {**STATIC, "arguments": [[3, "x"]]}, [0]),
+        ("run_fn", {**STATIC, "arguments": []}, [0]),
         ("mapping", {"swapped": 2, "own": 0, "off": 0.0}, [0]),
         ("size", {"float": 1000, "quantized": 400}, []),
         ("size", {"float": 1000, "quantized": 900}, [0]),

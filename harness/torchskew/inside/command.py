@@ -18,6 +18,7 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 import time
 from typing import Any, Iterator
 
@@ -28,6 +29,7 @@ _POLITE = 3.0  # seconds between TERM and KILL
 _MOST_OUTPUT = 256 << 20  # bytes that a command may print
 _LAST = 4096  # bytes at the end of the output that are searched for the last line
 _KILL_SECONDS = 10.0
+_THREADS_EACH, _MORE_THREADS = 4, 1024  # that a command may have for each allowed process, and besides
 _NEW_PROCESSES, _NEW_MOUNTS = 0x20000000, 0x00020000
 _PRIVATE, _RECURSIVE = 1 << 18, 16384
 _DEATH_SIGNAL, _ADOPT = 1, 36
@@ -59,8 +61,8 @@ def rank(job: Any) -> dict[str, Any]:
     if sys.prefix != sys.base_prefix:
         env["VIRTUAL_ENV"] = sys.prefix
     began = time.monotonic()
-    with _Group([filled(each, names) for each in commands], job.params["root"], env) as group:
-        limits = {name: job.params[name] for name in ("memory", "processes")}
+    limits = {name: job.params[name] for name in ("memory", "processes")}
+    with _Group([filled(each, names) for each in commands], job.params["root"], env, limits["processes"]) as group:
         end = group.watch(began + job.params["timeout"], limits)
     number = end.pop("number")
     end.update(seconds=time.monotonic() - began, last=_last_line(), stray=group.stray, isolated=group.isolated)
@@ -106,7 +108,7 @@ def _filled(text: str, names: dict[str, str]) -> str:
 class _Group:
     """The commands with everything that they start. peak: bytes; most: processes; stray: outlived the last command."""
 
-    def __init__(self, commands: list[list[str]], root: str, env: dict[str, str]) -> None:
+    def __init__(self, commands: list[list[str]], root: str, env: dict[str, str], processes: int) -> None:
         self.peak = self.most = self.stray = 0
         self.isolated = _can_isolate()
         _prctl(_ADOPT, 1)
@@ -119,6 +121,8 @@ class _Group:
         if self._first == 0:
             os.close(self._pipe)
             with contextlib.suppress(BaseException):
+                with contextlib.suppress(OSError, ValueError):
+                    _brake(processes)
                 _be_first(commands, root, env, pipe, 0 if self.isolated else parent)
             os._exit(1)
         os.close(pipe)
@@ -221,6 +225,31 @@ class _Group:
             time.sleep(0.005)
 
 
+def _brake(processes: int) -> None:
+    """Until a bomb is seen and ended, leave the checks beside it room to fork. It does not stop root."""
+    if os.getuid():
+        most = _of_this_user() + _THREADS_EACH * processes + _MORE_THREADS
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+
+
+def _of_this_user() -> int:
+    """How many processes and threads the user has, found by trying: a container can't see those of others."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    low, high = 0, min(1 << 16, hard % (1 << 64))  # no limit is -1
+    while high - low > 1:
+        middle = (low + high) // 2
+        resource.setrlimit(resource.RLIMIT_NPROC, (middle, hard))
+        thread = threading.Thread(target=int)
+        try:
+            thread.start()
+            thread.join()
+            high = middle
+        except RuntimeError:
+            low = middle
+    resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
+    return low
+
+
 def _be_first(commands: list[list[str]], root: str, env: dict[str, str], pipe: int, parent: int) -> None:
     """Run the commands one after another and say how each ended; then wait to be killed."""
     _prctl(_DEATH_SIGNAL, signal.SIGKILL)
@@ -233,7 +262,9 @@ def _be_first(commands: list[list[str]], root: str, env: dict[str, str], pipe: i
     for number, command in enumerate(commands):
         end = {"number": number, **_run(command, root, env)}
         last = number == len(commands) - 1 or end["how"] != "exit" or end["exit"] != 0
-        if not last:
+        if last:
+            _reap_from_now_on()
+        else:
             end.pop("how")
         os.write(pipe, json.dumps(end).encode() + b"\n")
         if last:
@@ -241,6 +272,14 @@ def _be_first(commands: list[list[str]], root: str, env: dict[str, str], pipe: i
         os.write(pipe, json.dumps({"number": number + 1}).encode() + b"\n")
     while True:
         signal.pause()
+
+
+def _reap_from_now_on() -> None:
+    """Nobody waits for what is killed later; as zombies they would look as if they could not be killed."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _run(command: list[str], root: str, env: dict[str, str]) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class ContainerApi(DockerConnection):
                 binds={spec.volume: {"bind": SHARE, "mode": "rw"}, **_read_only(spec.folders)},
                 network_mode=spec.network,
                 dns_opt=list(_DNS_OPTIONS),
-                extra_hosts=_LOOPBACK,
+                # Without a network nobody else says where its own name leads.
+                extra_hosts=_LOOPBACK | ({spec.hostname: "127.0.0.1"} if spec.network == "none" else {}),
                 mem_limit=limits.memory,
                 memswap_limit=limits.memory,
                 pids_limit=limits.pids,

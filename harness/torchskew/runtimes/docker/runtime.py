@@ -6,10 +6,12 @@ import itertools
 import os
 import re
 import socket
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torchskew.errors import HarnessError, MachineError
 from torchskew.inside.protocol import agent_command
@@ -28,9 +30,10 @@ _DEFAULT_URL = "unix:///var/run/docker.sock"
 _PATIENCE = 60  # seconds for one answer of the daemon
 _GLANCE = 1  # seconds in which a daemon answers, when there is one
 _OWNER, _HOST, _RUN = "torchskew.owner", "torchskew.host", "torchskew.run"
-_WITH_A_WAY_OUT = "bridge"  # the engine's own network
+_WITH_A_WAY_OUT, _NOWHERE = "bridge", "none"  # the engine's own networks
 # An internal network has one interface; gloo and tensorpipe would ask the host's name instead.
 _RANK_ENV = {"GLOO_SOCKET_IFNAME": "eth0", "TP_SOCKET_IFNAME": "eth0"}
+_ALONE_ENV = {"GLOO_SOCKET_IFNAME": "lo", "TP_SOCKET_IFNAME": "lo"}
 
 
 class Daemon(ImageApi, ContainerApi):
@@ -104,6 +107,7 @@ class DockerRuntime:
         run = self._opened()
         label = re.sub(r"[^a-z0-9]+", "-", environment.version.lower()).strip("-")
         grants = environment.grants
+        network = _WITH_A_WAY_OUT if grants.network else _NOWHERE if grants.root else run.name
         limits = replace(
             self._limits,
             memory=grants.memory or self._limits.memory,
@@ -114,17 +118,17 @@ class DockerRuntime:
             name=f"{run.name}-{next(self._numbers)}",
             hostname=f"{label[:32]}-{replica}",
             command=agent_command("python3", environment.version),
-            network=_WITH_A_WAY_OUT if grants.network else run.name,
+            network=network,
             volume=run.name,
             labels=run.labels,
             env=environment.env,
             limits=limits,
             # A person's own folders are often closed to everybody else, as pytest's tmp_path is.
-            user=f"{os.getuid()}:{os.getgid()}" if folders.data or folders.code else "",
+            user=f"{os.getuid()}:{os.getgid()}" if folders.data or folders.code or _closed(grants.root) else "",
             folders=(*folders.data, *folders.code, *([grants.root] if grants.root else [])),
         )
         container = self._started(spec)
-        container.rank_env = _RANK_ENV | dict(environment.env)
+        container.rank_env = (_ALONE_ENV if network == _NOWHERE else _RANK_ENV) | dict(environment.env)
         with self._guard:
             run.containers.append(container)
         return container
@@ -217,6 +221,14 @@ def _problem(action: Callable[[], None]) -> str:
     except HarnessError as error:
         return str(error)
     return ""
+
+
+def _closed(folder: str) -> bool:
+    """Whether others can't read a folder, because of its own mode or of one above it."""
+    if not folder:
+        return False
+    above = all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(folder).parents)
+    return not (above and Path(folder).stat().st_mode & stat.S_IROTH and Path(folder).stat().st_mode & stat.S_IXOTH)
 
 
 def _url() -> str:

@@ -8,7 +8,7 @@ from itertools import islice, product
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt, ErrorFacts, RankFacts
-from torchskew.model.ids import CellId
+from torchskew.model.ids import CellId, Conditions
 from torchskew.model.outcomes import Guard, Kind, Outcome, Phase, Verdict
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.model.runs import Run, RunInfo, RunKind
@@ -108,7 +108,9 @@ def _one(scenario: str, skew: tuple[str, ...], guard: Guard) -> CellResult:
         skew,
         guard,
         predicted=met,
-        needs=() if scenario.startswith("rend") else (CellId.of("rendezvous_tcp", skew, "docker", guard=guard),),
+        needs=()
+        if scenario.startswith("rend")
+        else (CellId.of("rendezvous_tcp", skew, "docker", Conditions(guard=guard)),),
     )
     if met[0] not in (OK, CLEAR) and planned.needs:
         return result(

@@ -5,6 +5,7 @@ machine share. Oracle: in every round, the first rank leaves after the last one 
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one clock
 WORLD = (2, None)
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo", "one machine")

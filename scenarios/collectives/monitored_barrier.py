@@ -9,6 +9,7 @@ in the error text.
 import re
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
 APPLIES = ">=1.8"

@@ -6,6 +6,7 @@ others broadcast; the oracle is an error on every rank that says `mismatch`, whi
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
 APPLIES = ">=1.10"

@@ -7,6 +7,7 @@ rank reaches the end with the right sum and a normal exit.
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
 TIERS = ("full",)

@@ -8,6 +8,7 @@ well.
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one clock and one folder
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo",)
 TIERS = ("critical", "full")

@@ -7,6 +7,7 @@ numbers and rank 0's word.
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 GUARD = ("on",)
 NEEDS = ("gloo", "guard")
 TIERS = ("smoke", "critical", "full")

@@ -8,6 +8,7 @@ every guarded rank was refused with kind "one-sided", in time and with the evide
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 GUARD = ("host", "joiners")
 NEEDS = ("gloo", "guard")
 TIERS = ("critical", "full")

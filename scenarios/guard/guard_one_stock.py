@@ -8,6 +8,7 @@ store (where the guarded ranks differ in version, that is named first), and the 
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 WORLD = (3, None)
 GUARD = ("on",)
 NEEDS = ("gloo", "guard")

@@ -7,6 +7,7 @@ turned into an error without versions. Oracle: every rank refused by name, or (b
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one clock and one folder
 GUARD = ("on",)
 NEEDS = ("gloo", "guard")
 TIERS = ("critical", "full")

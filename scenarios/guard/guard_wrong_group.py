@@ -8,6 +8,7 @@ address. Oracle: every rank is refused, and the text names every release and the
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 GUARD = ("on",)
 POLICY = "refuse"
 NEEDS = ("gloo", "guard")

@@ -6,6 +6,7 @@ a machine share. Oracle: the first group exists after the last rank arrived, and
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one clock
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo", "one machine")
 APPLIES = ">=1.8"

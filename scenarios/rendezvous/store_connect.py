@@ -5,6 +5,7 @@ key and reads those of all others; the values name their writer. The oracle is t
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 RENDEZVOUS = "store"
 NEEDS = ("TCPStore",)
 TIERS = ("critical", "full")

@@ -6,6 +6,7 @@ oracle plays the same steps on a dict and knows which rank takes which step.
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 AFTER = ("store_connect",)
 RENDEZVOUS = "store"
 NEEDS = ("TCPStore",)

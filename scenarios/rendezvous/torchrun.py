@@ -7,6 +7,7 @@ size is n, and every rank has the sum. Which agent reads whose rendezvous state 
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 AFTER = ("store_connect",)
 RENDEZVOUS = "tcp"
 STORE = ("stock",)  # the agents meet at a store that one of them hosts

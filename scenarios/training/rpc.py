@@ -7,6 +7,7 @@ and transport; gloo takes no part.
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 AFTER = ("store_connect",)
 RENDEZVOUS = "store"
 NEEDS = ("TensorPipe",)

@@ -9,6 +9,7 @@ oracle is the closed form.
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks need one folder
 AFTER = ("store_connect",)
 RENDEZVOUS = "store"
 NEEDS = ("TensorPipe",)

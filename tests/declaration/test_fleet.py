@@ -27,12 +27,13 @@ def test_a_fleet_is_declared_whole() -> None:
 [fleet]
 address = "10.0.0.1:6379"
 jobs = 12
+interface = "10.7.0.0/24"
 [fleet.needs."2.15.*"]
 labels = { kind = "h100" }
 resources = { GPU = 1 }
 """)
     need = NodeNeed(versions="2.15.*", labels={"kind": "h100"}, resources={"GPU": 1.0})
-    assert spec == FleetSpec(address="10.0.0.1:6379", jobs=12, needs=(need,))
+    assert spec == FleetSpec(address="10.0.0.1:6379", jobs=12, interface="10.7.0.0/24", needs=(need,))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,12 @@ resources = { GPU = 1 }
         ('address = "ray://here:1"', "fleet.address must be auto, local:N or HOST:PORT"),
         ("jobs = 0", "fleet.jobs must be from 1 to 256, got 0"),
         ('jobs = "many"', "fleet.jobs must be a number, got 'many'"),
+        (
+            'interface = "10.7.0.1/24"',
+            "fleet.interface must be an interface like 'eth1' or a network like '10.7.0.0/24",
+        ),
+        ('interface = "a name"', "fleet.interface must be an interface like 'eth1' or a network, got 'a name'"),
+        ('interface = ""', "fleet.interface must be an interface like 'eth1' or a network, got ''"),
         ('adress = "auto"', "fleet.adress is not a field; did you mean 'address'?"),
         ("[fleet.needs.a]\nlabels = { kind = 1 }", "fleet.needs.a.labels.kind must be text, got 1"),
         ('[fleet.needs.a]\nresources = { GPU = "one" }', "fleet.needs.a.resources.GPU must be a number, got 'one'"),
@@ -61,9 +68,9 @@ def test_an_address_may_have_these_forms(address: str) -> None:
 
 
 def test_the_command_line_wins_over_the_declared_address_and_nothing_else() -> None:
-    declared = FleetSpec(address="auto", jobs=3)
+    declared = FleetSpec(address="auto", jobs=3, interface="eth1")
     assert asked_fleet(declared, None) == declared
-    assert asked_fleet(declared, "local:2") == FleetSpec(address="local:2", jobs=3)
+    assert asked_fleet(declared, "local:2") == FleetSpec(address="local:2", jobs=3, interface="eth1")
     assert asked_fleet(declared, "off").address == ""
 
 

@@ -9,24 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torchskew.model.cells import Cell, Variant
-from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard, Store
+from torchskew.model.ids import CellId, Conditions
+from torchskew.model.outcomes import Guard, Placement, Store
 
 labels = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
 versions = st.from_regex(r"[A-Za-z0-9._-]{1,12}", fullmatch=True)
 
 
-conditions = st.tuples(st.sampled_from(Guard), st.sampled_from(Store))
+conditions = st.builds(
+    Conditions, guard=st.sampled_from(Guard), store=st.sampled_from(Store), placement=st.sampled_from(Placement)
+)
 
 
 @given(labels, st.none() | versions, st.lists(versions, min_size=1, max_size=4).map(tuple), conditions)
 def test_an_id_gives_back_the_parts_that_made_it(
-    scenario: str, variant: str | None, skew: tuple[str, ...], condition: tuple[Guard, Store]
+    scenario: str, variant: str | None, skew: tuple[str, ...], condition: Conditions
 ) -> None:
-    name, (guard, store) = f"{scenario}.{variant}" if variant else scenario, condition
-    made = CellId.parse(str(CellId.of(name, skew, "venv", guard=guard, store=store)))
+    name = f"{scenario}.{variant}" if variant else scenario
+    made = CellId.parse(str(CellId.of(name, skew, "venv", condition)))
     assert (made.scenario, made.variant, made.skew, made.runtime) == (scenario, variant, skew, "venv")
-    assert (made.guard, made.store) == condition
+    assert Conditions(guard=made.guard, store=made.store, placement=made.placement) == condition
 
 
 def test_a_cell_derives_its_id_from_its_conditions() -> None:
@@ -39,6 +41,9 @@ def test_only_a_bridge_is_named_in_an_id_so_that_earlier_ids_and_patterns_stay()
     cell = Cell(scenario="s", skew=("a", "b"), runtime="venv", store=Store.BRIDGE)
     assert cell.id == "s/a,b/guard-off/store-bridge/venv"
     assert replace(cell, store=Store.STOCK).id == "s/a,b/guard-off/venv"
+    spread = replace(cell, placement=Placement.SPREAD)
+    assert spread.id == "s/a,b/guard-off/store-bridge/placement-spread/venv"
+    assert replace(spread, store=Store.STOCK).id == "s/a,b/guard-off/placement-spread/venv"
 
 
 def test_an_id_is_its_text_in_json() -> None:
@@ -51,6 +56,9 @@ def test_an_id_is_its_text_in_json() -> None:
         *("", "s", "s/a,b/guard-off", "s/a/off/venv", "/a/guard-off/venv", "s/a/guard-half/venv"),
         *("s/a/guard-off/bridge/venv", "s/a/guard-off/store-half/venv", "s/a/guard-off/store-stock/venv"),
         "s/a/guard-off/store-bridge/store-bridge/venv",
+        "s/a/guard-off/placement-spread/store-bridge/venv",
+        *("s/a/guard-off/placement-together/venv", "s/a/guard-off/placement-apart/venv", "s//guard-off/venv"),
+        "s/a/guard-off/store-bridge/placement-spread/more/venv",
     ],
 )
 def test_text_of_another_form_is_no_id(text: str) -> None:

@@ -10,9 +10,18 @@ from hypothesis import strategies as st
 from torchskew.errors import ConfigError, NothingSelectedError
 from torchskew.model.cells import Cell
 from torchskew.model.declared import MatrixSpec
-from torchskew.model.outcomes import Guard, Kind, Outcome, Store
+from torchskew.model.outcomes import Guard, Kind, Outcome, Placement, Store
 from torchskew.model.versions import Source, SourceKind, Version
-from torchskew.planning.plan import deadline, make_plan, narrow, oldest_first, skews, without_bridge
+from torchskew.planning.plan import (
+    deadline,
+    make_plan,
+    narrow,
+    oldest_first,
+    placements_of,
+    skews,
+    without_bridge,
+    without_spread,
+)
 from torchskew.workflows.inputs import read_scenarios
 
 from tests.conftest import ROOT
@@ -104,6 +113,38 @@ def test_a_bridge_is_a_condition_of_groups_that_can_meet_at_it() -> None:
     assert meet_elsewhere <= set(without_bridge(tuple(Store), ["*"], read_scenarios()))
     assert not names & set(without_bridge(tuple(Store), ["*"], read_scenarios()))
     assert without_bridge([Store.STOCK], ["*"], read_scenarios()) == ()
+
+
+def test_ranks_are_spread_only_in_groups_that_need_nothing_of_one_machine() -> None:
+    both = make_plan(spec(placement=tuple(Placement), store=tuple(Store)), versions(), read_scenarios(), "venv")
+    together = make_plan(spec(store=tuple(Store)), versions(), read_scenarios(), "venv")
+    spread = [cell for cell in both.cells if cell.placement is Placement.SPREAD]
+    assert [cell for cell in both.cells if cell.placement is Placement.TOGETHER] == list(together.cells)
+    assert {cell.kind for cell in spread} == {Kind.GROUP}
+    assert {need.placement for cell in spread for need in cell.needs} == {Placement.SPREAD}
+    assert {cell.store for cell in spread} == set(Store)
+    names = {cell.scenario for cell in spread}
+    assert {"all_reduce", "rendezvous_tcp", "ddp", "new_group"} <= names
+    left = without_spread(tuple(Placement), ["*"], read_scenarios())
+    assert {"barrier", "rendezvous_file", "store_operations", "suite"} <= set(left)
+    assert not names & set(left)
+    assert without_spread([Placement.TOGETHER], ["*"], read_scenarios()) == ()
+
+
+def test_a_scenario_whose_ranks_share_a_folder_or_a_clock_can_not_be_spread() -> None:
+    shared = ("job.post(", "job.fetch(", "job.path(", "job.share", "monotonic_ns", "host_leaves_last", "forked_world")
+    sharing = {
+        name
+        for name, scenario in read_scenarios().items()
+        if any(word in scenario.source for word in shared) and Placement.SPREAD in placements_of(scenario)
+    }
+    assert sharing == set()
+
+
+def test_a_matrix_of_spread_ranks_without_a_scenario_that_can_be_says_why_nothing_is_left() -> None:
+    asked = spec(placement=(Placement.SPREAD,), scenarios=("barrier", "rng_state"))
+    with pytest.raises(NothingSelectedError, match="barrier: needs its ranks on one machine"):
+        make_plan(asked, versions(), read_scenarios(), "venv")
 
 
 def test_a_matrix_of_bridges_without_a_scenario_that_meets_at_one_says_why_nothing_is_left() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from torchskew.model.outcomes import Guard, Store
+from torchskew.model.outcomes import Guard, Placement, Store
 from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
 from torchskew.record import cache, code_digest
@@ -207,6 +207,7 @@ def test_every_setting_of_a_cell_changes_its_key(scenario: Scenario) -> None:
         key(cell, scenario, {name: replace(environment(name), env={"A": "1"}) for name in cell.skew}, 0),
         key(replace(cell, guard=Guard.HOST), scenario, environments, 0),
         key(replace(cell, store=Store.BRIDGE), scenario, environments, 0),
+        key(replace(cell, placement=Placement.SPREAD), scenario, environments, 0),
         key(replace(cell, timeout=11.0), scenario, environments, 0),
         key(replace(cell, fault="kill"), scenario, environments, 0),
         key(replace(cell, runtime="venv"), scenario, environments, 0),

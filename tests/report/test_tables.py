@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from torchskew.model.cells import Variant
-from torchskew.model.outcomes import Guard, Kind, Outcome, Store
+from torchskew.model.outcomes import Guard, Kind, Outcome, Placement, Store
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.report import tables as module
 from torchskew.report import view
@@ -68,6 +68,12 @@ def test_guarded_cells_stand_in_a_table_of_their_own_beside_it():
 def test_cells_at_a_bridge_stand_in_a_table_of_their_own_beside_it():
     found = [factories.result(factories.cell("barrier", store=store), OK, OK) for store in Store]
     assert [table.title for table in tables(*found)] == ["barrier · guard off", "barrier · guard off · store bridge"]
+
+
+def test_cells_of_spread_ranks_have_a_table_of_their_own():
+    found = [factories.result(factories.cell(placement=placement), OK, OK) for placement in Placement]
+    titles = [table.title for table in tables(*found)]
+    assert titles == ["all_reduce · guard off", "all_reduce · guard off · ranks spread"]
 
 
 def test_a_fault_makes_a_condition_of_its_own():

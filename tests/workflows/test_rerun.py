@@ -25,6 +25,11 @@ from torchskew.workflows.options import Options
             ),
         ),
         (Options(store=("stock", "bridge")), "torchskew matrix --runtime venv --store stock bridge"),
+        (Options(fleet="auto"), "torchskew matrix --runtime venv"),
+        (
+            Options(fleet="auto", placement=("spread",)),
+            "torchskew matrix --runtime venv --placement spread --fleet auto",
+        ),
         (
             Options(scenarios=("all_*",), pairs="boundary", cache=False, dry_run=True),
             "torchskew matrix --runtime venv --scenarios 'all_*' --pairs boundary",

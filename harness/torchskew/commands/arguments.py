@@ -54,6 +54,12 @@ def add_store(group: argparse._ActionsContainer) -> None:
     group.add_argument("--store", nargs="+", choices=["stock", "bridge"], default=[], help=text)
 
 
+def add_placement(group: argparse._ActionsContainer) -> None:
+    """Where the ranks of groups are."""
+    text = "ranks of a group on one machine, each on a node of its own (needs a fleet, docs/fleet.md), or both"
+    group.add_argument("--placement", nargs="+", choices=["together", "spread"], default=[], help=text)
+
+
 def add_fleet(group: argparse._ActionsContainer) -> None:
     """Which machines cells run on."""
     text = "run cells on the nodes of a Ray cluster: local:N (N nodes here), auto, HOST:PORT; off: on this machine"

@@ -17,6 +17,7 @@ Run every cell of the declaration: each scenario for each assignment of PyTorch 
   torchskew matrix --store stock bridge             what a bridge makes possible, beside what it replaces
   torchskew matrix --resume                         continue the newest interrupted run of the same plan
   torchskew matrix --fleet local:3                  on three Ray nodes of this machine (docs/fleet.md)
+  torchskew matrix --fleet auto --placement spread  each rank on a node of its own
   torchskew matrix --shard 2/5 --out part2          on one of five machines; then torchskew merge"""
 
 
@@ -36,6 +37,7 @@ def add_parser(commands: arguments.Commands) -> None:
         "--guard", nargs="+", choices=["off", "on"], default=[], help="without the guard, with it, or both"
     )
     arguments.add_store(what)
+    arguments.add_placement(what)
     pairs = "boundary: all pairs by bisection; pairs that can be inferred are not run"
     what.add_argument("--pairs", choices=["all", "boundary", "neighbours"], help=pairs)
     what.add_argument(
@@ -70,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         **arguments.parts(args),
         versions=tuple(args.versions),
         store=tuple(args.store),
+        placement=tuple(args.placement),
         pairs=args.pairs,
         world_sizes=tuple(args.world_size),
     )

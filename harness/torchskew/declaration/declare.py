@@ -18,7 +18,7 @@ from torchskew.declaration.fleet import read_fleet
 from torchskew.declaration.local import check_local, local, located
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, MatrixSpec, RanksTable
-from torchskew.model.outcomes import Guard, Store
+from torchskew.model.outcomes import Guard, Placement, Store
 from torchskew.model.runtimes import AUTO, RUNTIMES, choices, providers
 from torchskew.model.versions import Source, SourceKind, Suite, Version
 
@@ -28,7 +28,9 @@ SOURCE_ORDER = (
     SourceKind.IMAGE, SourceKind.DEBIAN, SourceKind.INTERPRETER, SourceKind.SOURCE, SourceKind.WHEEL, SourceKind.PIP,
 )  # fmt: skip
 VERSION_FIELDS = [kind.value for kind in SOURCE_ORDER] + ["python", "index", "requires", "env", "torch", "reports"]
-MATRIX_FIELDS = ["runtime", "versions", "pairs", "world_sizes", "worlds", "scenarios", "guard", "store", "timeout"]
+MATRIX_FIELDS = (
+    "runtime", "versions", "pairs", "world_sizes", "worlds", "scenarios", "guard", "store", "placement", "timeout",
+)  # fmt: skip
 PAIRS = ("all", "boundary", "neighbours")
 NO_SUITES: Mapping[str, Suite] = MappingProxyType({})
 
@@ -275,6 +277,7 @@ def _spec(table: Table, versions: Mapping[str, Version]) -> MatrixSpec:
         scenarios=table.texts("scenarios", ("*",)),
         guard=tuple(Guard(guard) for guard in dict.fromkeys(guards) if guard in ("off", "on")),
         store=table.choices("store", Store, Store, (Store.STOCK,)),
+        placement=table.choices("placement", Placement, Placement, (Placement.TOGETHER,)),
         timeout=timeout,
     )
 

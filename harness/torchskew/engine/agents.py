@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from torchskew.engine.events import (
     AgentEvent,
@@ -30,7 +30,7 @@ from torchskew.inside import job as jobs
 from torchskew.inside.protocol import PROTOCOL, boot_line
 from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
-from torchskew.runtimes.base import NO_FOLDERS, Channel, Folders, Runtime
+from torchskew.runtimes.base import NO_FOLDERS, Channel, Folders
 
 # Importing CUDA wheels from a cold disk took 7 s here; ten at once on a slow disk take long.
 READY_SECONDS = 180.0
@@ -231,10 +231,25 @@ def place_of(scenario: Scenario, version: str, replica: int) -> Place:
     return Place(version=version, replica=replica, agent=scenario.agent, folders=seen)
 
 
+class Starter(Protocol):
+    """What agents need of a runtime; see `Runtime`."""
+
+    @property
+    def replicas(self) -> bool:
+        """Whether two ranks of one version get two agents."""
+
+    @property
+    def sees_files(self) -> bool:
+        """Whether ranks see the files of the machine that starts them."""
+
+    def start(self, environment: Environment, replica: int, folders: Folders = NO_FOLDERS) -> Channel:
+        """Start a version and return at once."""
+
+
 class Agents:
     """The warm agents of a run: started at first need, replaced when they die, closed together."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Starter) -> None:
         """Start nothing yet."""
         self._runtime = runtime
         self._environments: Mapping[str, Environment] = {}
@@ -251,6 +266,11 @@ class Agents:
     def see_files(self) -> bool:
         """Whether ranks see this machine's files, so that they make their data read-only themselves."""
         return self._runtime.sees_files
+
+    def of(self, rank: int) -> Self:
+        """The agents of the machine on which this rank of a cell runs: here, those of all its ranks."""
+        del rank
+        return self
 
     def provide(self, environments: Mapping[str, Environment]) -> None:
         """Set the environment of each version; agents that run already keep theirs."""

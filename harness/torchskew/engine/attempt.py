@@ -8,10 +8,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from torchskew.engine.agents import Agents, Place, place_of
 from torchskew.engine.bridge import hosted
-from torchskew.engine.ports import Ports
+from torchskew.engine.ports import Leases
 from torchskew.engine.rank_group import REAP_SECONDS, GroupRank, RankGroup, Seat, rank_facts
 from torchskew.errors import AgentError
 from torchskew.inside.job import JobRecord
@@ -36,6 +37,20 @@ LATE_SHARE, LATE_LEAST = 0.25, 1.0
 _WHOLE_SCENARIO = "*"
 
 
+class Crew(Protocol):
+    """The agents of one attempt's ranks, which may be on several machines."""
+
+    @property
+    def see_files(self) -> bool:
+        """Whether ranks see the files of the machine that they run on."""
+
+    def of(self, rank: int) -> Agents:
+        """The agents of the machine on which this rank runs."""
+
+    def new_id(self) -> str:
+        """An id that no other rank on any of these machines has."""
+
+
 @dataclass(slots=True, kw_only=True)
 class CellAttempt:
     """One attempt in progress. waits: called once when every rank merely waits; skip: case -> why, filled here.
@@ -45,14 +60,14 @@ class CellAttempt:
 
     cell: Cell
     scenario: Scenario
-    agents: Agents
-    ports: Ports
+    agents: Crew
+    ports: Leases
     seed: int
     number: int
     waits: Callable[[], None]
     alone: bool = False
     skip: dict[str, str] = field(default_factory=dict)
-    _places: list[Place] = field(default_factory=list)
+    _places: list[tuple[int, Place]] = field(default_factory=list)
     _group: RankGroup = field(init=False)
     _provision_seconds: float = 0.0
 
@@ -121,13 +136,13 @@ class CellAttempt:
     def _take_seats(self) -> None:
         """A warm agent for every rank, which has loaded the scenario; what any of them lacks is in `skip`."""
         replicas: dict[str, int] = {}
-        for version, environment in zip(self.cell.skew, self.cell.provided, strict=True):
+        for rank, (version, environment) in enumerate(zip(self.cell.skew, self.cell.provided, strict=True)):
             replica = replicas[environment] = replicas.get(environment, -1) + 1
             place = place_of(self.scenario, environment, replica)
             if self.alone:
                 place = replace(place, alone=self.cell.id)
-                self._places.append(place)
-            agent = self.agents.get(place)
+                self._places.append((rank, place))
+            agent = self.agents.of(rank).get(place)
             for case, why in agent.load(self.scenario).items():
                 self.skip.setdefault(case, f"{version}: {why}")
             self._group.add(Seat(version=version, agent=agent), self.agents.new_id())
@@ -203,15 +218,15 @@ class CellAttempt:
             raise AgentError(lost.why)
 
     def _remove_share(self) -> None:
-        """What the ranks shared is of no use any more, and may be large."""
-        if self._group.ranks:
-            agent = self._group.ranks[0].seat.agent
-            if agent.dead is None:
-                agent.forget(self._share(self._group.ranks[0]))
+        """What the ranks of each machine shared is of no use any more, and may be large."""
+        first_there = {id(self.agents.of(rank.number)): rank for rank in reversed(self._group.ranks)}
+        for rank in first_there.values():
+            if rank.seat.agent.dead is None:
+                rank.seat.agent.forget(self._share(rank))
 
     def _end_own_agents(self) -> None:
-        for place in dict.fromkeys(self._places):
-            self.agents.end(place)
+        for rank, place in dict.fromkeys(self._places):
+            self.agents.of(rank).end(place)
         self._places.clear()
 
     def _share(self, rank: GroupRank) -> str:

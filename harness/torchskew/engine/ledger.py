@@ -9,6 +9,7 @@ from types import MappingProxyType
 from torchskew.engine.session import ProvisionedVersions
 from torchskew.model.cells import Cell
 from torchskew.model.ids import CellId
+from torchskew.model.outcomes import Placement
 from torchskew.model.results import CellResult
 from torchskew.model.runs import RunInfo
 from torchskew.planning.scenario import Scenario
@@ -61,10 +62,15 @@ class Ledger:
         return key(cell, self.scenarios[cell.scenario], provisioned.environments, self.info.seed)
 
     def recall(self, cells: Iterable[Cell], provisioned: ProvisionedVersions, reuse: Callable[[Cell], bool]) -> int:
-        """Take over earlier results of cells of which nothing changed; their number. reuse: whether a cell's counts."""
+        """Take over earlier results of cells of which nothing changed; their number. reuse: whether a cell's counts.
+
+        Ranks on different nodes depend on the network between them, which no key names: such cells run again.
+        """
         count = 0
         for cell in cells:
             if cell.id in self._results or provisioned.failure_of(cell.provided) or not reuse(cell):
+                continue
+            if cell.placement is Placement.SPREAD:
                 continue
             cached = self.record.cached(self.key(cell, provisioned), cell)
             if cached is not None:

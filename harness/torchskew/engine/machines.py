@@ -5,21 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torchskew.engine.agents import Agents, Place
 from torchskew.engine.ports import Ports
 from torchskew.engine.provision import provision_all
 from torchskew.engine.run import Engine, Tally, default_jobs
-from torchskew.errors import MachineError, ProvisionError
+from torchskew.errors import ConfigError, MachineError, ProvisionError
 from torchskew.model.cells import Plan
 from torchskew.model.ids import CellId
+from torchskew.model.outcomes import Placement
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Environment, Version
 from torchskew.planning.scenario import Scenario
 from torchskew.runtimes import ownership
-from torchskew.runtimes.base import Progress, Runtime
+from torchskew.runtimes.base import Channel, Folders, Progress, Runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,13 @@ class ThisMachine:
         return provision_all(self._runtime, versions, progress)
 
     def run(self, work: Work, known: Mapping[CellId, CellResult]) -> Iterator[CellResult]:
-        """Through warm agents, many cells at once."""
+        """Through warm agents, many cells at once.
+
+        Raises:
+            ConfigError: a cell wants its ranks on different machines.
+        """
+        if any(cell.placement is Placement.SPREAD for cell in work.plan.cells):
+            raise ConfigError('placement "spread" needs more than one machine. Give --fleet, or leave it out.')
         engine = Engine(
             plan=work.plan,
             scenarios=work.scenarios,
@@ -110,6 +117,17 @@ class ThisMachine:
         self._ahead = tuple(dict.fromkeys((*self._ahead, *modules)))
         if self._agents is not None:
             self._agents.import_ahead(self._ahead)
+
+    def start(self, run_id: str, environments: Mapping[str, Environment], version: str, folders: Folders) -> Channel:
+        """A version whose ranks reach other machines, for agents that another machine keeps; `release` ends it.
+
+        Raises:
+            MachineError: the runtime doesn't answer, or can't start it.
+        """
+        self.agents(run_id, environments)
+        environment = environments[version]
+        outward = replace(environment, grants=replace(environment.grants, network=True))
+        return self._runtime.start(outward, 0, folders)
 
     def release(self) -> None:
         """Close the runtime and everything in it."""

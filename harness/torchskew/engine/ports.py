@@ -7,8 +7,9 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from torchskew.errors import MachineError
 
@@ -27,6 +28,13 @@ def leasable_ports() -> range:
     except (OSError, ValueError):
         low = LAST
     return range(FIRST, max(FIRST + 1000, min(LAST, low)), 2)
+
+
+class Leases(Protocol):
+    """Where an attempt gets its port, on the machine of its rank 0."""
+
+    def lease(self) -> AbstractContextManager[int]:
+        """A port that nobody else has until the block ends; MachineError where none is free."""
 
 
 class Ports:

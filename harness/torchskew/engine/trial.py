@@ -21,7 +21,8 @@ ATTEMPTS = 3
 class Trial:
     """The attempts at one cell. waits: called once an attempt merely waits; skip: case -> why, filled by `run`.
 
-    earlier: attempts that another machine lost; they count like those made here.
+    earlier: attempts that another machine lost; they count like those made here. again: called with each attempt that
+    another one follows.
     """
 
     cell: Cell
@@ -31,6 +32,7 @@ class Trial:
     seed: int
     waits: Callable[[], None]
     earlier: tuple[Attempt, ...] = ()
+    again: Callable[[Attempt], None] = lambda _: None
     skip: dict[str, str] = field(default_factory=dict)
     _kept: CellAttempt | None = None
 
@@ -50,6 +52,7 @@ class Trial:
         retrying = Retrying(
             stop=stop_after_attempt(max(1, ATTEMPTS - len(self.earlier))),
             retry=retry_if_result(lambda done: done.fault is not None),
+            before_sleep=lambda state: self.again(state.outcome.result()) if state.outcome else None,
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )
         retrying(attempt)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard, Json, Kind, Outcome, Policy, Store
+from torchskew.model.ids import CellId, Conditions
+from torchskew.model.outcomes import Guard, Json, Kind, Outcome, Placement, Policy, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class Cell:
     variant: Variant | None = None
     guard: Guard = Guard.OFF
     store: Store = Store.STOCK
+    placement: Placement = Placement.TOGETHER
     policy: Policy = Policy.RIGHT_OR_REFUSED
     timeout: float = 10.0
     fault: str | None = None
@@ -49,7 +50,8 @@ class Cell:
 
     def __post_init__(self) -> None:
         """Derive the id once: a decision asks for it once per cell and expectation."""
-        cell_id = CellId.of(self.name, self.skew, self.runtime, guard=self.guard, store=self.store)
+        conditions = Conditions(guard=self.guard, store=self.store, placement=self.placement)
+        cell_id = CellId.of(self.name, self.skew, self.runtime, conditions)
         object.__setattr__(self, "id", cell_id)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torchskew.model.outcomes import Guard, Outcome, Store, Verdict
+from torchskew.model.outcomes import Guard, Outcome, Placement, Store, Verdict
 from torchskew.model.versions import Version
 
 
@@ -38,6 +38,7 @@ class MatrixSpec:
     scenarios: tuple[str, ...] = ("*",)
     guard: tuple[Guard, ...] = (Guard.OFF,)
     store: tuple[Store, ...] = (Store.STOCK,)
+    placement: tuple[Placement, ...] = (Placement.TOGETHER,)
     timeout: float = 10.0
 
     @property
@@ -82,10 +83,12 @@ class FleetSpec:
     """[fleet]: the machines that cells run on. address: of a Ray cluster, auto, or local:N; empty: this machine.
 
     jobs: cells that work at once on each node; None: what suits the node.
+    interface: by which ranks on different nodes reach each other, a name or a network; empty: the node's own address.
     """
 
     address: str = ""
     jobs: int | None = None
+    interface: str = ""
     needs: tuple[NodeNeed, ...] = ()
 
 

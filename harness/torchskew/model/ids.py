@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Self
+from dataclasses import dataclass
+from typing import Final, Self
 
-from torchskew.model.outcomes import Guard, Store
+from torchskew.model.outcomes import Guard, Placement, Store
 
 _FORM = "scenario/version,version/guard-off/runtime"
-_GUARD, _STORE = "guard-", "store-"
+_GUARD, _STORE, _PLACEMENT = "guard-", "store-", "placement-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What a cell's id names beside scenario, skew and runtime."""
+
+    guard: Guard = Guard.OFF
+    store: Store = Store.STOCK
+    placement: Placement = Placement.TOGETHER
+
+
+USUAL: Final = Conditions()
 
 
 class CellId(str):
-    """`scenario[.variant]/version,version/guard-…[/store-bridge]/runtime`, as `--only` matches it.
+    """`scenario[.variant]/version,version/guard-…[/store-bridge][/placement-spread]/runtime`, as `--only` matches it.
 
     It is its text, so that SQL, JSON and patterns take it as it is. Only `of` writes that text and only the
-    fields below read it: nobody else joins or splits ids. The stock store is not named: ids are older than the bridge.
+    fields below read it: nobody else joins or splits ids. The stock store and ranks on one machine are not named: ids
+    are older than the bridge and the fleet.
     """
 
     __slots__ = ()
 
     @classmethod
-    def of(
-        cls, name: str, skew: tuple[str, ...], runtime: str, *, guard: Guard = Guard.OFF, store: Store = Store.STOCK
-    ) -> Self:
+    def of(cls, name: str, skew: tuple[str, ...], runtime: str, conditions: Conditions = USUAL) -> Self:
         """The id of a cell with these parts. name: the scenario, or scenario.variant."""
-        condition = "" if store is Store.STOCK else f"/{_STORE}{store}"
-        return cls(f"{name}/{','.join(skew)}/{_GUARD}{guard}{condition}/{runtime}")
+        store, placement = conditions.store, conditions.placement
+        named = [f"{_GUARD}{conditions.guard}"]
+        named += [] if store is Store.STOCK else [f"{_STORE}{store}"]
+        named += [] if placement is Placement.TOGETHER else [f"{_PLACEMENT}{placement}"]
+        return cls(f"{name}/{','.join(skew)}/{'/'.join(named)}/{runtime}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """An id out of text; ValueError where the text has another form."""
-        name, skew, guard, *store, runtime = cls._parts(text)
-        right = guard.startswith(_GUARD) and all(part.startswith(_STORE) for part in store)
-        if not (name and skew and runtime and right) or store == [f"{_STORE}{Store.STOCK}"]:
+        read = cls(text)
+        conditions = Conditions(guard=read.guard, store=read.store, placement=read.placement)
+        written = cls.of(read.name, read.skew, read.runtime, conditions)
+        if written != text or not (read.name and any(read.skew) and read.runtime):
             raise ValueError(f"a cell id must be like {_FORM}, got {text!r}")
-        Guard(guard.removeprefix(_GUARD))
-        for part in store:
-            Store(part.removeprefix(_STORE))
-        return cls(text)
+        return read
 
     @property
     def name(self) -> str:
@@ -67,17 +80,26 @@ class CellId(str):
     @property
     def store(self) -> Store:
         """Which store its ranks meet at."""
-        _, _, _, *store, _ = self._parts(self)
-        return Store(store[0].removeprefix(_STORE)) if store else Store.STOCK
+        return Store(self._condition(_STORE) or Store.STOCK)
+
+    @property
+    def placement(self) -> Placement:
+        """Where its ranks are."""
+        return Placement(self._condition(_PLACEMENT) or Placement.TOGETHER)
 
     @property
     def runtime(self) -> str:
         """The runtime's name."""
         return self._parts(self)[-1]
 
+    def _condition(self, prefix: str) -> str:
+        """What follows this prefix in one of the conditions that not every id names; empty where none has it."""
+        _, _, _, *conditions, _ = self._parts(self)
+        return next((part.removeprefix(prefix) for part in conditions if part.startswith(prefix)), "")
+
     @staticmethod
     def _parts(text: str) -> list[str]:
         parts, least = text.split("/"), len(_FORM.split("/"))
-        if len(parts) not in (least, least + 1):
+        if not least <= len(parts) <= least + 2:
             raise ValueError(f"a cell id must be like {_FORM}, got {text!r}")
         return parts

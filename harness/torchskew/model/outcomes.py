@@ -64,6 +64,13 @@ class Store(StrEnum):
     BRIDGE = "bridge"
 
 
+class Placement(StrEnum):
+    """Where the ranks of a group are: together on one machine, or each on a node of its own."""
+
+    TOGETHER = "together"
+    SPREAD = "spread"
+
+
 class Policy(StrEnum):
     """What a cell promises: right or refused, always right, or always refused."""
 

@@ -10,7 +10,7 @@ from torchskew.errors import NothingSelectedError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard, Store, Tier
+from torchskew.model.outcomes import Guard, Placement, Store, Tier
 from torchskew.model.versions import Version
 from torchskew.planning.plan import Skew, make_plan
 from torchskew.planning.scenario import Scenario
@@ -105,6 +105,7 @@ def library_plan(
         scenarios=spec.scenarios,
         guard=spec.guard,
         store=spec.store,
+        placement=(Placement.TOGETHER,),
         timeout=spec.timeout,
     )
     return make_plan(matrix, versions, chosen, *place)
@@ -178,4 +179,4 @@ def bases(cells: tuple[Cell, ...]) -> Mapping[CellId, CellId]:
 
 def _conditions(cell: Cell) -> tuple[str, ...]:
     variant = cell.variant.name if cell.variant else ""
-    return (cell.scenario, variant, cell.guard, cell.store, cell.fault or "", cell.runtime)
+    return (cell.scenario, variant, cell.guard, cell.store, cell.placement, cell.fault or "", cell.runtime)

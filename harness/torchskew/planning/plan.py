@@ -15,8 +15,8 @@ from packaging.version import Version as Release
 from torchskew.errors import ConfigError, NothingSelectedError
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.declared import MatrixSpec
-from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Guard, Kind, Outcome, Store
+from torchskew.model.ids import CellId, Conditions
+from torchskew.model.outcomes import Guard, Kind, Outcome, Placement, Store
 from torchskew.model.versions import Version
 from torchskew.planning.scenario import Scenario
 from torchskew.releases import eras
@@ -55,6 +55,8 @@ def make_plan(
         elsewhere = without_bridge(spec.store, names, scenarios)
         fix = f" {', '.join(elsewhere)}: no bridge, because its ranks meet elsewhere. Add stock to the stores."
         fix = fix if elsewhere else ""
+        if together := without_spread(spec.placement, names, scenarios):
+            fix += f" {', '.join(together)}: needs its ranks on one machine. Add together to the placements."
         trees = ", ".join(name for name in spec.used if name in versions and not versions[name].built)
         fix += f" {trees}: a source tree, in which only scenarios with BUILD = False run." if trees else ""
         raise NothingSelectedError(f"nothing selected: no scenario fits any skew of the declaration.{fix}")
@@ -155,12 +157,11 @@ class _Conditions:
     """What tells the cells of one scenario and skew apart."""
 
     variant: Variant | None
-    guard: Guard
-    store: Store
+    named: Conditions
 
     @classmethod
     def of(cls, cell: Cell) -> _Conditions:
-        return cls(cell.variant, cell.guard, cell.store)
+        return cls(cell.variant, Conditions(guard=cell.guard, store=cell.store, placement=cell.placement))
 
 
 def _cells(scenario: Scenario, skew: Skew, context: _Context) -> list[Cell]:
@@ -172,18 +173,26 @@ def _cells(scenario: Scenario, skew: Skew, context: _Context) -> list[Cell]:
     if scenario.build and not all(context.versions[name].built for name in skew):
         return []
     return [
-        _cell(scenario, skew, _Conditions(variant, guard, store), context)
+        _cell(scenario, skew, _Conditions(variant, Conditions(guard=guard, store=store, placement=placement)), context)
         for variant in scenario.variants
         for guard in scenario.guards
         if guard in context.spec.guard or (guard in (Guard.HOST, Guard.JOINERS) and Guard.ON in context.spec.guard)
         for store in _stores(scenario, guard)
         if store in context.spec.store
+        for placement in placements_of(scenario)
+        if placement in context.spec.placement
     ]
 
 
 def _stores(scenario: Scenario, guard: Guard) -> tuple[Store, ...]:
     """The guard looks for the store that rank 0 hosts, and refuses the mixes that a bridge is for."""
     return scenario.stores if guard is Guard.OFF else (Store.STOCK,)
+
+
+def placements_of(scenario: Scenario) -> tuple[Placement, ...]:
+    """Where its ranks can be. A cell that measures has one machine for itself, and only groups can be spread."""
+    apart = scenario.kind is Kind.GROUP and not scenario.alone
+    return scenario.placements if apart else (Placement.TOGETHER,)
 
 
 def without_bridge(
@@ -200,20 +209,33 @@ def without_bridge(
     )
 
 
+def without_spread(
+    placements: Iterable[Placement], patterns: Iterable[str], scenarios: Mapping[str, Scenario]
+) -> tuple[str, ...]:
+    """The scenarios, by name, whose groups a plan of spread ranks leaves together; () where it spreads none."""
+    if Placement.SPREAD not in placements:
+        return ()
+    groups = (scenarios[name] for name in matching(patterns, scenarios, "scenario"))
+    return tuple(
+        each.name for each in groups if each.kind is Kind.GROUP and Placement.SPREAD not in placements_of(each)
+    )
+
+
 def _cell(scenario: Scenario, skew: Skew, conditions: _Conditions, context: _Context) -> Cell:
-    guard, store = conditions.guard, conditions.store
+    named = conditions.named
     return Cell(
         scenario=scenario.name,
         skew=skew,
         runtime=context.runtime,
         kind=scenario.kind,
         variant=conditions.variant,
-        guard=guard,
-        store=store,
         policy=scenario.policy,
         timeout=max(context.spec.timeout, scenario.patience),
         predicted=_predict(scenario, skew, conditions, context.versions),
-        needs=tuple(CellId.of(after, skew, context.runtime, guard=guard, store=store) for after in scenario.after),
+        guard=named.guard,
+        store=named.store,
+        placement=named.placement,
+        needs=tuple(CellId.of(after, skew, context.runtime, named) for after in scenario.after),
     )
 
 
@@ -231,8 +253,8 @@ def _predict(
         torch=tuple(version.torch for version in declared),
         env=tuple({**version.env, **every, **rank_env.get(rank, {})} for rank, version in enumerate(declared)),
         rendezvous=scenario.rendezvous,
-        guard=conditions.guard,
-        store=conditions.store,
+        guard=conditions.named.guard,
+        store=conditions.named.store,
         kind=scenario.kind,
         scenario=f"{scenario.name}.{variant.name}" if variant else scenario.name,
         python=tuple(version.python for version in declared),

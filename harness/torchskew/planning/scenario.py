@@ -9,7 +9,7 @@ from typing import Self
 from packaging.specifiers import SpecifierSet
 
 from torchskew.model.cells import Variant
-from torchskew.model.outcomes import Guard, Json, Kind, Policy, Store, Tier
+from torchskew.model.outcomes import Guard, Json, Kind, Placement, Policy, Store, Tier
 
 Report = Mapping[str, Json] | None
 # What a scenario does that does not say otherwise.
@@ -18,6 +18,8 @@ WORLDS: Mapping[Kind, tuple[int, int | None]] = {Kind.GROUP: (2, None), Kind.HAN
 RENDEZVOUS = ("tcp", "file", "store", "none")
 # Ranks that meet over a file, or not at all, would pass a bridge by.
 STORES = {"tcp": (Store.STOCK, Store.BRIDGE), "store": (Store.STOCK, Store.BRIDGE)}
+# Ranks that meet over a file need one file system.
+PLACEMENTS = dict.fromkeys(STORES, (Placement.TOGETHER, Placement.SPREAD))
 TIERS = tuple(tier.value for tier in Tier)
 # Settings that are read when Python, a shared library or torch is loaded. Ranks are forked after that.
 _EARLY = ("PYTHON", "LD_", "OMP_", "GOMP_", "KMP_", "MKL_", "MALLOC_", "GLIBC_")
@@ -88,6 +90,7 @@ class Scenario:
 
     after: scenarios whose failure for the same skew blocks this one. same: the same release on every rank.
     rendezvous: how its ranks meet, for the prediction. stores: which stores they can meet at.
+    placements: where its ranks can be; those that share a folder, a clock or a machine's load are together.
     tiers: which parts of a gate run it.
     patience: its timeout in seconds is never shorter, because on a busy machine its work (not waiting) takes long.
     works: its ranks work all the time, so a cell of it counts as one of those that run at once until it ends.
@@ -113,6 +116,7 @@ class Scenario:
     applies: SpecifierSet = field(default_factory=SpecifierSet)
     rendezvous: str = "tcp"
     stores: tuple[Store, ...] = (Store.STOCK,)
+    placements: tuple[Placement, ...] = (Placement.TOGETHER,)
     tiers: tuple[str, ...] = ("full",)
     patience: float = 0.0
     warm: tuple[str, ...] = ()

@@ -12,12 +12,12 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from torchskew.declaration.fields import Problems, Table, join
 from torchskew.errors import ConfigError
 from torchskew.model.cells import Variant
-from torchskew.model.outcomes import Guard, Kind, Outcome, Policy, Store
-from torchskew.planning.scenario import GUARDS, RENDEZVOUS, STORES, TIERS, WORLDS, Scenario
+from torchskew.model.outcomes import Guard, Kind, Outcome, Placement, Policy, Store
+from torchskew.planning.scenario import GUARDS, PLACEMENTS, RENDEZVOUS, STORES, TIERS, WORLDS, Scenario
 
 FIELDS = (
     "KIND", "WORLD", "AFTER", "POLICY", "VARIANTS", "NEEDS", "GUARD", "SAME", "APPLIES", "RENDEZVOUS", "STORE", "TIERS",
-    "WARM", "PATIENCE", "AGENT", "DATA", "ALONE", "BUILD",
+    "WARM", "PATIENCE", "AGENT", "DATA", "ALONE", "BUILD", "PLACEMENT",
 )  # fmt: skip
 FUNCTIONS = ("rank", "judge", "lacks")
 VARIANT_FIELDS = ("params", "env", "rank_env", "predicted")
@@ -128,6 +128,7 @@ def _scenario(module: ModuleType, source: str, table: Table) -> Scenario:
         applies=_applies(table),
         rendezvous=rendezvous,
         stores=table.choices("STORE", Store, Store, STORES.get(rendezvous, (Store.STOCK,))),
+        placements=table.choices("PLACEMENT", Placement, Placement, PLACEMENTS.get(rendezvous, (Placement.TOGETHER,))),
         tiers=table.choices("TIERS", str, TIERS, ("full",)),
         warm=table.texts("WARM", ()),
         agent=table.get("AGENT", str, ""),

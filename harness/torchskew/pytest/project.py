@@ -15,6 +15,7 @@ from torchskew.errors import ConfigError
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Declaration
 from torchskew.model.ids import CellId
+from torchskew.model.outcomes import Placement
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Version
 from torchskew.planning.plan import make_plan, plan_of, predicted
@@ -49,7 +50,7 @@ class Project:
         Raises:
             ConfigError: a version that this runtime can't use, a pattern without a match.
         """
-        spec = self.declaration.matrix[self.runtime]
+        spec = replace(self.declaration.matrix[self.runtime], placement=(Placement.TOGETHER,))
         versions = {name: self.version(name) for name in spec.used}
         return make_plan(spec, versions, scenarios, self.runtime, seed)
 

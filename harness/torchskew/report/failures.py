@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from itertools import groupby
 
 from torchskew.guard.table import parse
-from torchskew.model.outcomes import Guard, Outcome, Store, Verdict
+from torchskew.model.outcomes import Guard, Outcome, Placement, Store, Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Status
 from torchskew.model.versions import span
@@ -80,9 +80,12 @@ def among(failures: Iterable[FailureGroup], items: Sequence[Checked]) -> tuple[F
 
 
 def known_break(item: Checked) -> Break | None:
-    """The break that a stock cell shows, where it fails and exactly one entry of the catalogue covers it."""
-    result = item.result
-    stock = result.cell.guard is Guard.OFF and result.cell.store is Store.STOCK
+    """The break that a stock cell shows, where it fails and exactly one entry of the catalogue covers it.
+
+    What ranks on different nodes show may be their network's.
+    """
+    cell, result = item.result.cell, item.result
+    stock = cell.guard is Guard.OFF and cell.store is Store.STOCK and cell.placement is Placement.TOGETHER
     if result.verdict is not Verdict.FAIL or not stock or not result.ranks:
         return None
     ranks = [Side(facts.torch or facts.declared, facts.python or "", facts.numpy or "") for facts in result.ranks]

@@ -9,7 +9,7 @@ from typing import Final
 
 from torchskew.model.facts import RankFacts
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Json, Outcome, Store, Verdict
+from torchskew.model.outcomes import Json, Outcome, Placement, Store, Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
@@ -201,6 +201,7 @@ def _cell(item: Checked, logs: Logs, texts: Texts, numbers: dict[CellId, int]) -
         "skew": [texts(name) for name in cell.skew],
         "guard": texts(cell.guard),
         "store": texts("" if cell.store is Store.STOCK else cell.store),
+        "placement": texts("" if cell.placement is Placement.TOGETHER else cell.placement),
         "word": texts(view.words(result)),
         "silent": silent,
         "outcomes": [_CODE[outcome] for outcome in result.outcomes],

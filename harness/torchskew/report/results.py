@@ -80,6 +80,7 @@ def _cell(item: Checked, logs: Logs, again: Rerun) -> dict[str, Json]:
         "runtime": cell.runtime,
         "guard": cell.guard,
         "store": cell.store,
+        "placement": cell.placement,
         "policy": cell.policy,
         "world_size": cell.world_size,
         "timeout": cell.timeout,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torchskew.model.cells import Cell
-from torchskew.model.outcomes import Kind, Store
+from torchskew.model.outcomes import Kind, Placement, Store
 from torchskew.model.results import Checked, Decision
 from torchskew.model.runs import Run
 
@@ -41,7 +41,8 @@ def tables(run: Run, decision: Decision) -> tuple[CellTable, ...]:
 
 def _condition(cell: Cell) -> str:
     bridged = "" if cell.store is Store.STOCK else f" · store {cell.store}"
-    return f"guard {cell.guard}{bridged}" + (f" · fault {cell.fault}" if cell.fault else "")
+    spread = "" if cell.placement is Placement.TOGETHER else f" · ranks {cell.placement}"
+    return f"guard {cell.guard}{bridged}{spread}" + (f" · fault {cell.fault}" if cell.fault else "")
 
 
 def _uniform(decision: Decision) -> frozenset[str]:

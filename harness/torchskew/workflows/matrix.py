@@ -15,12 +15,13 @@ from torchskew.engine.progress import Watch
 from torchskew.engine.session import Session
 from torchskew.errors import ConfigError
 from torchskew.model.cells import Cell, Plan
-from torchskew.model.declared import Declaration, MatrixSpec
-from torchskew.model.outcomes import Guard, Store
+from torchskew.model.declared import Declaration, FleetSpec, MatrixSpec
+from torchskew.model.outcomes import Guard, Placement, Store
 from torchskew.model.reruns import Rerun
+from torchskew.model.runtimes import RUNTIMES
 from torchskew.model.versions import Version
 from torchskew.planning import search
-from torchskew.planning.plan import make_plan, matching, narrow, oldest_first, without_bridge
+from torchskew.planning.plan import make_plan, matching, narrow, oldest_first, without_bridge, without_spread
 from torchskew.workflows.cell_steps import (
     Divided,
     Planned,
@@ -83,6 +84,7 @@ def make_the_plan(
     used = {version: declaration.versions[version] for version in spec.used}
     versions = all_for_runtime(used, name, Path(declaration.path).name)
     chosen_cells = make_plan(spec, versions, scenarios.by_name, name, options.seed)
+    _check_placement(spec, asked_fleet(declaration.fleet, options.fleet), name)
     if options.shard and spec.pairs == "boundary":
         raise ConfigError(_NO_PARTS)
     plan, shard = part_of(narrow(chosen_cells, options.only), options.shard, options.balance)
@@ -93,6 +95,8 @@ def make_the_plan(
     )
     if elsewhere := without_bridge(spec.store, spec.scenarios, scenarios.by_name):
         session.watch.say(f"store      no bridge for those that meet elsewhere: {', '.join(elsewhere)}")
+    if together := without_spread(spec.placement, spec.scenarios, scenarios.by_name):
+        session.watch.say(f"placement  together only, because ranks need one machine: {', '.join(together)}")
     planned = Planned(
         plan=plan,
         versions=versions,
@@ -102,6 +106,16 @@ def make_the_plan(
         order=oldest_first(versions) if spec.pairs == "boundary" else (),
     )
     return planned, Divided(shard=shard)
+
+
+def _check_placement(spec: MatrixSpec, fleet: FleetSpec, runtime: str) -> None:
+    if Placement.SPREAD not in spec.placement:
+        return
+    if not fleet.address:
+        raise ConfigError('placement "spread" needs more than one machine. Give --fleet, or `address` in [fleet].')
+    if RUNTIMES[runtime].own_network:
+        why = f"ranks of {runtime} have a network of their own on each node, which the other nodes don't reach"
+        raise ConfigError(f'placement "spread": {why}. Use --runtime venv.')
 
 
 def _whole(declaration: Declaration, spec: MatrixSpec, scenarios: Scenarios, options: Options, runtime: str) -> Plan:
@@ -121,6 +135,8 @@ def _narrowed(spec: MatrixSpec, options: Options, declaration: Declaration) -> M
         spec = replace(spec, guard=tuple(Guard(name) for name in options.guard))
     if options.store:
         spec = replace(spec, store=tuple(Store(name) for name in options.store))
+    if options.placement:
+        spec = replace(spec, placement=tuple(Placement(name) for name in options.placement))
     return replace(
         spec,
         pairs=options.pairs or spec.pairs,
@@ -139,6 +155,8 @@ def rerun(options: Options, runtime: str) -> Rerun:
         .given("--scenarios", options.scenarios)
         .given("--guard", options.guard)
         .given("--store", options.store)
+        .given("--placement", options.placement)
+        .given("--fleet", [options.fleet] if Placement.SPREAD in options.placement else [])
         .given("--pairs", [options.pairs])
         .given("--world-size", options.world_sizes)
         .given("--timeout", [f"{options.timeout:g}"] if options.timeout else [])

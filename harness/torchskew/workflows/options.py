@@ -27,6 +27,7 @@ class Options:
     only: tuple[str, ...] = ()
     guard: tuple[str, ...] = ()
     store: tuple[str, ...] = ()
+    placement: tuple[str, ...] = ()
     pairs: str | None = None
     world_sizes: tuple[int, ...] = ()
     timeout: float | None = None

@@ -41,7 +41,7 @@ def cell(name: str = "meet", skew: tuple[str, ...] = NAMES, **fields: Any) -> Ce
 
 
 def node(name: str, cpu: float = 2.0, **labels: str) -> NodeFacts:
-    return NodeFacts(id=name, name=name, labels=labels, resources={"CPU": cpu})
+    return NodeFacts(id=name, name=name, address=f"10.0.0.{name}", labels=labels, resources={"CPU": cpu})
 
 
 class LocalCluster:
@@ -73,8 +73,9 @@ class LocalCluster:
     def tell(self, node: str, what: str, *given: object) -> None:
         if what == "begin":
             self.sent += [(node, str(order.cell.id)) for order in given[0]]  # type: ignore[attr-defined]
-        if worker := self.workers.get(node):
-            getattr(worker, what)(*given)
+            self.workers[node].begin(*given)  # type: ignore[arg-type]
+        elif worker := self.workers.get(node):
+            self._pool.submit(getattr(worker, what), *given)  # side by side and in any order, as over Ray
 
     def answers(self, seconds: float) -> Sequence[Answer | Refused | Lost]:
         found = []

@@ -21,7 +21,7 @@ from torchskew.model.declared import NO_FLEET, FleetSpec, NodeNeed
 from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Environment, Version
-from torchskew.runtimes.fake import HANG, FakeRuntime, ended, right
+from torchskew.runtimes.fake import HANG, REFUSE, FakeRuntime, ended, right
 
 from tests.conftest import Silent
 from tests.engine.fleet.desk import NAMES, LocalCluster, cell, gathered, node, version, work
@@ -129,6 +129,36 @@ def test_the_cells_of_a_lost_node_are_started_anew_and_the_record_shows_the_lost
         assert "lost       b: killed by the test" in progress.said
         if not stays:
             assert set(fleet.nodes) == {"a", "c"}
+    finally:
+        cluster.close()
+
+
+def test_attempts_that_a_node_retried_itself_are_in_the_record_when_it_is_lost() -> None:
+    cluster = LocalCluster({"a": FakeRuntime(), "b": FakeRuntime()})
+    tried, lost = Counter[int](), threading.Event()
+
+    def spoiled_then_lost(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        tried[job["rank"]] += 1
+        if tried[job["rank"]] == 1:
+            return {REFUSE: "the port was taken"}
+        if not lost.is_set():
+            lost.set()
+            threading.Thread(target=cluster.lose, args=("a",)).start()
+        return {HANG: True}
+
+    cluster.runtimes["a"].script = spoiled_then_lost
+    try:
+        fleet = gathered(cluster)
+        results = ran(fleet, *variants(1, timeout=PATIENCE))
+        while not lost.is_set():  # the first node that has room gets the cell: that may be b
+            results = ran(fleet, *variants(1, timeout=PATIENCE))
+        (result,) = results
+        spoiled, gone, right_one = result.attempts
+        assert result.verdict is Verdict.PASS
+        assert [each.number for each in result.attempts] == [1, 2, 3]
+        assert "the port was taken" in str(spoiled.fault)
+        assert gone.fault == "node a was lost: killed by the test"
+        assert right_one.fault is None
     finally:
         cluster.close()
 

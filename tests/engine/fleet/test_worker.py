@@ -120,3 +120,14 @@ def test_a_lost_worker_that_does_not_end_is_ended_and_its_folder_removed(monkeyp
         assert str(folder) in worker.bury([owner])
         assert not folder.exists()
         assert lost.wait(PATIENCE) == -signal.SIGKILL
+
+
+def test_whatever_goes_wrong_in_a_worker_is_its_machines_fault_in_words() -> None:
+    class Broken(FakeRuntime):
+        def describe(self) -> str:
+            raise RuntimeError("can't start new thread")
+
+    worker = Worker("n", lambda _: Broken())
+    with pytest.raises(MachineError, match="RuntimeError: can't start new thread"):
+        worker.use("venv")
+    assert worker.greet().silent == {}

@@ -36,7 +36,7 @@ class Lost:
 
 
 class Cluster(Protocol):
-    """The machines of a fleet. Nodes are named by their ids; only the thread that drives the fleet calls this."""
+    """The machines of a fleet. Nodes are named by their ids; any thread may `tell`, only the driving one the rest."""
 
     def describe(self) -> str:
         """One line that names what it is and where."""
@@ -51,7 +51,7 @@ class Cluster(Protocol):
         """Ask a worker for something; what comes of it is among the `answers`."""
 
     def tell(self, node: str, what: str, *given: object) -> None:
-        """Tell a worker something that needs no answer."""
+        """Tell a worker something that needs no answer; any thread may. A node without a worker hears nothing."""
 
     def answers(self, seconds: float) -> Sequence[Answer | Refused | Lost]:
         """What came in; waits at most so long for the first. A lost worker is told once."""

@@ -10,9 +10,10 @@ from typing import cast
 
 import torchskew
 from torchskew.engine.fleet.cluster import Answer, Cluster, Lost, Refused
-from torchskew.engine.fleet.messages import Briefing, Greeting, News, NodeFacts, Provided
+from torchskew.engine.fleet.messages import Briefing, Greeting, News, NodeFacts, Provided, Relayed
 from torchskew.engine.fleet.nodes import Node
-from torchskew.engine.fleet.schedule import FleetRun
+from torchskew.engine.fleet.schedule import FleetRun, OfCells
+from torchskew.engine.fleet.spread import Spreading, SpreadOrder
 from torchskew.engine.machines import Work
 from torchskew.errors import ConfigError, MachineError, ProvisionError
 from torchskew.model.declared import FleetSpec
@@ -27,6 +28,8 @@ LOOK_SECONDS = 2.0  # between looks at which nodes the cluster has
 HIRES = 3  # workers that one node may lose before it is left out
 # So long after a node was lost, a new worker there, or another node, may still come.
 HOPE_SECONDS = 20.0
+SOON = 0.05  # between looks at attempts that threads of the driver make
+SPREAD = Node(facts=NodeFacts(id="", name="several nodes"))  # where events of cells that several nodes have are from
 
 
 class Fleet:
@@ -49,6 +52,7 @@ class Fleet:
         self._lost: list[Greeting] = []
         self._unheard: deque[Answer | Refused | Lost] = deque()
         self._looked = self._last_loss = 0.0
+        self._spreading = Spreading(cluster.tell, spec.interface)
 
     @property
     def nodes(self) -> Mapping[str, Node]:
@@ -125,14 +129,16 @@ class Fleet:
     def run(self, work: Work, known: Mapping[CellId, CellResult]) -> Iterator[CellResult]:
         """Cells go to the nodes that have their versions; a lost node's cells go to the others."""
         self._briefing = briefing_of(work)
+        self._spreading.brief(work.environments, self._briefing.imports)
         for node, _ in self._all("brief", self._briefing):
             self._open(node)
         self._need_nodes()
         try:
             yield from FleetRun(fleet=self, work=work).run(known)
         finally:
+            self._spreading.abandon()
             for name in list(self._joining):  # between runs nobody hears of it; the next one hires it again
-                self._leave(self._nodes[name])
+                self._leave(self._nodes[name], "the run has ended")
                 self._hired[name] -= 1
 
     def start_ahead(self, run_id: str, names: Sequence[str], environments: Mapping[str, Environment]) -> None:
@@ -144,6 +150,7 @@ class Fleet:
     def release(self) -> None:
         """End every agent on every node; what can't be ended is raised together."""
         self._briefing = None
+        self._spreading.close()
         problems: list[str] = []
         for node in self._nodes.values():
             node.ready = False
@@ -169,9 +176,18 @@ class Fleet:
         """Let a node begin these cells."""
         self._cluster.tell(node.facts.id, "begin", tuple(orders))
 
-    def events(self) -> Iterator[tuple[Node, News | Lost]]:
-        """What happened on the nodes, within a second; nodes that come meanwhile are made ready."""
+    def spread(self, asked: SpreadOrder) -> None:
+        """Let several nodes run a cell."""
+        self._spreading.begin(asked)
+
+    def events(self) -> Iterator[tuple[Node, OfCells | Lost]]:
+        """What happened on the nodes, within a second; nodes that come meanwhile are made ready.
+
+        A run can be closed at any of these.
+        """
         self._look()
+        for event in self._spreading.events():
+            yield SPREAD, event
         for answer in self._heard():
             node = self._nodes.get(answer.node)
             if node is None:
@@ -180,7 +196,7 @@ class Fleet:
                 yield node, self._lose(node, answer)
             elif answer.question == "news":
                 self._ask_news(node)
-                for news in cast("tuple[News, ...]", answer.value):
+                for news in self._relay(answer):
                     yield node, news
             else:
                 self._advance(node, answer)
@@ -190,15 +206,15 @@ class Fleet:
         return self._lose(node, Lost(node=node.facts.id, why=why))
 
     def _lose(self, node: Node, answer: Lost | Refused) -> Lost:
-        self._leave(node)
+        self._leave(node, f"node {node.facts.name} was lost: {answer.why.splitlines()[0]}")
         self._last_loss = time.monotonic()
         self._progress.say(f"lost       {node.facts.name}: {answer.why.splitlines()[0]}")
         return Lost(node=answer.node, why=answer.why)
 
     def _hire(self, facts: NodeFacts) -> None:
         self._hired[facts.id] = self._hired.get(facts.id, 0) + 1
+        self._cluster.hire(facts)  # first: a node without a worker can't be asked
         self._nodes[facts.id] = Node(facts=facts)
-        self._cluster.hire(facts)
 
     def _look(self) -> None:
         """Start workers on nodes that have none."""
@@ -242,9 +258,17 @@ class Fleet:
 
     def _heard(self) -> Iterator[Answer | Refused | Lost]:
         """What came in, within a second. A run can be closed at any of these, and the next one hears the rest."""
-        self._unheard.extend(() if self._unheard else self._cluster.answers(1.0))
+        self._unheard.extend(() if self._unheard else self._cluster.answers(SOON if self._spreading.open else 1.0))
         while self._unheard:
             yield self._unheard.popleft()
+
+    def _relay(self, answer: Answer) -> Sequence[OfCells]:
+        """Hand on what attempts over several nodes wait for, all of it; returns the other news."""
+        news = cast("tuple[News, ...]", answer.value)
+        for each in news:
+            if isinstance(each, Relayed):
+                self._spreading.hear(answer.node, each)
+        return [each for each in news if not isinstance(each, Relayed)]
 
     def _ask_news(self, node: Node) -> None:
         self._asked.add(node.facts.id)
@@ -264,8 +288,8 @@ class Fleet:
                 node = self._nodes.get(answer.node)
                 if node is None:
                     continue
-                if isinstance(answer, Answer) and answer.question != question:
-                    self._asked.discard(answer.node)  # news of a run that has ended
+                if not isinstance(answer, Lost) and answer.question != question:
+                    self._overheard(answer)
                     continue
                 if isinstance(answer, Answer):
                     answered[answer.node] = answer.value
@@ -276,6 +300,13 @@ class Fleet:
                 open_.discard(answer.node)
         for name in [name for name in self._nodes if name in answered]:
             yield self._nodes[name], answered[name]
+
+    def _overheard(self, answer: Answer | Refused) -> None:
+        """The answer to a question that another one of the node's follows: only news can be late."""
+        if answer.question == "news":
+            self._asked.discard(answer.node)
+            if isinstance(answer, Answer):
+                self._relay(answer)
 
     def _fitting(self, node: Node, versions: Sequence[Version]) -> tuple[Version, ...]:
         """The versions that the declaration lets this node run."""
@@ -316,13 +347,14 @@ class Fleet:
 
     def _leave_out(self, node: Node, why: str) -> None:
         self._progress.say(f"left out   {node.facts.name}: {why}")
-        self._leave(node)
+        self._leave(node, why)
 
-    def _leave(self, node: Node) -> None:
+    def _leave(self, node: Node, why: str) -> None:
         """Its worker is ended without being asked; what that leaves, a later worker of its host removes."""
         if greeting := self._greetings.pop(node.facts.id, None):
             self._lost.append(greeting)
         self._cluster.dismiss(node.facts.id)
+        self._spreading.lose(node.facts.id, why)
         self._nodes.pop(node.facts.id, None)
         self._joining.discard(node.facts.id)
         self._asked.discard(node.facts.id)

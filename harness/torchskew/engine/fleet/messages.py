@@ -10,14 +10,19 @@ from torchskew.model.facts import Attempt
 from torchskew.model.ids import CellId
 from torchskew.model.versions import Environment, EnvironmentFailure
 from torchskew.planning.scenario import Scenario
+from torchskew.runtimes.base import Folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
-    """A node of the cluster as Ray knows it. name: for texts; labels, resources: what it was started with."""
+    """A node of the cluster as Ray knows it. name: for texts; labels, resources: what it was started with.
+
+    address: at which the other nodes reach it.
+    """
 
     id: str
     name: str
+    address: str = "127.0.0.1"
     labels: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, float] = field(default_factory=dict)
 
@@ -100,4 +105,67 @@ class Stuck:
     ticket: int = 0
 
 
-News = Waiting | Finished | Stuck
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """An attempt that the node's machine spoiled; another one follows there."""
+
+    cell: CellId
+    attempt: Attempt
+    ticket: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineRequest:
+    """A line to an agent that the driver asks of a node. key: no two requests of a driver share one.
+
+    version: the agent's. folders: what it sees of the node. address: under which its ranks are reached, unless
+    interface (a name or a network) says which of the node's it is.
+    """
+
+    key: int
+    version: str
+    folders: Folders
+    address: str
+    interface: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineOpened:
+    """The agent is being started. host, share, rank_env: those of its channel, as other nodes see them."""
+
+    key: int
+    host: str
+    share: str
+    rank_env: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineSpoke:
+    """What the agent wrote: one line."""
+
+    key: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortLeased:
+    """A port of the node that is the driver's until it says otherwise."""
+
+    key: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineEnded:
+    """Nothing else comes for this key. why: what ended it, empty where the agent closed its output.
+
+    errors: the end of the agent's standard error.
+    """
+
+    key: int
+    why: str = ""
+    errors: str = ""
+
+
+Relayed = LineOpened | LineSpoke | PortLeased | LineEnded
+News = Waiting | Finished | Stuck | Retried | Relayed

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from torchskew.engine.fleet.messages import NodeFacts, Order
 from torchskew.model.cells import Cell
 from torchskew.model.ids import CellId
+from torchskew.model.outcomes import Placement
 
 # As on one machine: with more cells that wait for a processor, their ends overlap so much that a slow exit could
 # look like a hang.
@@ -17,15 +18,25 @@ MOST_OPEN_PER_CPU = 48
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a cell needs of a node. alone: no other cell may work there meanwhile."""
+    """What a cell needs of a node. alone: no other cell may work there meanwhile.
+
+    spread: by rank, where each rank needs a node of its own: the version of that rank.
+    """
 
     versions: frozenset[str]
     alone: bool
+    spread: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, cell: Cell, *, alone: bool) -> Need:
         """The need of a cell; alone: whether its scenario measures."""
-        return cls(frozenset(cell.provided), alone)
+        apart = cell.provided if cell.placement is Placement.SPREAD else ()
+        return cls(frozenset(cell.provided), alone, apart)
+
+    @property
+    def of_ranks(self) -> tuple[Need, ...]:
+        """What each rank needs of its node, where each needs one of its own."""
+        return tuple(Need(frozenset({version}), alone=self.alone) for version in self.spread)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,6 +128,15 @@ class Placing:
         self.room -= node.open[order.cell.id].size
         return node
 
+    def spread(self, order: Order, need: Need, now: float) -> tuple[Node, ...]:
+        """The nodes that have a rank of this cell each from now on, rank 0 first; () where too few are free."""
+        needs = need.of_ranks
+        chosen = apart(needs, sorted(self._nodes, key=lambda node: _fullness(node, need)), Node.free)
+        for node, part in zip(chosen, needs, strict=False):
+            node.take(order, part, now)
+            self.room -= 1
+        return chosen
+
     def _first(self, need: Need) -> Node | None:
         heap = self._heaps.get(need)
         if heap is None:
@@ -139,6 +159,29 @@ class Placing:
         if able and not any(node.kept == need for node in able):
             chosen = min(able, key=lambda node: (node.kept is not None, node.working))
             chosen.kept = chosen.kept or need
+
+
+def apart(needs: Sequence[Need], nodes: Sequence[Node], fits: Callable[[Node, Need], bool]) -> tuple[Node, ...]:
+    """A node for each need, no node twice; () where there are too few. Earlier nodes are taken first.
+
+    Each need in turn takes a node, and whoever had that node looks for another (augmenting paths).
+    """
+    taken: dict[int, int] = {}  # the number of a node -> that of the need that has it
+
+    def place(need: int, seen: set[int]) -> bool:
+        able = [number for number, node in enumerate(nodes) if node.can(needs[need]) and fits(node, needs[need])]
+        for number in sorted(able, key=taken.__contains__):  # whoever has a node keeps it where another one will do
+            if number not in seen:
+                seen.add(number)
+                if number not in taken or place(taken[number], seen):
+                    taken[number] = need
+                    return True
+        return False
+
+    if not all(place(need, set()) for need in range(len(needs))):
+        return ()
+    by_need = {need: nodes[number] for number, need in taken.items()}
+    return tuple(by_need[need] for need in range(len(needs)))
 
 
 def _fullness(node: Node, need: Need) -> tuple[int, int, int]:

@@ -77,6 +77,7 @@ class RayCluster:
         return tuple(
             NodeFacts(
                 id=each["NodeID"],
+                address=str(each["NodeManagerAddress"]),
                 name=name if names.count(name) == 1 else f"{name}/{each['NodeID'][:6]}",
                 labels=dict(each.get("Labels") or {}),
                 resources=dict(each.get("Resources") or {}),
@@ -99,7 +100,8 @@ class RayCluster:
 
     def tell(self, node: str, what: str, *given: object) -> None:
         """A call whose answer nobody awaits; that the worker is gone is seen by the calls that are awaited."""
-        getattr(self._workers[node], what).remote(*given)
+        if (worker := self._workers.get(node)) is not None:
+            getattr(worker, what).remote(*given)
 
     def answers(self, seconds: float) -> Sequence[Answer | Refused | Lost]:
         """What calls returned or raised."""
@@ -133,9 +135,8 @@ class RayCluster:
         try:
             return Answer(node=node, question=question, value=self._ray.get(reference))
         except RayTaskError as error:
-            if isinstance(error.cause, HarnessError | OSError):
-                return Refused(node=node, question=question, why=str(error.cause))
-            raise
+            cause = error.cause if isinstance(error.cause, HarnessError | OSError) else error
+            return Refused(node=node, question=question, why=str(cause))
         except RayActorError as error:
             self._forget(node)
             return Lost(node=node, why=_in_one_line(str(error), _MOST_OF_A_REASON))

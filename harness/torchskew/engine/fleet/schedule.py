@@ -6,12 +6,13 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from torchskew.engine.fleet.cluster import Lost
-from torchskew.engine.fleet.messages import Finished, News, Order, Stuck, Waiting
-from torchskew.engine.fleet.nodes import Need, Node, Placed, Placing
+from torchskew.engine.fleet.messages import Finished, Order, Retried, Stuck, Waiting
+from torchskew.engine.fleet.nodes import Need, Node, Placed, Placing, apart
+from torchskew.engine.fleet.spread import SpreadOrder
 from torchskew.engine.machines import Work
 from torchskew.engine.run import Tally, unprovisioned, unsupported
 from torchskew.engine.trial import ATTEMPTS
@@ -26,6 +27,7 @@ from torchskew.planning.plan import lacking
 from torchskew.planning.schedule import Schedule, chain_seconds
 
 _TICKETS = itertools.count(1)
+OfCells = Waiting | Finished | Stuck | Retried
 
 
 class Nodes(Protocol):
@@ -42,7 +44,10 @@ class Nodes(Protocol):
     def send(self, node: Node, orders: list[Order]) -> None:
         """Let a node begin cells."""
 
-    def events(self) -> Iterator[tuple[Node, News | Lost]]:
+    def spread(self, asked: SpreadOrder) -> None:
+        """Begin an attempt at a cell that several nodes run; what becomes of it is an event of its first node."""
+
+    def events(self) -> Iterator[tuple[Node, OfCells | Lost]]:
         """What happened on them, within a second."""
 
     def lose(self, node: Node, why: str) -> Lost:
@@ -58,6 +63,7 @@ class FleetRun:
     _schedule: Schedule = field(init=False)
     _tally: Tally = field(init=False)
     _held: dict[Need, deque[Order]] = field(default_factory=dict)
+    _spread: dict[int, tuple[Node, ...]] = field(default_factory=dict)
     _open: int = 0
 
     def run(self, known: Mapping[CellId, CellResult]) -> Iterator[CellResult]:
@@ -127,20 +133,41 @@ class FleetRun:
                 del self._held[need]
 
     def _place(self, placing: Placing, order: Order, need: Need) -> bool:
-        if placing.give(order, need, time.monotonic()) is None:
+        if need.spread:
+            placed = self._place_apart(placing, order, need)
+        else:
+            placed = placing.give(order, need, time.monotonic()) is not None
+        if not placed:
             return False
         self._open += 1
         self._count(running=1)
         return True
 
-    def _nowhere(self, need: Need) -> bool:
-        nodes = self.fleet.nodes.values()
-        return bool(nodes) and not self.fleet.hopeful and not any(node.can(need) for node in nodes)
+    def _place_apart(self, placing: Placing, order: Order, need: Need) -> bool:
+        """Each rank on a node of its own, where so many have room."""
+        nodes = placing.spread(order, need, time.monotonic())
+        if nodes:
+            self._spread[order.ticket] = nodes
+            scenario, seed = self.work.scenarios[order.cell.scenario], self.work.plan.seed
+            facts = tuple(node.facts for node in nodes)
+            self.fleet.spread(SpreadOrder(order=order, scenario=scenario, seed=seed, nodes=facts))
+        return bool(nodes)
 
-    def _take(self, node: Node, event: News | Lost) -> Iterator[CellResult]:
+    def _nowhere(self, need: Need) -> bool:
+        nodes = tuple(self.fleet.nodes.values())
+        if not nodes or self.fleet.hopeful:
+            return False
+        if need.spread:
+            return not apart(need.of_ranks, nodes, lambda *_: True)
+        return not any(node.can(need) for node in nodes)
+
+    def _take(self, node: Node, event: OfCells | Lost) -> Iterator[CellResult]:
         """What an event means for the cells; news of an order that the node does not have is of an earlier run."""
         if isinstance(event, Lost):
             yield from self._begin_anew(node, event.why)
+            return
+        if event.ticket in self._spread:
+            yield from self._take_apart(event)
             return
         placed = node.open.get(event.cell)
         if placed is None or placed.order.ticket != event.ticket:
@@ -150,9 +177,29 @@ class FleetRun:
                 self._count(running=-1, waiting=1)
         elif isinstance(event, Stuck):
             yield from self._begin_anew(node, self.fleet.lose(node, event.why).why)
+        elif isinstance(event, Retried):
+            placed.order = replace(placed.order, earlier=(*placed.order.earlier, event.attempt))
         else:
             self._drop(node, event.cell)
             yield self._judged(placed.order.cell, event)
+
+    def _take_apart(self, event: OfCells) -> Iterator[CellResult]:
+        """The same for a cell that several nodes have: an attempt that a machine spoiled is made anew on any nodes."""
+        nodes = self._spread[event.ticket]
+        if isinstance(event, Waiting):
+            if sum(node.waits(event.cell) for node in nodes):  # each of them has its slot back
+                self._count(running=-1, waiting=1)
+            return
+        assert isinstance(event, Finished)
+        del self._spread[event.ticket]
+        dropped = [placed for node in nodes if (placed := node.drop(event.cell)) is not None]
+        self._open -= 1
+        self._count(**{"waiting" if any(placed.waiting for placed in dropped) else "running": -1})
+        cell = dropped[0].order.cell
+        if event.attempts[-1].fault is None or len(event.attempts) >= ATTEMPTS:
+            yield self._judged(cell, event)
+        else:
+            self._hold_anew(cell, event.attempts)
 
     def _drop(self, node: Node, cell: CellId) -> Placed | None:
         placed = node.drop(cell)
@@ -164,6 +211,8 @@ class FleetRun:
     def _begin_anew(self, node: Node, why: str) -> Iterator[CellResult]:
         """Every cell of a lost node gets an attempt that says so, and goes to another node, as often as any cell."""
         for cell_id in list(node.open):
+            if node.open[cell_id].order.ticket in self._spread:
+                continue  # its attempt ends with this fault by itself
             placed = self._drop(node, cell_id)
             assert placed is not None
             cell = placed.order.cell
@@ -171,8 +220,12 @@ class FleetRun:
             if len(attempts) >= ATTEMPTS:
                 yield self._judged(cell, Finished(cell=cell.id, attempts=attempts, skip={}))
                 continue
-            need = Need.of(cell, alone=self.work.scenarios[cell.scenario].alone)
-            self._held.setdefault(need, deque()).appendleft(Order(cell=cell, earlier=attempts, ticket=next(_TICKETS)))
+            self._hold_anew(cell, attempts)
+
+    def _hold_anew(self, cell: Cell, earlier: tuple[Attempt, ...]) -> None:
+        """The cell is the next one of its need."""
+        need = Need.of(cell, alone=self.work.scenarios[cell.scenario].alone)
+        self._held.setdefault(need, deque()).appendleft(Order(cell=cell, earlier=earlier, ticket=next(_TICKETS)))
 
     def _judged(self, cell: Cell, done: Finished) -> CellResult:
         versions = [self.work.versions[name] for name in cell.provided]
@@ -201,4 +254,7 @@ def _lost_attempt(placed: Placed, node: Node, why: str) -> Attempt:
 
 def _no_node(need: Need) -> EnvironmentFailure:
     names = sorted(need.versions)
-    return EnvironmentFailure(version=names[0], reason=f"no node of the fleet has all of {', '.join(names)}")
+    why = f"no node of the fleet has all of {', '.join(names)}"
+    if need.spread:
+        why = f"the fleet has no {len(need.spread)} nodes for ranks of {', '.join(need.spread)}"
+    return EnvironmentFailure(version=names[0], reason=why)

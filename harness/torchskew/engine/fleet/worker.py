@@ -17,7 +17,20 @@ from dataclasses import replace
 
 import torchskew
 from torchskew.engine.agents import Agents
-from torchskew.engine.fleet.messages import Briefing, Finished, Greeting, News, Order, Provided, Stuck, Waiting
+from torchskew.engine.fleet.messages import (
+    Briefing,
+    Finished,
+    Greeting,
+    LineEnded,
+    LineRequest,
+    News,
+    Order,
+    Provided,
+    Retried,
+    Stuck,
+    Waiting,
+)
+from torchskew.engine.fleet.relay import Relay
 from torchskew.engine.machines import ThisMachine
 from torchskew.engine.ports import Ports
 from torchskew.engine.progress import Silent
@@ -52,6 +65,7 @@ class Worker:
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._running = 0
         self._ports = Ports()
+        self._relay = Relay(self._news.put, self._ports)
         self._lock = threading.Lock()
         self._lease = _Lease(lease, self._end)
         threading.Thread(target=self._begin_orders, name="orders", daemon=True).start()
@@ -127,6 +141,31 @@ class Worker:
                     news.append(self._news.get_nowait())
             return tuple(news)
 
+    def open_line(self, request: LineRequest) -> None:
+        """Start an agent for ranks of cells that several nodes run. What becomes of it is news. Never raises."""
+        briefing = self._briefing
+        if briefing is None:
+            self._news.put(LineEnded(key=request.key, why="the run has ended on this node"))
+            return
+        run_id, version, folders = self._run_id(briefing), request.version, request.folders
+        self._relay.open(request, lambda: self._here().start(run_id, self._environments, version, folders))
+
+    def write_line(self, key: int, number: int, text: bytes) -> None:
+        """A line for such an agent. Never raises."""
+        self._relay.write(key, number, text)
+
+    def hang_up(self, key: int) -> None:
+        """End such an agent. Never raises."""
+        self._relay.hang_up(key)
+
+    def lease_port(self, key: int) -> None:
+        """Hold a port of this node. Never raises."""
+        self._relay.lease(key)
+
+    def give_port_back(self, key: int) -> None:
+        """Hold it no longer. Never raises."""
+        self._relay.give_back(key)
+
     def release(self) -> None:
         """End every agent and rank, and remove what the run shared on this node."""
         with self._lease.held():
@@ -134,6 +173,7 @@ class Worker:
 
     def _end(self) -> None:
         self._briefing = None
+        self._relay.end()
         if self._machine is not None:
             self._machine.release()
 
@@ -143,8 +183,11 @@ class Worker:
         return self._machine
 
     def _agents(self, briefing: Briefing) -> Agents:
-        # Several nodes may be on one host, and each needs a folder of its own.
-        return self._here().agents(f"{briefing.run_id}.{self._node}", self._environments)
+        return self._here().agents(self._run_id(briefing), self._environments)
+
+    def _run_id(self, briefing: Briefing) -> str:
+        """Several nodes may be on one host, and each needs a folder of its own."""
+        return f"{briefing.run_id}.{self._node}"
 
     def _begin_orders(self) -> None:
         """Start the cells in their order, each as soon as memory is there."""
@@ -178,6 +221,7 @@ class Worker:
             seed=briefing.seed,
             waits=lambda: self._news.put(Waiting(cell=cell.id, ticket=order.ticket)),
             earlier=order.earlier,
+            again=lambda attempt: self._news.put(Retried(cell=cell.id, attempt=attempt, ticket=order.ticket)),
         )
         attempts = trial.run()
         return Finished(cell=cell.id, attempts=attempts, skip=trial.skip, ticket=order.ticket)
@@ -205,7 +249,7 @@ class _Lease:
         """The driver waits for an answer in the block.
 
         Raises:
-            MachineError: the lease has run out before.
+            MachineError: the lease has run out before, or whatever goes wrong in the block: a worker says nothing else.
         """
         with self._lock:
             if self._lapsed:
@@ -213,6 +257,10 @@ class _Lease:
             self._calls += 1
         try:
             yield
+        except HarnessError as error:
+            raise MachineError(str(error)) from error
+        except Exception as error:
+            raise MachineError(f"{type(error).__name__}: {error}") from error
         finally:
             with self._lock:
                 self._calls -= 1

@@ -29,6 +29,7 @@ RIGHT = {
     ("reduce_scatter", "list"): [cases(sum=[3, 0]), cases(sum=[3, 20])],
     ("reduce_scatter", "tensor"): [cases(sum=[3, 0]), cases(sum=[3, 20])],
     ("reduce_scatter", "average"): [cases(sum=[1.5, 0.0]), cases(sum=[1.5, 10.0])],
+    ("reduce_scatter", "maximum"): [cases(sum=[2, 0]), cases(sum=[2, 10])],
     ("all_to_all", "list"): [cases(list=[0, 1, 100, 101]), cases(list=[10, 11, 110, 111])],
     ("all_to_all", "even"): [cases(even=[0, 1, 100, 101]), cases(even=[10, 11, 110, 111])],
     ("all_to_all", "uneven"): [cases(uneven=[0, 100, 101]), cases(uneven=[10, 11, 12, 110])],

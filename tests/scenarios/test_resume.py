@@ -116,9 +116,10 @@ def test_an_average_that_starts_over_is_wrong() -> None:
     assert list(judged("averaging", [other, other], variant="ema")) == [0]
 
 
-def test_a_sum_where_an_average_was_asked_for_is_wrong() -> None:
+@pytest.mark.parametrize("variant", ["average", "maximum"])
+def test_a_sum_where_something_else_was_asked_for_is_wrong(variant: str) -> None:
     summed = [{"cases": {"sum": [3.0, 0.0]}}, {"cases": {"sum": [3.0, 20.0]}}]
-    assert list(judged("reduce_scatter", summed, variant="average")) == [0, 1]
+    assert list(judged("reduce_scatter", summed, variant=variant)) == [0, 1]
 
 
 @pytest.mark.parametrize(("name", "variant"), [("key_names", "compiled")])

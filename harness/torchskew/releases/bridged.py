@@ -16,7 +16,7 @@ ABOVE_THE_STORE = {
     "new_group.after_local": "groups made after one with use_local_synchronization",
     "object_collectives.moved": "objects of classes that a release moved",
     "reduce_scatter.tensor": "reduce_scatter_tensor",
-    "reduce_scatter.average": "reduce_scatter with AVG",
+    "reduce_scatter.average": "reduce_scatter with AVG or MAX",
 }
 
 

@@ -146,16 +146,22 @@ OBSERVATIONS: tuple[Observation, ...] = (
     Observation("newer_dtypes.jagged", ">=2.6", "<2.6", (OK, OPAQUE), "2.6.0,2.3.1"),
     Observation("newer_dtypes.jagged", ">=2.13", "<2.13", (OK, OPAQUE), "2.13.0,2.6.0"),
     Observation("newer_dtypes.jagged", ">=2.15", "<2.15", (OK, OPAQUE), "2.15.0,2.13.0"),
-    # gloo's reduce_scatter takes AVG and sums (pytorch issue 162338).
+    # gloo's reduce_scatter takes any operation and sums (pytorch issue 162338).
     Observation("fsdp.fully_shard", ">=2.7,<2.9", ">=2.7,<2.9", (WRONG, WRONG), "2.7.1,2.7.1"),
     # Each rank gets what its own release computes; 2.2 and 2.3 run other collectives.
-    Observation("reduce_scatter.average", ">=2.2,<2.3", ">=2.3,<2.9", (OPAQUE, WRONG), "2.2.2,2.3.1"),
-    Observation("reduce_scatter.average", ">=2.2,<2.3", ">=2.9", (OPAQUE, OK), "2.2.2,2.13.0"),  # at a bridge
-    Observation("reduce_scatter.average", ">=2.3,<2.9", ">=2.2,<2.3", (WRONG, OPAQUE), "2.6.0,2.2.2"),
-    Observation("reduce_scatter.average", ">=2.9", ">=2.2,<2.3", (OK, OPAQUE), "2.13.0,2.2.2"),
-    Observation("reduce_scatter.average", ">=2.2,<2.9", ">=2.2,<2.9", (WRONG, WRONG), "2.6.0,2.6.0"),
-    Observation("reduce_scatter.average", ">=2.3,<2.9", ">=2.9", (WRONG, OK), "2.6.0,2.13.0"),
-    Observation("reduce_scatter.average", ">=2.9", ">=2.3,<2.9", (OK, WRONG), "2.13.0,2.6.0"),
+    *(
+        Observation(f"reduce_scatter.{op}", first, second, outcomes, cell)
+        for op in ("average", "maximum")
+        for first, second, outcomes, cell in (
+            (">=2.2,<2.3", ">=2.3,<2.9", (OPAQUE, WRONG), "2.2.2,2.6.0"),
+            (">=2.2,<2.3", ">=2.9", (OPAQUE, OK), "2.2.2,2.13.0"),  # at a bridge
+            (">=2.3,<2.9", ">=2.2,<2.3", (WRONG, OPAQUE), "2.6.0,2.2.2"),
+            (">=2.9", ">=2.2,<2.3", (OK, OPAQUE), "2.13.0,2.2.2"),
+            (">=2.2,<2.9", ">=2.2,<2.9", (WRONG, WRONG), "2.6.0,2.6.0"),
+            (">=2.3,<2.9", ">=2.9", (WRONG, OK), "2.6.0,2.13.0"),
+            (">=2.9", ">=2.3,<2.9", (OK, WRONG), "2.13.0,2.6.0"),
+        )
+    ),
     # Hashed names of groups: 2.6 includes their number, 2.14 counts them. Each side waits for its own name.
     Observation("new_group.local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),
     Observation("new_group.after_local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),

@@ -131,6 +131,13 @@ def test_the_matrix_of_a_runtime_overlays_the_common_one() -> None:
     assert (matrix["docker"].store, matrix["venv"].store) == ((Store.STOCK,), (Store.BRIDGE,))
 
 
+def test_a_matrix_names_versions_by_a_pattern_as_well_in_their_declared_order() -> None:
+    text = '[versions]\n"2.6.0"={pip="torch"}\nold={debian="bullseye"}\n"2.13.0"={pip="torch"}\n'
+    assert declared(f'{text}[matrix.venv]\nversions=["2.13.0", "2.*"]').matrix["venv"].versions == ("2.13.0", "2.6.0")
+    (problem,) = problems(f'{text}[matrix]\nversions=["3.*"]')
+    assert problem.endswith("matrix.versions has '3.*', which matches no version of [versions]: 2.6.0, old, 2.13.0.")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

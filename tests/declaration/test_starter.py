@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 
@@ -15,6 +16,7 @@ from torchskew.guard import table as guard
 from torchskew.model.declared import Declaration
 from torchskew.model.outcomes import Guard
 from torchskew.releases.measured import RELEASES
+from torchskew.runtimes.docker.catalogue import load_suites
 from torchskew.workflows.inputs import read_scenarios
 
 from tests.conftest import ROOT
@@ -58,7 +60,11 @@ def test_what_is_no_release_is_refused(name: str) -> None:
         starter(["2.6.0", name])
 
 
-def test_the_measured_releases_are_those_of_the_wide_table() -> None:
-    wide = tomllib.loads((ROOT / "docs" / "compatibility.toml").read_text(encoding="utf-8"))
-    assert list(RELEASES) == wide["matrix"]["venv"]["versions"]
+def test_the_measured_releases_are_declared_for_the_survey_and_hold_those_of_its_facts() -> None:
+    text = (ROOT / "docs" / "compatibility.toml").read_text(encoding="utf-8")
+    wide = declare(Document(path="docs/compatibility.toml", text=text), load_suites()).matrix["venv"].versions
+    facts = json.loads((ROOT / "docs" / "survey.json").read_text(encoding="utf-8"))
+    measured = {each["name"] for part in facts["parts"] if part["runtime"] == "venv" for each in part["releases"]}
+    assert measured <= set(RELEASES) <= set(wide)
+    assert list(RELEASES) == sorted(RELEASES, key=lambda name: guard.parse(name) or ())
     assert (guard.parse(RELEASES[-1]) or ())[:2] == guard.LAST_KNOWN

@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -254,9 +255,7 @@ def _matrix(table: Table, versions: Mapping[str, Version]) -> Mapping[str, Matri
 
 def _spec(table: Table, versions: Mapping[str, Version]) -> MatrixSpec:
     table.unknown(MATRIX_FIELDS)
-    names = table.texts("versions", tuple(versions))
-    for name in names:
-        _known(name, versions, join(table.path, "versions"), table.problems)
+    names = _named(table, versions)
     timeout = table.get("timeout", float, 10.0)
     if not 0 < timeout <= 3600:
         table.problems.add(join(table.path, "timeout"), f"must be over 0 and at most 3600 seconds, got {timeout:g}.")
@@ -280,6 +279,20 @@ def _spec(table: Table, versions: Mapping[str, Version]) -> MatrixSpec:
         placement=table.choices("placement", Placement, Placement, (Placement.TOGETHER,)),
         timeout=timeout,
     )
+
+
+def _named(table: Table, versions: Mapping[str, Version]) -> tuple[str, ...]:
+    """The versions that a matrix lists, by name or by a pattern over the declared names."""
+    path, chosen = join(table.path, "versions"), dict[str, None]()
+    for name in table.texts("versions", tuple(versions)):
+        if not set(name) & set("*?["):
+            _known(name, versions, path, table.problems)
+            chosen[name] = None
+        elif found := [each for each in versions if fnmatchcase(each, name)]:
+            chosen |= dict.fromkeys(found)
+        else:
+            table.problems.add(path, f"has {name!r}, which matches no version of [versions]: {', '.join(versions)}.")
+    return tuple(chosen)
 
 
 def _known(name: str, versions: Mapping[str, Version], path: str, problems: Problems) -> None:

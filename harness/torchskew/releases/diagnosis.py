@@ -218,7 +218,7 @@ def _weighed(matches: list[Match], others: list[Lookalike]) -> tuple[list[Match]
     """Both, without what says less: of two texts of one line the longer decides, and an exception over a message."""
     certain, sure = _decisive(matches, others)
     left = [_doubted(each, _LESS_EXACT) if each in certain and _beaten(each, sure) else each for each in matches]
-    kept = [each for each in others if not (each.sure and _beaten(each, certain))]
+    kept = [each for each in others if not (each.sure and _beaten(each, matches))]
     certain, sure = _decisive(left, kept)
     if certain and sure and not _raised(certain) and _raised(sure):
         # Libraries that were built for another torch or NumPy say so in a warning, and the job goes on.

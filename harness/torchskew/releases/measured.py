@@ -1,4 +1,4 @@
-"""The published releases that docs/compatibility.md measures: the newest patch release of each era, oldest first."""
+"""The published releases that were measured: the newest patch release of each era, oldest first."""
 
 from __future__ import annotations
 

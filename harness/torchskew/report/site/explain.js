@@ -64,7 +64,7 @@ function seenIn(symptoms, evidence) {
 const beats = (best, each) => each.length < best.length && each.lines.every(line => best.lines.includes(line));
 function weighed(matches, others) {
   const certain = matches.filter(each => each.fit === 0), sure = others.filter(each => each.sure);
-  const kept = others.filter(each => !each.sure || !certain.some(best => beats(best, each)));
+  const kept = others.filter(each => !each.sure || !matches.some(best => beats(best, each)));
   const left = matches.map(each => each.fit === 0 && sure.some(best => beats(best, each)) ? {...each, fit: 2, why: LESS_EXACT} : each);
   const raised = found => found.some(each => each.lines.some(line => RAISED.test(line)));
   const first = left.filter(each => each.fit === 0), second = kept.filter(each => each.sure);

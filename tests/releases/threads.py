@@ -30,6 +30,7 @@ class Group(StrEnum):
     UNSEEN = "unseen"
     SIXTH = "sixth"
     FIRST_SHOT = "first shot"
+    SECOND_SHOT = "second shot"
 
 
 class About(StrEnum):

@@ -1,10 +1,10 @@
 """No import, training step or group of two takes more memory in one release than in another by more than the bound.
 
-The peak of resident memory, of fresh processes, as the kernel counts it (`ru_maxrss`): `import` of torch and its
-distributed part; `step`, a training step of a fixed model; `ddp`, the same in a group of two, the larger of both. Each
-rank measures its release several times; the change is that of the medians, with a bootstrap interval of 95 %. Oracle:
-rank 0's release. WRONG on rank 1: the whole interval is above the bound (5 %, or `larger` in [gate]). `cuda` is
-max_memory_allocated of the step, where there is a GPU.
+The peak of resident memory, of fresh processes, as the kernel counts it (`VmHWM`; `ru_maxrss` also counts what the
+process was before it became Python): `import` of torch and its distributed part; `step`, a training step of a fixed
+model; `ddp`, the same in a group of two, the larger of both. Each rank measures its release several times; the change
+is that of the medians, with a bootstrap interval of 95 %. Oracle: rank 0's release. WRONG on rank 1: the whole interval
+is above the bound (5 %, or `larger` in [gate]). `cuda` is max_memory_allocated of the step, where there is a GPU.
 """
 
 KIND = "handover"
@@ -18,6 +18,10 @@ LARGER = 0.05
 TIMES = 3  # the peak of one release varies by less than 1 %
 VARIANTS = {name: {"params": {"larger": LARGER}} for name in ("import", "step", "ddp", "cuda")}
 IMPORT = "import torch, torch.distributed\n"
+PEAK = """
+with open("/proc/self/status") as status:
+    print("peak", next(line for line in status if line.startswith("VmHWM:")).split()[1])
+"""
 STEP = """
 import sys
 device = sys.argv[3] if len(sys.argv) > 3 else "cpu"
@@ -42,25 +46,27 @@ if group:
 
 
 def started(code, *words):
-    """A fresh interpreter that runs code; its memory starts small, whatever the agent's is."""
+    """A fresh interpreter that runs code and then says what its peak was."""
     import subprocess
     import sys
 
     return subprocess.Popen(
-        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=True
+        [sys.executable, "-c", code + PEAK, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=True
     )
+
+
+def told(process, what):
+    """Wait for it; the number that it printed after a word."""
+    output, errors = process.communicate()
+    if process.returncode:
+        text = errors.decode(errors="replace")[-1000:]
+        raise RuntimeError("the measured process ended with status %d: %s" % (process.returncode, text))
+    return int(next(line for line in output.decode().splitlines() if line.startswith(what + " ")).split()[1])
 
 
 def peak(process):
     """Wait for it; its peak of resident memory in bytes."""
-    import os
-
-    errors = process.stderr.read().decode(errors="replace")
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = status
-    if status:
-        raise RuntimeError("the measured process ended with status %d: %s" % (status, errors[-1000:]))
-    return usage.ru_maxrss * 1024
+    return told(process, "peak") * 1024
 
 
 def measured(job, number):
@@ -70,10 +76,7 @@ def measured(job, number):
     if job.variant == "step":
         return peak(started(IMPORT + STEP))
     if job.variant == "cuda":
-        process = started(IMPORT + STEP, "-", "0", "cuda")
-        told = process.stdout.read()
-        peak(process)
-        return int(told.split()[-1])
+        return told(started(IMPORT + STEP, "-", "0", "cuda"), "allocated")
     meet = "file://" + job.path("group%d_%d" % (job.rank, number))
     return max([peak(each) for each in [started(IMPORT + STEP, meet, str(rank)) for rank in range(2)]])
 

@@ -41,6 +41,14 @@ def test_a_leak_of_fifty_megabytes_is_wrong_with_both_sizes() -> None:
     assert judged("memory", before * 2, variant="step").note == "no difference above 0 % (400 then 400 MB)"
 
 
+def test_a_process_that_holds_fifty_megabytes_more_is_measured_so_whatever_its_parent_holds() -> None:
+    memory = names("memory")
+    held = bytes(range(256)) * (800_000_000 // 256)  # more than the processes have, and written to
+    small, large = (memory.peak(memory.started(f"x = b'1' * {size}")) for size in (0, 50_000_000))
+    del held
+    assert 45_000_000 < large - small < 55_000_000
+
+
 @pytest.mark.parametrize(("name", "bound"), [("speed", "slower"), ("memory", "larger")])
 def test_the_gate_s_bound_reaches_every_variant(name: str, bound: str) -> None:
     scenario = with_bounds(read_scenarios(), {bound: 0.3})[name]

@@ -93,10 +93,8 @@ class _Found:
 
     def _steps(self, kinds: Mapping[str, Kind]) -> list[tuple[str, str]]:
         """Each release where the scenario has one rank, else each upgrade to the next release that was measured."""
-        names = [
-            each.name for each in self._part.releases
-            if any(Place(name, each.name, each.name) in self._seen for name in kinds)
-        ]  # fmt: skip
+        seen = {name for place in self._seen if place.scenario in kinds for name in (place.first, place.second)}
+        names = [each.name for each in self._part.releases if each.name in seen]
         alone = set(kinds.values()) == {Kind.SOLO}
         steps = [(name, name) for name in names] if alone else list(pairwise(names))
         return [step for step in steps if any(Place(name, *step) in self._seen for name in kinds)]

@@ -16,8 +16,10 @@ from torchskew.model.versions import Version
 from torchskew.record.record import Record
 from torchskew.runtimes.base import Room
 from torchskew.runtimes.fake import FakeRuntime, ended
+from torchskew.workflows import cell_steps
 
 from tests.conftest import faked
+from tests.engine.fleet.desk import LocalCluster
 
 RELEASES = ("2.1.2", "2.2.2", "2.6.0", "2.13.0")
 DECLARATION = f"""
@@ -118,6 +120,30 @@ def test_what_fits_is_provisioned_once_and_nothing_is_evicted(project: Path, mon
     assert main(MEASURE) == 0
     assert (disk.most_there, disk.gone) == (4, [])
     assert (project / "page.md").exists()
+
+
+def test_a_survey_runs_on_a_fleet_whose_disks_it_does_not_bound(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clusters: list[LocalCluster] = []
+
+    def cluster(address: str) -> LocalCluster:
+        assert address == "host:6379"
+        clusters.append(LocalCluster({name: Bounded(Disk()) for name in ("a", "b")}))
+        return clusters[-1]
+
+    monkeypatch.setattr(cell_steps, "RayCluster", cluster)
+    fleet = ["--fleet", "host:6379", "--versions", "2.6.0", "2.13.0"]
+    assert main([*MEASURE, *fleet, "--disk", "4"]) == 4
+    assert "--disk bounds the environments of this machine." in capsys.readouterr().err
+    assert main([*MEASURE, *fleet]) == 0
+    assert "2 nodes of a desk" in capsys.readouterr().err
+    assert {name for name, _ in clusters[-1].sent} == {"a", "b"}
+
+
+def test_a_rehearsal_says_why_it_has_no_fleet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rehearse", "--fleet", "local:3"]) == 4
+    assert "argument --fleet: a rehearsal makes its own nodes on this machine" in capsys.readouterr().err
 
 
 def test_what_did_not_change_is_measured_once_and_the_page_names_the_run_it_is_from(

@@ -66,6 +66,7 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
 
 def _add_how(group: argparse._ArgumentGroup) -> None:
     arguments.add_runtime(group)
+    group.add_argument("--fleet", type=_no_fleet, help=argparse.SUPPRESS)
     group.add_argument("--plan", type=Path, metavar="FILE", help="run this saved plan again")
     group.add_argument("--save-plan", type=Path, metavar="FILE", help="save the plan for --plan, also in a dry run")
     group.add_argument("--dry-run", action="store_true", help="print the plan; run and write nothing")
@@ -106,6 +107,13 @@ def run_rehearse(args: argparse.Namespace) -> int:
     )
     with watching() as watch:
         return run_rehearsal(options, watch)
+
+
+def _no_fleet(text: str) -> str:
+    if text != "off":
+        why = "a rehearsal makes its own nodes on this machine, to stop, slow and cut them; it has no fleet"
+        raise argparse.ArgumentTypeError(why)
+    return text
 
 
 def _parts(text: str | None) -> list[str] | None:

@@ -41,6 +41,7 @@ def add_parser(commands: arguments.Commands) -> None:
     what.add_argument("--measure", action="store_true", help="run every cell of the declaration first")
     arguments.add_declaration(what, DECLARATION)
     what.add_argument("--runtime", nargs="+", choices=list(RUNTIMES), help="default: those that answer")
+    arguments.add_fleet(what)
     what.add_argument(
         "--versions", nargs="+", default=[], metavar="PATTERN", help="names or patterns of declared versions"
     )
@@ -97,6 +98,7 @@ def _measured(args: argparse.Namespace, runtime: str) -> int:
         versions=tuple(args.versions),
         scenarios=tuple(args.scenarios),
         jobs=args.jobs,
+        fleet=args.fleet,
         cache=not args.no_cache,
         command=args.line,
     )

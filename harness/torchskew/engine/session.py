@@ -47,6 +47,7 @@ class ProvisionedVersions:
 class Session:
     """Environments are made and agents started when first needed; they stay until the block ends.
 
+    elsewhere: whether that is on other machines, whose disks and settings this one does not see.
     Every method may be called from any thread.
     """
 
@@ -60,6 +61,7 @@ class Session:
         """
         self.runtime, self.why, self.watch = chosen.runtime, chosen.why, watch
         self._machines = machines or ThisMachine(chosen.runtime, jobs)
+        self.elsewhere = machines is not None
         self._provisioned = ProvisionedVersions()
         self._lock = threading.Lock()
         self._swept = False

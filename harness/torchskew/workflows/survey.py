@@ -87,6 +87,10 @@ def _interrupted(record: Record, planned: Planned) -> RunInfo | None:
 def fit_the_disk(planned: Planned, session: Session, disk: DiskBound) -> Blocks:
     """Cut the versions into blocks whose environments fit the bound; one block where all do."""
     names = tuple(dict.fromkeys(name for cell in planned.plan.cells for name in cell.skew))
+    if session.elsewhere:
+        if disk.bytes is not None:
+            raise ConfigError("--disk bounds the environments of this machine. Leave it out on a fleet, or --fleet.")
+        return Blocks(of_versions=(names,))
     room = _room(session, planned.versions, names)
     if room is None:
         return Blocks(of_versions=(names,))
@@ -137,7 +141,7 @@ def _survey(options: Options, block: Planned, session: Session, ledger: Ledger) 
 
 
 def _make_room(session: Session, versions: Mapping[str, Version], block: Sequence[str], bound: int | None) -> None:
-    room = _room(session, versions, block)
+    room = None if bound is None else _room(session, versions, block)
     if room is not None and bound is not None:
         for line in room.make(bound):
             session.watch.say(f"evicted    {line}")

@@ -25,7 +25,7 @@ from torchskew.runtimes.fake import HANG, REFUSE, FakeRuntime, ended, right
 
 from tests.conftest import Silent
 from tests.engine.fleet.desk import NAMES, LocalCluster, cell, gathered, node, version, work
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, happens
 
 THREE = ("a", "b", "c")
 Script = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
@@ -135,24 +135,27 @@ def test_the_cells_of_a_lost_node_are_started_anew_and_the_record_shows_the_lost
 
 def test_attempts_that_a_node_retried_itself_are_in_the_record_when_it_is_lost() -> None:
     cluster = LocalCluster({"a": FakeRuntime(), "b": FakeRuntime()})
-    tried, lost = Counter[int](), threading.Event()
+    tried, struck = Counter[int](), threading.Event()
+    fleets: list[Fleet] = []
+
+    def strike() -> None:
+        """Once the driver has heard of the retried attempt."""
+        assert happens(lambda: any(each.order.earlier for each in fleets[0].nodes["a"].open.values()))
+        cluster.lose("a")
 
     def spoiled_then_lost(version: str, job: Mapping[str, Any]) -> Mapping[str, Any]:
         tried[job["rank"]] += 1
         if tried[job["rank"]] == 1:
             return {REFUSE: "the port was taken"}
-        if not lost.is_set():
-            lost.set()
-            threading.Thread(target=cluster.lose, args=("a",)).start()
+        if not struck.is_set():
+            struck.set()
+            threading.Thread(target=strike).start()
         return {HANG: True}
 
     cluster.runtimes["a"].script = spoiled_then_lost
     try:
-        fleet = gathered(cluster)
-        results = ran(fleet, *variants(1, timeout=PATIENCE))
-        while not lost.is_set():  # the first node that has room gets the cell: that may be b
-            results = ran(fleet, *variants(1, timeout=PATIENCE))
-        (result,) = results
+        fleets.append(gathered(cluster))
+        (result,) = ran(fleets[0], *variants(1, timeout=PATIENCE))
         spoiled, gone, right_one = result.attempts
         assert result.verdict is Verdict.PASS
         assert [each.number for each in result.attempts] == [1, 2, 3]
@@ -376,6 +379,16 @@ def test_what_came_in_at_once_is_heard_by_the_next_run_when_one_is_closed_in_the
         fleet.release()
     finally:
         cluster.close()
+
+
+def test_what_a_lost_worker_said_last_is_not_taken_for_an_answer_of_the_next_worker_there() -> None:
+    with desk("a", "b") as (cluster, fleet, progress):
+        work(fleet, cell())
+        fleet._unheard.append(Answer(node="a", question="brief", value=None))
+        fleet.lose(fleet.nodes["a"], "by the test")
+        list(fleet.events())
+        assert cluster.hired.count("a") == 2
+        assert "joined     a" not in progress.said
 
 
 def test_news_of_an_earlier_run_says_nothing_about_the_same_cell_in_this_one() -> None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torchskew.engine.fleet.fleet import Fleet  # noqa: E402
 from torchskew.engine.fleet.ray_cluster import RayCluster, local_nodes  # noqa: E402
 from torchskew.errors import ConfigError, MachineError  # noqa: E402
 from torchskew.model.cells import Cell, Variant  # noqa: E402
-from torchskew.model.outcomes import Verdict  # noqa: E402
+from torchskew.model.outcomes import Placement, Verdict  # noqa: E402
 from torchskew.model.results import CellResult  # noqa: E402
 from torchskew.runtimes import processes  # noqa: E402
 
@@ -101,8 +102,11 @@ def test_what_three_nodes_do_is_in_one_list_of_results_and_what_dies_is_started_
     three: str, tmp_path: Path
 ) -> None:
     """One cluster for all of it: to start one takes far longer than all the cells."""
-    with fleet_at(three) as (_, fleet):
+    with fleet_at(three) as (cluster, fleet):
         assert len(fleet.nodes) == 3
+        interrupted_once(cluster, fleet)
+        spread = [replace(each, placement=Placement.SPREAD) for each in variants(10)]
+        assert {result.verdict for result in ran(fleet, *spread)} == {Verdict.PASS}
         results = ran(fleet, *variants(200))
         assert {result.verdict for result in results} == {Verdict.PASS}
         failed = ran(fleet, *variants(30, fails=True))
@@ -123,6 +127,24 @@ def test_what_three_nodes_do_is_in_one_list_of_results_and_what_dies_is_started_
         assert others[1] not in fleet.nodes
         fleet.release()
         assert run_folders() == []
+
+
+def interrupted_once(cluster: RayCluster, fleet: Fleet) -> None:
+    """Ctrl-C while an answer is fetched: the run ends, and the next one still hears of every node."""
+    fetch, asked = cluster._ray.get, []
+
+    def interrupting(reference: Any) -> Any:
+        asked.append(reference)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return fetch(reference)
+
+    with pytest.MonkeyPatch.context() as patch:
+        running = fleet.run(work(fleet, *variants(60)), {})
+        patch.setattr(cluster._ray, "get", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            list(running)
+    fleet.release()
 
 
 def run_folders() -> list[Path]:

@@ -16,6 +16,10 @@ from tests.patience import PATIENCE
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 RUN = ("matrix", "--fleet", "local:2", "--no-cache", "-j", "1")
+# What outlives a killed driver is Ray's own agents, for so many seconds.
+SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "2"}
+# Between looks at all processes, or at a record while Ray starts: each look is work that the run itself waits for.
+SELDOM = 0.25
 
 
 def living(desk: Desk) -> list[str]:
@@ -31,7 +35,7 @@ def living(desk: Desk) -> list[str]:
 def lasting(desk: Desk) -> list[str]:
     until = time.monotonic() + PATIENCE
     while (left := living(desk)) and time.monotonic() < until:
-        time.sleep(LOOK)
+        time.sleep(SELDOM)
     return left
 
 
@@ -39,15 +43,15 @@ def test_a_killed_driver_loses_no_cell_leaves_no_process_and_is_resumed(
     tmp_path: Path, torch_environment: Environment
 ) -> None:
     desk = Desk(folder=tmp_path)
-    process = desk.start(RUN)
+    process = desk.start(RUN, SOON)
     until = time.monotonic() + PATIENCE
     with killed_at_the_end(process):
-        while len(desk.finished()) < 3 and process.poll() is None and time.monotonic() < until:
-            time.sleep(LOOK)
+        while (done := len(desk.finished())) < 3 and process.poll() is None and time.monotonic() < until:
+            time.sleep(LOOK if done else SELDOM)
     before = desk.finished()
     assert len(before) >= 3, desk.said
     assert lasting(desk) == []
-    assert desk.run((*RUN, "--resume")) == 0, desk.said
+    assert desk.run((*RUN, "--resume"), SOON) == 0, desk.said
     assert "2 nodes of Ray" in desk.said
     assert f"{len(before)} of 20 cells were done" in desk.said
     verdicts = desk.verdicts()

@@ -271,8 +271,8 @@ class Fleet:
         return [each for each in news if not isinstance(each, Relayed)]
 
     def _ask_news(self, node: Node) -> None:
-        self._asked.add(node.facts.id)
         self._cluster.ask(node.facts.id, "news", NEWS_SECONDS)
+        self._asked.add(node.facts.id)  # last: whoever was not asked is asked by the next run
 
     def _all(self, question: str, *given: object, problems: list[str] | None = None) -> Iterator[tuple[Node, object]]:
         """Ask every node the same; each node that answers, in the order of nodes. Others are lost."""
@@ -354,6 +354,8 @@ class Fleet:
         if greeting := self._greetings.pop(node.facts.id, None):
             self._lost.append(greeting)
         self._cluster.dismiss(node.facts.id)
+        # What it said last is not its successor's.
+        self._unheard = deque(each for each in self._unheard if each.node != node.facts.id)
         self._spreading.lose(node.facts.id, why)
         self._nodes.pop(node.facts.id, None)
         self._joining.discard(node.facts.id)

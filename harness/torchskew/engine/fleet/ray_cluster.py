@@ -54,7 +54,7 @@ class RayCluster:
         self._address, self._make = address, make
         self._workers: dict[str, Any] = {}
         self._open: dict[Any, tuple[str, str]] = {}
-        self._lost: list[Lost] = []
+        self._in: list[Answer | Refused | Lost] = []
         self._names: dict[str, str] = {}
         with ExitStack() as opening:
             local = LOCAL.fullmatch(address)
@@ -95,8 +95,12 @@ class RayCluster:
         self._workers[node.id] = actor.remote(node.id[:8], self._make)
 
     def ask(self, node: str, question: str, *given: object) -> None:
-        """A call of an actor's method, whose answer is awaited."""
-        self._open[getattr(self._workers[node], question).remote(*given)] = (node, question)
+        """A call of an actor's method, whose answer is awaited; a node whose worker is gone is lost."""
+        worker = self._workers.get(node)
+        if worker is None:
+            self._in.append(Lost(node=node, why="it has no worker any more"))
+        else:
+            self._open[getattr(worker, question).remote(*given)] = (node, question)
 
     def tell(self, node: str, what: str, *given: object) -> None:
         """A call whose answer nobody awaits; that the worker is gone is seen by the calls that are awaited."""
@@ -104,19 +108,24 @@ class RayCluster:
             getattr(worker, what).remote(*given)
 
     def answers(self, seconds: float) -> Sequence[Answer | Refused | Lost]:
-        """What calls returned or raised."""
-        if not self._open:
+        """What calls returned or raised. What is cut short by Ctrl-C, the next call returns."""
+        if self._open and not self._in:
+            references = list(self._open)
+            ready, _ = self._ray.wait(references, num_returns=1, timeout=seconds)
+            if ready and len(references) > 1:
+                ready, _ = self._ray.wait(references, num_returns=len(references), timeout=0)
+            for reference in ready:
+                if reference in self._open:  # else its worker was lost with an earlier answer of the same batch
+                    self._in.append(self._answer(reference))
+        elif not self._in:
             threading.Event().wait(min(seconds, 0.1))
-            return ()
-        references = list(self._open)
-        ready, _ = self._ray.wait(references, num_returns=1, timeout=seconds)
-        if ready and len(references) > 1:
-            ready, _ = self._ray.wait(references, num_returns=len(references), timeout=0)
-        return [answer for reference in ready if (answer := self._answer(reference)) is not None]
+        taken, self._in = self._in, []
+        return taken
 
     def dismiss(self, node: str) -> None:
         """The actor's process is killed; what its versions run in ends with it."""
         self._forget(node)
+        self._in = [answer for answer in self._in if answer.node != node]
         if (worker := self._workers.pop(node, None)) is not None:
             self._ray.kill(worker)
 
@@ -126,12 +135,16 @@ class RayCluster:
             self.dismiss(node)
         self._opened.close()
 
-    def _answer(self, reference: Any) -> Answer | Refused | Lost | None:
+    def _answer(self, reference: Any) -> Answer | Refused | Lost:
+        """It is open until its answer is here."""
+        node, question = self._open[reference]
+        answer = self._got(reference, node, question)
+        self._open.pop(reference, None)
+        return answer
+
+    def _got(self, reference: Any, node: str, question: str) -> Answer | Refused | Lost:
         from ray.exceptions import RayActorError, RayError, RayTaskError
 
-        if reference not in self._open:  # its worker was lost with an earlier answer of the same batch
-            return None
-        node, question = self._open.pop(reference)
         try:
             return Answer(node=node, question=question, value=self._ray.get(reference))
         except RayTaskError as error:
@@ -224,7 +237,7 @@ def local_nodes(count: int) -> Iterator[str]:
 
     with _own_settings(), ownership.short_folder() as folder:
         os.environ["RAY_TMPDIR"] = str(folder)
-        os.environ[_RECONNECT] = "20"  # so long Ray's agents outlive a killed driver
+        os.environ.setdefault(_RECONNECT, "20")  # so long Ray's agents outlive a killed driver
         (folder / "ray").mkdir()
         cluster = Cluster()
         try:

@@ -12,6 +12,7 @@ KIND = "handover"
 WORLD = (2, 2)
 NEEDS = ("torch.export for `export_*`",)
 APPLIES = ">=2.1"
+PATIENCE = 60.0  # tracing is work: on a busy machine torch.export took longer than the timeout of a group
 TIERS = ("full",)
 WARM = ("torch.export", "torch._dynamo", "torch._export", "torch.ao.quantization")
 LAYERS = ("attention", "norms", "rms", "embedding", "quantized", "convolution", "recurrent", "branch")

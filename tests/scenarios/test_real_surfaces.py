@@ -21,7 +21,7 @@ TIMEOUT = 10.0
 ELSEWHERE = {"rendezvous_tcp", "rendezvous_file", "all_reduce", "broadcast", "all_gather", "barrier", "import_smoke"}
 ELSEWHERE |= {"env_skew", "stale_lock", "state_dict_keys", "torch_save"}
 # They compile, import or measure for longer than everything else here: their judges and statistics are tested instead.
-ELSEWHERE |= {"abi_extension", "extension_upgrade", "extension_builds", "speed", "memory", "doctests"}
+ELSEWHERE |= {"abi_extension", "extension_upgrade", "extension_builds", "speed", "memory", "doctests", "aot_packages"}
 # PyTorch's own tests need packages and an agent of their own: tests/workflows/test_suite_real.py runs them.
 ELSEWHERE |= {name for name, scenario in read_scenarios().items() if scenario.agent}
 # What this release refuses to load, and says so.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from math import prod
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,6 +48,38 @@ def test_a_program_that_computes_something_else_is_wrong() -> None:
     other = {"cases": {"output": [0.5, 0.25]}}
     assert judged("programs", [written, other], variant="export_norms")[1].startswith("output is off by 0.5")
     assert list(judged("programs", [{"cases": {"output": []}}, other], variant="script_norms")) == [0]
+
+
+def test_a_compiled_layer_that_computes_something_else_is_wrong() -> None:
+    written = {"cases": {"output": [0.5, -0.25]}}
+    assert judged("aot_packages", [written, {"cases": {"output": [0.5, -0.25001]}}], variant="attention") == {}
+    other = {"cases": {"output": [0.5, 0.25]}}
+    assert judged("aot_packages", [written, other], variant="attention")[1].startswith("output is off by 0.5")
+
+
+def test_a_release_compiles_a_layer_once_and_never_hands_out_another_release_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder for temporary files is one for all agents of a run."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    asked: list[str] = []
+
+    def written(release: str, cell: str) -> tuple[list[float], str]:
+        def fresh(_job: object, task: str, path: str) -> list[float]:
+            asked.append(f"{release} {task}")
+            if task == "write":
+                Path(path).write_text(release)
+            return [float(release)]
+
+        scenario = names("aot_packages")
+        scenario.written.__globals__.update(fresh=fresh, installation=lambda: release)
+        (tmp_path / cell).mkdir()
+        output = scenario.written(SimpleNamespace(variant="attention", path=(tmp_path / cell).joinpath), "model.pt2")
+        return output, (tmp_path / cell / "model.pt2").read_text()
+
+    assert written("2.6", "first") == written("2.6", "second") == ([2.6], "2.6")
+    assert written("2.13", "third") == ([2.13], "2.13")
+    assert asked == ["2.6 write", "2.6 read", "2.13 write", "2.13 read"]
 
 
 @pytest.mark.parametrize("kind", names("rpc_objects").KINDS)

@@ -1,0 +1,159 @@
+"""What AOTInductor compiled in one release runs in another, and computes the same.
+
+Rank 0 compiles a layer whose weights and input follow from formulas: `attention` (a TransformerEncoderLayer) or
+`convolution` (with batch normalisation). Since 2.6 the file is a package of torch._inductor.aoti_compile_and_package,
+before that a shared library of torch._export.aot_compile. Rank 0 loads it again and runs the plain layer; the next rank
+loads the file and runs it. Each does so in a fresh process, as a server would, because whoever compiled has imported
+what a load may need. The oracle is the plain layer's answer, to 1e-4.
+
+A compiler works on it for half a minute, and would make the same file again: the first cell keeps it in the run's
+temporary folder, under the installation's own name, for the others. What a release can't compile or load again itself
+is unsupported, in its own words.
+"""
+
+KIND = "handover"
+WORLD = (2, 2)
+NEEDS = ("a C++ compiler, to write",)
+APPLIES = ">=2.2"
+PATIENCE = 300.0
+TIERS = ("full",)
+VARIANTS = {layer: {} for layer in ("attention", "convolution")}
+BOUND = 1e-4
+
+PROGRAM = """
+import json, shutil, sys
+import torch
+import torch._inductor
+from torch import nn
+
+task, layer, path = sys.argv[1:]
+ROWS = torch.linspace(-1.0, 1.0, 48).reshape(2, 3, 8)
+
+
+def plain():
+    made = {
+        "attention": lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        "convolution": lambda: nn.Sequential(nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4), nn.ReLU()),
+    }[layer]().eval()
+    for number, parameter in enumerate(made.parameters()):
+        count = parameter.numel()
+        parameter.copy_(torch.linspace(-0.5, 0.5 + 0.01 * number, count).reshape(parameter.shape))
+    return made
+
+
+def write(module):
+    if path.endswith(".pt2"):
+        exported = torch.export.export(module, (ROWS,))
+        torch._inductor.aoti_compile_and_package(exported, package_path=path)
+    else:
+        from torch._export import aot_compile
+
+        made = aot_compile(module, (ROWS,))
+        shutil.copy(made if isinstance(made, str) else made[0], path)
+
+
+def read():
+    if path.endswith(".pt2"):
+        return torch._inductor.aoti_load_package(path)
+    from torch._export import aot_load
+
+    return aot_load(path, "cpu")
+
+
+def said(answer):
+    first = answer[0] if isinstance(answer, (tuple, list)) else answer
+    return first.detach().reshape(-1).tolist()
+
+
+try:
+    with torch.no_grad():
+        module = read() if task == "read" else plain()
+        answer = {"output": said(module(ROWS))}
+        if task == "write":
+            write(module)
+except Exception as error:
+    answer = {"error": "%s: %s" % (type(error).__name__, error)}
+print("answer " + json.dumps(answer))
+"""
+
+
+class Refused(Exception):  # noqa: N818 - the release's own words follow
+    """A fresh process could not write, load or run it."""
+
+
+def fresh(job, task, path):
+    """The numbers that a fresh process computes; its error where it can't."""
+    import json
+    import os
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-c", PROGRAM, task, job.variant, path]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(command, check=False, env=dict(os.environ), timeout=job.timeout, **pipes)
+    text = done.stdout.decode(errors="replace")
+    answers = [line for line in text.splitlines() if line.startswith("answer ")]
+    if not answers:
+        raise Refused("no answer to `%s`, exit %d: %s" % (task, done.returncode, text[-2000:]))
+    answer = json.loads(answers[-1][len("answer ") :])
+    if "error" in answer:
+        raise Refused(answer["error"][:2000])
+    return answer["output"]
+
+
+def installation():
+    """A name for this torch: agents of several releases share the temporary folder."""
+    import torch
+    from torchskew_kit import digest
+
+    return digest(("%s %s" % (torch.__file__, torch.__version__)).encode())[:16]
+
+
+def written(job, name):
+    """Compile once for each torch, and leave a copy where the reader finds it; what the plain layer computes."""
+    import fcntl
+    import json
+    import os
+    import shutil
+    import tempfile
+
+    kept = os.path.join(tempfile.gettempdir(), "torchskew-aot-%s-%s-" % (installation(), job.variant))
+    with open(kept + "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(kept + "output"):
+            output = fresh(job, "write", kept + name)
+            fresh(job, "read", kept + name)
+            with open(kept + "part", "w") as file:
+                json.dump(output, file)
+            os.replace(kept + "part", kept + "output")
+    shutil.copy(kept + name, job.path(name))
+    with open(kept + "output") as file:
+        return json.load(file)
+
+
+def rank(job):
+    import os
+    import shutil
+    import subprocess
+
+    import torch
+
+    if job.rank > 0:
+        name = "model.pt2" if os.path.exists(job.path("model.pt2")) else "model.so"
+        return {"cases": {"output": fresh(job, "read", job.path(name))}}
+    compiler = os.environ.get("CXX", "g++")
+    if not shutil.which(compiler):
+        job.unsupported("there is no C++ compiler (%s)" % compiler)
+    packages = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 6)
+    try:
+        return {"cases": {"output": written(job, "model.pt2" if packages else "model.so")}}
+    except Refused as error:
+        job.unsupported("it can't write and load this itself: %s" % str(error)[:300])
+    except subprocess.TimeoutExpired:
+        job.prevented("the compiler did not finish within %.0f s" % job.timeout)
+
+
+def judge(reports, world):
+    from torchskew.judging.oracle import near
+
+    return near(reports, world, ["output"], BOUND)

@@ -54,6 +54,15 @@ def test_a_pair_of_which_nothing_was_tried_says_nothing() -> None:
     assert "| **2.6.0** | no group | works | works |  |" in written(changed(lacking))
 
 
+def test_where_no_rendezvous_was_measured_there_is_no_picture_of_groups() -> None:
+    part = made_up.part()
+    alone = {place: each for place, each in part.by_place.items() if place.scenario == "rng_state"}
+    scenarios = tuple(each for each in part.scenarios if each.name == "rng_state")
+    text = written(facts.laid_out(replace(part, scenarios=scenarios), alone))
+    assert "## venv" in text
+    assert "| hosts or writes" not in text
+
+
 def test_the_breaks_come_by_the_cells_that_they_fail_and_block() -> None:
     """SKEW-001 fails 6 rendezvous and blocks 4 groups of each; the draws differ in 6 cells."""
     text = written(made_up.part())

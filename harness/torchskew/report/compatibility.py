@@ -26,6 +26,7 @@ all of it**, and shows what each rank saw:
 _WORDS = """\
 **works**: every scenario that both releases have. **3 break**: a group forms, and so many scenarios fail that work with
 one release on every rank. **no group**: the rendezvous itself fails."""
+_MEETING = "rendezvous_tcp"
 _MOST = 10  # breaks that are listed
 _SURPRISES = 10  # lines
 
@@ -34,7 +35,9 @@ def page(survey: Survey, catalogue: Catalogue) -> str:
     """The whole page as markdown."""
     parts = [_HEAD]
     for part in survey.parts:
-        parts += [f"## {part.runtime}\n\n{_account(part)}", _picture(part), _eras(part)]
+        parts.append(f"## {part.runtime}\n\n{_account(part)}")
+        if any(each.name == _MEETING for each in part.scenarios):  # without it nothing is known of groups
+            parts += [_picture(part), _eras(part)]
         parts += [in_turn.section(part, catalogue)]
     parts += [_most(survey, catalogue), _surprises(survey), _REST]
     return "\n\n".join(part for part in parts if part) + "\n"

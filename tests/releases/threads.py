@@ -31,6 +31,7 @@ class Group(StrEnum):
     SIXTH = "sixth"
     FIRST_SHOT = "first shot"
     SECOND_SHOT = "second shot"
+    THIRD_SHOT = "third shot"
 
 
 class About(StrEnum):

@@ -381,6 +381,19 @@ def test_what_came_in_at_once_is_heard_by_the_next_run_when_one_is_closed_in_the
         cluster.close()
 
 
+def test_a_late_refusal_of_news_is_not_the_answer_to_the_next_question() -> None:
+    with desk("a", "b") as (cluster, fleet, _):
+        ran(fleet, *variants(8))
+        fleet._unheard.append(Refused(node="a", question="news", why="its lease ran out"))
+        fleet.release()
+        channels = [channel for each in cluster.runtimes.values() for channel in each.open_channels]
+        assert channels
+        assert all(channel._gone for channel in channels)
+        assert set(fleet.nodes) == {"a", "b"}
+        assert len(ran(fleet, *variants(8))) == 8
+        fleet.release()
+
+
 def test_what_a_lost_worker_said_last_is_not_taken_for_an_answer_of_the_next_worker_there() -> None:
     with desk("a", "b") as (cluster, fleet, progress):
         work(fleet, cell())

@@ -135,7 +135,7 @@ def interrupted_once(cluster: RayCluster, fleet: Fleet) -> None:
 
     def interrupting(reference: Any) -> Any:
         asked.append(reference)
-        if len(asked) == 2:
+        if len(asked) == 4:  # three briefings are answered first, then there is only news
             raise KeyboardInterrupt
         return fetch(reference)
 

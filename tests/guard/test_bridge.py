@@ -45,7 +45,16 @@ def results(group: Group, *releases: str, **more: Any) -> list[Any]:
 
 @pytest.mark.parametrize(
     "releases",
-    [("2.1.2", "2.2.2"), ("2.2.2", "2.1.2"), ("2.2.2", "2.6.0"), ("2.13.0", "2.1.2", "2.6.0", "2.2.2")],
+    [
+        ("2.1.2", "2.2.2"),
+        ("2.2.2", "2.1.2"),
+        ("2.2.2", "2.6.0"),
+        ("2.13.0", "2.1.2", "2.6.0", "2.2.2"),
+        ("2.0.1", "2.1.2"),
+        ("2.13.0", "2.0.1"),
+        ("1.13.1", "2.0.1"),
+        ("2.6.0", "1.13.1", "2.0.1", "2.1.2"),
+    ],
 )
 def test_ranks_whose_stores_can_not_mix_get_a_bridge_at_the_port_of_their_exchange(
     group: Group, capsys: pytest.CaptureFixture[str], releases: tuple[str, ...]
@@ -67,12 +76,12 @@ def test_ranks_that_mix_by_themselves_get_no_bridge(group: Group, releases: tupl
 REFUSED = [
     ({"bridge": ""}, ("2.2.2", "2.6.0"), "no bridge: rank 1: TORCHSKEW_GUARD is not bridge there"),
     ({"bridge": "its backend is nccl"}, ("2.2.2", "2.6.0"), "no bridge: rank 1: its backend is nccl"),
-    ({}, ("2.13.0", "2.0.1"), "no bridge: rank 1: torch 2.0 and older don't use one"),
-    ({}, ("2.0.1", "2.1.2"), "no bridge: rank 0: torch 2.0 and older don't use one"),
+    ({}, ("2.13.0", "1.12.1"), "no bridge: rank 1: torch 1.12 and older don't use one"),
+    ({}, ("1.12.1", "2.1.2"), "no bridge: rank 0: torch 1.12 and older don't use one"),
     ({"settings": "TORCH_GLOO_LAZY_INIT=1"}, ("2.2.2", "2.6.0"), "it does not help against this: settings that change"),
     (
         {"guess": "store"},
-        ("2.2.2", "2.1.0a0", "2.1.2"),
+        ("2.2.2", "1.13.0b1", "2.1.2"),
         "no bridge: rank 1: a build between releases may be too old for one",
     ),
 ]
@@ -85,6 +94,13 @@ def test_where_a_bridge_does_not_help_every_rank_is_refused_and_told_why(
     errors = results(group, *releases, rank_1=odd)
     assert [type(error) for error in errors] == [ProtocolVersionError] * len(releases)
     assert all(why in str(error) for error in errors)
+    assert bridge._CHILDREN == []
+
+
+def test_workers_of_2_0_under_torchrun_are_not_led_to_a_bridge(group: Group) -> None:
+    errors = results(group, "2.2.2", "2.0.1", rank_0={"method": "agent"}, rank_1={"method": "agent"})
+    why = "no bridge: it does not help against this: keys era differs since 2.1"
+    assert [why in str(error) for error in errors] == [True, True], errors
     assert bridge._CHILDREN == []
 
 

@@ -13,7 +13,12 @@ from torchskew.guard.table import SEEN
 
 READY = "ready"  # what a rank says that can meet the others at a bridge
 # How a group meets whose store may be a bridge -> the eras that may differ there: each rank is its client.
-BRIDGED_BY = {"tcp": ("store", "gloo"), "agent": ("store", "gloo", "agent"), "static": ("store",), "c10d": ("store",)}
+BRIDGED_BY = {
+    "tcp": ("store", "gloo", "keys"),
+    "agent": ("store", "gloo", "agent"),
+    "static": ("store",),
+    "c10d": ("store",),
+}
 MOST_GROUPS, MOST_HOSTS, MOST_ROSTER, MOST_TEXT = 256, 8, 1 << 20, 8192
 
 

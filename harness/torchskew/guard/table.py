@@ -66,6 +66,8 @@ SEEN = {
 }
 # What changed above the store and stays broken at a bridge (docs/bridge.md): first release of the newer side -> what.
 ABOVE = {
+    (2, 0): "TORCH_DISTRIBUTED_DEBUG=DETAIL",
+    (2, 1): "TORCH_DISTRIBUTED_DEBUG=DETAIL and TORCH_DIST_INIT_BARRIER",
     (2, 2): "DeviceMesh and DTensor",
     (2, 3): "FullyShardedDataParallel and reduce_scatter_tensor on gloo",
     (2, 4): "DTensor, and DDP with unused parameters",

@@ -104,6 +104,8 @@ SEEN = {
 }
 # What changed above the store and stays broken at a bridge (docs/bridge.md): first release of the newer side -> what.
 ABOVE = {
+    (2, 0): "TORCH_DISTRIBUTED_DEBUG=DETAIL",
+    (2, 1): "TORCH_DISTRIBUTED_DEBUG=DETAIL and TORCH_DIST_INIT_BARRIER",
     (2, 2): "DeviceMesh and DTensor",
     (2, 3): "FullyShardedDataParallel and reduce_scatter_tensor on gloo",
     (2, 4): "DTensor, and DDP with unused parameters",
@@ -635,7 +637,12 @@ def identity(hello: Hello) -> Identity:
 
 READY = "ready"  # what a rank says that can meet the others at a bridge
 # How a group meets whose store may be a bridge -> the eras that may differ there: each rank is its client.
-BRIDGED_BY = {"tcp": ("store", "gloo"), "agent": ("store", "gloo", "agent"), "static": ("store",), "c10d": ("store",)}
+BRIDGED_BY = {
+    "tcp": ("store", "gloo", "keys"),
+    "agent": ("store", "gloo", "agent"),
+    "static": ("store",),
+    "c10d": ("store",),
+}
 MOST_GROUPS, MOST_HOSTS, MOST_ROSTER, MOST_TEXT = 256, 8, 1 << 20, 8192
 
 
@@ -827,7 +834,7 @@ _SINCE_0_1 = {"aside": 0, "bridge": ""}  # what earlier guards leave out
 # -- verdict -------------------------------------------------------------------------------------------------
 # The verdict: what speaks against a group, decided from the roster alone, so that every rank decides the same.
 
-BRIDGED = ("2.1", "2.2", "2.5")  # store eras of the releases whose groups a bridge carries: 2.1 and newer
+BRIDGED_SINCE = (1, 13)  # the first release whose groups a bridge was seen to carry
 
 
 class Objection(NamedTuple):
@@ -873,15 +880,21 @@ def refuses(objections: list[Objection], mode: str, aside: bool) -> bool:
 def no_bridge(roster: Roster, objections: list[Objection]) -> str:
     """Why a bridge does not help against these objections, in one line; "" where it does."""
     groups, noun = roster["groups"], noun_of(roster["groups"])
-    old = ", ".join(group["ranks"] for group in groups if group["store"] not in BRIDGED)
+    old = ", ".join(group["ranks"] for group in groups if _older(group["torch"]))
     if old:
-        return "%s: torch 2.0 and older don't use one" % name_ranks(old, noun)
+        return "%s: torch 1.12 and older don't use one" % name_ranks(old, noun)
     others = [each.text for each in objections if not _bridgeable(each, groups[0]["method"])]
     why = _not_ready(groups) or ("it does not help against this: " + others[0].partition(":")[0] if others else "")
-    guesses = ", ".join(group["ranks"] for group in groups if group["guess"] and group["store"] == BRIDGED[0])
+    guesses = ", ".join(group["ranks"] for group in groups if group["guess"] and _older(before(group["torch"])))
     if guesses and not why:
         why = "%s: a build between releases may be too old for one" % name_ranks(guesses, noun)
     return why or roster["bridge"]
+
+
+def _older(version: str) -> bool:
+    """Whether no bridge was seen to carry this release."""
+    release = parse(version)
+    return release is None or release[:2] < BRIDGED_SINCE
 
 
 def _not_ready(groups: list[Group]) -> str:

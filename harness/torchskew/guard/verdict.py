@@ -6,9 +6,9 @@ from typing import Any, Iterator, NamedTuple
 
 from torchskew.guard.place import AGENTS, DIRECT
 from torchskew.guard.roster import BRIDGED_BY, READY, Group, Roster
-from torchskew.guard.table import SEEN, TABLE, era, parse
+from torchskew.guard.table import SEEN, TABLE, before, era, parse
 
-BRIDGED = ("2.1", "2.2", "2.5")  # store eras of the releases whose groups a bridge carries: 2.1 and newer
+BRIDGED_SINCE = (1, 13)  # the first release whose groups a bridge was seen to carry
 
 
 class Objection(NamedTuple):
@@ -54,15 +54,21 @@ def refuses(objections: list[Objection], mode: str, aside: bool) -> bool:
 def no_bridge(roster: Roster, objections: list[Objection]) -> str:
     """Why a bridge does not help against these objections, in one line; "" where it does."""
     groups, noun = roster["groups"], noun_of(roster["groups"])
-    old = ", ".join(group["ranks"] for group in groups if group["store"] not in BRIDGED)
+    old = ", ".join(group["ranks"] for group in groups if _older(group["torch"]))
     if old:
-        return "%s: torch 2.0 and older don't use one" % name_ranks(old, noun)
+        return "%s: torch 1.12 and older don't use one" % name_ranks(old, noun)
     others = [each.text for each in objections if not _bridgeable(each, groups[0]["method"])]
     why = _not_ready(groups) or ("it does not help against this: " + others[0].partition(":")[0] if others else "")
-    guesses = ", ".join(group["ranks"] for group in groups if group["guess"] and group["store"] == BRIDGED[0])
+    guesses = ", ".join(group["ranks"] for group in groups if group["guess"] and _older(before(group["torch"])))
     if guesses and not why:
         why = "%s: a build between releases may be too old for one" % name_ranks(guesses, noun)
     return why or roster["bridge"]
+
+
+def _older(version: str) -> bool:
+    """Whether no bridge was seen to carry this release."""
+    release = parse(version)
+    return release is None or release[:2] < BRIDGED_SINCE
 
 
 def _not_ready(groups: list[Group]) -> str:

@@ -104,7 +104,7 @@ def _both(advice: Advice) -> tuple[str, str]:
 
 def _guard(advice: Advice) -> str:
     if advice.guard_refuses:
-        led = advice.at_a_bridge is not None and all((parse(each) or ()) >= (2, 1) for each in _both(advice))
+        led = advice.at_a_bridge is not None and all((parse(each) or ()) >= (1, 13) for each in _both(advice))
         bridge = "" if not led else "; with TORCHSKEW_GUARD=bridge it leads the ranks to a bridge"
         return f"refuses such a group on every rank within a second, and names every version{bridge}"
     if advice.direct.order in (Order.NEW_HOSTS, Order.OLD_HOSTS):

@@ -45,7 +45,7 @@ def told(job):
             return "told after %.2f s of %.1f s" % (took, job.timeout)
         if "stock" in str(error):
             return "accused"
-        return "missing" if "rank %d never said hello" % (job.world_size - 1) in str(error) else "not named"
+        return "missing" if "rank %d never said hello" % (job.world_size - 1) in str(error) else "not named: %s" % error
     return "formed"
 
 

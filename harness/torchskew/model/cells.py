@@ -50,9 +50,12 @@ class Cell:
 
     def __post_init__(self) -> None:
         """Derive the id once: a decision asks for it once per cell and expectation."""
-        conditions = Conditions(guard=self.guard, store=self.store, placement=self.placement)
-        cell_id = CellId.of(self.name, self.skew, self.runtime, conditions)
-        object.__setattr__(self, "id", cell_id)
+        object.__setattr__(self, "id", CellId.of(self.name, self.skew, self.runtime, self.conditions))
+
+    @property
+    def conditions(self) -> Conditions:
+        """What its id names beside scenario, skew and runtime."""
+        return Conditions(guard=self.guard, store=self.store, placement=self.placement)
 
     @property
     def name(self) -> str:

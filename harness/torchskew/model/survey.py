@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torchskew.model.cells import Cell
-from torchskew.model.outcomes import Guard, Kind, Outcome, Placement, Store, Verdict
+from torchskew.model.ids import USUAL
+from torchskew.model.outcomes import Kind, Outcome, Verdict
 
 VERSION = "1.1.0"  # of the data; a new major where a field changes its meaning
 NONE = -1  # in `cells`: nothing was planned there
@@ -88,8 +89,7 @@ class Place:
     @classmethod
     def of(cls, cell: Cell) -> Place | None:
         """The place of a cell; None for one of more than two ranks, with the guard, a bridge, a fault or a network."""
-        plain = cell.guard is Guard.OFF and cell.store is Store.STOCK and cell.placement is Placement.TOGETHER
-        if cell.world_size > len("ab") or cell.fault or not plain:
+        if cell.world_size > len("ab") or cell.fault or cell.conditions != USUAL:
             return None
         return cls(cell.name, cell.skew[0], cell.skew[-1])
 

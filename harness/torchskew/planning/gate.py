@@ -177,6 +177,5 @@ def bases(cells: tuple[Cell, ...]) -> Mapping[CellId, CellId]:
     return twins
 
 
-def _conditions(cell: Cell) -> tuple[str, ...]:
-    variant = cell.variant.name if cell.variant else ""
-    return (cell.scenario, variant, cell.guard, cell.store, cell.placement, cell.fault or "", cell.runtime)
+def _conditions(cell: Cell) -> tuple[object, ...]:
+    return (cell.name, cell.conditions, cell.fault, cell.runtime)

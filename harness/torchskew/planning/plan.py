@@ -161,7 +161,7 @@ class _Conditions:
 
     @classmethod
     def of(cls, cell: Cell) -> _Conditions:
-        return cls(cell.variant, Conditions(guard=cell.guard, store=cell.store, placement=cell.placement))
+        return cls(cell.variant, cell.conditions)
 
 
 def _cells(scenario: Scenario, skew: Skew, context: _Context) -> list[Cell]:

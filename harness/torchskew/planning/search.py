@@ -53,9 +53,8 @@ def tables(cells: Iterable[Cell], order: Sequence[str]) -> tuple[PairTable, ...]
     position = {name: number for number, name in enumerate(order)}
     by_condition: dict[tuple[object, ...], dict[Pair, Cell]] = {}
     for cell in cells:
-        variant = cell.variant.name if cell.variant else ""
         for shape, first, second in _shapes(cell.skew):
-            key = (cell.scenario, variant, cell.guard, cell.store, cell.placement, cell.fault, len(cell.skew), shape)
+            key = (cell.name, cell.conditions, cell.fault, len(cell.skew), shape)
             by_condition.setdefault(key, {})[position[first], position[second]] = cell
     mixed = [pairs for pairs in by_condition.values() if any(first != second for first, second in pairs)]
     return tuple(PairTable(name=pairs[min(pairs)].name, order=tuple(order), cells=pairs) for pairs in mixed)

@@ -9,7 +9,8 @@ from functools import cache, cached_property
 from itertools import groupby
 
 from torchskew.guard.table import parse
-from torchskew.model.outcomes import Guard, Outcome, Placement, Store, Verdict
+from torchskew.model.ids import USUAL
+from torchskew.model.outcomes import Outcome, Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import Checked, Status
 from torchskew.model.versions import span
@@ -85,8 +86,7 @@ def known_break(item: Checked) -> Break | None:
     What ranks on different nodes show may be their network's.
     """
     cell, result = item.result.cell, item.result
-    stock = cell.guard is Guard.OFF and cell.store is Store.STOCK and cell.placement is Placement.TOGETHER
-    if result.verdict is not Verdict.FAIL or not stock or not result.ranks:
+    if result.verdict is not Verdict.FAIL or cell.conditions != USUAL or not result.ranks:
         return None
     ranks = [Side(facts.torch or facts.declared, facts.python or "", facts.numpy or "") for facts in result.ranks]
     ranks += [Side(name) for name in result.cell.skew[len(ranks) :]]  # ranks of a handover that never started

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from torchskew.guard.table import parse
 from torchskew.releases.advice import Advice, Hop, Order
 from torchskew.releases.breaks import Break
 from torchskew.report.columns import labelled
@@ -98,14 +97,10 @@ def _files(*, writer: str, reader: str, breaks: Sequence[Break]) -> str:
     return f"{reader} does not read all that {writer} wrote:"
 
 
-def _both(advice: Advice) -> tuple[str, str]:
-    return advice.question.old, advice.question.new
-
-
 def _guard(advice: Advice) -> str:
     if advice.guard_refuses:
-        led = advice.at_a_bridge is not None and all((parse(each) or ()) >= (1, 13) for each in _both(advice))
-        bridge = "" if not led else "; with TORCHSKEW_GUARD=bridge it leads the ranks to a bridge"
+        led = advice.at_a_bridge is not None
+        bridge = "; with TORCHSKEW_GUARD=bridge it leads the ranks to a bridge" if led else ""
         return f"refuses such a group on every rank within a second, and names every version{bridge}"
     if advice.direct.order in (Order.NEW_HOSTS, Order.OLD_HOSTS):
         return "admits the order that works, and refuses the other on every rank within a second"

@@ -31,22 +31,33 @@ _LINKERS = {b"_init", b"_fini", b"_edata", b"_end", b"__bss_start"}  # in one bu
 _HIDDEN = (1, 2)
 
 
-def symbols(file):
-    """The dynamic symbols of an ELF file of 64 bits: those that it defines for others, and those that it needs."""
+def sections(file):
+    """The table of sections of an ELF file of 64 bits, and the number of the section that has their names."""
     import struct
 
     header = file.read(64)
     (where,) = struct.unpack_from("<Q", header, 40)
-    size, count = struct.unpack_from("<HH", header, 58)
+    size, count, names = struct.unpack_from("<HHH", header, 58)
     file.seek(where)
     table = file.read(size * count)
-    sections = [struct.unpack_from(_SECTION, table, number * size) for number in range(count)]
+    return [struct.unpack_from(_SECTION, table, number * size) for number in range(count)], names
+
+
+def content(file, section):
+    """The bytes of a section."""
+    file.seek(section[4])
+    return file.read(section[5])
+
+
+def symbols(file):
+    """The dynamic symbols of an ELF file: those that it defines for others, and those that it needs."""
+    import struct
+
+    table, _ = sections(file)
     exported, needed = set(), set()
-    for section in (each for each in sections if each[1] == _DYNAMIC_SYMBOLS):
-        file.seek(sections[section[6]][4])
-        names = file.read(sections[section[6]][5])
-        file.seek(section[4])
-        for name, info, other, place, _, _ in struct.iter_unpack("<IBBHQQ", file.read(section[5])):
+    for section in (each for each in table if each[1] == _DYNAMIC_SYMBOLS):
+        names = content(file, table[section[6]])
+        for name, info, other, place, _, _ in struct.iter_unpack("<IBBHQQ", content(file, section)):
             if name and info >> 4 != _LOCAL and other & 3 not in _HIDDEN:
                 (exported if place else needed).add(names[name : names.index(b"\0", name)])
     return exported - _LINKERS, needed
@@ -72,16 +83,9 @@ def look(path):
 
 def has_types(path):
     """Whether a library carries debug information."""
-    import struct
-
     with open(path, "rb") as file:
-        header = file.read(64)
-        (where,) = struct.unpack_from("<Q", header, 40)
-        size, _, names = struct.unpack_from("<HHH", header, 58)
-        file.seek(where + size * names)
-        section = struct.unpack(_SECTION, file.read(size))
-        file.seek(section[4])
-        return b"\0.debug_info\0" in file.read(section[5])
+        table, names = sections(file)
+        return b"\0.debug_info\0" in content(file, table[names])
 
 
 def abidiff(theirs, mine):

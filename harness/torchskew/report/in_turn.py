@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -79,10 +79,8 @@ class _Found:
     def rows(self, scenario: str) -> Iterator[str]:
         """A line for each different finding of a scenario; its cells are counted in the first."""
         kinds = {each.name: each.kind for each in self._part.scenarios if each.name.partition(".")[0] == scenario}
-        counts = Counter(each.verdict for place, each in self._seen.items() if place.scenario in kinds)
-        count = f"{sum(counts.values())}: " + ", ".join(
-            f"{counts[each]} {_WORDS[each]}" for each in Verdict if counts[each]
-        )
+        verdicts = [each.verdict for place, each in self._seen.items() if place.scenario in kinds]
+        count = f"{len(verdicts)}: {_counted(verdicts)}"
         found: dict[str, list[tuple[str, str]]] = {}
         steps = self._steps(kinds)
         for step in steps:
@@ -126,13 +124,16 @@ def _text(variants: Sequence[_Variant]) -> str:
     """One variant in its judge's words; of several, how many ended how, and what those say that are not right."""
     if len(variants) == 1:
         return _said(variants[0])
-    counts = Counter(each.sighting.verdict for each in variants)
-    counted = ", ".join(f"{counts[each]} {_WORDS[each]}" for each in Verdict if counts[each])
     odd = [each for each in variants if each.sighting.verdict in (Verdict.FAIL, Verdict.UNKNOWN)]
     odd.sort(key=lambda each: each.sighting.verdict is Verdict.UNKNOWN)
     named = [f"`{each.name}` {_said(each)}" for each in odd[:_MOST]]
     more = [f"and {len(odd) - _MOST} more"] if len(odd) > _MOST else []
-    return "; ".join([counted, *named, *more])
+    return "; ".join([_counted(each.sighting.verdict for each in variants), *named, *more])
+
+
+def _counted(verdicts: Iterable[Verdict]) -> str:
+    counts = Counter(verdicts)
+    return ", ".join(f"{counts[each]} {_WORDS[each]}" for each in Verdict if counts[each])
 
 
 def _said(variant: _Variant) -> str:

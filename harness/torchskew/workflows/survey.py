@@ -141,8 +141,7 @@ def _survey(options: Options, block: Planned, session: Session, ledger: Ledger) 
 
 
 def _make_room(session: Session, versions: Mapping[str, Version], block: Sequence[str], bound: int | None) -> None:
-    room = None if bound is None else _room(session, versions, block)
-    if room is not None and bound is not None:
+    if bound is not None and (room := _room(session, versions, block)) is not None:
         for line in room.make(bound):
             session.watch.say(f"evicted    {line}")
 

@@ -227,8 +227,8 @@ def _closed(folder: str) -> bool:
     """Whether others can't read a folder, because of its own mode or of one above it."""
     if not folder:
         return False
-    above = all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(folder).parents)
-    return not (above and Path(folder).stat().st_mode & stat.S_IROTH and Path(folder).stat().st_mode & stat.S_IXOTH)
+    reached = all(each.stat().st_mode & stat.S_IXOTH for each in (Path(folder), *Path(folder).parents))
+    return not (reached and Path(folder).stat().st_mode & stat.S_IROTH)
 
 
 def _url() -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from torchskew.inside import kit, program, protocol
-from torchskew.inside.job import alone
+from torchskew.inside import protocol
 
 from tests.inside.driver import Driver, alive, gone
 from tests.patience import PATIENCE
@@ -47,6 +45,16 @@ if __name__ == "__main__":
     worker.start()
     print("child says", answer.get())
     worker.join()
+"""
+TORCHRUN = """
+import atexit, json, os, sys
+print(json.dumps({"name": __name__, "path": os.environ["PYTHONPATH"], "argv": sys.argv[1:]}))
+atexit.register(print, "registered")
+"""
+RUNS_TORCHRUN = """
+import torch, torchskew_program
+torch.distributed.__path__ = [{folder!r}]
+rank = torchskew_program.run_torchrun
 """
 LEAVES = """import os, subprocess, sys
 
@@ -162,32 +170,35 @@ def test_data_that_can_not_be_protected_keeps_the_rank_from_running(agent: Drive
     assert not report["finished"]
 
 
-@pytest.mark.parametrize(("code", "ends"), [(0, None), (3, (3, "exit code 3")), (-9, (1, "signal 9 ended torchrun"))])
-def test_torchrun_gets_the_nodes_of_the_group_and_its_end_is_the_ranks(
-    monkeypatch: pytest.MonkeyPatch, code: int, ends: tuple[int, str] | None
+@pytest.mark.parametrize(
+    ("ends", "code", "text"),
+    [
+        ("sys.exit(0)", 0, None),
+        ("sys.exit(3)", 3, "torchrun ended with exit code 3"),
+        ("raise RuntimeError('rank 1 of 2 failed')", 1, "torchrun ended with exit code 1"),
+    ],
+)
+def test_torchrun_runs_in_the_rank_for_its_node_and_ends_it(
+    agent: Driver, tmp_path: Path, ends: str, code: int, text: str | None
 ) -> None:
-    calls = []
-
-    def called(command: list[str], env: dict[str, str], **_: object) -> int:
-        calls.append((command, env["PYTHONPATH"]))
-        return code
-
-    monkeypatch.setattr(program.subprocess, "call", called)
+    (tmp_path / "run.py").write_text(TORCHRUN + ends)
     params = {"path": "/work/train.py", "text": "", "args": ["--epochs", "1"]}
-    record = replace(alone(5.0), world_size=3, rank=1, ranks_per_node=2, paths=["/a", "/b"], params=params, port=7)
-    job = kit.Job(record, "provision", lambda **_: None)
-    if ends is None:
-        program.run_torchrun(job)
-    else:
-        with pytest.raises(program.ScriptExit, match=ends[1]) as error:
-            program.run_torchrun(job)
-        assert error.value.code == ends[0]
-    ((command, path),) = calls
-    assert command[1:] == [
-        "-m", "torch.distributed.run", "--nnodes", "3", "--node_rank", "1", "--nproc_per_node", "2",
-        "--master_addr", "127.0.0.1", "--master_port", "7", "--max_restarts", "0", "/work/train.py", "--epochs", "1",
-    ]  # fmt: skip
-    assert path == "/a:/b"
+    how = {"world_size": 3, "rank": 1, "ranks_per_node": 2, "paths": ["/a", "/b"], "params": params, "port": 7}
+    agent.run(RUNS_TORCHRUN.format(folder=str(tmp_path)), **how)
+    end = agent.exited()
+    assert end["exit"] == code, end["log"]
+    error = end["report"].get("error")
+    assert (text is None and error is None) or text in error["text"]
+    said = end["log"].splitlines()
+    assert said.index("registered") > 0  # what torchrun registered for its exit ran, after it
+    assert json.loads(next(line for line in said if line.startswith("{"))) == {
+        "name": "__main__", "path": "/a:/b", "argv": [
+            "--nnodes", "3", "--node_rank", "1", "--nproc_per_node", "2", "--master_addr", "127.0.0.1",
+            "--master_port", "7", "--max_restarts", "0", "/work/train.py", "--epochs", "1",
+        ],
+    }  # fmt: skip
+    if "raise" in ends:
+        assert "RuntimeError: rank 1 of 2 failed" in end["log"]
 
 
 def test_what_a_rank_started_in_a_session_of_its_own_dies_with_it(agent: Driver) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import atexit
 import builtins
-import ctypes
 import importlib
 import linecache
 import os
-import subprocess
+import runpy
 import sys
 import threading
 import time
+import traceback
 import types
 from typing import Any
 
 GUARD = "torchskew_guard"
 SLOW = 0.5  # seconds from which an import is worth doing ahead of the fork
-_PR_SET_PDEATHSIG, _KILL = 1, 9
 
 
 class ScriptExit(Exception):  # noqa: N818 - the name of what happened: the script itself chose to end so
@@ -71,20 +70,20 @@ def run_script(job: Any) -> dict[str, Any]:
     try:
         exec(compile(text, path, "exec", dont_inherit=True), main.__dict__)  # noqa: S102 - our user's own script
     except SystemExit as end:
-        _raise_unless_good(end.code)
+        _raise_unless_good(end.code, "the script")
     finally:
         _end_as_the_interpreter_does()
     return {}
 
 
-def _raise_unless_good(code: Any) -> None:
+def _raise_unless_good(code: Any, who: str) -> None:
     """What Python makes of sys.exit(code): None and 0 are good, a number is the exit code, anything else is a text."""
     if code in (None, 0):
         return
     if isinstance(code, int):
-        raise ScriptExit(code & 0xFF, "the script ended with exit code {}".format(code & 0xFF)) from None
+        raise ScriptExit(code & 0xFF, "{} ended with exit code {}".format(who, code & 0xFF)) from None
     print(code, file=sys.stderr)
-    raise ScriptExit(1, "the script ended with exit code 1: {}".format(code)) from None
+    raise ScriptExit(1, "{} ended with exit code 1: {}".format(who, code)) from None
 
 
 def _end_as_the_interpreter_does() -> None:
@@ -96,23 +95,26 @@ def _end_as_the_interpreter_does() -> None:
 
 
 def run_torchrun(job: Any) -> dict[str, Any]:
-    """Run the script under this release's own torchrun, which starts the ranks of this node."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(job.world_size)]
-    command += ["--node_rank", str(job.rank), "--nproc_per_node", str(job.ranks_per_node)]
-    command += ["--master_addr", job.host, "--master_port", str(job.port), "--max_restarts", "0"]
-    command += [job.params["path"], *job.params["args"]]
-    env = dict(os.environ)
-    env["PYTHONPATH"] = os.pathsep.join(job.paths)
+    """Run the script under this release's own torchrun, which starts the ranks of this node.
+
+    Torchrun's agent runs in this process, as `python -m torch.distributed.run` would, because torch is imported here
+    already: to import it in one more process is what most of such a cell would wait for.
+    """
+    sys.argv = ["torchrun", "--nnodes", str(job.world_size), "--node_rank", str(job.rank)]
+    sys.argv += ["--nproc_per_node", str(job.ranks_per_node), "--master_addr", job.host, "--master_port", str(job.port)]
+    sys.argv += ["--max_restarts", "0", job.params["path"], *job.params["args"]]
+    os.environ["PYTHONPATH"] = os.pathsep.join(job.paths)  # for the ranks that torchrun starts
     job.phase("run")
-    code = subprocess.call(command, env=env, preexec_fn=_die_with_parent)
-    if code:
-        why = "torchrun ended with exit code {}".format(code) if code > 0 else "signal {} ended torchrun".format(-code)
-        raise ScriptExit(code if code > 0 else 1, why)
+    try:
+        runpy.run_module("torch.distributed.run", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        _raise_unless_good(end.code, "torchrun")
+    except Exception:
+        traceback.print_exc()  # as the interpreter does for the main module
+        raise ScriptExit(1, "torchrun ended with exit code 1") from None
+    finally:
+        _end_as_the_interpreter_does()
     return {}
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _KILL)
 
 
 class ImportWatch:

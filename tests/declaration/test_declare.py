@@ -10,6 +10,7 @@ from torchskew.declaration.fields import Document, Problems
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration
 from torchskew.model.outcomes import Guard, Outcome, Store, Verdict
+from torchskew.model.runtimes import providers
 from torchskew.model.versions import SourceKind
 from torchskew.runtimes.docker.catalogue import load_suites
 
@@ -113,6 +114,31 @@ def test_a_version_brings_the_facts_of_the_source_that_the_runtime_takes() -> No
     docker, venv = (for_runtime(version, name, Problems("")) for name in ("docker", "venv"))
     assert (docker.sources[0].kind, docker.env["USE_LIBUV"], docker.reports) == (SourceKind.DEBIAN, "0", "2.6.0+debian")
     assert (venv.sources[0].kind, dict(venv.env), venv.reports) == (SourceKind.PIP, {}, "2.6.0")
+
+
+@pytest.mark.parametrize(
+    ("source", "runtime", "python"),
+    [
+        ('pip = "torch==2.13.0"', "docker", "3.11"),
+        ('wheel = "torch-2.13.0-cp311-cp311-linux_x86_64.whl"', "docker", "3.11"),
+        ('pip = "torch==2.13.0", python = "3.13"', "docker", "3.13"),
+        ('debian = "trixie"', "docker", "3.13"),
+        ('image = "registry/torch:2.13"', "docker", ""),
+        ('pip = "torch==2.13.0"', "venv", ""),
+    ],
+)
+def test_the_python_of_a_version_is_known_where_its_runtime_decides_it(source: str, runtime: str, python: str) -> None:
+    version = declared(f"[versions]\na = {{ {source} }}").versions["a"]
+    assert for_runtime(version, runtime, Problems("")).python == python
+
+
+def test_both_committed_declarations_ask_for_the_same_environments() -> None:
+    survey = declared((ROOT / "docs" / "compatibility.toml").read_text(encoding="utf-8")).versions
+    shared = {name: version for name, version in committed().versions.items() if providers(version)[-1] == "venv"}
+    assert {"2.1.2", "2.2.2", "2.6.0", "2.13.0", "2.14.1"} == set(shared)
+    for name, version in shared.items():
+        sources = [for_runtime(each, "venv", Problems("")).sources for each in (version, survey[name])]
+        assert sources[0] == sources[1], name
 
 
 def test_a_version_that_the_runtime_cant_make_says_what_to_add() -> None:

@@ -90,6 +90,9 @@ def test_numpy_is_added_where_checkpoints_need_it_and_no_other_is_pinned() -> No
     assert _provisioned(plain, script=Script(name="train.py", text="print()")).requires == ("pyyaml",)
     pinned = Version(name="x", sources=(Source(kind=SourceKind.PIP, value="torch==2.1.2", requires=("NumPy<2",)),))
     assert _provisioned(pinned).requires == ("NumPy<2",)
+    for release, numpy in (("2.3.1", "numpy<2"), ("2.4.1", "numpy")):
+        of_its_time = Version(name="x", sources=(Source(kind=SourceKind.PIP, value="torch"),), torch=release)
+        assert _provisioned(of_its_time).requires == (numpy,)
     suite = Version(name="x", sources=(Source(kind=SourceKind.DEBIAN, value="trixie"),))
     assert _provisioned(suite, "docker").requires == ()
 

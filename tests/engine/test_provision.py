@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 import pytest
 from torchskew.engine.provision import provision_all
+from torchskew.engine.session import Session
 from torchskew.errors import MachineError, ProvisionError
 from torchskew.model.versions import Environment, Version
+from torchskew.runtimes.choice import Chosen
 
 from tests.conftest import Silent
 from tests.patience import PATIENCE
@@ -26,7 +29,11 @@ class Scripted:
             answer()
         if isinstance(answer, BaseException):
             raise answer
-        return Environment(version=version.name, runtime="fake", identity="1", handle="")
+        return answer if isinstance(answer, Environment) else empty(version.name)
+
+
+def empty(name: str, **more: str) -> Environment:
+    return Environment(version=name, runtime="fake", identity="1", handle="", **more)
 
 
 def versions(*names: str) -> list[Version]:
@@ -78,3 +85,25 @@ def test_an_interrupt_ends_it_before_the_rest_begins(progress) -> None:
 
 def test_nothing_asked_nothing_made(progress) -> None:
     assert provision_all(Scripted(), [], progress) == {}
+
+
+class Provisioning:
+    """A machine on which versions get these environments, and nothing runs."""
+
+    def __init__(self, **environments: Environment) -> None:
+        self._environments = environments
+
+    def provision(self, versions: list[Version], progress: Silent) -> Mapping[str, Environment | ProvisionError]:
+        return provision_all(Scripted(**self._environments), versions, progress)
+
+    def release(self) -> None:
+        """Nothing was made."""
+
+
+def test_a_session_knows_what_an_environment_has_in_it(progress) -> None:
+    made = Provisioning(a=empty("a", reports="2.6.0+debian", python="3.13.5", numpy="2.2.4"), b=empty("b"))
+    asked = [Version(name="a", sources=()), Version(name="b", sources=(), torch="2.13.0", known_python="3.11")]
+    with Session(Chosen(runtime=Scripted(), why=""), progress, machines=made) as session:
+        known = session.provision(asked).versions
+    assert (known["a"].torch, known["a"].python, known["a"].numpy) == ("2.6.0", "3.13.5", "2.2.4")
+    assert (known["b"].torch, known["b"].python, known["b"].numpy) == ("2.13.0", "3.11", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from torchskew.planning.plan import (
     narrow,
     oldest_first,
     placements_of,
+    predicted,
     skews,
     without_bridge,
     without_spread,
@@ -189,3 +191,16 @@ def test_the_audits_pair_is_predicted_to_fail_without_naming_a_version() -> None
         spec(scenarios=("rendezvous_tcp",), pairs=(("2.1.2", "2.2.2"),)), versions(), read_scenarios(), "venv"
     )
     assert [cell.predicted for cell in plan.cells] == [(Outcome.TIMEOUT, Outcome.OPAQUE)]
+
+
+@pytest.mark.parametrize("known", [{}, {"known_python": "3.11.7", "known_numpy": "1.24.2"}])
+def test_a_plan_made_again_predicts_with_the_python_and_numpy_that_environments_have(known: dict[str, str]) -> None:
+    writer = Version(name="new", sources=PIP, torch="2.6.0", known_python="3.13.5", known_numpy="2.2.4")
+    reader = Version(name="old", sources=PIP, torch="2.6.0")
+    both = {"new": writer, "old": reader}
+    wanted = spec(versions=("new", "old"), pairs=(("new", "old"),), scenarios=("pickles",))
+    plan = make_plan(wanted, both, read_scenarios(), "venv")
+    again = predicted(plan, read_scenarios(), {**both, "old": replace(reader, **known)})
+    said = {cell.variant.name: cell.predicted for cell in again.cells if cell.variant}
+    expected = (Outcome.OK, Outcome.OPAQUE if known else Outcome.OK)
+    assert (said["path"], said["numpy_array"]) == (expected, expected)

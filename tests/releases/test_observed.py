@@ -98,6 +98,12 @@ def test_a_version_knows_the_python_that_its_source_declares(
     assert Version(name="x", sources=(source,)).python == expected
 
 
+def test_what_an_environment_has_counts_more_than_what_was_declared() -> None:
+    source = Source(kind=SourceKind.PIP, value="torch==2.6.0", python="3.11", requires=("numpy",))
+    version = Version(name="x", sources=(source,), known_python="3.13.5", known_numpy="1.26.4")
+    assert (version.python, version.numpy) == ("3.13.5", "1.26.4")
+
+
 @pytest.mark.parametrize("bound", ["<=2.4", "=2.4", ">2.4", "2.4", ">=two"])
 def test_a_misspelt_bound_is_an_error_and_not_a_bound_that_never_holds(bound: str) -> None:
     with pytest.raises(ValueError, match="a bound is >=RELEASE or <RELEASE"):

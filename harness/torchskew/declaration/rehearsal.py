@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from torchskew.declaration.declare import all_for_runtime
 from torchskew.declaration.fields import Table
+from torchskew.declaration.suite import packages_of_its_time
 from torchskew.errors import ConfigError
 from torchskew.guard.table import parse
 from torchskew.model.rehearsal import (
@@ -248,8 +249,9 @@ def for_rehearsal(
 
 def _with_numpy(version: Version) -> Version:
     """torch.distributed.checkpoint needs NumPy for its object collectives; wheels come without it."""
+    numpy, _ = packages_of_its_time(version)
     sources = tuple(
-        replace(source, requires=(*source.requires, "numpy"))
+        replace(source, requires=(*source.requires, numpy))
         if source.kind in (SourceKind.PIP, SourceKind.WHEEL)
         and not any(each.lower().startswith("numpy") for each in source.requires)
         else source

@@ -54,8 +54,12 @@ def _release(name: str) -> Version | None:
 
 def with_suite_needs(version: Version) -> Version:
     """The version with what PyTorch's tests import, beside torch."""
-    old = version.torch is not None and Release(version.torch) < OLD_UNTIL
-    return with_packages(version, (*NEEDS, *(OLD if old else RECENT)))
+    return with_packages(version, (*NEEDS, *packages_of_its_time(version)))
+
+
+def packages_of_its_time(version: Version) -> tuple[str, str]:
+    """NumPy and setuptools as this release can use them; the newest where its release is not known."""
+    return OLD if version.torch is not None and Release(version.torch) < OLD_UNTIL else RECENT
 
 
 def with_backend(version: Version, backend: str) -> Version:

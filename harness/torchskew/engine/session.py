@@ -172,5 +172,12 @@ def _with(
 
 
 def _known(version: Version, environment: Environment | None) -> Version:
-    reports = environment.reports if environment else None
-    return replace(version, torch=version.torch or (public(reports) if reports else None))
+    """The version, with what its environment has in it."""
+    if environment is None:
+        return version
+    return replace(
+        version,
+        torch=version.torch or (public(environment.reports) if environment.reports else None),
+        known_python=environment.python or version.known_python,
+        known_numpy=environment.numpy or version.known_numpy,
+    )

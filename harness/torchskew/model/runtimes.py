@@ -17,6 +17,7 @@ class RuntimeRow:
     implementation: `module:class`; sources: the kinds of source it can provide; purpose: what ranks run in.
     engine: what must answer before it can be used, and fix: what to do where that doesn't.
     essential: whether torchskew is of no use without it; own_network: whether each version has its own network.
+    python: what a wheel runs on unless the version declares one, as X.Y; empty: only provisioning tells.
     """
 
     name: str
@@ -27,6 +28,7 @@ class RuntimeRow:
     fix: str
     essential: bool = False
     own_network: bool = False
+    python: str = ""
 
 
 # In order of preference: `auto` takes the first that answers and can provide every version.
@@ -41,6 +43,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             engine="Docker engine",
             fix="Start an engine and see that `docker version` works for this user; `--runtime venv` needs none.",
             own_network=True,
+            python="3.11",
         ),
         RuntimeRow(
             name="venv",

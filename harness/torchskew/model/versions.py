@@ -76,6 +76,7 @@ class Version:
     torch: the release it is expected to be, for predictions ("2.6.0"), or None when only running tells.
     reports: what `torch.__version__` must say (public part compared), or None when anything goes.
     env: settings that every rank of this version needs.
+    known_python, known_numpy: what its runtime or its environment has, where that is known; "" means as declared.
     """
 
     name: str
@@ -84,6 +85,8 @@ class Version:
     reports: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     grants: Grants = field(default_factory=Grants)
+    known_python: str = ""
+    known_numpy: str = ""
 
     @property
     def built(self) -> bool:
@@ -92,14 +95,18 @@ class Version:
 
     @property
     def python(self) -> str:
-        """The Python that its source declares, as X.Y; "" where only running tells."""
+        """The Python that it is known to run on, else the one that its source declares; "" where only running tells."""
+        if self.known_python:
+            return self.known_python
         source = self.sources[0] if self.sources else None
         declared = (source.suite.python if source.suite else source.python) if source else None
         return declared if declared and declared[0].isdecimal() else ""
 
     @property
     def numpy(self) -> str:
-        """The NumPy that its source declares, as X.Y: the newest that may be meant; "" where only running tells."""
+        """The NumPy that it is known to have, else the newest that its source may mean; "" where only running tells."""
+        if self.known_numpy:
+            return self.known_numpy
         source = self.sources[0] if self.sources else None
         if source is None or source.suite:
             return source.suite.numpy if source and source.suite else ""
@@ -110,7 +117,8 @@ class Version:
 class Environment:
     """A provisioned version. identity: digest of its content (image id, or lock of the environment).
 
-    handle: what the runtime needs to start it (an image id, a path of an interpreter).
+    handle: what the runtime needs to start it (an image id, a path of an interpreter). python, numpy: the releases in
+    it; "" where the runtime doesn't know, and where there is no NumPy.
     """
 
     version: str
@@ -119,6 +127,8 @@ class Environment:
     handle: str
     env: Mapping[str, str] = field(default_factory=dict)
     reports: str | None = None
+    python: str = ""
+    numpy: str = ""
     note: str = ""
     grants: Grants = field(default_factory=Grants)
 

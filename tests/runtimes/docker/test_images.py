@@ -262,6 +262,17 @@ def test_wheels_are_put_on_a_base_that_holds_only_python(provide, unpacked):
     assert (daemon.args["PYTHON"], unpacked) == ("3.11", [("torch==2.13.0", "3.11", "x86_64")])
 
 
+def test_an_image_tells_the_python_and_the_numpy_in_it(provide, unpacked):
+    made = provide(FakeDaemon(told={**TOLD, "wheels": ["torch=2.6.0", "numpy=2.2.4"]}), SourceKind.DEBIAN, "trixie")
+    assert (made.python, made.numpy) == ("3.13.5", "2.2.4")
+    assert provide(FakeDaemon(here=["x"]), SourceKind.IMAGE, "x").numpy == ""
+
+
+def test_a_suites_image_has_one_name_whatever_the_version_requires_of_its_wheels(provide, tmp_path):
+    provide(FakeDaemon(), SourceKind.DEBIAN, "trixie", requires=("numpy",), python="3.11")
+    assert list(lock.read(tmp_path / "lock.toml")) == ["debian-trixie"]
+
+
 def test_the_declared_python_chooses_the_suite(provide, unpacked):
     provide(FakeDaemon(), SourceKind.PIP, "torch==2.13.0", python="3.13")
     assert unpacked == [("torch==2.13.0", "3.13", "x86_64")]

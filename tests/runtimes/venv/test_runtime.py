@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -110,7 +111,9 @@ def test_a_local_wheel_is_installed_and_a_rebuilt_one_is_installed_anew(runtime,
 def test_requirements_beside_torch_are_installed_too(runtime, wheels, progress) -> None:
     write_wheel(wheels)
     write_wheel(wheels, "1.0", name="numpy")
-    assert "2 packages" in runtime.provision(pip(requires=("numpy<2",)), progress).note
+    made = runtime.provision(pip(requires=("numpy<2",)), progress)
+    assert "2 packages" in made.note
+    assert (made.python, made.numpy) == (platform.python_version(), "1.0")
     with pytest.raises(ProvisionError, match="that release does not exist.*numpy"):
         runtime.provision(pip(requires=("numpy>2",)), progress)
 

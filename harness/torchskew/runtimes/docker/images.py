@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from torchskew.errors import ConfigError, HarnessError, ProvisionError
+from torchskew.model.runtimes import RUNTIMES
 from torchskew.model.versions import Environment, Source, SourceKind, Suite, Version
 from torchskew.runtimes.base import Progress
 from torchskew.runtimes.digest import digest
@@ -20,7 +21,6 @@ from torchskew.runtimes.docker.pulling import Say
 from torchskew.runtimes.docker.space import ImageSpace
 
 RECIPE = "torchskew.recipe"  # label: digest of everything an image of ours was made from
-DEFAULT_PYTHON = "3.11"
 _FORMAT = "1"  # part of every recipe: raise it when templates or ways change what an image holds
 _BEFORE = "built before"
 _TORCH = ("python3-torch",)
@@ -76,6 +76,8 @@ class Images:
             handle=made.image,
             env=version.env,
             reports=version.reports or facts.torch,
+            python=facts.python,
+            numpy=facts.packages.get("numpy", ""),
             note=made.way,
         )
 
@@ -104,7 +106,7 @@ class Images:
         return self._once(recipe, make, say)
 
     def _from_wheels(self, source: Source, say: Say) -> ProvidedImage:
-        python = source.python or DEFAULT_PYTHON
+        python = source.python or RUNTIMES["docker"].python
         of = next((each for each in load_suites().values() if each.python == python), None)
         if of is None:
             known = ", ".join(each.python for each in load_suites().values())
@@ -164,7 +166,8 @@ class Images:
 def _name(source: Source) -> str:
     """A name for tags and lock entries, like `debian-trixie`; other inputs give another name."""
     word = re.sub(r"[^a-z0-9]+", "-", f"{source.kind}-{source.value}".lower()).strip("-")[-50:].lstrip("-")
-    more = [part for part in (source.python, source.index, *source.requires) if part]
+    wheel = source.kind in (SourceKind.PIP, SourceKind.WHEEL)  # nothing is installed into the others
+    more = [part for part in (source.python, source.index, *source.requires) if part and wheel]
     return f"{word}-{digest(*more)[:8]}" if more else word
 
 

@@ -319,6 +319,8 @@ def _environment(version: Version, made: StoredEnvironment, source: Source) -> E
         handle=made.python,
         env={**version.env, **settings(source, made.reports)},
         reports=made.reports,
+        python=made.python_version,
+        numpy=next((each.partition("==")[2] for each in made.packages if each.startswith("numpy==")), ""),
         note=f"torch {made.reports}, Python {made.python_version}{packages}",
     )
 

@@ -14,6 +14,7 @@ KIND = "handover"
 WORLD = (2, 2)
 TIERS = ("full",)
 PATIENCE = 240.0
+UPGRADE = True
 # Examples of these import them; the processes of all cases inherit them.
 WARM = ("torch.nn.utils.prune", "torch.nn.utils.parametrizations", "torch.optim.swa_utils", "torch._dynamo")
 

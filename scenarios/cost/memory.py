@@ -13,6 +13,7 @@ TIERS = ("full",)
 PATIENCE = 180.0
 
 ALONE = True  # it starts interpreters, which others would keep waiting
+UPGRADE = True
 
 LARGER = 0.05
 TIMES = 3  # the peak of one release varies by less than 1 %

@@ -18,6 +18,7 @@ NEEDS = ("one machine",)
 TIERS = ("full",)
 PATIENCE = 120.0
 ALONE = True
+UPGRADE = True
 WARM = ("torch._dynamo",)  # which the first step of an optimizer imports
 
 QUADS = 40

@@ -60,6 +60,17 @@ def test_a_handover_goes_both_ways() -> None:
     assert {("candidate", "2.13.0"), ("2.13.0", "candidate")} <= set(skews(planned(), "files"))
 
 
+def test_what_judges_an_upgrade_runs_with_a_release_first_and_the_candidate_second_only() -> None:
+    scenarios = {**SCENARIOS, "speed": replace(SCENARIOS["files"], name="speed", upgrade=True)}
+    plan = gate_plan(replace(SPEC, base=True), VERSIONS, scenarios, "venv", 0)
+    subjects = ("candidate", "base")
+    assert skews(plan, "speed") == [(release, subject) for release in SPEC.against for subject in subjects]
+    assert skews(plan, "files") == skews(planned(replace(SPEC, base=True)), "files")
+    assert len(bases(plan.cells)) == len([cell for cell in plan.cells if "candidate" in cell.skew])
+    with pytest.raises(NothingSelectedError, match="speed judges a release and then the candidate. Add --against"):
+        gate_plan(replace(SPEC, against=()), VERSIONS, {"speed": scenarios["speed"]}, "venv", 0)
+
+
 def test_a_candidate_without_a_build_is_tried_in_what_needs_none() -> None:
     tree = Version(name="candidate", sources=(Source(kind=SourceKind.SOURCE, value="/src"),))
     versions = {**VERSIONS, "candidate": tree}

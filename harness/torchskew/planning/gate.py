@@ -12,7 +12,7 @@ from torchskew.model.declared import MatrixSpec
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Guard, Placement, Store, Tier
 from torchskew.model.versions import Version
-from torchskew.planning.plan import Skew, make_plan
+from torchskew.planning.plan import Skew, make_plan, plan_of
 from torchskew.planning.scenario import Scenario
 
 # A tier of one minute has no time for worlds of three.
@@ -60,7 +60,17 @@ def gate_plan(
         store=spec.store,
         timeout=spec.timeout,
     )
-    return make_plan(matrix, versions, chosen, runtime, seed)
+    plan = make_plan(matrix, versions, chosen, runtime, seed)
+    kept = [cell for cell in plan.cells if not chosen[cell.scenario].upgrade or _is_upgrade(cell)]
+    if not kept:
+        names = ", ".join(dict.fromkeys(cell.scenario for cell in plan.cells))
+        raise NothingSelectedError(f"nothing selected: {names} judges a release and then the candidate. Add --against.")
+    return plan_of(kept, runtime, seed)
+
+
+def _is_upgrade(cell: Cell) -> bool:
+    """Whether it goes from a release to a subject of the gate."""
+    return len(cell.skew) == 2 and [name in (CANDIDATE, BASE) for name in cell.skew] == [False, True]
 
 
 def of_tier(scenarios: Mapping[str, Scenario], tier: Tier) -> Mapping[str, Scenario]:

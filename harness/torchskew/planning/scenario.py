@@ -95,6 +95,7 @@ class Scenario:
     patience: its timeout in seconds is never shorter, because on a busy machine its work (not waiting) takes long.
     works: its ranks work all the time, so a cell of it counts as one of those that run at once until it ends.
     alone: no other cell works while one of it runs, because it measures.
+    upgrade: it judges what came later against what was before, so a gate plans a release and then its candidate only.
     warm: modules that take seconds to import; the agent imports them once, before it forks ranks. agent: a name where
     its ranks need an agent of their own (what it imports changes the interpreter); scenarios that name it share it.
     place: where its ranks run. build: it needs a torch that was built; one that does not runs on a tree as well.
@@ -123,6 +124,7 @@ class Scenario:
     agent: str = ""
     works: bool = False
     alone: bool = False
+    upgrade: bool = False
     place: Surroundings = Surroundings()
     build: bool = True
     judge: Callable[[Sequence[Report], World], Mapping[int, str] | Opinion] = field(compare=False)

@@ -17,7 +17,7 @@ from torchskew.planning.scenario import GUARDS, PLACEMENTS, RENDEZVOUS, STORES, 
 
 FIELDS = (
     "KIND", "WORLD", "AFTER", "POLICY", "VARIANTS", "NEEDS", "GUARD", "SAME", "APPLIES", "RENDEZVOUS", "STORE", "TIERS",
-    "WARM", "PATIENCE", "AGENT", "DATA", "ALONE", "BUILD", "PLACEMENT",
+    "WARM", "PATIENCE", "AGENT", "DATA", "ALONE", "BUILD", "PLACEMENT", "UPGRADE",
 )  # fmt: skip
 FUNCTIONS = ("rank", "judge", "lacks")
 VARIANT_FIELDS = ("params", "env", "rank_env", "predicted")
@@ -135,6 +135,7 @@ def _scenario(module: ModuleType, source: str, table: Table) -> Scenario:
         patience=table.get("PATIENCE", float, 0.0),
         works=table.get("ALONE", bool, False),
         alone=table.get("ALONE", bool, False),
+        upgrade=table.get("UPGRADE", bool, False),
         build=table.get("BUILD", bool, True),
         judge=module.judge,
     )

@@ -12,6 +12,7 @@ BENCHMARKS = {
     "start": ["benchmarks.start"],
     "record": ["benchmarks.record"],
     "site": ["benchmarks.site"],
+    "explain": ["benchmarks.explain"],
     "cells": ["benchmarks.cells"],
     "cells-docker": ["benchmarks.cells", "--runtime", "docker"],
     "matrix": ["benchmarks.matrix", "--runtime", "venv"],

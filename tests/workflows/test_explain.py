@@ -6,11 +6,15 @@ import argparse
 import hashlib
 import io
 import json
+import tracemalloc
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 from torchskew import cli
 from torchskew.commands import rehearse
+from torchskew.releases.diagnosis import Material
 from torchskew.workflows import log_scan
 
 TEXT = "AttributeError: '_RendezvousState' object has no attribute 'redundancy_list'"
@@ -73,6 +77,88 @@ def test_lines_that_differ_in_a_hash_only_do_not_crowd_out_the_error(
     assert [line.where for line in material.lines if line.text == TEXT] == ["job.log:201"]
     assert [(each.release, each.where) for each in material.named] == [("2.13.0", "job.log:202")]
     assert len(material.lines) < 30
+
+
+@pytest.mark.parametrize("size", [7, 64, 65536])
+def test_a_progress_bar_is_not_one_line_that_hides_the_error(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It returns the carriage instead of ending a line. The place is the one that an editor shows."""
+    monkeypatch.setattr(log_scan, "CHUNK", size)
+    bar = "".join(f"\r{number}%|{'#' * number}| {number}/100 [00:{number:02}, 3.1it/s]" for number in range(100))
+    (tmp_path / "job.log").write_text(f"begin\r\n{bar}\r{TEXT}\nend\ntorch 2.13.0 here\n", newline="")
+    material = log_scan.scan([str(tmp_path / "job.log")], io.BytesIO()).material()
+    assert [line.where for line in material.lines if line.text == TEXT] == ["job.log:2"]
+    assert [line.where for line in material.lines if line.text == "end"] == ["job.log:3"]
+    assert [(each.release, each.where) for each in material.named] == [("2.13.0", "job.log:4")]
+
+
+class Endless(io.RawIOBase):
+    """A log that is made while it is read, and counts what was asked of it at most at once."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._held = b""
+        self.largest = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; all of them at once would not fit."""
+        assert 0 < size < 2**20
+        self.largest = max(self.largest, size)
+        while len(self._held) < size and (more := next(self._pieces, b"")):
+            self._held += more
+        piece, self._held = self._held[:size], self._held[size:]
+        return piece
+
+
+def peak_of(pieces: Iterable[bytes]) -> tuple[Material, int]:
+    """What a log says, and the most memory that reading it held."""
+    result = log_scan.Scan()
+    tracemalloc.start()
+    try:
+        result.read(cast("IO[bytes]", Endless(pieces)), "job.log")
+        return result.material(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def of_ranks(lines: int) -> Iterator[bytes]:
+    """A log of four ranks that fails in its middle."""
+    for number in range(lines):
+        yield f"[rank{number % 4}] step {number} loss 0.{number:06} of shard {'ab' * 12}\n".encode()
+        if number == lines // 2:
+            yield f"[rank2]: {TEXT}\n".encode()
+
+
+def test_a_log_is_read_in_pieces_so_that_memory_does_not_grow_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight times the log, and not a half more memory; the one error in the middle is found in both."""
+    monkeypatch.setattr(log_scan, "CHUNK", 2**16)
+    short, little = peak_of(of_ranks(10_000))
+    long, much = peak_of(of_ranks(80_000))
+    assert [[line.where for line in each.lines if TEXT in line.text] for each in (short, long)] == [
+        ["job.log:5002"],
+        ["job.log:40002"],
+    ]
+    assert much < little * 1.5
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_a_line_without_an_end_does_not_fill_the_memory(end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four megabytes of one line; what follows it is found."""
+    monkeypatch.setattr(log_scan, "CHUNK", 2**16)
+    material, most = peak_of([*(b"x" * 2**16 for _ in range(64)), end, TEXT.encode(), b"\n"])
+    assert TEXT in {line.text for line in material.lines}
+    assert most < 2**20
+
+
+def test_an_error_after_more_distinct_lines_than_are_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that prints samples of its data has no two lines alike."""
+    monkeypatch.setattr(log_scan, "KEPT", 50)
+    lines = [f"sample {'uvwxyz'[number % 6] * (number + 1)}\n" for number in range(200)]
+    scan = log_scan.Scan()
+    scan.read(io.BytesIO("".join([*lines, TEXT, "\n"]).encode()), "job.log")
+    assert [line.where for line in scan.material().lines if line.text == TEXT] == ["job.log:201"]
+    assert len(scan.material().lines) == 51
 
 
 @pytest.mark.parametrize(

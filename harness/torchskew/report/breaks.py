@@ -74,7 +74,7 @@ def _quotes(lines: Sequence[Line]) -> Iterator[str]:
 def diagnosis_as_json(diagnosis: Diagnosis, material: Material) -> str:
     """The same for a program: one JSON object."""
     return json.dumps({
-        "schema": "1.0",
+        "schema": "1.1",
         "fault": diagnosis.fault,
         "sentence": diagnosis.sentence,
         "releases": [{"release": each.release, "where": each.where} for each in material.named],
@@ -87,7 +87,11 @@ def diagnosis_as_json(diagnosis: Diagnosis, material: Material) -> str:
             for each in diagnosis.matches
         ],
         "others": [
-            {"id": each.cause.id, "title": each.cause.title, "sure": each.sure, "check": each.cause.check}
+            {
+                "id": each.cause.id, "title": each.cause.title, "sure": each.sure,
+                "lines": [{"text": line.text, "where": line.where} for line in each.lines[:SHOWN]],
+                "check": each.cause.check,
+            }
             for each in diagnosis.others
         ],
         "next": list(next_steps(diagnosis, material)),

@@ -242,6 +242,7 @@ def asked() -> list[tuple[str, tuple[str, str] | None]]:
     logs += [(text, ("2.2.2", "2.6.0")) for text in dict.fromkeys(texts)]
     logs += [("\n".join(each.lines), each.releases or None) for each in threads()]
     logs += [("torch==2.4.1+cu121 and torch 2.6.0\nConnection reset by peer", None), ("Connection reset by peer", None)]
+    logs += [(f" 1%|#   | 1/3\r67%|##  | 2/3\rRuntimeError: Address already in use\r\nstep {'x' * 3000}", None)]
     return [*logs, ("'_RendezvousState' object has no attribute 'redundancy_list'\nAddress already in use", None)]
 
 

@@ -32,8 +32,8 @@ const between = (entry, [first, second]) => entry.affects.some(each => (each.eit
   .some(([a, b]) => within(a, each.first) && within(b, each.second) && [...each.python, ...each.numpy].every(bounds => !bounds)));
 function material(log, mine) {
   const lines = new Map();
-  for (const line of log.split("\n")) {
-    const template = line.replace(/\d/g, "");
+  for (const line of log.split(/[\r\n]/)) {
+    const template = line.replace(/\d/g, "").slice(0, LENGTH);
     if (template.trim() && !lines.has(template)) lines.set(template, line.slice(0, LENGTH).trim());
   }
   const named = [...new Set([...log.matchAll(NAMES_TORCH)].map(found => (found[1] || found[2]).replace(/\.+$/, "")))];

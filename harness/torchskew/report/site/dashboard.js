@@ -11,10 +11,10 @@ function strip(cell, most = 40) {
   return el("span", {class: "strip", role: "img", "aria-label": `oldest first: ${words.join(", ")}`}, past.map((each, at) =>
     el("i", {class: `${words[at]} ${at && past[at - 1][4] !== each[4] ? "new" : ""}`, title: `${runName(each[0])}: ${words[at]}, ${seconds(each[2])}`})));
 }
-function list(id, columns, cells, row, none) {
+function list(id, title, columns, cells, row, none) {
   if (!cells.length) { $(id).replaceChildren(el("div", {class: "card empty"}, none)); return; }
   const shown = cells.slice(0, MOST);
-  $(id).replaceChildren(el("div", {class: "card list"}, el("table", {class: "plain rows"}, el("thead", {}, el("tr", {}, columns.map(name => el("th", {scope: "col"}, name)))),
+  $(id).replaceChildren(el("div", {class: "card list"}, el("table", {class: "plain rows"}, el("caption", {class: "visually-hidden"}, title), el("thead", {}, el("tr", {}, columns.map(name => el("th", {scope: "col"}, name)))),
     el("tbody", {}, shown.map(cell => el("tr", {}, row(cell)))))), cells.length > shown.length ? el("p", {class: "small soft"}, `and ${cells.length - shown.length} more`) : "");
 }
 const td = (kind, ...children) => el("td", {class: kind}, ...children);
@@ -39,6 +39,7 @@ function openRun(number, words, button) {
   for (const each of document.querySelectorAll(".runs button")) each.setAttribute("aria-pressed", String(each === button));
   const run = data.runs[number];
   $("run").replaceChildren(el("div", {class: "card"}, el("b", {}, `${run.kind} ${run.id}`), el("span", {class: "soft small"}, `${day(run.at)} · ${run.runtime} · torchskew ${run.torchskew}`), el("span", {}, words), command(run.command)));
+  say(`${run.kind} ${runName(number)}: ${words}`);
 }
 function rate(cell) {
   const share = cell.judged ? cell.fails / cell.judged : 0;
@@ -47,20 +48,20 @@ function rate(cell) {
 }
 function drawLists() {
   const turns = data.cells.filter(cell => cell.turn).sort((a, b) => b.turn.first - a.turn.first);
-  list("turns-list", ["cell", "ends as", "last good run", "first bad run", "content", "history"], turns, cell => [td("name", cellLink(cell)), td("", cell.turn.how),
+  list("turns-list", "Regressions", ["cell", "ends as", "last good run", "first bad run", "content", "history"], turns, cell => [td("name", cellLink(cell)), td("", cell.turn.how),
     td("", runName(cell.turn.before)), td("", el("b", {}, runName(cell.turn.first))), td("", el("span", {class: `pill ${cell.turn.changed ? "warn" : ""}`}, cell.turn.changed ? "changed" : "the same")), td("", strip(cell, 20))], "No cell passed once and has failed since.");
   const unstable = data.cells.filter(cell => cell.unstable).sort((a, b) => b.low - a.low);
-  list("unstable-list", ["cell", "fails", "rate", "95 % interval", "history"], unstable, cell => [td("name", cellLink(cell)), td("number", `${cell.fails} of ${cell.judged}`),
+  list("unstable-list", "Least stable cells", ["cell", "fails", "rate", "95 % interval", "history"], unstable, cell => [td("name", cellLink(cell)), td("number", `${cell.fails} of ${cell.judged}`),
     td("number", percent(cell.fails / cell.judged)), td("", rate(cell), el("small", {class: "soft"}, `${percent(cell.low)} to ${percent(cell.high)}`)), td("", strip(cell, 30))], "No cell has shown both a pass and a failure of the same content.");
   const slow = [...data.cells].filter(cell => cell.past.some(each => data.verdicts[each[1]] === "PASS")).sort((a, b) => b.seconds - a.seconds);
-  list("slow-list", ["slowest passes", "median"], slow.slice(0, MOST), cell => [td("name", cellLink(cell)), td("number", seconds(cell.seconds))], "No cell passed.");
+  list("slow-list", "Slowest passes", ["slowest passes", "median"], slow.slice(0, MOST), cell => [td("name", cellLink(cell)), td("number", seconds(cell.seconds))], "No cell passed.");
   const drift = data.cells.filter(cell => cell.drift).sort((a, b) => b.drift - a.drift);
-  list("drift-list", ["drift", "median", ""], drift.slice(0, MOST), cell => [td("name", cellLink(cell)), td("number", seconds(cell.seconds)), td("number", `x ${cell.drift.toFixed(2)}`)], "No cell passed six times, which a drift needs.");
+  list("drift-list", "Cells that became slower", ["drift", "median", "times"], drift.slice(0, MOST), cell => [td("name", cellLink(cell)), td("number", seconds(cell.seconds)), td("number", `x ${cell.drift.toFixed(2)}`)], "No cell passed six times, which a drift needs.");
 }
 function drawCells() {
   const wanted = $("filter").value.trim().toLowerCase();
   const found = data.cells.filter(cell => cell.id.toLowerCase().includes(wanted));
-  list("cells-list", ["cell", "newest", "results", "fails", "median", "history"], found, cell => [td("name", cellLink(cell)), td("", data.verdicts[latest(cell)[1]]), td("number", cell.past.length),
+  list("cells-list", "Every cell", ["cell", "newest", "results", "fails", "median", "history"], found, cell => [td("name", cellLink(cell)), td("", data.verdicts[latest(cell)[1]]), td("number", cell.past.length),
     td("number", `${cell.fails} of ${cell.judged}`), td("number", seconds(cell.seconds)), td("", strip(cell, 20))], "No cell has this in its id.");
 }
 function durations(cell) {
@@ -79,7 +80,7 @@ function openCell(cell) {
     el("p", {}, `${cell.fails} of ${cell.judged} results of the newest content failed: between ${percent(cell.low)} and ${percent(cell.high)} with 95 % confidence.`), rate(cell),
     cell.turn ? el("p", {}, el("span", {class: "pill bad"}, "regression"), ` First bad run ${runName(cell.turn.first)}, last good run ${runName(cell.turn.before)}; the content ${cell.turn.changed ? "changed between them" : "is the same"}.`) : null,
     el("h4", {}, "Seconds"), durations(cell), el("p", {class: "small soft"}, `Median ${seconds(cell.seconds)}${cell.drift ? `, drift x ${cell.drift.toFixed(2)}` : ""}.`),
-    el("h4", {}, "Every result, newest first"), el("table", {class: "plain"}, el("thead", {}, el("tr", {}, ["run", "verdict", "ranks", "took", "content"].map(name => el("th", {scope: "col"}, name)))),
+    el("h4", {}, "Every result, newest first"), el("table", {class: "plain"}, el("caption", {class: "visually-hidden"}, `Every result of ${cell.id}`), el("thead", {}, el("tr", {}, ["run", "verdict", "ranks", "took", "content"].map(name => el("th", {scope: "col"}, name)))),
       el("tbody", {}, [...cell.past].reverse().map(each => el("tr", {}, el("td", {}, runName(each[0])), el("td", {}, el("i", {class: `box ${data.verdicts[each[1]]}`}), data.verdicts[each[1]]),
         el("td", {}, each[3].map(outcome => data.outcomes[outcome]).join("/")), el("td", {}, seconds(each[2])), el("td", {}, `#${each[4] + 1}`))))),
     el("h4", {}, "Run it again"), command(run.rerun.replace(" --no-cache", "") + ` --only '${cell.id}' --no-cache`)));

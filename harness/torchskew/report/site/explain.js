@@ -131,17 +131,18 @@ function sentenceOf(known, fault, matches, others) {
 const EXAMPLES = ["Stop_waiting response is expected", "Connection reset by peer", "Serialized version 1 does not match our current schema version 2", "RuntimeError: Address already in use"];
 function search() {
   const log = $("text").value;
-  if (!log.trim()) { $("found").replaceChildren(); return; }
+  if (!log.trim()) { $("found").replaceChildren(); say(""); return; }
   const wanted = log.trim().toUpperCase(), entry = data.breaks.find(each => each.id === wanted);
-  if (entry) { $("found").replaceChildren(el("div", {class: "card"}, el("b", {}, `${entry.id} ${entry.title}`), entryBody(entry))); return; }
+  if (entry) { say(`${entry.id} ${entry.title}`); $("found").replaceChildren(el("div", {class: "card"}, el("b", {}, `${entry.id} ${entry.title}`), entryBody(entry))); return; }
   const mine = $("with-mine").checked ? [data.releases[$("old").value], data.releases[$("new").value]] : null;
   const known = material(log, mine), answer = diagnose(known), quote = lines => el("ul", {class: "small soft"}, lines.slice(0, 3).map(line => el("li", {}, el("code", {}, line.slice(0, 200)))));
+  say(answer.sentence);
   $("found").replaceChildren(el("div", {class: "card verdict", "data-fault": answer.fault}, answer.sentence,
       known.named.length ? el("p", {class: "small soft"}, `The text names torch ${known.named.join(", ")}.`) : null),
-    ...answer.matches.map((match, number) => el("div", {class: "card"}, el("div", {}, el("span", {class: `pill ${["bad", "warn", ""][match.fit]}`}, FITS[match.fit]), " ", el("b", {}, `${match.entry.id} ${match.entry.title}`)),
+    ...answer.matches.map((match, number) => el("div", {class: "card"}, el("div", {}, el("span", {class: `pill ${["bad", "warn", ""][match.fit]}`}, FITS[match.fit]), " ", el("h3", {}, el("b", {}, `${match.entry.id} ${match.entry.title}`))),
       el("p", {class: "small soft"}, match.why), quote(match.lines), el("div", {class: "fix"}, el("b", {}, "Now: "), match.entry.now),
       number === 0 ? el("details", {class: "more small"}, el("summary", {}, "Everything about this break"), entryBody(match.entry)) : null)),
-    ...answer.others.map(other => el("div", {class: "card"}, el("div", {}, el("span", {class: "pill"}, "another cause"), " ", el("b", {}, other.cause.title)), quote(other.lines), el("div", {class: "fix"}, el("b", {}, "Check: "), other.cause.check))));
+    ...answer.others.map(other => el("div", {class: "card"}, el("div", {}, el("span", {class: "pill"}, "another cause"), " ", el("h3", {}, el("b", {}, other.cause.title))), quote(other.lines), el("div", {class: "fix"}, el("b", {}, "Check: "), other.cause.check))));
 }
 function startSearch() {
   $("examples").replaceChildren("Try: ", ...EXAMPLES.map(example => el("button", {type: "button", class: "chip", onclick: () => { $("text").value = example; search(); }}, example)));

@@ -18,10 +18,13 @@ function command(text) {
       const area = el("textarea", {}, text); document.body.append(area); area.select();
       document.execCommand("copy"); area.remove();
     }
-    button.textContent = "copied"; setTimeout(() => { button.textContent = "copy"; }, 1500);
-  }}, "copy");
+    const name = (words, label) => { button.textContent = words; button.setAttribute("aria-label", label); };
+    name("copied", "copied"); setTimeout(() => name("copy", `copy ${text}`), 1500);
+  }, "aria-label": `copy ${text}`}, "copy");
   return el("div", {class: "copy"}, el("pre", {}, text), button);
 }
+/** One sentence for those who hear the page. What changes is long; it stays silent until they go there. */
+const say = words => { if ($("heard").textContent !== words) $("heard").textContent = words; };
 /** Dark or light: what the address says, else what was chosen here, else what the system prefers. */
 function startTheme(changed) {
   const root = document.documentElement, system = matchMedia("(prefers-color-scheme: dark)");

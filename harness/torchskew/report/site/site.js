@@ -111,7 +111,7 @@ function drawSurfaces() {
       pen.fillRect(column * side + .5, row * side + .5, side - 1, side - 1);
     }
     return el("button", {type: "button", class: "surface", "aria-pressed": String(view.surface === name),
-      onclick: () => { view.surface = name; view.scenario = ""; draw(); }},
+      onclick: () => { view.surface = name; view.scenario = ""; draw(); sayPicture(); }},
       canvas, el("b", {}, name ? surfaceName(name) : "everything"),
       el("small", {}, `${plural(indexes.length, "scenario")} · ${plural(broken, "pair")} with a break`));
   }));
@@ -125,7 +125,7 @@ function drawScenarioList() {
 function drawRuntimes() {
   $("runtimes").replaceChildren(...(data.parts.length > 1 ? data.parts.map((each, index) =>
     el("button", {type: "button", class: "tool small", "aria-pressed": String(index === view.part),
-      onclick: () => { view.part = index; draw(); }}, each.runtime === "venv" ? "wheels" : each.runtime)) : []));
+      onclick: () => { view.part = index; draw(); sayPicture(); }}, each.runtime === "venv" ? "wheels" : each.runtime)) : []));
 }
 const eraOf = number => data.eras.slice(0, 3).map(each => each.of[number]).join();
 function face(sum, first, second) {
@@ -174,6 +174,7 @@ function drawMap() {
     el("thead", {}, head), el("tbody", {}, rows)));
   drawLegend(); drawTable();
 }
+const sayPicture = () => say(`The picture shows: ${$("map-title").textContent}${data.parts.length > 1 ? `, ${part().runtime}` : ""}`);
 /** Arrow keys, Home and End move the focus over the picture. */
 function move(event) {
   const step = {ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0], Home: [0, -99], End: [0, 99]}[event.key];
@@ -213,6 +214,7 @@ function choose(first, second) {
   const node = document.querySelector(`[data-at="${first} ${second}"]`);
   if (node) { for (const each of document.querySelectorAll('.c[tabindex="0"]')) each.tabIndex = -1; node.setAttribute("aria-current", "true"); node.tabIndex = 0; }
   drawCell(); writeAddress();
+  say(`${pairTitle(first, second)}: ${sentence(tally(shown(), first, second))}`);
   if (matchMedia("(max-width: 999px)").matches) $("cell").scrollIntoView({block: "start"});
 }
 
@@ -276,7 +278,7 @@ function groupCard(group, first, second) {
   return el("div", {class: "group"},
     el("h4", {}, entry ? el("a", {href: `#break=${entry.id}`, onclick: openBreak}, entry.id) : "Not in the catalogue", ` ${entry ? entry.title : name}`,
       group.alone ? [" ", el("span", {class: "pill"}, "with one release as well")] : null),
-    el("div", {class: "chips", "aria-label": "scenarios"}, cells.map(cell => el("button", {type: "button", class: "chip", onclick: () => { view.scenario = part().scenarios[cell.index].name; draw(); }}, part().scenarios[cell.index].name))),
+    el("div", {class: "chips", role: "group", "aria-label": "scenarios"}, cells.map(cell => el("button", {type: "button", class: "chip", onclick: () => { view.scenario = part().scenarios[cell.index].name; draw(); sayPicture(); }}, part().scenarios[cell.index].name))),
     el("div", {}, el("p", {class: "small soft"}, `${name}${promise ? `: ${promise}` : ""}`), rankLines(one, first, second),
       one.state.r ? el("p", {class: "small"}, el("code", {}, text(one.state.r))) : null,
       one.state.p ? el("p", {class: "small"}, el("span", {class: "pill warn"}, "surprise"), ` predicted ${one.state.p.map(each => data.outcomes[each].short).join("/")}`) : null),
@@ -332,7 +334,7 @@ function orderCard(first, second) {
       group.entry ? [el("a", {href: `#break=${group.entry.id}`, onclick: openBreak}, group.entry.id), ` ${group.entry.title}`] : "Not in the catalogue",
       group.alone ? [" ", el("span", {class: "pill"}, "with one release as well")] : null,
       `: ${group.cells.map(cell => part().scenarios[cell.index].name).slice(0, 5).join(", ")}${group.cells.length > 5 ? ` and ${group.cells.length - 5} more` : ""} (${inWords(group.cells[0].state)})`))),
-    el("p", {}, el("button", {type: "button", class: "tool small", onclick: () => {
+    el("p", {}, el("button", {type: "button", class: "tool small", "aria-label": `What each rank saw: ${pairTitle(first, second)}`, onclick: () => {
       view.surface = ""; view.scenario = ""; view.first = first; view.second = second; draw();
       $("cell").scrollIntoView({block: "center"}); $("cell").focus({preventScroll: true});
     }}, "What each rank saw")));
@@ -348,7 +350,7 @@ function shareButton() {
 /* ---------- eras, breaks, head ---------- */
 function drawEras() {
   const columns = `grid-template-columns: repeat(${N}, minmax(0, 1fr))`;
-  $("timeline").replaceChildren(el("div", {class: "line"}, el("span", {}), el("div", {class: `bars names ${N > 14 ? "tight" : ""}`, style: columns}, data.releases.map(name => el("span", {}, name)))),
+  $("timeline").replaceChildren(el("div", {class: "line"}, el("span", {}), el("div", {class: `bars names ${N > 14 ? "tight" : ""}`, style: columns, "aria-hidden": "true"}, data.releases.map(name => el("span", {}, name)))),
     ...data.eras.map(era => {
       const bars = [];
       era.of.forEach((name, at) => {
@@ -416,7 +418,7 @@ function start() {
   startTheme(() => { if (drawn) drawSurfaces(); });
   if (view.old >= 0) showMine(false);
   draw(); drawn = true;
-  $("scenario").addEventListener("change", () => { view.scenario = $("scenario").value; draw(); });
+  $("scenario").addEventListener("change", () => { view.scenario = $("scenario").value; draw(); sayPicture(); });
   $("table-fold").addEventListener("toggle", drawTable);
   $("mine-form").addEventListener("submit", event => { event.preventDefault(); showMine(true); });
   for (const link of document.querySelectorAll('nav a, .skip')) link.addEventListener("click", event => {

@@ -1,8 +1,9 @@
 """Times init_process_group with and without the guard: `guard_ranks.py GUARD_FILE RANKS ROUNDS` in a torch's Python.
 
-torch is imported once; every round forks the ranks anew. Rank 0 begins 50 ms before the others, so that a stock
-joiner never meets a closed port (it would pause for up to a second). Prints one JSON object a round: guard, and the
-seconds of the slowest joiner.
+torch is imported once; every round forks the ranks anew. All begin once all are ready, their guard installed: a fork
+pays for each page that it writes to, so otherwise the last one would still be on its way there. Rank 0 begins 50 ms
+before the others, so that a stock joiner never meets a closed port (it would pause for up to a second). Prints one JSON
+object a round: guard, and the seconds of the slowest joiner.
 """
 
 import datetime as dt
@@ -12,6 +13,8 @@ import os
 import socket
 import sys
 import time
+
+START = 24  # bytes that say when to begin
 
 
 def load(path):
@@ -40,19 +43,25 @@ def one_round(world, guard):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    begin, pipes = time.time() + 0.2 + 0.01 * world, []
+    (waits, starts), pipes = os.pipe(), []
     for number in range(world):
         read, write = os.pipe()
         if os.fork() == 0:
             if guard:
                 guard.install()
+            os.write(write, b"!")
+            begin = float(os.read(waits, START))
             os.write(write, json.dumps(rank(number, world, port, begin)).encode())
             os._exit(0)
         os.close(write)
         pipes.append(read)
+    ready = [os.read(pipe, 1) for pipe in pipes]
+    assert ready == [b"!"] * world, "a rank died before it began"
+    os.write(starts, world * ("%.6f" % (time.time() + 0.2)).rjust(START).encode())  # one for each rank
     taken = [float(os.read(pipe, 100) or "nan") for pipe in pipes]
-    for pipe in pipes:
-        os.close(pipe)
+    for descriptor in (waits, starts, *pipes):
+        os.close(descriptor)
+    for _ in pipes:
         os.wait()
     return taken
 

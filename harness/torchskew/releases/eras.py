@@ -196,7 +196,7 @@ _ACROSS_2_2 = frozenset({
 _NO_TIMEOUT = ("rpc", "rpc_objects")
 # The changes of 2.3 and 2.15 are in what a distributed checkpoint says of each tensor.
 _DISTRIBUTED = ("checkpoint_dcp", "checkpoint_resume", "sharded_state")
-_WITHOUT_TENSORS = ("checkpoint_resume.stateful", "checkpoint_resume.nested")
+_WITHOUT_TENSORS = ("checkpoint_resume.stateful", "checkpoint_resume.nested", "pickles.dcp", "pickles.dcp_alias")
 _NOT_DISTRIBUTED = (
     "checkpoint_resume.adamw_plain",
     *("sharded_state.local", "sharded_state.full", "sharded_state.optim", "sharded_state.tensor"),
@@ -206,7 +206,7 @@ _NOT_DISTRIBUTED = (
 def _reads(scenario: str, writer: Release, reader: Release) -> bool:
     """Whether a release can read what another wrote: these are pickles of private classes."""
     what = scenario.partition(".")[0]
-    if what in _DISTRIBUTED and scenario not in _NOT_DISTRIBUTED:
+    if scenario in _WITHOUT_TENSORS or (what in _DISTRIBUTED and scenario not in _NOT_DISTRIBUTED):
         written, read = (table.parse(each.files.checkpoint) or () for each in (writer, reader))
         if scenario in _WITHOUT_TENSORS:  # only that 2.4 renamed a class of the file itself matters
             return written < (2, 4) or read >= (2, 4)

@@ -189,7 +189,10 @@ OBSERVATIONS: tuple[Observation, ...] = (
     # 2.2 and 2.3 silently leave values that aren't tensors unchanged; 2.4 misses keys that older ones wrote as a whole.
     Observation("checkpoint_dcp.one", "", ">=2.2,<2.4", (OK, WRONG), "2.2.2,2.2.2"),
     Observation("checkpoint_dcp.one", "<2.4", ">=2.4,<2.5", (OK, OPAQUE), "2.3.1,2.4.1"),
-    Observation("checkpoint_resume.nested", "<2.4", ">=2.2,<2.4", (OK, WRONG), "2.2.2,2.2.2"),
+    *(
+        Observation(name, "<2.4", ">=2.2,<2.4", (OK, WRONG), "2.2.2,2.2.2")
+        for name in ("checkpoint_resume.nested", "pickles.dcp", "pickles.dcp_alias")
+    ),
     # 2.3 loads tensors only: the learning rate stays what it was before the load. Stateful objects are right.
     *(
         Observation(f"checkpoint_resume.{name}", "<2.4", ">=2.3,<2.4", (OK, WRONG), "2.3.1,2.3.1")

@@ -152,7 +152,9 @@ OBSERVATIONS: tuple[Observation, ...] = (
     Observation("newer_dtypes.jagged", ">=2.13", "<2.13", (OK, OPAQUE), "2.13.0,2.6.0"),
     Observation("newer_dtypes.jagged", ">=2.15", "<2.15", (OK, OPAQUE), "2.15.0,2.13.0"),
     # gloo's reduce_scatter takes any operation and sums (pytorch issue 162338).
+    # One rank's wrong shard is a part of the parameter that every rank gathers.
     Observation("fsdp.fully_shard", ">=2.7,<2.9", ">=2.7,<2.9", (WRONG, WRONG), "2.7.1,2.7.1"),
+    Observation("fsdp.fully_shard", ">=2.7,<2.9", ">=2.9", (WRONG, WRONG), "2.7.1,2.13.0", either=True),
     # Each rank gets what its own release computes; 2.2 and 2.3 run other collectives.
     *(
         Observation(f"reduce_scatter.{op}", first, second, outcomes, cell)

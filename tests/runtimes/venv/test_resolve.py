@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import re
 import shutil
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -170,17 +172,30 @@ def test_a_wheel_is_named_by_its_file_and_always_pinned() -> None:
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Says of no answer how long it is good for, as many mirrors and proxies do."""
+
     def log_message(self, *words: object) -> None:
         del words
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Last-Modified":
+            super().send_header(keyword, value)
+
+
+def published(tmp_path: Path, name: str, **files: str) -> Path:
+    """A wheel on a page of the index, with its hash."""
+    folder = tmp_path / "site/simple" / name
+    folder.mkdir(parents=True)
+    wheel = write_wheel(folder, name=name, **files)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (folder / "index.html").write_text(f'<a href="{wheel.name}#sha256={digest}">{wheel.name}</a>')
+    return wheel
 
 
 @pytest.fixture
 def site(tmp_path):
     """A package index on loopback: a page for torch, its wheel."""
-    folder = tmp_path / "site/simple/torch"
-    folder.mkdir(parents=True)
-    wheel = write_wheel(folder, **{"torch/big.bin": "x" * 3000})
-    (folder / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    wheel = published(tmp_path, "torch", **{"torch/big.bin": "x" * 3000})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "site")))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -211,6 +226,23 @@ def from_site(site, monkeypatch):
     for name in ("PIP_FIND_LINKS", "UV_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
     return Source(kind=SourceKind.PIP, value="torch==9.9.0", index=site[0])
+
+
+@pytest.mark.slow
+def test_environments_share_a_wheel_of_an_index_that_says_not_how_long_it_is_good(
+    from_site, tmp_path, monkeypatch
+) -> None:
+    from torchskew.model.versions import Version
+
+    monkeypatch.setenv("UV_DEFAULT_INDEX", from_site.index)
+    published(tmp_path, "beside", **{"beside/more.txt": "x"})
+    runtime = VenvRuntime(tmp_path / "store")
+    for requires in ((), ("beside",)):
+        version = Version(name="new", sources=(replace(from_site, requires=requires),))
+        runtime.provision(version, Silent())
+    runtime.close()
+    copies = [each.stat() for each in (tmp_path / "store").glob("envs/*/lib/*/site-packages/torch/big.bin")]
+    assert [copy.st_nlink for copy in copies] == [3, 3]  # one file in both environments and in uv's cache
 
 
 @pytest.mark.slow

@@ -57,6 +57,12 @@ class Lock:
         """The names of the projects in it whose folders are here."""
         return tuple(each["name"] for each in tomllib.loads(self.text).get("packages", ()) if "directory" in each)
 
+    def parts(self) -> Iterator[str]:
+        """A lock of its own for each wheel that is downloaded and known by its hash, as pylock.toml text."""
+        head, *packages = re.split(r"^(?=\[\[packages\]\]$)", self.text, flags=re.MULTILINE)
+        known = r'^wheels = \[\{ url = "https?://.*hashes = \{'
+        return (head + package for package in packages if re.search(known, package, flags=re.MULTILINE))
+
     @property
     def packages(self) -> tuple[str, ...]:
         """`name==version` of everything in it."""

@@ -24,6 +24,7 @@ from torchskew.runtimes.digest import digest
 from torchskew.runtimes.ownership import OWNER_VARIABLE, RUN_VARIABLE, cache_folder, dead_folders, owner, remove
 from torchskew.runtimes.reservations import NoSpaceError
 from torchskew.runtimes.venv import indexes, launch, process
+from torchskew.runtimes.venv.cached import link_cached
 from torchskew.runtimes.venv.downloads import Downloads, measured
 from torchskew.runtimes.venv.probe import Depth, facts_from, probed
 from torchskew.runtimes.venv.projects import imported_content, installed_content
@@ -215,6 +216,7 @@ class VenvRuntime:
         self._uv.call("venv", "--quiet", "--no-project", "--python", lock.python, str(place))
         path = place / "pylock.toml"
         path.write_text(lock.text)
+        link_cached(self._uv, lock, place)
         # uv takes a project that it built before for unchanged while its pyproject.toml is: its sources count as well.
         anew = [option for project in lock.projects for option in ("--refresh-package", project)]
         sync = ("pip", "sync", "--python", python, *anew, *indexes.flags(os.environ), str(path))

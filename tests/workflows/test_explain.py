@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
@@ -13,9 +12,9 @@ from typing import IO, cast
 
 import pytest
 from torchskew import cli
-from torchskew.commands import rehearse
 from torchskew.releases.diagnosis import Material
-from torchskew.workflows import log_scan
+from torchskew.workflows import log_scan, proof
+from torchskew.workflows.rehearsal import workflow
 
 TEXT = "AttributeError: '_RendezvousState' object has no attribute 'redundancy_list'"
 
@@ -224,6 +223,8 @@ def test_what_is_open_or_unknown_ends_with_1(capsys: pytest.CaptureFixture[str])
         (["advise", "--from", "1.2", "--to", "2.6.0"], "--from '1.2' is no release since 1.7"),
         (["advise", "--from", "2.2.2", "--to", "2.6.0", "--uses", "dpp"], "Did you mean ddp?"),
         (["advise", "--from", "2.2.2"], "--to"),
+        (["advise", "--from", "2.2.2", "--to", "2.6.0", "--json", "--check"], "Run one after the other"),
+        (["advise", "--from", "2.2.2", "--to", "2.6.0", "--runtime", "venv"], "--runtime is for --check"),
     ],
 )
 def test_bad_input_is_one_clear_line(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,10 +247,16 @@ def test_advice_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) 
 def test_check_runs_the_rehearsal_that_it_names(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the words that it printed."""
-    seen: list[argparse.Namespace] = []
-    monkeypatch.setattr(rehearse, "run_rehearse", lambda args: seen.append(args) or 7)
-    code, out, _ = called(capsys, "advise", "--from", "2.4.1", "--to", "2.14.1", "--uses", "ddp", "--check")
+    """With the words that it printed, and the runtime that was asked for."""
+    seen: list[workflow.Options] = []
+    monkeypatch.setattr(proof, "prove", lambda advice, options, watch: seen.append(options) or 7)
+    words = ["advise", "--from", "2.4.1", "--to", "2.14.1", "--uses", "ddp", "--check", "--runtime", "venv"]
+    code, out, _ = called(capsys, *words)
     assert code == 7
-    assert "proof      torchskew rehearse --from 2.4.1 --to 2.14.1 --strategy host-first --rollback" in out
-    assert (seen[0].from_, seen[0].to, seen[0].strategy) == ("2.4.1", "2.14.1", ["host-first"])
+    assert out.splitlines()[-1] == (
+        "proof      torchskew rehearse --from 2.4.1 --to 2.14.1 --checkpoint plain --strategy host-first --rollback"
+    )
+    assert seen[0].fields == {
+        "from": "2.4.1", "to": "2.14.1", "checkpoint": ["plain"], "strategy": ["host-first"], "rollback": "true",
+        "runtime": "venv",
+    }  # fmt: skip

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torchskew.commands import arguments
 from torchskew.faults import FAULTS
+
+if TYPE_CHECKING:
+    from torchskew.workflows.rehearsal.workflow import Options
 
 HELP = """\
 Upgrade a small cluster from one release to another under a real training job, node by node, with faults and
@@ -77,7 +81,15 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
 def run_rehearse(args: argparse.Namespace) -> int:
     """`torchskew rehearse`."""
     from torchskew.engine.progress import watching
-    from torchskew.workflows.rehearsal.workflow import Options, run_rehearsal
+    from torchskew.workflows.rehearsal.workflow import run_rehearsal
+
+    with watching() as watch:
+        return run_rehearsal(options_of(args), watch)
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """What was asked for on the command line."""
+    from torchskew.workflows.rehearsal.workflow import Options
 
     names = (
         "to",
@@ -96,7 +108,7 @@ def run_rehearse(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in (*names, "runtime")}
     given["clock_skew"] = args.clock_skew
     given |= {"from": args.from_, "faults": _parts(args.faults), "checkpoint": _parts(args.checkpoint)}
-    options = Options(
+    return Options(
         declaration=args.declaration,
         out=args.out,
         fields={name: value for name, value in given.items() if value is not None},
@@ -105,8 +117,6 @@ def run_rehearse(args: argparse.Namespace) -> int:
         dry_run=args.dry_run,
         shrink=args.shrink,
     )
-    with watching() as watch:
-        return run_rehearsal(options, watch)
 
 
 def _no_fleet(text: str) -> str:

@@ -25,7 +25,7 @@ def advice_as_text(advice: Advice, ranks: int) -> str:
     for line in advice_lines(advice, ranks):
         lines.append(labelled(line.name, line.text, indent=0, gutter=11))
         lines += _entries(line.breaks)
-    lines.append(labelled("proof", command(advice), indent=0, gutter=11))
+    lines.append(f"{'proof':11}{command(advice)}")  # whole, to be copied
     return "\n".join(lines) + "\n"
 
 
@@ -108,8 +108,11 @@ def _guard(advice: Advice) -> str:
 
 
 def command(advice: Advice) -> str:
-    """The rehearsal that proves it."""
+    """The rehearsal that proves it, with checkpoints of the kind that the job writes."""
     words = ["torchskew rehearse", f"--from {advice.question.old}", f"--to {advice.question.new}"]
+    if advice.question.uses:
+        distributed = {"dcp", "checkpoint", "optimizer"} & set(advice.question.uses)
+        words.append(f"--checkpoint {'dcp' if distributed else 'plain'}")
     if advice.at_a_bridge is not None:
         words.append("--strategy bridged")
     elif not advice.way and not advice.conditional:

@@ -31,7 +31,7 @@ def test_the_threads_are_about_both_kinds_of_cause() -> None:
     kinds = Counter(each.about for each in THREADS)
     assert kinds[About.VERSIONS] >= 22
     assert kinds[About.OTHER] >= 22
-    assert min(kinds[About.VERSIONS], kinds[About.OTHER]) / len(THREADS) > 0.4
+    assert min(kinds[About.VERSIONS], kinds[About.OTHER]) / len(THREADS) > 1 / 3
 
 
 def test_the_first_threads_are_split_as_the_file_says() -> None:

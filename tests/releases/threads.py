@@ -32,6 +32,9 @@ class Group(StrEnum):
     FIRST_SHOT = "first shot"
     SECOND_SHOT = "second shot"
     THIRD_SHOT = "third shot"
+    TAUGHT = "taught"
+    TESTED = "tested"
+    TESTED_AGAIN = "tested again"
 
 
 class About(StrEnum):

@@ -2,9 +2,10 @@
 
 Rank 0 compiles a layer whose weights and input follow from formulas: `attention` (a TransformerEncoderLayer) or
 `convolution` (with batch normalisation). Since 2.6 the file is a package of torch._inductor.aoti_compile_and_package,
-before that a shared library of torch._export.aot_compile. Rank 0 loads it again and runs the plain layer; the next rank
-loads the file and runs it. Each does so in a fresh process, as a server would, because whoever compiled has imported
-what a load may need. The oracle is the plain layer's answer, to 1e-4.
+before that a shared library of torch._export.aot_compile; 2.2 compiles one as well, but only C++ can load it there.
+Rank 0 loads it again and runs the plain layer; the next rank loads the file and runs it. Each does so in a fresh
+process, as a server would, because whoever compiled has imported what a load may need. The oracle is the plain layer's
+answer, to 1e-4.
 
 A compiler works on it for half a minute, and would make the same file again: the first cell keeps it in the run's
 temporary folder, under the installation's own name, for the others. What a release can't compile or load again itself
@@ -14,7 +15,7 @@ is unsupported, in its own words.
 KIND = "handover"
 WORLD = (2, 2)
 NEEDS = ("a C++ compiler, to write",)
-APPLIES = ">=2.2"
+APPLIES = ">=2.3"
 PATIENCE = 300.0
 TIERS = ("full",)
 VARIANTS = {layer: {} for layer in ("attention", "convolution")}

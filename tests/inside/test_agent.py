@@ -138,6 +138,21 @@ def test_an_error_is_reported_with_its_type_its_text_and_its_phase(agent: Driver
     assert "raise Odd('two\\nlines')" in end["log"]
 
 
+def test_a_rank_whose_log_can_not_be_written_reports_its_error_all_the_same(agent: Driver) -> None:
+    agent.run(
+        "import os\ndef rank(job):\n    os.dup2(os.open('/dev/full', os.O_WRONLY), 2)\n    raise ValueError('first')\n"
+    )
+    end = agent.exited()
+    assert end["report"]["error"]["text"] == "first"
+    assert end["exit"] == 1
+
+
+def test_a_full_disk_is_the_machines_fault(agent: Driver) -> None:
+    agent.run("def rank(job):\n    with open('/dev/full', 'w') as file:\n        file.write('x')\n")
+    end = agent.exited()
+    assert end["report"]["prevented"] == "the disk is full: [Errno 28] No space left on device"
+
+
 def test_a_crash_at_the_interpreters_end_is_seen_after_an_error(agent: Driver) -> None:
     source = (
         "import atexit, os, threading, time\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import faulthandler
 import gc
 import json
@@ -143,6 +145,8 @@ def _perform(birth: Birth) -> tuple[dict[str, Any], int]:
     except BaseException as error:  # torch's CheckpointException is no Exception
         report["error"] = describe(error)
         report["error_after"] = time.monotonic() - job.entered
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            report["prevented"] = "the disk is full: " + report["error"]["text"]
         if isinstance(error, program.ScriptExit):
             code = error.code
         else:
@@ -158,7 +162,8 @@ def _print_traceback(error: BaseException) -> None:
     trace, ours = error.__traceback__, (__file__, program.__file__)
     while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in ours:
         trace = trace.tb_next
-    traceback.print_exception(type(error), error, trace)
+    with contextlib.suppress(OSError):  # a full disk, for one: the report is still to come
+        traceback.print_exception(type(error), error, trace)
 
 
 def _run_function(birth: Birth, job: Any) -> dict[str, Any]:
@@ -209,8 +214,9 @@ def _torch() -> dict[str, str | None]:
 
 def leave(code: int = 0) -> NoReturn:
     """End the process at once; the interpreter's own end would take torch a tenth of a second."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
     measured = sys.modules.get("coverage")
     current = measured.Coverage.current() if measured else None
     if current:  # the harness's own tests

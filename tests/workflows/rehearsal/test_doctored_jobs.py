@@ -123,6 +123,21 @@ def test_the_job_as_it_is_breaks_nothing_and_its_old_node_is_not_refused_for_lac
     assert named(found, "R11").verdict is Verdict.FAIL
 
 
+def test_a_disk_that_is_full_for_a_while_is_no_release_s_fault(rehearse) -> None:
+    once = (
+        "    trainer.wrap()\n"
+        "    if setting('GENERATION') == '3':\n"
+        "        with open('/dev/full', 'w') as file:\n"
+        "            file.write('x')\n"
+        "    train("
+    )
+    found = rehearse(doctored("    trainer.wrap()\n    train(", once))
+    # Nothing refuses here, because both releases are the same one.
+    assert {each.name for each in found.invariants if each.verdict is Verdict.FAIL} <= {"R8", "R11"}
+    assert named(found, "R12").verdict is Verdict.UNKNOWN
+    assert "the machine failed: the disk is full" in named(found, "R12").evidence
+
+
 BRIDGED = {"strategy": Strategy(kind=StrategyKind.BRIDGED), "training_steps": 15}
 
 

@@ -45,6 +45,8 @@ def core(text: str) -> str:
 
 def ending(facts: RankFacts) -> str:
     """How a rank ended that did not end well: its error, its signal, or where it hung."""
+    if facts.prevented is not None:
+        return f"the machine failed: {facts.prevented}"
     if facts.error is not None:
         kind, line = facts.error.type.rpartition(".")[2], core(facts.error.text)
         return line if NAMED.match(line) else f"{kind}: {line}"

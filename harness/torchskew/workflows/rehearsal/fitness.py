@@ -32,7 +32,7 @@ def of_control(control: Control, plan: RehearsalPlan) -> str | None:
     """
     generation = control.generation
     ended = tuple(fact for fact in generation.facts if not fact.killed)
-    if any(fact.machine is not None for fact in generation.facts):
+    if any(fact.machine is not None or fact.prevented is not None for fact in generation.facts):
         return None
     if any(not fact.finished for fact in ended):
         return causes.sentence(generation.facts, generation.outcomes)

@@ -117,7 +117,7 @@ class Training(Questions):
         # Ranks of one release have nobody to refuse: their error merely happens to hold the release's number.
         refused = step.mixed and set(outcomes) == {Outcome.CLEAR}
         self.end(End(kind=EndKind.REFUSED) if refused else _failure(group))
-        self._raise_if_the_bridge_was_lost()
+        self._raise_if_the_machine_failed()
         result = StartResult.REFUSED if refused else StartResult.FAILED
         return StartAttempt(checkpoint=checkpoint, formats=formats, result=result, outcomes=outcomes)
 
@@ -234,7 +234,7 @@ class Training(Questions):
             ranks = ", ".join(str(rank) for rank in stayed)
             raise Failed(f"HANG: rank {ranks} did not leave within {seconds:.0f} s of SIGTERM; killed")
         if failed:
-            self._raise_if_the_bridge_was_lost()
+            self._raise_if_the_machine_failed()
             raise Failed(f"while draining: {_errors(self.generations[-1])}")
 
     @property
@@ -307,12 +307,14 @@ class Training(Questions):
         if mixed and CheckpointFormat.PLAIN in self.spec.formats:
             self._mixed_formats = (CheckpointFormat.PLAIN,)
         self.end(end)
-        self._raise_if_the_bridge_was_lost()
+        self._raise_if_the_machine_failed()
         raise Failed(f"{what}: {end}")
 
-    def _raise_if_the_bridge_was_lost(self) -> None:
-        """A job that ended badly after its bridge had says nothing about releases."""
+    def _raise_if_the_machine_failed(self) -> None:
+        """A job that ended badly after its bridge had, or on a full disk, says nothing about releases."""
         use = self.generations[-1].bridge
+        if full := next((fact.prevented for fact in self.generations[-1].facts if fact.prevented), None):
+            raise AgentError(full)
         if use is not None and use.lost is not None:
             raise AgentError(use.lost)
 

@@ -34,12 +34,10 @@ from torchskew.runtimes import runtime
 from torchskew.runtimes.venv import launch
 from torchskew.workflows.inputs import read_declaration
 
+from benchmarks.lookups import without_lookups
+
 HERE = Path(__file__).resolve().parent
 CLIENT = HERE / "bridge_client.py"
-QUIET = HERE.parent / "harness" / "torchskew" / "inside" / "quiet.py"
-START = (
-    "import runpy, sys; runpy.run_path(sys.argv[1]); del sys.argv[:2]; runpy.run_path(sys.argv[0], None, '__main__')"
-)
 HELLO = b"\x00\xce\xf7\x85\x3c\x0d\x01\x02\x03\x04"  # VALIDATE and PING, as clients since 2.5 begin
 KEY = struct.pack("<Q", 4) + b"/key"
 VALUE = struct.pack("<Q", 100) + bytes(100)
@@ -54,11 +52,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def inside(python: str) -> list[str]:
-    """The command of benchmarks/bridge_client.py in a release, in which name look-ups are answered at once."""
-    return [python, "-W", "ignore", "-c", START, str(QUIET), str(CLIENT)]
 
 
 @contextlib.contextmanager
@@ -77,7 +70,7 @@ def server(*command: str) -> Iterator[subprocess.Popen[str]]:
 
 def stock(python: str, port: int) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
     """The release's own store."""
-    return server(*inside(python), "serve", str(port))
+    return server(*without_lookups(python, CLIENT), "serve", str(port))
 
 
 def bridge(port: int) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
@@ -166,7 +159,7 @@ class Clients:
 def real_clients(python: str) -> Iterator[Clients]:
     """A process of the release."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(inside(python), text=True, **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(without_lookups(python, CLIENT), text=True, **pipes) as process:  # type: ignore[call-overload]
         yield Clients(process)
         process.stdin.close()
 

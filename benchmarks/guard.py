@@ -36,22 +36,20 @@ from torchskew.runtimes import runtime
 from torchskew.runtimes.venv import launch
 from torchskew.workflows.inputs import read_declaration
 
+from benchmarks.lookups import without_lookups
+
 HERE = Path(__file__).resolve().parent
 WORKERS = 8
 MOST_ADDED = {2: 15.0, 64: 100.0}  # milliseconds that the guard may add to an init, by number of ranks
-QUIET = HERE.parent / "harness" / "torchskew" / "inside" / "quiet.py"
-START = (
-    "import runpy, sys; runpy.run_path(sys.argv[1]); del sys.argv[:2]; runpy.run_path(sys.argv[0], None, '__main__')"
-)
 
 
 def added(python: str, env: dict[str, str], world: int, rounds: int) -> tuple[float, float]:
     """Median seconds of the slowest joiner's init, without and with the guard; name look-ups are answered at once."""
-    files = [str(QUIET), str(HERE / "guard_ranks.py"), str(FILE)]
+    words = (str(FILE), str(world), str(rounds))
     with tempfile.TemporaryDirectory() as etc:
         launch.write_etc(Path(etc))
         done = subprocess.run(
-            [python, "-W", "ignore", "-c", START, *files, str(world), str(rounds)],
+            without_lookups(python, HERE / "guard_ranks.py", *words),
             env={**os.environ, **env, "TORCHSKEW_ETC": etc}, check=True, stdout=subprocess.PIPE, text=True, timeout=600,
         )  # fmt: skip
     taken: dict[bool, list[float]] = {False: [], True: []}

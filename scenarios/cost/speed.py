@@ -21,10 +21,8 @@ ALONE = True
 UPGRADE = True
 WARM = ("torch._dynamo",)  # which the first step of an optimizer imports
 
-QUADS = 40
 SAMPLES = 8
 SAMPLE_SECONDS = 0.001
-IMPORTS = 4  # quads
 SLOWER = 0.05
 OPERATORS = (
     "matmul", "linear", "conv2d", "conv2d_bfloat16", "layer_norm", "softmax", "attention", "embedding", "index",
@@ -33,8 +31,10 @@ OPERATORS = (
 ALL_THREADS = ("matmul", "linear", "conv2d", "layer_norm", "softmax", "attention")
 LACKING = ("attention", "conv2d_bfloat16")  # what some release may not have
 PAIRS = ("ddp_step", "all_reduce_1k", "all_reduce_4m")
-VARIANTS = {name: {"params": {"what": name, "slower": SLOWER}} for name in (*OPERATORS, *PAIRS, "import")}
-VARIANTS.update({name + "_all": {"params": {"what": name, "slower": SLOWER}} for name in ALL_THREADS})
+# Quads of turns. Processor time needs half as many as wall time: 20 gave intervals 0.5 to 4 % wide on a busy machine.
+QUADS = {**dict.fromkeys(OPERATORS, 20), **dict.fromkeys(PAIRS, 40), "import": 4}
+VARIANTS = {name: {"params": {"what": name, "slower": SLOWER, "quads": QUADS[name]}} for name in QUADS}
+VARIANTS.update({name + "_all": {"params": {"what": name, "slower": SLOWER, "quads": 40}} for name in ALL_THREADS})
 
 
 def operators():
@@ -177,7 +177,7 @@ def lacks(job):
 
 
 def prepared(job):
-    """The measurement of one turn, how many quads there are, and what ends it."""
+    """The measurement of one turn, and what ends it."""
     import contextlib
     import os
     import time
@@ -187,7 +187,7 @@ def prepared(job):
     what = job.params["what"]
     if what == "import":
         importing()
-        return importing, IMPORTS, int
+        return importing, int
     every = job.variant.endswith("_all")
     if every:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -202,7 +202,7 @@ def prepared(job):
         job.post("calls", max(1, int(SAMPLE_SECONDS / took)))
     calls = job.fetch("calls")
     per_call(call, calls, clock)
-    return lambda: per_call(call, calls, clock), QUADS, end
+    return lambda: per_call(call, calls, clock), end
 
 
 def rank(job):
@@ -210,7 +210,8 @@ def rank(job):
 
     if job.skipped(job.variant):
         job.unsupported(job.skip[job.variant])
-    measure, count, end = prepared(job)
+    measure, end = prepared(job)
+    count = job.params["quads"]
     job.post("ready%d" % job.rank, True)
     job.fetch("ready%d" % (1 - job.rank))
     gc.disable()
@@ -229,7 +230,7 @@ def judge(reports, world):
 
     if None in reports:
         return {}
-    wanted = 2 * (IMPORTS if world.params["what"] == "import" else QUADS)
+    wanted = 2 * world.params["quads"]
     short = {n: "it measured %d turns of %d" % (len(r["seconds"]), wanted)
              for n, r in enumerate(reports) if len(r["seconds"]) != wanted}  # fmt: skip
     if short:

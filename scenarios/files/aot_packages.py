@@ -7,9 +7,8 @@ Rank 0 loads it again and runs the plain layer; the next rank loads the file and
 process, as a server would, because whoever compiled has imported what a load may need. The oracle is the plain layer's
 answer, to 1e-4.
 
-A compiler works on it for half a minute, and would make the same file again: the first cell keeps it in the run's
-temporary folder, under the installation's own name, for the others. What a release can't compile or load again itself
-is unsupported, in its own words.
+A compiler works on it for half a minute, and would make the same file again: the first cell makes it for all of
+a run. What a release can't compile or load again itself is unsupported, in its own words.
 """
 
 KIND = "handover"
@@ -102,33 +101,24 @@ def fresh(job, task, path):
     return answer["output"]
 
 
-def installation():
-    """A name for this torch: agents of several releases share the temporary folder."""
-    import torch
-    from torchskew_kit import digest
-
-    return digest(("%s %s" % (torch.__file__, torch.__version__)).encode())[:16]
-
-
 def written(job, name):
     """Compile once for each torch, and leave a copy where the reader finds it; what the plain layer computes."""
-    import fcntl
     import json
     import os
     import shutil
-    import tempfile
 
-    kept = os.path.join(tempfile.gettempdir(), "torchskew-aot-%s-%s-" % (installation(), job.variant))
-    with open(kept + "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.exists(kept + "output"):
-            output = fresh(job, "write", kept + name)
-            fresh(job, "read", kept + name)
-            with open(kept + "part", "w") as file:
-                json.dump(output, file)
-            os.replace(kept + "part", kept + "output")
-    shutil.copy(kept + name, job.path(name))
-    with open(kept + "output") as file:
+    from torchskew_kit import made_once
+
+    def compiled(folder):
+        path = os.path.join(folder, name)
+        output = fresh(job, "write", path)
+        fresh(job, "read", path)
+        with open(os.path.join(folder, "output"), "w") as file:
+            json.dump(output, file)
+
+    folder = made_once("aot " + job.variant, compiled)
+    shutil.copy(os.path.join(folder, name), job.path(name))
+    with open(os.path.join(folder, "output")) as file:
         return json.load(file)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import sys
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from torchskew.inside.job import alone
-from torchskew.inside.kit import Job, Unsupported, fill, no_compiler, raw, refusal
+from torchskew.inside.kit import Job, Unsupported, fill, made_once, no_compiler, raw, refusal
 
 
 class Tensor:
@@ -95,3 +98,29 @@ def test_a_refusal_is_in_the_versions_own_words() -> None:
 def test_where_nothing_can_be_compiled_the_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert no_compiler() == "there is no C++ compiler (no-such-compiler)"
+
+
+def test_what_a_compiler_makes_is_made_once_for_each_torch_and_anew_where_its_maker_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made: list[str] = []
+
+    def of(release: str, what: str = "cube", broken: bool = False) -> list[str]:
+        def make(folder: str) -> None:
+            made.append(f"{what} for {release}")
+            (Path(folder) / "part").write_text("half")
+            if broken:
+                raise RuntimeError("no compiler")
+            (Path(folder) / "library").write_text(made[-1])
+
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__=release, __file__=f"/{release}/torch"))
+        folder = Path(made_once(what, make))
+        return sorted(path.read_text() for path in folder.iterdir())
+
+    with pytest.raises(RuntimeError, match="no compiler"):
+        of("2.6", broken=True)
+    assert of("2.6") == of("2.6") == ["", "cube for 2.6", "half"]
+    assert of("2.13") == ["", "cube for 2.13", "half"]
+    assert of("2.13", "square") == ["", "half", "square for 2.13"]
+    assert made == ["cube for 2.6", "cube for 2.6", "cube for 2.13", "square for 2.13"]

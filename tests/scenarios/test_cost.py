@@ -8,7 +8,7 @@ from torchskew.workflows.inputs import read_scenarios
 
 from tests.scenarios.judging import judged, names
 
-STEADY = [1.0 + 0.001 * (number % 7) for number in range(80)]
+STEADY = [1.0 + 0.001 * (number % 7) for number in range(40)]
 
 
 def test_a_slower_operator_is_wrong_on_the_second_rank_and_a_faster_one_passes() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import sys
 import tempfile
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from torchskew.inside import kit
 
 from tests.scenarios.judging import judged, names
 
@@ -62,6 +64,7 @@ def test_a_release_compiles_a_layer_once_and_never_hands_out_another_release_s(
 ) -> None:
     """The folder for temporary files is one for all agents of a run."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torchskew_kit", kit)
     asked: list[str] = []
 
     def written(release: str, cell: str) -> tuple[list[float], str]:
@@ -71,8 +74,9 @@ def test_a_release_compiles_a_layer_once_and_never_hands_out_another_release_s(
                 Path(path).write_text(release)
             return [float(release)]
 
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__=release, __file__=f"/{release}/torch"))
         scenario = names("aot_packages")
-        scenario.written.__globals__.update(fresh=fresh, installation=lambda: release)
+        scenario.written.__globals__.update(fresh=fresh)
         (tmp_path / cell).mkdir()
         output = scenario.written(SimpleNamespace(variant="attention", path=(tmp_path / cell).joinpath), "model.pt2")
         return output, (tmp_path / cell / "model.pt2").read_text()

@@ -227,18 +227,50 @@ def no_compiler() -> str | None:
     return next((reason for reason in reasons if reason), None)
 
 
+def made_once(what: str, make: Callable[[str], None]) -> str:
+    """The folder that make() fills, once for each torch: a compiler would make the same for each cell of a run.
+
+    Agents of several releases share the temporary folder, so the installation is part of the folder's name.
+    """
+    import fcntl
+    import tempfile
+
+    import torch
+
+    name = digest(("%s %s %s" % (torch.__file__, torch.__version__, what)).encode())[:16]
+    folder = os.path.join(tempfile.gettempdir(), "torchskew-made-" + name)
+    with open(folder + ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(os.path.join(folder, "whole")):
+            shutil.rmtree(folder, ignore_errors=True)  # of a maker that was killed
+            os.makedirs(folder)
+            make(folder)
+            with open(os.path.join(folder, "whole"), "w"):
+                pass
+    return folder
+
+
 def built_operators(name: str, text: str, folder: str, *flags: str) -> str:
-    """Build a library of operators from one C++ source in a folder, load it, and return its path."""
+    """Build a library of operators from one C++ source, put it into a folder, load it, and return its path."""
+    import torch
     from torch.utils import cpp_extension
 
-    os.makedirs(folder, exist_ok=True)
-    source = os.path.join(folder, "source.cpp")
-    with open(source, "w") as file:
-        file.write(text)
     # -O0: the compiler's time is in the headers; -g0: their debug information is most of the file.
-    options = ["-O0", "-g0", *flags]
-    cpp_extension.load(name, [source], build_directory=folder, extra_cflags=options, is_python_module=False)
-    return os.path.join(folder, name + ".so")
+    options, loaded = ["-O0", "-g0", *flags], []
+
+    def build(where: str) -> None:
+        source = os.path.join(where, "source.cpp")
+        with open(source, "w") as file:
+            file.write(text)
+        cpp_extension.load(name, [source], build_directory=where, extra_cflags=options, is_python_module=False)
+        loaded.append(where)
+
+    os.makedirs(folder, exist_ok=True)
+    library = os.path.join(folder, name + ".so")
+    shutil.copy(os.path.join(made_once(repr((name, text, options)), build), name + ".so"), library)
+    if not loaded:
+        torch.ops.load_library(library)
+    return library
 
 
 def load_refusal(path: str) -> str | None:

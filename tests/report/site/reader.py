@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import browser
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, happens
 
 CONTROLS = frozenset({"button", "link", "combobox", "textbox", "searchbox", "checkbox", "DisclosureTriangle", "option"})
 PARTS = frozenset({"banner", "navigation", "main", "region", "complementary", "contentinfo", "form", "dialog"})
@@ -119,13 +121,19 @@ def opened(page: Path, fragment: str = "") -> Iterator[Page]:
     """A page in a Chromium of its own, which ends with the block."""
     to_read, into = os.pipe()
     out, to_write = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as short:
+    short = tempfile.mkdtemp(prefix="c", dir="/tmp")
+    try:
         command = [str(browser()), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         command += ["--remote-debugging-pipe", f"--user-data-dir={short}/p", "--window-size=1400,1000"]
         environment = {**os.environ, "TMPDIR": short, "XDG_CONFIG_HOME": short, "XDG_CACHE_HOME": short}
         inherited = f'exec 3<&{to_read} 4>&{to_write}; exec "$@"'
-        process = subprocess.Popen(["bash", "-c", inherited, "chromium", *command], env=environment,
-                                   pass_fds=(to_read, to_write), stderr=subprocess.DEVNULL)  # fmt: skip
+        process = subprocess.Popen(
+            ["bash", "-c", inherited, "chromium", *command],
+            env=environment,
+            pass_fds=(to_read, to_write),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         for end in (to_read, to_write):
             os.close(end)
         try:
@@ -137,3 +145,12 @@ def opened(page: Path, fragment: str = "") -> Iterator[Page]:
                 os.close(end)
             process.terminate()
             process.wait(timeout=PATIENCE)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its helpers end later, and write there until they do
+    finally:
+        assert happens(lambda: _removed(short))
+
+
+def _removed(folder: str) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not os.path.lexists(folder)

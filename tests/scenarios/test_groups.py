@@ -1,4 +1,4 @@
-"""The judges of subgroups, meshes, functional and coalesced collectives see every seeded defect."""
+"""The judges of subgroups, meshes, checkpoints, functional and coalesced collectives see every seeded defect."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ RIGHT = {
         cases(dimension_0=4, dimension_1=7),
         cases(dimension_0=6, dimension_1=7),
     ],
+    ("checkpoint_together", "saved"): [cases(keys=["of rank 0", "of rank 1", "shared"]), cases(keys=[])],
+    ("checkpoint_together", "loaded"): [
+        cases(first=[-5.0, -2.5, 0.0, 2.5, 5.0], second=[-6.0, -3.5, -1.0, 1.5, 4.0, 6.5, 9.0, 11.5, 14.0])
+    ]
+    * 2,
     ("functional_collectives", None): [
         {"cases": {"all_reduce": [3, 10], "all_gather_tensor": [0, 7, 1, 7], "reduce_scatter_tensor": [1, 3]}},
         {"cases": {"all_reduce": [3, 10], "all_gather_tensor": [0, 7, 1, 7], "reduce_scatter_tensor": [5, 7]}},

@@ -105,7 +105,7 @@ def _used(question: Question, catalogue: Catalogue) -> tuple[Break, ...]:
     """The breaks of two releases that touch what the job uses."""
     wanted = {ALIASES.get(name, name) for name in question.uses}
     if wanted & {"checkpoint"}:
-        wanted.add("optimizer")
+        wanted |= {"optimizer", "checkpoint_group"}
     return tuple(
         entry
         for entry in catalogue.breaks

@@ -17,6 +17,8 @@ ABOVE_THE_STORE = {
     "object_collectives.moved": "objects of classes that a release moved",
     "reduce_scatter.tensor": "reduce_scatter_tensor",
     "reduce_scatter.average": "reduce_scatter with AVG or MAX",
+    "checkpoint_together.saved": "distributed checkpoints that a group saves",
+    "checkpoint_together.loaded": "distributed checkpoints that a group loads",
 }
 
 

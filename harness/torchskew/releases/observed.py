@@ -52,6 +52,7 @@ class Observation:
 _SAME_KEYS = ("sgd", "stateful", "nested", "adamw_partial")  # what no release misses a key of
 _THE_313 = ">=3.13,<3.14"
 _LAYERS = ("attention", "norms", "rms", "embedding", "quantized", "convolution", "recurrent", "branch")
+_TOGETHER = "checkpoint_together"
 _EXPORTED = ("export_files", *map("programs.export_{}".format, _LAYERS))
 OBSERVATIONS: tuple[Observation, ...] = (
     # Python 3.13 alone pickles paths as pathlib._local, and 3.14 reads that name. The metadata of every distributed
@@ -172,6 +173,12 @@ OBSERVATIONS: tuple[Observation, ...] = (
             (">=2.9", ">=2.3,<2.9", (OK, WRONG), "2.13.0,2.6.0"),
         )
     ),
+    # Up to 2.6 a group that loads gathers its keys first. A group that saves exchanges pickles of private classes.
+    Observation(f"{_TOGETHER}.loaded", ">=2.2,<2.13", ">=2.13", (TIMEOUT, TIMEOUT), "2.6.0,2.13.0", either=True),
+    Observation(f"{_TOGETHER}.saved", ">=2.15", ">=2.2,<2.15", (OPAQUE, OPAQUE), "2.15.0,2.14.1", either=True),
+    Observation(f"{_TOGETHER}.saved", ">=2.4,<2.15", ">=2.3,<2.4", (OK, OPAQUE), "2.6.0,2.3.1"),
+    Observation(f"{_TOGETHER}.saved", ">=2.3,<2.15", ">=2.2,<2.3", (OK, OPAQUE), "2.3.1,2.2.2"),
+    Observation(f"{_TOGETHER}.saved", ">=2.2,<2.3", ">=2.3,<2.4", (OPAQUE, OPAQUE), "2.2.2,2.3.1"),
     # Hashed names of groups: 2.6 includes their number, 2.14 counts them. Each side waits for its own name.
     Observation("new_group.local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),
     Observation("new_group.after_local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),

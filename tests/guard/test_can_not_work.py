@@ -35,9 +35,8 @@ def test_a_roster_is_sent_to_each_rank_however_late_rank_0_is() -> None:
     pairs = [socket.socketpair() for _ in range(3)]
     deliver([(ours, b"the roster") for ours, _ in pairs], time.monotonic() - 1.0)
     for ours, theirs in pairs:
-        theirs.settimeout(PATIENCE)
+        ours.close()  # so that what was not sent is not waited for
         assert theirs.recv(100) == b"the roster"
-        ours.close()
         theirs.close()
 
 

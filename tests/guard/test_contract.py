@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import json
 import os
+import select
 import socket
 import struct
 import threading
@@ -363,6 +364,8 @@ def test_stock_clients_reach_the_store_where_rank_0_steps_aside(
         store = claim(group.port)
         for waiting in (store, stock, late):
             waiting.settimeout(PATIENCE)
+        # Each still waits; a client that was reset is ready at once.
+        assert select.select([store, stock, late], [], [], PATIENCE)[0] == [store]
         taken = [store.accept()[0] for _ in range(2)]
         late.sendall(b"late")
         heard = {conn: conn.recv(6) for conn in taken}

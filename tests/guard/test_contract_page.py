@@ -1,18 +1,22 @@
-"""The contract in docs/guard.md names a test for each line, and each of them exists."""
+"""The contract in docs/guard.md names a test for each line, and broken.toml has an edit that turns it red."""
 
 from __future__ import annotations
 
-import re
-
 from tests.conftest import ROOT
+from tests.guard.broken import GUARD, contract, edits
 
 
 def test_each_line_of_the_contract_names_a_test_that_exists() -> None:
-    page = (ROOT / "docs" / "guard.md").read_text(encoding="utf-8")
-    table = page.partition("## The contract")[2].partition("\n\n|")[2].partition("\n\n")[0]
-    rows = [line for line in table.splitlines() if line.startswith("|") and not line.startswith("|-")]
-    named = [re.search(r"`(test_\w+\.py)`: `(test_\w+)` \|$", row) for row in rows]
+    rows = contract()
     assert len(rows) > 20
-    for row, match in zip(rows, named, strict=True):
-        assert match, row
-        assert f"def {match[2]}(" in (ROOT / "tests" / "guard" / match[1]).read_text(encoding="utf-8"), row
+    for row in rows:
+        assert f"def {row.test}(" in (ROOT / "tests" / "guard" / row.file).read_text(encoding="utf-8"), row
+
+
+def test_each_line_of_the_contract_has_one_edit_that_breaks_it_and_applies() -> None:
+    """`python -m tests.guard.broken` runs them."""
+    assert list(edits()) == [row.rule for row in contract()]
+    for edit in edits().values():
+        text = (ROOT / GUARD / edit.file).read_text(encoding="utf-8")
+        assert (edit.text in text, text.count(edit.text)) == (True, 1), edit
+        compile(text.replace(edit.text, edit.instead), edit.file, "exec")

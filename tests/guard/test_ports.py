@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from torchskew.guard import joiner, sockets
+from torchskew.guard import joiner, pace, sockets
 from torchskew.guard.errors import Unverified
 from torchskew.guard.search import Line, greetings
 from torchskew.guard.settings import HIGHEST_SPARE, LOWEST_SPARE, spare_ports
 
 from tests.conftest import ROOT
-from tests.guard.ranks import Group, hello_of
+from tests.guard.ranks import Group, connect, hello_of
 from tests.patience import PATIENCE
 
 JOBS = 8
@@ -57,17 +57,27 @@ def test_many_jobs_on_one_host_with_consecutive_ports_find_their_own_ranks(
 ) -> None:
     """Agents have all first ports, so every job meets on a spare one.
 
-    shared: where each job's list begins with the same port, a joiner calls the guards of other jobs as well.
+    shared: each job's list begins with the same port, which the first job's guard has, and joiners of the others call
+    that one first.
     """
+    monkeypatch.setattr(pace, "MOST_APART", 60.0)  # the first job's rank 1 comes when the other jobs are done
     with consecutive() as agents, socket.create_server(("127.0.0.1", 0)) as free:
-        monkeypatch.setenv("TORCHSKEW_GUARD_PORT", str(free.getsockname()[1]) * shared)
+        common = free.getsockname()[1]
+        monkeypatch.setenv("TORCHSKEW_GUARD_PORT", str(common) * shared)
         free.close()
+
+        def in_order(*args: Any) -> Iterator[Line]:
+            return iter(sorted(greetings(*args), key=lambda line: line.conn.getpeername()[1] != common))
+
+        monkeypatch.setattr(joiner, "greetings", in_order)
         groups = [Group(agent.getsockname()[1]) for agent in agents]
         for number, group in enumerate(groups):
-            for rank in range(2):
-                group.start(rank, hello_of(rank, "2.6.0", method="agent", git=f"job{number}"))
-        for number, group in enumerate(groups):
-            results = group.join()
+            group.start(0, hello_of(0, "2.6.0", method="agent", git=f"job{number}"))
+            if shared:
+                connect(common).close()
+        for number in (*range(1, JOBS), 0):
+            groups[number].start(1, hello_of(1, "2.6.0", method="agent", git=f"job{number}"))
+            results = groups[number].join()
             assert [type(results[rank]) for rank in (0, 1)] == [dict, dict], results
             assert {each["git"] for each in results[1]["groups"]} == {f"job{number}"}
 

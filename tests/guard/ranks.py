@@ -14,10 +14,12 @@ from torchskew.guard.sockets import claim, dial, read_greeting
 from torchskew.guard.table import SERVES, TABLE, era, known
 from torchskew.guard.wire import HELLO
 
+from tests import patience
+
 # Seconds until a missing rank is given up, where a test shows that nothing waited for that.
 FAR = 600.0
 # Seconds that a test allows for what must happen at once, on a machine that is busy with other work.
-PATIENCE = 300.0
+PATIENCE = patience.PATIENCE
 
 BUILD = {"git": "abc", "python": "3.11.7", "backend": "gloo", "job": "", "order": "little", "nccl": "", "settings": "",
          "launcher": "", "guess": "", "numpy": "2.1.0", "bridge": ""}  # fmt: skip

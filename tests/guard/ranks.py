@@ -71,7 +71,8 @@ class Group:
         store = self.results.pop("store", None)
         if store:
             store.close()
-        assert [thread for thread in self.threads if thread.is_alive()] == []
+        waiting = sum(thread.is_alive() for thread in self.threads)
+        assert waiting == 0, f"{waiting} of {len(self.threads)} ranks still wait after {PATIENCE:.0f} s"
         return self.results
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,11 +64,15 @@ def driving(hosts: tuple[Host, ...], address: str, python: str) -> Iterator[Driv
 
 
 def test_the_ranks_of_a_group_meet_over_the_network_and_what_is_wrong_with_it_is_judged(
-    tmp_path_factory: pytest.TempPathFactory, torch_environment: Environment
+    torch_environment: Environment,
 ) -> None:
     """One cluster for all of it: to start Ray on three hosts takes far longer than the cells."""
-    folder = tmp_path_factory.mktemp("h")  # Ray's sockets need a short path
-    with three_hosts(folder) as hosts, ray_on(hosts, folder) as address:
+    # Ray's sockets need a short path: pytest's own folder is too long in a worker of xdist.
+    with (
+        tempfile.TemporaryDirectory(prefix="skew", dir="/tmp") as name,
+        three_hosts(folder := Path(name)) as hosts,
+        ray_on(hosts, folder) as address,
+    ):
         _wait_for_nodes(hosts, folder)
         with driving(hosts, address, torch_environment.handle) as driver:
             healthy = driver.run(together=LONG, spread=LONG)

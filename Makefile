@@ -61,9 +61,10 @@ report: $(BASE) ## show a recorded run again (RUN=id; the latest by default)
 clean: $(BASE) ## remove what killed runs left behind (OPTIONS=--store: environments too)
 	@$(BIN)/torchskew clean $(OPTIONS)
 
+# A file's tests stay in one worker, which makes what they share once.
 test: $(TESTS) ## run lint, types, every test and coverage, as CI does
 	@status=0; $(MAKE) --no-print-directory lint || status=1; \
-	$(BIN)/python -m pytest --cov --cov-report=term $(OPTIONS) || status=$$?; exit $$status
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --cov --cov-report=term $(OPTIONS) || status=$$?; exit $$status
 
 lint: $(TESTS) ## run ruff and mypy
 	@$(BIN)/ruff check --quiet .

@@ -8,6 +8,7 @@ they save or load; checkpoint_dcp is about the files.
 """
 
 KIND = "group"
+PLACEMENT = ("together",)  # its ranks save into one folder
 AFTER = ("rendezvous_tcp",)
 NEEDS = ("gloo", "torch.distributed.checkpoint")
 APPLIES = ">=2.0"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torchskew.inside import protocol
+from torchskew.inside import command, protocol
 from torchskew.planning.scenario_file import parse_scenario
 
 from tests.inside.driver import Driver
@@ -186,6 +186,20 @@ def test_memory_that_processes_share_counts_once(ended: Run) -> None:
         "children = [os.fork() for _ in range(1)]\nif 0 not in children: os.fork()\ntime.sleep(0.5)"
     )
     assert objection(ended(["{python}", "-c", forks], memory=190_000_000)) == ""
+
+
+def test_pages_of_processes_that_end_while_they_are_looked_at_are_not_counted_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three share 99 bytes; the second and the third are looked at when the ones before them have ended."""
+    looks = iter([33, 49, 99] + [0, 0, 99] * 2)
+    watched = object.__new__(command._Group)
+    watched.most = watched.peak = 0
+    monkeypatch.setattr(watched, "_pids", lambda: [1, 2, 3])
+    monkeypatch.setattr(command, "_resident", lambda _: 99)
+    monkeypatch.setattr(command, "_proportional", lambda _: next(looks))
+    assert watched._beyond({"processes": 8, "memory": 150}) is None
+    assert watched.peak == 99
 
 
 def test_what_outlives_the_command_is_counted_and_ended(ended: Run, mark: str) -> None:

@@ -176,8 +176,8 @@ class _Group:
         if len(pids) > limits["processes"]:
             return "processes"
         used = sum(_resident(pid) for pid in pids)
-        if used > limits["memory"]:  # pages that processes share were counted for each of them
-            used = sum(_proportional(pid) for pid in pids)
+        if used > limits["memory"]:  # shared pages count once, but for twice where processes end during one look
+            used = min(sum(map(_proportional, pids)) for _ in range(3))
         self.peak = max(self.peak, used)
         if used > limits["memory"]:
             return "memory"

@@ -14,7 +14,6 @@ from torchskew.errors import ConfigError
 from torchskew.model.versions import Source, SourceKind, Version
 
 CANDIDATE, BASE = "candidate", "base"
-INSTALLED = (SourceKind.PIP, SourceKind.WHEEL)
 KINDS = (SourceKind.PIP, SourceKind.WHEEL, SourceKind.IMAGE, SourceKind.INTERPRETER, SourceKind.SOURCE)
 
 
@@ -32,7 +31,7 @@ def read_candidate(text: str, name: str = CANDIDATE, *, torch: str | None = None
     if not colon or kind not in [each.value for each in KINDS]:
         known = ", ".join(f"{each.value}:…" for each in KINDS)
         raise ConfigError(f"{option} {text!r} must be one of {known}. Write {option} pip:torch==2.15.0.")
-    if index and kind not in INSTALLED:
+    if index and not SourceKind(kind).installed:
         raise ConfigError(f"--index {index}: {option} {text!r} is not installed from wheels. Remove one of the two.")
     problems = Problems(option)
     version = read_version(name, Table(problems, "", {kind: value, **({"index": index} if index else {})}))
@@ -49,7 +48,7 @@ def with_packages(version: Version, packages: Sequence[str]) -> Version:
     def extended(source: Source) -> Source:
         named = {package_name(text) for text in source.requires}
         new = tuple(text for text in packages if package_name(text) not in named)
-        return replace(source, requires=(*source.requires, *new)) if source.kind in INSTALLED else source
+        return replace(source, requires=(*source.requires, *new)) if source.kind.installed else source
 
     return replace(version, sources=tuple(extended(source) for source in version.sources))
 

@@ -108,8 +108,7 @@ def for_runtime(version: Version, runtime: str, problems: Problems, *, at: str |
         suite = source.suite
         env = {**suite.env, **version.env}
         return replace(version, sources=(source,), torch=version.torch or suite.torch, reports=suite.reports, env=env)
-    wheel = source.kind in (SourceKind.PIP, SourceKind.WHEEL)
-    python = row.python if wheel and not source.python else ""
+    python = row.python if source.kind.installed and not source.python else ""
     return replace(version, sources=(source,), reports=version.reports or _pinned(source), known_python=python)
 
 

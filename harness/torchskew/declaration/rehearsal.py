@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from torchskew.declaration.candidate import with_packages
 from torchskew.declaration.declare import all_for_runtime
 from torchskew.declaration.fields import Table
 from torchskew.declaration.suite import packages_of_its_time
@@ -250,11 +251,4 @@ def for_rehearsal(
 def _with_numpy(version: Version) -> Version:
     """torch.distributed.checkpoint needs NumPy for its object collectives; wheels come without it."""
     numpy, _ = packages_of_its_time(version)
-    sources = tuple(
-        replace(source, requires=(*source.requires, numpy))
-        if source.kind in (SourceKind.PIP, SourceKind.WHEEL)
-        and not any(each.lower().startswith("numpy") for each in source.requires)
-        else source
-        for source in version.sources
-    )
-    return replace(version, sources=sources)
+    return with_packages(version, (numpy,))

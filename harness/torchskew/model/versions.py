@@ -18,6 +18,11 @@ class SourceKind(StrEnum):
     DEBIAN = "debian"
     IMAGE = "image"
 
+    @property
+    def installed(self) -> bool:
+        """Whether torchskew installs it, with packages beside it; the others have what they have."""
+        return self in (SourceKind.PIP, SourceKind.WHEEL)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:

@@ -18,11 +18,9 @@ from torchskew.model.cells import Cell, Variant
 from torchskew.model.checks import DEFAULT_TAG, Check, Command
 from torchskew.model.ids import CellId
 from torchskew.model.outcomes import Json, Kind
-from torchskew.model.versions import Grants, SourceKind, Version
+from torchskew.model.versions import Grants, Version
 from torchskew.planning.scenario import Scenario
 
-# Sources into which packages can be installed; from the others a check takes what is there.
-_INSTALLABLE = (SourceKind.PIP, SourceKind.WHEEL)
 # What the agent of a version takes besides the checks in it.
 _AGENT_BYTES, _AGENT_PROCESSES = 1 << 30, 256
 
@@ -144,7 +142,7 @@ def _normalised(text: str) -> str:
 def _prepared(version: Version, check: Check, place: Place) -> Version:
     """The version as the check needs it, under a name that equal needs share."""
     source = version.sources[0]
-    installs = source.kind in _INSTALLABLE
+    installs = source.kind.installed
     before = requirement_set(source.requires)
     every = requirement_set([*source.requires, *(check.requires if installs else ())])
     more = [each for each in every if each not in before]
@@ -163,7 +161,7 @@ def _granted(before: Version, prepared: Version, check: Check) -> Version:
 
 
 def _cell(check: Check, version: Version, environment: str, place: Place) -> Cell:
-    installs = version.sources[0].kind in _INSTALLABLE
+    installs = version.sources[0].kind.installed
     order: dict[str, Json] = {
         "command": _words(_extended(check.command, place.extra)),
         "pre_commands": [_words(each) for each in check.pre_commands],

@@ -53,9 +53,8 @@ class Page:
         self._ask("Accessibility.enable")
         self._ask("Page.enable")
         self._ask("Page.navigate", url=address)
-        until = time.monotonic() + PATIENCE
-        while self.run("document.readyState") != "complete" or self.run("location.href") == "about:blank":
-            assert time.monotonic() < until
+        loaded = 'document.readyState === "complete" && location.href !== "about:blank"'
+        assert happens(lambda: self.run(loaded))
 
     def run(self, script: str) -> Any:
         """The value of an expression."""

@@ -166,8 +166,7 @@ class Images:
 def _name(source: Source) -> str:
     """A name for tags and lock entries, like `debian-trixie`; other inputs give another name."""
     word = re.sub(r"[^a-z0-9]+", "-", f"{source.kind}-{source.value}".lower()).strip("-")[-50:].lstrip("-")
-    wheel = source.kind in (SourceKind.PIP, SourceKind.WHEEL)  # nothing is installed into the others
-    more = [part for part in (source.python, source.index, *source.requires) if part and wheel]
+    more = [part for part in (source.python, source.index, *source.requires) if part and source.kind.installed]
     return f"{word}-{digest(*more)[:8]}" if more else word
 
 

@@ -15,6 +15,7 @@ from typing import Any, Callable
 import torchskew_child as child  # type: ignore[import-not-found,unused-ignore]
 import torchskew_handle as handle  # type: ignore[import-not-found,unused-ignore]
 import torchskew_job as jobs  # type: ignore[import-not-found,unused-ignore]
+import torchskew_pages as pages  # type: ignore[import-not-found,unused-ignore]
 import torchskew_place as place  # type: ignore[import-not-found,unused-ignore]
 import torchskew_tree as tree  # type: ignore[import-not-found,unused-ignore]
 
@@ -60,6 +61,7 @@ class Agent:
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
         gc.collect()
         gc.freeze()  # so that collections in the ranks leave the pages of torch shared
+        pages.collapse()
         self._watch(self.source, self._read_commands)
         self._watch(self.wake, lambda: handle.read_ready(self.wake))
         self._obey_lines(pending)
@@ -156,6 +158,7 @@ class Agent:
         place.import_ahead(message["modules"])
         gc.collect()
         gc.freeze()
+        pages.collapse()
         self.send("imported", modules=message["modules"])
 
     def _op_forget(self, message: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ FILES = {
     "torchskew_kit": _HERE / "kit.py",
     "torchskew_tree": _HERE / "tree.py",
     "torchskew_mounts": _HERE / "mounts.py",
+    "torchskew_pages": _HERE / "pages.py",
     "torchskew_program": _HERE / "program.py",
     "torchskew_child": _HERE / "child.py",
     "torchskew_handle": _HERE / "handle.py",

@@ -4,7 +4,8 @@ The peak of resident memory, of fresh processes, as the kernel counts it (`VmHWM
 process was before it became Python): `import` of torch and its distributed part; `step`, a training step of a fixed
 model; `ddp`, the same in a group of two, the larger of both. Each rank measures its release several times; the change
 is that of the medians, with a bootstrap interval of 95 %. Oracle: rank 0's release. WRONG on rank 1: the whole interval
-is above the bound (5 %, or `larger` in [gate]). `cuda` is max_memory_allocated of the step, where there is a GPU.
+is above the bound (5 %, or `larger` in [gate]). `cuda` is max_memory_allocated of the step, where there is a GPU. A
+build for CUDA loads more than one for the CPU alone: two builds of different kinds are UNSUPPORTED, with both named.
 """
 
 KIND = "handover"
@@ -91,8 +92,11 @@ def lacks(job):
 def rank(job):
     import time
 
+    from torchskew_kinds import need_one_kind
+
     if job.skipped(job.variant):
         job.unsupported(job.skip[job.variant])
+    need_one_kind(job, range(job.rank))
     began, sizes = time.monotonic(), []
     for number in range(TIMES):
         sizes.append(measured(job, number))

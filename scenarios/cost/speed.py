@@ -6,8 +6,9 @@ turns, with a bootstrap interval of 95 %. Oracle: rank 0's release. WRONG on ran
 bound (5 %, or `slower` in [gate]); the bound inside the interval is too noisy to say, and the cell is UNKNOWN. With one
 thread, both processes are pinned to one processor and measure processor time, which other work on the machine hardly
 changes; `*_all` takes all threads and wall time, and so do `ddp_step` and `all_reduce_*`, in which each release has a
-group of two of its own. `import` starts interpreters. No other cell runs meanwhile. The gate is for neighbouring
-releases: PyTorch promises no speed.
+group of two of its own. `import` starts interpreters, and compares only builds of one kind, because one for CUDA loads
+more than one for the CPU alone. No other cell runs meanwhile. The gate is for neighbouring releases: PyTorch promises
+no speed.
 """
 
 KIND = "group"
@@ -208,8 +209,12 @@ def prepared(job):
 def rank(job):
     import gc
 
+    from torchskew_kinds import need_one_kind
+
     if job.skipped(job.variant):
         job.unsupported(job.skip[job.variant])
+    if job.params["what"] == "import":
+        need_one_kind(job, [1 - job.rank])
     measure, end = prepared(job)
     count = job.params["quads"]
     job.post("ready%d" % job.rank, True)

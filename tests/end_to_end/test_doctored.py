@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -71,6 +72,12 @@ def renamed_weight(text: str) -> str:
     return f"{head}class Linear(Module):{body}class NonDynamicallyQuantizableLinear{tail}"
 
 
+def of_another_kind(text: str) -> str:
+    """A build for CUDA says that it is for the CPU alone, and one for the CPU that it is for CUDA."""
+    cuda = "'1.0'" if "cuda: Optional[str] = None" in text else "None"
+    return re.sub(r"(?m)^cuda: Optional\[str\] = .*$", f"cuda: Optional[str] = {cuda}", text)
+
+
 class Gate:
     """One gate after another over one record: the controls run once."""
 
@@ -81,14 +88,27 @@ class Gate:
         self.declaration.write_text(f"{versions}[matrix]\ntimeout = 3\n")
         self.said = ""
 
-    def held(self, name: str, changes: Mapping[str, Change], *scenarios: str, label: str = VERSION) -> int:
-        """Exit code for a candidate that was changed like that; the smoke tier unless scenarios are named."""
+    def held(
+        self,
+        name: str,
+        changes: Mapping[str, Change],
+        *scenarios: str,
+        label: str = VERSION,
+        only: tuple[str, ...] = (),
+    ) -> int:
+        """Exit code for a candidate that was changed like that; the smoke tier unless cells are named."""
         candidate = doctored(self.python, self.folder / name, changes, label)
         out = self.folder / "out"
         options = Options(
-            kind=RunKind.GATE, declaration=self.declaration, out=out, command="torchskew gate", scenarios=scenarios
+            kind=RunKind.GATE,
+            declaration=self.declaration,
+            out=out,
+            command="torchskew gate",
+            scenarios=scenarios,
+            only=only,
         )
-        return run_gate(Request(candidate=f"interpreter:{candidate}", tier=Tier.SMOKE), options, Plain(io.StringIO()))
+        tier = Tier.FULL if only else Tier.SMOKE
+        return run_gate(Request(candidate=f"interpreter:{candidate}", tier=tier), options, Plain(io.StringIO()))
 
     def results(self) -> dict[str, CellResult]:
         """Of the latest run, by scenario and skew."""
@@ -130,6 +150,15 @@ def test_a_build_between_releases_is_expected_to_do_only_what_both_of_them_do(ga
     hosts, joins = results[f"{MEET}/{CANDIDATE_HOSTS}"], results[f"{MEET}/{CANDIDATE_JOINS}"]
     assert (hosts.cell.predicted, hosts.outcomes) == ((), (OK, OK))
     assert (joins.cell.predicted, joins.outcomes) == ((OK, OK), (OK, OK))
+
+
+def test_what_a_build_of_another_kind_costs_is_not_held_against_the_candidate(
+    gate: Gate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gate.held("kind", {"torch/version.py": of_another_kind}, only=("memory.import/*", "speed.import/*")) == 0
+    said = capsys.readouterr().out
+    assert {one.verdict for one in gate.results().values()} == {Verdict.UNSUPPORTED}
+    assert re.search(r"2x 2\.13\.0\S* is a (CPU|CUDA) build and 2\.13\.0\S* is a (?!\1)(CPU|CUDA) build; only", said)
 
 
 def test_a_changed_rendezvous_key_keeps_the_group_from_forming(red: Held) -> None:

@@ -79,6 +79,9 @@ def test_a_candidate_without_a_build_is_tried_in_what_needs_none() -> None:
     assert {(cell.scenario, cell.skew) for cell in plan.cells} == {
         ("imports", (name,)) for name in ("candidate", *SPEC.against)
     }
+    scenarios["whole"] = replace(scenarios["imports"], name="whole", tiers=("critical",))
+    smoke = gate_plan(replace(SPEC, tier=Tier.SMOKE), versions, scenarios, "venv", 0)
+    assert {cell.scenario for cell in smoke.cells} == {"imports", "whole"}
     with pytest.raises(NothingSelectedError):
         gate_plan(SPEC, versions, SCENARIOS, "venv", 0)
     with pytest.raises(

@@ -11,7 +11,7 @@ import pytest
 from torchskew.engine.run import unprovisioned
 from torchskew.model.facts import ErrorFacts
 from torchskew.model.outcomes import Outcome, Verdict
-from torchskew.model.results import Status
+from torchskew.model.results import RIGHT, Status
 from torchskew.model.versions import EnvironmentFailure
 from torchskew.report import write_reports
 from torchskew.report.grid import Look
@@ -79,6 +79,29 @@ def test_a_cell_that_is_not_as_expected_although_no_rank_failed_says_why():
     item = replace(factories.checked(lacks), status=Status.REGRESSION)
     decision = replace(factories.decision((lacks,)), checked=(item,))
     assert "  newly unsupported: int64" in render(factories.run((lacks,)), decision)
+
+
+def test_what_could_not_be_tried_is_shown_by_its_reason() -> None:
+    cells = [factories.cell(f"scenario_{number}") for number in range(6)]
+    found = [factories.result(cell, Outcome.UNSUPPORTED, Outcome.UNSUPPORTED) for cell in cells]
+    found = [replace(each, reason=f"reason {number % 5}") for number, each in enumerate(found)]
+    text = render(factories.run(tuple(found)), factories.decision(tuple(found)))
+    assert f"not tried  6   2x reason 0\n                   {cells[0].id} and 1 more\n" in text
+    found = [replace(each, reason=f"reason {number}") for number, each in enumerate(found)]
+    text = render(factories.run(tuple(found)), factories.decision(tuple(found)))
+    assert "reason 4" in text
+    assert "… and 1 more: see the report" in text
+
+
+def test_a_small_run_says_what_its_judges_noted_and_a_large_one_leaves_it_to_the_file() -> None:
+    cells = [factories.cell(f"scenario_{number}") for number in range(21)]
+    found = tuple(factories.result(cell, Outcome.OK, Outcome.OK) for cell in cells)
+    found = (replace(found[0], reason=f"{RIGHT}; faster by 9 %"), *found[1:])
+    shown = f"notes      1   {cells[0].id}\n                   faster by 9 %\n"
+    few, many = found[:20], found
+    assert shown in render(factories.run(few), factories.decision(few))
+    assert "faster" not in render(factories.run(many), factories.decision(many))
+    assert shown in render(factories.run(many), factories.decision(many), look=Look(most=1000))
 
 
 def test_of_very_many_tables_a_terminal_gets_those_in_which_something_is_not_right_and_a_file_all():

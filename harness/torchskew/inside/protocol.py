@@ -29,6 +29,7 @@ FILES = {
     "torchskew_job": _HERE / "job.py",
     "torchskew_kit": _HERE / "kit.py",
     "torchskew_tree": _HERE / "tree.py",
+    "torchskew_kinds": _HERE / "kinds.py",
     "torchskew_mounts": _HERE / "mounts.py",
     "torchskew_pages": _HERE / "pages.py",
     "torchskew_program": _HERE / "program.py",

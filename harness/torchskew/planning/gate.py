@@ -42,14 +42,13 @@ def gate_plan(
 ) -> Plan:
     """Every cell of the gate, each cell of the candidate next to the base's. versions: as the runtime gets them.
 
-    A candidate without a build is tried in what needs none, and nothing else runs.
+    A candidate without a build is tried in what needs none, whatever the tier, and nothing else runs.
 
     Raises:
         NothingSelectedError: no scenario of the tier fits.
     """
-    chosen = of_tier(scenarios, spec.tier)
-    if not all(versions[subject].built for subject in spec.subjects):
-        chosen = {name: scenario for name, scenario in chosen.items() if not scenario.build}
+    built = all(versions[subject].built for subject in spec.subjects)
+    chosen = of_tier(scenarios, spec.tier) if built else {n: each for n, each in scenarios.items() if not each.build}
     if not chosen:
         raise NothingSelectedError(f"nothing selected: no scenario is in tier {spec.tier}.")
     matrix = MatrixSpec(

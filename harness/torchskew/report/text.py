@@ -56,6 +56,8 @@ def render(
         _surprises(run, findings, look),
         _known(findings, look),
         _flaky(decision, look),
+        _unsupported(decision, look),
+        _notes(decision, look),
         _end(decision, written, look),
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -257,6 +259,27 @@ def _known(findings: Findings, look: Look) -> str:
         lines.append(f"    {example.result.cell.id} {view.label(example)}{rest}")
         lines += [f"    {_one_line(hung.result.reason)}"] if hung else []
     return _list("known", sum(map(len, groups.values())), [*lines, *_more(len(groups), look)])
+
+
+def _unsupported(decision: Decision, look: Look) -> str:
+    """What could not be tried, by reason: how many cells, an example."""
+    by_reason = view.unsupported(decision)
+    shown = look.most // 4
+    lines = []
+    for reason, items in [*by_reason.items()][:shown]:
+        rest = f" and {len(items) - 1} more" if items[1:] else ""
+        lines += [f"{len(items)}x {_one_line(reason)}", f"    {items[0].result.cell.id}{rest}"]
+    more = [f"… and {len(by_reason) - shown} more: see the report"] if len(by_reason) > shown else []
+    return _list("not tried", sum(map(len, by_reason.values())), [*lines, *more])
+
+
+def _notes(decision: Decision, look: Look) -> str:
+    """What judges say of cells that pass; in a large run, that is for the report."""
+    results = view.noted(decision)
+    if len(decision.checked) > look.most:
+        return ""
+    lines = [line for result in results for line in (str(result.cell.id), f"    {_one_line(result.note)}")]
+    return _list("notes", len(results), lines)
 
 
 def _list(title: str, count: int, lines: Sequence[str]) -> str:

@@ -133,6 +133,20 @@ def known_failures(decision: Decision) -> Mapping[tuple[str, str | None], tuple[
     return {reason: tuple(items) for reason, items in by_reason.items()}
 
 
+def unsupported(decision: Decision) -> Mapping[str, tuple[Checked, ...]]:
+    """Cells that could not be tried, by the reason; a feature that is gone is a regression instead."""
+    by_reason: dict[str, list[Checked]] = {}
+    for item in decision.checked:
+        if item.result.verdict is Verdict.UNSUPPORTED and not shut(item):
+            by_reason.setdefault(item.result.reason, []).append(item)
+    return {reason: tuple(items) for reason, items in by_reason.items()}
+
+
+def noted(decision: Decision) -> tuple[CellResult, ...]:
+    """The cells that pass, and of which the judge says more."""
+    return tuple(item.result for item in decision.checked if item.result.verdict is Verdict.PASS and item.result.note)
+
+
 def label(item: Checked, *, mark: bool = True) -> str:
     """A cell of a table: one word when all ranks agree, else `TIME/OPQ`; `!` when it shuts the gate."""
     return words(item.result) + ("!" if mark and shut(item) else "")

@@ -158,6 +158,19 @@ def test_a_baseline_makes_a_failure_known_and_speaks_of_more_than_was_selected(d
     assert desk.gate(fails, options={"scenarios": ("meet",)}) == 1
 
 
+def test_a_baseline_speaks_of_what_will_be_built_of_a_source_tree(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only_scenarios(desk.monkeypatch, {**SCENARIOS, "keys": replace(SCENARIOS["keys"], build=False, tiers=("full",))})
+    (desk.folder / "baseline.toml").write_text('[[expect]]\ncells = "meet/candidate,2.14.1/*"\nreason = "r"\n')
+    (desk.folder / "torch").mkdir()
+    (desk.folder / "torch" / "__init__.py").write_text("")
+    (desk.folder / "version.txt").write_text("2.15.0a0\n")
+    assert desk.gate(candidate=f"source:{desk.folder}", tier=Tier.SMOKE) == 0
+    assert last(capsys) == f"gate open: candidate source:{desk.folder}: all 3 cells are as expected"
+    assert "against 2.13.0, 2.14.1 · what needs no build · 3 cells" in desk.said.getvalue()
+
+
 def test_a_baseline_speaks_of_every_declared_release_whether_the_matrix_lists_it_or_not(desk: Desk) -> None:
     (desk.folder / "torchskew.toml").write_text(f'{DECLARED}versions = ["2.13.0"]\n')
     entry = '[[expect]]\ncells = "meet/2.14.1,candidate/*"\nreason = "r"\n'

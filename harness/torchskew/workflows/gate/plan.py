@@ -49,7 +49,7 @@ def plan_the_gate(
     spec = _spec(options, inputs, against, runtime)
     known = _of_library(scenarios, inputs.declaration, request) if request.of_library else scenarios.by_name
 
-    def planned(spec: GateSpec) -> Plan:
+    def planned(spec: GateSpec, versions: Mapping[str, Version] = versions) -> Plan:
         if request.of_library:
             return library_plan(spec, inputs.declaration.matrix[runtime], versions, known, (runtime, options.seed))
         return gate_plan(spec, versions, known, runtime, options.seed)
@@ -57,10 +57,12 @@ def plan_the_gate(
     plan, shard = part_of(narrow(planned(spec), options.only), request.shard, request.balance)
     every = shard.cells if shard else len(plan.cells)
     widest = replace(spec, against=tuple(usable), tier=Tier.FULL, scenarios=("*",), guard=(Guard.OFF, Guard.ON))
-    whole = planned(replace(widest, store=tuple(Store)))
+    whole = planned(replace(widest, store=tuple(Store)), _as_if_built(versions))
     of = f"shard {request.shard} of {every} cells, " if shard else ""
     held = [*against, *(f"the keys in {path.name}" for path in request.snapshots)]
-    about = f"{request.subject} against {', '.join(held)} · tier {spec.tier}"
+    built = all(version.built for version in inputs.subjects.values())
+    extent = f"tier {spec.tier}" if built else "what needs no build"
+    about = f"{request.subject} against {', '.join(held)} · {extent}"
     repeat, cells = request.repeat, len(plan.cells)
     times = f", each {repeat} times: {cells * repeat} runs" if repeat > 1 else ""
     session.watch.say(f"plan       {about} · {of}{cells} cells{times} · digest {plan.digest}")
@@ -76,6 +78,11 @@ def plan_the_gate(
             expectations=inputs.expectations,
         ),
     )
+
+
+def _as_if_built(versions: Mapping[str, Version]) -> Mapping[str, Version]:
+    """The versions, source trees as what will be built of them: a baseline speaks of that as well."""
+    return {name: each if each.built else replace(each, sources=()) for name, each in versions.items()}
 
 
 def _spec(options: Options, inputs: GateInputs, against: tuple[str, ...], runtime: str) -> GateSpec:

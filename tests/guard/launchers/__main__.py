@@ -3,6 +3,9 @@
 Nodes are processes on this machine. One run has one release on every node, another 2.1.2 on the last node and 2.2.2 on
 the others. --hook uses the start-up hook of `torchskew guard --into` in place of the wrapper, --bare nothing. --match
 and --mismatch name other releases. Not part of CI: the environments take 20 GB, and the runs minutes.
+
+The exit code is 1 where a rank did not train, or a mismatch was not clear on every node; without the guard, a mismatch
+may end in any way.
 """
 
 from __future__ import annotations
@@ -44,6 +47,12 @@ class Outcome:
     hung: int
     seconds: float
     text: str
+
+    def right(self, kind: str, silent: int, *, guarded: bool) -> bool:
+        """Whether every rank trained, guarded where it should be; of a mismatch, every node that speaks is clear."""
+        if kind == "match":
+            return self.trained == self.ranks and self.guarded == (self.ranks if guarded else 0)
+        return not guarded or (not self.trained and not self.hung and self.clear == self.nodes - silent)
 
     def __str__(self) -> str:
         time_taken = f"{self.seconds:.0f} s"
@@ -120,8 +129,8 @@ def hooked(releases: set[str], *, wanted: bool) -> Iterator[None]:
             remove(python)
 
 
-def main(arguments: list[str]) -> None:
-    """Print the table, a line as soon as it is known."""
+def main(arguments: list[str]) -> int:
+    """Print the table, a line as soon as it is known; 1 if one is not as it should be."""
     parser = argparse.ArgumentParser(
         "python -m tests.guard.launchers", description=(__doc__ or "").partition("\n\n")[2]
     )
@@ -137,6 +146,7 @@ def main(arguments: list[str]) -> None:
     unknown = [name for name in asked.names if name not in LAUNCHERS]
     if unknown:
         parser.error(f"no such launcher: {', '.join(unknown)}")
+    wrong = 0
     how = "start-up hook" if asked.hook else "no guard" if asked.bare else "wrapper"
     sys.stdout.write(f"| launcher | {how}, {asked.match} | {how}, {' with '.join(asked.mismatch)} |\n|---|---|---|\n")
     with tempfile.TemporaryDirectory() as folder, hooked({asked.match, *asked.mismatch}, wanted=asked.hook):
@@ -147,10 +157,12 @@ def main(arguments: list[str]) -> None:
                 if asked.only in (None, kind):
                     outcome = run(launcher, releases, wrapped=how == "wrapper", folder=Path(folder))
                     cells.append(str(outcome))
+                    wrong += not outcome.right(kind, launcher.silent, guarded=not asked.bare)
                     sys.stderr.write(outcome.text if asked.show else "")
             version = "" if launcher.package == "torch" else f" {installed(python_of(asked.match))[launcher.package]}"
             sys.stdout.write(f"| {name}{version} | {' | '.join(cells)} |\n")
             sys.stdout.flush()
+    return 1 if wrong else 0
 
 
 def _runs(launcher: Launcher, match: str, most: str, last: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -161,4 +173,4 @@ def _runs(launcher: Launcher, match: str, most: str, last: str) -> Iterator[tupl
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

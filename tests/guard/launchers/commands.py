@@ -39,7 +39,7 @@ class Node:
 class Launcher:
     """nodes: how many a run has; ranks: on each node; command: what starts one node; package: whose version counts.
 
-    alone: the first node's command starts the ranks of all.
+    alone: the first node's command starts the ranks of all. silent: nodes that print no error of a rank.
     """
 
     command: Callable[[Node], tuple[str, ...]]
@@ -47,6 +47,7 @@ class Launcher:
     ranks: int = 2
     package: str = "torch"
     alone: bool = False
+    silent: int = 0
     env: Callable[[Node], dict[str, str]] = lambda node: node.env
 
 
@@ -129,6 +130,6 @@ LAUNCHERS = {
     "Lightning Fabric": Launcher(command=_script("fabric"), package="lightning"),
     "Lightning Trainer": Launcher(command=_script("trainer"), package="lightning"),
     "deepspeed.launcher.launch": Launcher(command=_deepspeed, package="deepspeed"),
-    "Ray Train": Launcher(command=_ray, ranks=1, package="ray"),
+    "Ray Train": Launcher(command=_ray, ranks=1, package="ray", silent=1),
     "mpirun": Launcher(command=_mpirun, alone=True, ranks=1),
 }

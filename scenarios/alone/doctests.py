@@ -2,12 +2,12 @@
 
 Rank 0 runs the examples in the docstrings of its torch.nn, torch.nn.functional, torch.optim, torch.distributed and
 Tensor, each docstring a case in a process of its own, with one seed. The next rank runs the same texts, since that is
-the code that people copied, and its own. Printed numbers may differ from the text, since most are random, but not
-their form. Oracle: what passed in the earlier release passes in the later one, exactly where it did so there; an
-example that raises or prints something else is WRONG. What needs a GPU, a network, other processes, a file, or names
-that the text doesn't define, and what takes longer than ten seconds is left out with the reason, and counted. What
-failed at home is no promise. An older release may lack what the examples of a newer one show: that is counted and not
-judged.
+the code that people copied, and its own. A release runs each text once in a run, whoever asks and whatever names it
+has. Printed numbers may differ from the text, since most are random, but not their form. Oracle: what passed in the
+earlier release passes in the later one, exactly where it did so there; an example that raises or prints something else
+is WRONG. What needs a GPU, a network, other processes, a file, or names that the text doesn't define, and what takes
+longer than ten seconds is left out with the reason, and counted. What failed at home is no promise. An older release
+may lack what the examples of a newer one show: that is counted and not judged.
 """
 
 KIND = "handover"
@@ -153,21 +153,47 @@ def run(name, text):
     return runner.first or ("ok" if checker.exact else "ok but for numbers")
 
 
+def outcomes(texts, known):
+    """What became of each text, by name. known: text -> what became of it before; filled here."""
+    found = {}
+    for name, text in texts.items():
+        if text not in known:
+            known[text] = outcome(name, text)
+        found[name] = known[text]
+    return found
+
+
+def own_examples():
+    """The texts of this release and what became of each; the first cell that asks runs them for all of a run."""
+    import json
+    import os
+
+    from torchskew_kit import made_once
+
+    def run_all(folder):
+        texts = examples()
+        with open(os.path.join(folder, "found.json"), "w") as file:
+            json.dump([texts, outcomes(texts, {})], file)
+
+    with open(os.path.join(made_once("doctests", run_all), "found.json")) as file:
+        return json.load(file)
+
+
 def rank(job):
     import json
 
     import torch
 
-    own = examples()
-    report = {"torch": str(torch.__version__), "own": {name: outcome(name, text) for name, text in own.items()}}
+    texts, own = own_examples()
+    report = {"torch": str(torch.__version__), "own": own}
     if job.rank == 0:
         with open(job.path("examples.json"), "w") as file:
-            json.dump([own, report], file)
+            json.dump([texts, report], file)
         return report
     with open(job.path("examples.json")) as file:
-        texts, earlier = json.load(file)
-    passed = [name for name, was in earlier["own"].items() if was.startswith("ok")]
-    return dict(report, theirs={name: outcome(name, texts[name]) for name in passed})
+        earlier_texts, earlier = json.load(file)
+    passed = {name: earlier_texts[name] for name, was in earlier["own"].items() if was.startswith("ok")}
+    return dict(report, theirs=outcomes(passed, {text: own[name] for name, text in texts.items()}))
 
 
 def numbers(report):

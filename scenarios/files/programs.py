@@ -3,9 +3,9 @@
 A variant is a form and a layer. Forms: `script` (torch.jit.script and save) and `export` (torch.export). Layers:
 `attention` (a TransformerEncoderLayer), `norms` (layer, batch and group normalisation), `rms` (RMSNorm, since 2.4),
 `embedding`, `quantized` (a linear layer, dynamically quantized), `convolution`, `recurrent` (an LSTM), `branch`
-(torch.cond, exported only). Weights and inputs follow from formulas. Rank 0 saves the program and runs the module
-itself; the next rank loads the program and runs it. The oracle is rank 0's own answer, to 1e-5. What a release can't
-save, or can't load again itself, is unsupported, in its own words.
+(torch.cond, exported only). Weights and inputs follow from formulas. Rank 0 saves the program, once for all of a run,
+and runs the module itself; the next rank loads the program and runs it. The oracle is rank 0's own answer, to 1e-5.
+What a release can't save, or can't load again itself, is unsupported, in its own words.
 """
 
 KIND = "handover"
@@ -116,17 +116,30 @@ def rank(job):
 
 
 def written(job, form, name, path):
-    """Save the program; return what the module itself computes."""
-    task = "save this"
-    try:
-        module = layer(name)
-        saved(form, module, example(name), path)
-        task = "load what it saved of this"
-        loaded(form, path)  # 2.2 can't where a layer's path has a comma, as getattr(L['fn'], '0') of a Sequential
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        job.unsupported("it can't %s: %s: %s" % (task, type(error).__name__, lines[0][:200]))
-    return numbers(module(example(name)))
+    """Save the program once for each torch, and leave a copy where the reader finds it; what the module computes."""
+    import json
+    import os
+    import shutil
+
+    from torchskew_kit import made_once
+
+    def make(folder):
+        task, place = "save this", os.path.join(folder, "program.pt2")
+        try:
+            module = layer(name)
+            saved(form, module, example(name), place)
+            task = "load what it saved of this"
+            loaded(form, place)  # 2.2 can't where a layer's path has a comma, as getattr(L['fn'], '0') of a Sequential
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            job.unsupported("it can't %s: %s: %s" % (task, type(error).__name__, lines[0][:200]))
+        with open(os.path.join(folder, "output"), "w") as file:
+            json.dump(numbers(module(example(name))), file)
+
+    folder = made_once("program %s %s" % (form, name), make)
+    shutil.copy(os.path.join(folder, "program.pt2"), path)
+    with open(os.path.join(folder, "output")) as file:
+        return json.load(file)
 
 
 def judge(reports, world):

@@ -14,6 +14,7 @@ GUARD = ("off",)
 RENDEZVOUS = "file"
 STORE = ("stock", "bridge")
 NEEDS = ("gloo", "shared folder", "expecttest", "hypothesis", "numpy")
+REQUIRES = ("expecttest", "hypothesis", "numpy", "setuptools")
 WARM = ("torchskew_suite:import_ahead",)
 AGENT = "suite"
 PATIENCE = 20.0

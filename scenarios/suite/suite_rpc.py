@@ -12,6 +12,7 @@ AFTER = ("rendezvous_file",)
 GUARD = ("off",)
 RENDEZVOUS = "file"
 NEEDS = ("tensorpipe", "shared folder", "expecttest", "hypothesis", "numpy")
+REQUIRES = ("expecttest", "hypothesis", "numpy", "setuptools")
 WARM = ("torchskew_suite:import_ahead",)
 AGENT = "suite"
 PATIENCE = 20.0

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from torchskew.inside.job import alone
-from torchskew.inside.kit import Job, Unsupported, fill, made_once, no_compiler, raw, refusal
+from torchskew.inside.kit import Job, Unsupported, fill, forget_made, made_once, no_compiler, raw, refusal
 
 
 class Tensor:
@@ -124,3 +124,22 @@ def test_what_a_compiler_makes_is_made_once_for_each_torch_and_anew_where_its_ma
     assert of("2.13") == ["", "cube for 2.13", "half"]
     assert of("2.13", "square") == ["", "half", "square for 2.13"]
     assert made == ["cube for 2.6", "cube for 2.6", "cube for 2.13", "square for 2.13"]
+
+
+def test_what_was_made_once_is_made_anew_after_it_is_forgotten_and_another_torch_s_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gate that repeats its cells compares what each repetition made itself."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made: list[str] = []
+
+    def of(release: str) -> None:
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__=release, __file__=f"/{release}/torch"))
+        made_once("cube", lambda _folder: made.append(release))
+
+    of("2.6")
+    of("2.13")
+    forget_made()
+    of("2.13")
+    of("2.6")
+    assert made == ["2.6", "2.13", "2.13"]

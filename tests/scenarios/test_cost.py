@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+from torchskew.inside import kit
 from torchskew.planning.scenario import with_bounds
 from torchskew.workflows.inputs import read_scenarios
 
@@ -47,6 +54,30 @@ def test_a_process_that_holds_fifty_megabytes_more_is_measured_so_whatever_its_p
     small, large = (memory.peak(memory.started(f"x = b'1' * {size}")) for size in (0, 50_000_000))
     del held
     assert 45_000_000 < large - small < 55_000_000
+
+
+def test_a_release_is_measured_once_for_all_cells_and_its_step_s_processes_say_what_the_import_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torchskew_kit", kit)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__="2.6", __file__="/2.6/torch"))
+    memory = names("memory")
+    code = memory.PEAK + "say_peak('import')\nheld = b'1' * 50_000_000\n"
+    asked: list[str] = []
+
+    def told(process: subprocess.Popen) -> dict[str, int]:
+        asked.append("a process")
+        return memory.told(process)
+
+    memory.sizes.__globals__.update(IMPORT=code, STEP="", told=told)
+
+    def sizes(variant: str) -> list[int]:
+        return memory.sizes(SimpleNamespace(variant=variant, timeout=60.0))
+
+    before, after = sizes("import"), sizes("step")
+    assert all(45_000_000 < large - small < 55_000_000 for small, large in zip(before, after, strict=True))
+    assert len(before) == len(asked) == memory.TIMES
 
 
 @pytest.mark.parametrize(("name", "bound"), [("speed", "slower"), ("memory", "larger")])

@@ -47,3 +47,19 @@ def test_an_example_is_run_and_a_changed_one_is_seen(monkeypatch: pytest.MonkeyP
     empty = types.SimpleNamespace(manual_seed=int, nn=types.SimpleNamespace(functional=1), optim=1, distributed=1)
     monkeypatch.setitem(sys.modules, "torch", empty)
     assert names("doctests").run("name", text) == came_to
+
+
+def test_a_text_runs_once_in_a_release_whatever_names_it_has_and_another_text_of_that_name_runs_too() -> None:
+    doctests = names("doctests")
+    asked: list[str] = []
+
+    def outcome(name: str, text: str) -> str:
+        asked.append(f"{name} {text}")
+        return f"ok {text}"
+
+    doctests.outcomes.__globals__.update(outcome=outcome)
+    own = doctests.outcomes({"Conv": "same", "Lazy": "same", "Linear": "new"}, {})
+    assert own == {"Conv": "ok same", "Lazy": "ok same", "Linear": "ok new"}
+    known = {"same": own["Conv"], "new": own["Linear"]}
+    assert doctests.outcomes({"Conv": "same", "Linear": "old"}, known) == {"Conv": "ok same", "Linear": "ok old"}
+    assert asked == ["Conv same", "Linear new", "Linear old"]

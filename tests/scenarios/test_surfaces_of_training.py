@@ -53,10 +53,12 @@ def test_a_program_that_computes_something_else_is_wrong() -> None:
 
 
 def test_a_compiled_layer_that_computes_something_else_is_wrong() -> None:
-    written = {"cases": {"output": [0.5, -0.25]}}
-    assert judged("aot_packages", [written, {"cases": {"output": [0.5, -0.25001]}}], variant="attention") == {}
-    other = {"cases": {"output": [0.5, 0.25]}}
-    assert judged("aot_packages", [written, other], variant="attention")[1].startswith("output is off by 0.5")
+    written = {"cases": {"attention": [0.5, -0.25], "convolution": [1.0]}}
+    near = {"cases": {"attention": [0.5, -0.25001], "convolution": [1.0]}}
+    assert judged("aot_packages", [written, near]) == {}
+    other = {"cases": {"attention": [0.5, -0.25], "convolution": [0.5]}}
+    assert judged("aot_packages", [written, other])[1].startswith("convolution is off by 0.5")
+    assert list(judged("aot_packages", [{"cases": {"attention": [0.5, -0.25]}}, written])) == [0]
 
 
 def test_a_release_compiles_a_layer_once_and_never_hands_out_another_release_s(
@@ -67,22 +69,22 @@ def test_a_release_compiles_a_layer_once_and_never_hands_out_another_release_s(
     monkeypatch.setitem(sys.modules, "torchskew_kit", kit)
     asked: list[str] = []
 
-    def written(release: str, cell: str) -> tuple[list[float], str]:
-        def fresh(_job: object, task: str, path: str) -> list[float]:
+    def written(release: str, cell: str) -> tuple[dict[str, list[float]], str]:
+        def fresh(_job: object, task: str, path: str) -> dict[str, list[float]]:
             asked.append(f"{release} {task}")
             if task == "write":
                 Path(path).write_text(release)
-            return [float(release)]
+            return {"attention": [float(release)]}
 
         monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__=release, __file__=f"/{release}/torch"))
         scenario = names("aot_packages")
         scenario.written.__globals__.update(fresh=fresh)
         (tmp_path / cell).mkdir()
-        output = scenario.written(SimpleNamespace(variant="attention", path=(tmp_path / cell).joinpath), "model.pt2")
-        return output, (tmp_path / cell / "model.pt2").read_text()
+        cases = scenario.written(SimpleNamespace(path=(tmp_path / cell).joinpath), "model.pt2")
+        return cases, (tmp_path / cell / "model.pt2").read_text()
 
-    assert written("2.6", "first") == written("2.6", "second") == ([2.6], "2.6")
-    assert written("2.13", "third") == ([2.13], "2.13")
+    assert written("2.6", "first") == written("2.6", "second") == ({"attention": [2.6]}, "2.6")
+    assert written("2.13", "third") == ({"attention": [2.13]}, "2.13")
     assert asked == ["2.6 write", "2.6 read", "2.13 write", "2.13 read"]
 
 

@@ -142,6 +142,11 @@ class Agent:
         with suppress(AgentError):
             self._send(op="forget", share=share)
 
+    def forget_made(self) -> None:
+        """Remove what ranks made once for the others: the next ones make it anew."""
+        with suppress(AgentError):
+            self._send(op="forget_made")
+
     def close(self) -> None:
         """End the version; ranks die with it."""
         self.channel.close()
@@ -318,6 +323,13 @@ class Agents:
     def _modules(self, agent: str) -> tuple[str, ...]:
         """What an agent of this kind imports ahead; only those that most scenarios share import what a user names."""
         return tuple(dict.fromkeys((*self._imports.get(agent, ()), *(() if agent else self._ahead))))
+
+    def forget_made(self) -> None:
+        """Let no later rank find what an earlier one made for all of a run: a repetition makes it anew."""
+        with self._lock:
+            agents = tuple(self._agents.values())
+        for agent in agents:
+            agent.forget_made()
 
     def warm(self, places: Iterable[Place], imports: Mapping[str, Iterable[str]]) -> None:
         """Start agents side by side before cells need them, as `start` does.

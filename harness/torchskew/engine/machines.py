@@ -95,11 +95,13 @@ class ThisMachine:
         """
         if any(cell.placement is Placement.SPREAD for cell in work.plan.cells):
             raise ConfigError('placement "spread" needs more than one machine. Give --fleet, or leave it out.')
+        agents = self.agents(work.run_id, work.environments)
+        agents.forget_made()
         engine = Engine(
             plan=work.plan,
             scenarios=work.scenarios,
             versions=work.versions,
-            agents=self.agents(work.run_id, work.environments),
+            agents=agents,
             jobs=self._jobs,
             observe=work.observe,
             ports=self._ports,

@@ -15,6 +15,7 @@ from typing import Any, Callable
 import torchskew_child as child  # type: ignore[import-not-found,unused-ignore]
 import torchskew_handle as handle  # type: ignore[import-not-found,unused-ignore]
 import torchskew_job as jobs  # type: ignore[import-not-found,unused-ignore]
+import torchskew_kit as kit  # type: ignore[import-not-found,unused-ignore]
 import torchskew_pages as pages  # type: ignore[import-not-found,unused-ignore]
 import torchskew_place as place  # type: ignore[import-not-found,unused-ignore]
 import torchskew_tree as tree  # type: ignore[import-not-found,unused-ignore]
@@ -163,6 +164,10 @@ class Agent:
 
     def _op_forget(self, message: dict[str, Any]) -> None:
         shutil.rmtree(message["share"], ignore_errors=True)
+
+    def _op_forget_made(self, *_: Any) -> None:
+        if not tree.is_unbuilt():  # where no torch can be imported, nothing is made
+            kit.forget_made()
 
     def _op_stop(self, *_: Any) -> None:
         self.serving = False

@@ -6,6 +6,7 @@ import ctypes
 import datetime as dt
 import fnmatch
 import functools
+import glob
 import hashlib
 import importlib
 import json
@@ -228,17 +229,13 @@ def no_compiler() -> str | None:
 
 
 def made_once(what: str, make: Callable[[str], None]) -> str:
-    """The folder that make() fills, once for each torch: a compiler would make the same for each cell of a run.
+    """The folder that make() fills, once for each torch: it would be the same for each cell of a run.
 
     Agents of several releases share the temporary folder, so the installation is part of the folder's name.
     """
     import fcntl
-    import tempfile
 
-    import torch
-
-    name = digest(("%s %s %s" % (torch.__file__, torch.__version__, what)).encode())[:16]
-    folder = os.path.join(tempfile.gettempdir(), "torchskew-made-" + name)
+    folder = "%s-%s" % (_made_by_this_torch(), digest(what.encode())[:16])
     with open(folder + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(os.path.join(folder, "whole")):
@@ -248,6 +245,22 @@ def made_once(what: str, make: Callable[[str], None]) -> str:
             with open(os.path.join(folder, "whole"), "w"):
                 pass
     return folder
+
+
+def forget_made() -> None:
+    """Remove what made_once() keeps for this torch, so that the next ranks make it anew."""
+    for path in glob.glob(glob.escape(_made_by_this_torch()) + "-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _made_by_this_torch() -> str:
+    """How the paths of the folders that made_once() fills begin."""
+    import tempfile
+
+    import torch
+
+    name = digest(("%s %s" % (torch.__file__, torch.__version__)).encode())[:16]
+    return os.path.join(tempfile.gettempdir(), "torchskew-made-" + name)
 
 
 def built_operators(name: str, text: str, folder: str, *flags: str) -> str:

@@ -18,6 +18,7 @@ from torchskew.planning.scenario import GUARDS, PLACEMENTS, RENDEZVOUS, STORES, 
 FIELDS = (
     "KIND", "WORLD", "AFTER", "POLICY", "VARIANTS", "NEEDS", "GUARD", "SAME", "APPLIES", "RENDEZVOUS", "STORE", "TIERS",
     "WARM", "PATIENCE", "AGENT", "DATA", "ALONE", "BUILD", "PLACEMENT", "UPGRADE",
+    "REQUIRES",
 )  # fmt: skip
 FUNCTIONS = ("rank", "judge", "lacks")
 VARIANT_FIELDS = ("params", "env", "rank_env", "predicted")
@@ -123,6 +124,7 @@ def _scenario(module: ModuleType, source: str, table: Table) -> Scenario:
         policy=table.choice("POLICY", Policy, Policy, Policy.RIGHT_OR_REFUSED),
         variants=tuple(_variants(table)) or (None,),
         needs=table.texts("NEEDS", ()),
+        requires=table.texts("REQUIRES", ()),
         guards=table.choices("GUARD", Guard, Guard, GUARDS[kind]),
         same=table.get("SAME", bool, False),
         applies=_applies(table),

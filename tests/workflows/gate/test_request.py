@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from torchskew.errors import ConfigError
 from torchskew.model.outcomes import Store
 from torchskew.workflows.gate.request import Request, read_the_request
 
-from tests.workflows.gate.test_workflow import DECLARED, Desk
+from tests.conftest import only_scenarios
+from tests.workflows.gate.test_workflow import DECLARED, MEET, Desk
 
 
 @pytest.fixture
@@ -41,3 +43,23 @@ def test_the_stores_of_the_command_line_come_before_those_of_the_declaration(des
     options = declared(desk, 'store = ["stock", "bridge"]').options()
     assert read_the_request(options, Request())[0].request.store == (Store.STOCK, Store.BRIDGE)
     assert read_the_request(options, Request(store=(Store.STOCK,)))[0].request.store == (Store.STOCK,)
+
+
+@pytest.mark.parametrize(
+    ("asked", "more"),
+    [
+        ({"scenarios": ("suite",)}, ("expecttest", "hypothesis", "setuptools")),
+        ({"only": ("suite.test_barrier/*",)}, ("expecttest", "hypothesis", "setuptools")),
+        ({"only": ("*/candidate/*",)}, ()),
+        ({"scenarios": ("all_reduce",)}, ()),
+        ({}, ()),
+    ],
+)
+def test_what_a_scenario_requires_is_installed_where_the_scenario_is_asked_for(
+    desk: Desk, asked: dict, more: tuple[str, ...]
+) -> None:
+    needy = replace(MEET, name="suite", requires=("expecttest", "hypothesis", "numpy", "setuptools"))
+    only_scenarios(desk.monkeypatch, {"all_reduce": replace(MEET, name="all_reduce"), "suite": needy})
+    options = replace(declared(desk, 'requires = ["numpy<3"]').options(), **asked)
+    versions = read_the_request(options, Request())[0].versions
+    assert versions["candidate"].sources[0].requires == ("numpy<3", *more)

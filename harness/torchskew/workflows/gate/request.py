@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from torchskew.declaration.candidate import BASE, CANDIDATE, read_candidate, with_candidate, with_packages
 from torchskew.declaration.declare import check_requirement
 from torchskew.declaration.fleet import asked_fleet
 from torchskew.declaration.gate import GateTable, read_gate
-from torchskew.declaration.local import located
+from torchskew.declaration.local import located, package_name
 from torchskew.errors import ConfigError
 from torchskew.model.declared import Declaration, Expectation
 from torchskew.model.outcomes import Store, Tier
@@ -106,6 +107,9 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
     known = _completed(request, table, path)
     subjects = _subjects(known)
     versions = {**declaration.versions, **subjects}
+    shipped = with_bounds(with_snapshots(read_scenarios(), known.snapshots), table.bounds)
+    scenarios = with_own(shipped, declaration)
+    packages = _with_those_of_scenarios(_packages(request, table), options, scenarios)
     baseline = known.baseline or path.with_name(GATE_BASELINE)
     if known.baseline and not baseline.exists() and not known.update_baseline:
         raise ConfigError(f"--baseline {baseline}: there is no such file. --update-baseline writes a new one.")
@@ -113,7 +117,7 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
         request=known,
         declaration=replace(declaration, expectations=()),
         versions={
-            name: with_candidate(with_packages(version, _packages(request, table)), known.package, project_name)
+            name: with_candidate(with_packages(version, packages), known.package, project_name)
             for name, version in versions.items()
         },
         baseline=baseline,
@@ -123,8 +127,7 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
             name for name, subject in subjects.items() if subject.sources[0].kind is SourceKind.INTERPRETER
         ),
     )
-    shipped = with_bounds(with_snapshots(read_scenarios(), known.snapshots), table.bounds)
-    return inputs, with_own(shipped, declaration), _runtime(options, inputs, table)
+    return inputs, scenarios, _runtime(options, inputs, table)
 
 
 def with_snapshots(scenarios: Mapping[str, Scenario], paths: Sequence[Path]) -> Mapping[str, Scenario]:
@@ -168,6 +171,19 @@ def _completed(request: Request, table: GateTable, path: Path) -> Request:
 def _packages(request: Request, table: GateTable) -> tuple[str, ...]:
     """What is installed beside torch everywhere; what the command line names is relative to where it was typed."""
     return tuple(located(text, str(Path.cwd())) for text in request.requires) or table.requires
+
+
+def _with_those_of_scenarios(packages: tuple[str, ...], options: Options, scenarios: Scenarios) -> tuple[str, ...]:
+    """These packages, and what the scenarios require that --scenarios or --only names; `*` names none."""
+    patterns = [*options.scenarios, *(pattern.split("/")[0].split(".")[0] for pattern in options.only)]
+    named = [
+        scenario
+        for name, scenario in scenarios.by_name.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns if pattern != "*")
+    ]
+    known = {package_name(text) for text in packages}
+    more = dict.fromkeys(text for scenario in named for text in scenario.requires if package_name(text) not in known)
+    return (*packages, *more)
 
 
 def _subjects(request: Request) -> Mapping[str, Version]:

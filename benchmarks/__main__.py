@@ -16,6 +16,7 @@ BENCHMARKS = {
     "cells": ["benchmarks.cells"],
     "cells-docker": ["benchmarks.cells", "--runtime", "docker"],
     "matrix": ["benchmarks.matrix", "--runtime", "venv"],
+    "checks": ["benchmarks.checks"],
     "bridge": ["benchmarks.bridge"],
     "fleet": ["benchmarks.fleet"],
     "guard": ["benchmarks.guard"],

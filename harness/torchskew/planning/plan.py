@@ -285,4 +285,6 @@ def _ordered(cells: list[Cell], scenarios: Mapping[str, Scenario]) -> list[Cell]
 def _unmatched(pattern: str, cells: Sequence[Cell]) -> str:
     near = difflib.get_close_matches(pattern, [cell.id for cell in cells], n=3, cutoff=0.4)
     nearest = f" Near: {', '.join(near)}." if near else ""
-    return f"--only {pattern!r} matches none of {len(cells)} cells.{nearest} `torchskew matrix --dry-run` lists them."
+    return (
+        f"--only {pattern!r} matches none of {len(cells)} cells.{nearest} The same command with --dry-run lists them."
+    )

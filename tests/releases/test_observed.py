@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 import pytest
@@ -23,6 +24,13 @@ NAMES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _observations_of_this_test_only() -> Iterator[None]:
+    observed.about.cache_clear()
+    yield
+    observed.about.cache_clear()
+
+
 @pytest.mark.parametrize("observation", OBSERVATIONS, ids=lambda each: f"{each.scenario} {each.first} {each.second}")
 def test_an_observation_covers_a_scenario_and_predicts_the_cell_that_shows_it(
     observation: Observation,
@@ -35,6 +43,17 @@ def test_an_observation_covers_a_scenario_and_predicts_the_cell_that_shows_it(
     assert len(numbers) == 2
     store = observation.store or Store.STOCK
     assert observed.outcomes(name, numbers, pythons, numpys, store) == observation.outcomes
+
+
+def test_names_are_matched_once_for_each_scenario_not_for_each_pair_of_releases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    matched = []
+    monkeypatch.setattr(observed, "OBSERVATIONS", (Observation("ddp.*", "<2.2", "", (OK, HANG), ""),) * 3)
+    monkeypatch.setattr(observed, "fnmatchcase", lambda name, pattern: matched.append(name) or name == pattern)
+    for minor in range(20):
+        assert observed.outcomes("barrier", ((2, minor, 0), (2, 6, 0))) is None
+    assert len(matched) == 3
 
 
 def test_the_run_that_showed_them_is_named() -> None:

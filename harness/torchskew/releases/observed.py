@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 
 from torchskew.model.outcomes import Outcome, Store
 from torchskew.releases.bounds import within
@@ -265,8 +266,14 @@ def outcomes(
         return None
     releases = (".".join(map(str, number)) for number in numbers)
     first, other = zip(releases, pythons or ("", ""), numpys or ("", ""), strict=True)
-    at_this_store = (each for each in OBSERVATIONS if each.store in (None, store))
+    at_this_store = (each for each in about(scenario) if each.store in (None, store))
     return next((each.outcomes for each in at_this_store if each.covers(scenario, first, other)), None)
+
+
+@cache
+def about(scenario: str) -> tuple[Observation, ...]:
+    """The observations about a scenario: a plan asks for the same few scenarios tens of thousands of times."""
+    return tuple(each for each in OBSERVATIONS if fnmatchcase(scenario, each.scenario))
 
 
 def _within(rank: Sides, bounds: Sides) -> bool:

@@ -14,7 +14,7 @@ from torchskew.engine.ledger import Ledger
 from torchskew.engine.progress import Watch
 from torchskew.engine.session import Session
 from torchskew.errors import ConfigError
-from torchskew.model.cells import Cell, Plan
+from torchskew.model.cells import Cell
 from torchskew.model.declared import Declaration, FleetSpec, MatrixSpec
 from torchskew.model.outcomes import Guard, Placement, Store
 from torchskew.model.reruns import Rerun
@@ -79,8 +79,7 @@ def make_the_plan(
 ) -> tuple[Planned, Divided]:
     """Declaration, options and scenarios become cells."""
     name = session.runtime.name
-    declared = declaration.matrix[name]
-    spec = _narrowed(declared, options, declaration)
+    spec = _narrowed(declaration.matrix[name], options, declaration)
     used = {version: declaration.versions[version] for version in spec.used}
     versions = all_for_runtime(used, name, Path(declaration.path).name)
     chosen_cells = make_plan(spec, versions, scenarios.by_name, name, options.seed)
@@ -101,7 +100,7 @@ def make_the_plan(
         plan=plan,
         versions=versions,
         rerun=rerun(options, name),
-        whole=(*_whole(declaration, declared, scenarios, options, name).cells, *chosen_cells.cells),
+        whole=(*_left_out(declaration, spec, scenarios, options, name), *chosen_cells.cells),
         expectations=declaration.expectations,
         order=oldest_first(versions) if spec.pairs == "boundary" else (),
     )
@@ -118,10 +117,15 @@ def _check_placement(spec: MatrixSpec, fleet: FleetSpec, runtime: str) -> None:
         raise ConfigError(f'placement "spread": {why}. Use --runtime venv.')
 
 
-def _whole(declaration: Declaration, spec: MatrixSpec, scenarios: Scenarios, options: Options, runtime: str) -> Plan:
-    """Every declared cell: an expectation may speak of those that the options left out."""
-    versions = {used: for_runtime(declaration.versions[used], runtime, Problems("")) for used in spec.used}
-    return make_plan(spec, versions, scenarios.by_name, runtime, options.seed)
+def _left_out(
+    declaration: Declaration, spec: MatrixSpec, scenarios: Scenarios, options: Options, runtime: str
+) -> tuple[Cell, ...]:
+    """The declared cells that the options left out: only an expectation can speak of them, so without one none."""
+    declared = declaration.matrix[runtime]
+    if not declaration.expectations or spec == declared:
+        return ()
+    versions = {used: for_runtime(declaration.versions[used], runtime, Problems("")) for used in declared.used}
+    return make_plan(declared, versions, scenarios.by_name, runtime, options.seed).cells
 
 
 def _narrowed(spec: MatrixSpec, options: Options, declaration: Declaration) -> MatrixSpec:

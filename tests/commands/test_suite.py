@@ -103,6 +103,13 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(runtime: Suites, capsys: p
     assert not Path("out").exists()
 
 
+def test_the_tests_meet_at_a_bridge(runtime: Suites, capsys: pytest.CaptureFixture[str]) -> None:
+    assert suite("--store", "stock", "bridge", "--tests", "test_gather", "--dry-run") == 0
+    cells = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("suite.")]
+    mixed = [cell for cell in cells if "/2.6.0,2.13.0/" in cell]
+    assert mixed == [f"suite.test_gather/2.6.0,2.13.0/guard-off/{at}venv" for at in ("", "store-bridge/")]
+
+
 def test_the_list_names_the_releases_of_each_test(runtime: Suites, capsys: pytest.CaptureFixture[str]) -> None:
     assert suite("--list") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

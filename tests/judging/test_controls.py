@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 from torchskew.judging.controls import against_controls, only_alone, only_mixed, summaries
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.declared import Expectation
 from torchskew.model.facts import Attempt
-from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.outcomes import Outcome, Store, Verdict
 from torchskew.model.results import CellResult, Decision, Status
+from torchskew.report.suite import markdown
 
 TODAY = dt.date(2026, 11, 28)
 PASS, FAIL, UNKNOWN, UNSUPPORTED = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN, Verdict.UNSUPPORTED
@@ -78,6 +80,19 @@ def test_a_known_break_shuts_nothing_and_stays_a_finding() -> None:
     assert (decision.exit_code, decision.problems) == (0, ())
     assert len(only_mixed(decision)) == 1
     assert decided(PASS, PASS, PASS, expectations=(known,)).exit_code == 1
+
+
+def test_what_fails_at_a_bridge_has_a_line_of_its_own() -> None:
+    results = [
+        replace(one, cell=replace(one.cell, store=store))
+        for store in Store
+        for one in (result(pair, FAIL if pair == "a,b" and store is Store.BRIDGE else PASS) for pair in PAIRS)
+    ]
+    plan = Plan(cells=tuple(one.cell for one in results), runtime="venv", seed=0, digest="d")
+    decision = against_controls(plan, results, (), TODAY)
+    mixed = {(line.store, line.right, line.only_mixed) for line in summaries(decision) if line.skew == ("a", "b")}
+    assert mixed == {(Store.STOCK, 1, 0), (Store.BRIDGE, 0, 1)}
+    assert "| distributed | a,b at a bridge | 0 |" in markdown(decision)
 
 
 def test_a_summary_tells_skipped_from_lacking() -> None:

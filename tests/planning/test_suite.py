@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from torchskew.errors import ConfigError, NothingSelectedError
-from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.outcomes import Outcome, Store, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Source, SourceKind, Version
 from torchskew.planning.suite import (
@@ -114,6 +114,21 @@ def test_neighbours_also_meet_the_last() -> None:
         ("a", "b"), ("b", "a"), ("b", "c"), ("c", "b"), ("c", "d"), ("d", "c"),
         ("a", "d"), ("d", "a"), ("b", "d"), ("d", "b"),
     ]  # fmt: skip
+
+
+def test_a_test_at_a_bridge_has_its_controls_there() -> None:
+    plan = planned(listing("a", GATHER), listing("b", GATHER), stores=(Store.STOCK, Store.BRIDGE))
+    mixed = {cell.id: cell for cell in plan.plan.cells if cell.variant and len(set(cell.skew)) > 1}
+    assert {cell.store for cell in mixed.values()} == {Store.STOCK, Store.BRIDGE}
+    held = {cell.id: cell for cell in plan.plan.cells}
+    found = controls(plan.plan.cells)
+    for cell in mixed.values():
+        assert [held[one].store for one in found[cell.id]] == [cell.store] * 2
+
+
+def test_a_suite_that_meets_over_a_file_alone_has_no_bridge() -> None:
+    with pytest.raises(NothingSelectedError, match="suite rpc can't meet at a bridge"):
+        planned(listing("a", MODULE), suites=("rpc",), stores=(Store.BRIDGE,))
 
 
 def result(plan: SuitePlan, cell_id: str, verdict: Verdict, reason: str = "") -> CellResult:

@@ -21,6 +21,7 @@ with each release on all ranks: what fails there as well is no finding about the
   torchskew suite --versions 2.12.1 2.13.0 --suite rpc         RPC, distributed autograd, remote modules
   torchskew suite --versions 2.6.0 2.13.0 2.15.0 --pairs neighbours
                                        neighbours in the given order, and each with the last
+  torchskew suite --versions 2.1.2 2.2.2 --store bridge        at a bridge, for releases that can't meet otherwise
   torchskew suite --versions 2.13.0 --list                     the tests that a release has
   torchskew suite --versions … --shard 2/5 --out part2         on one of five machines; then torchskew merge
 
@@ -44,6 +45,8 @@ def add_parser(commands: arguments.Commands) -> None:
     what.add_argument("--pairs", choices=PAIRS, default="all", help=pairs)
     sizes = "numbers of ranks (2; of rpc, what each test is written for)"
     what.add_argument("--world-size", nargs="+", type=arguments.between(2, 64), default=[], metavar="N", help=sizes)
+    text = "what ranks meet at: the suites' own file, a bridge (docs/bridge.md), or both (stock)"
+    what.add_argument("--store", nargs="+", choices=["stock", "bridge"], default=[], help=text)
     what.add_argument("--backend", choices=BACKENDS, default="gloo", help="the suites' BACKEND (gloo)")
     what.add_argument("--timeout", type=arguments.seconds, metavar="S", help="seconds given to the process group (20)")
     what.add_argument("--list", action="store_true", help="print the tests of each version, run none")
@@ -82,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         **arguments.parts(args),
         kind=RunKind.SUITE,
         world_sizes=tuple(args.world_size),
+        store=tuple(args.store),
         timeout=args.timeout,
     )
     request = SuiteRequest(

@@ -11,7 +11,7 @@ from torchskew.judging.decide import SHUT, decide
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.declared import Expectation
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.outcomes import Outcome, Store, Verdict
 from torchskew.model.results import CellResult, Checked, Decision, Status
 from torchskew.planning.suite import SUITES, controls, is_control
 
@@ -26,6 +26,7 @@ class PairSummary:
 
     suite: str
     skew: tuple[str, ...]
+    store: Store
     right: int
     fails_alone: int
     only_mixed: int
@@ -108,30 +109,29 @@ def only_alone(decision: Decision) -> tuple[tuple[Checked, Checked], ...]:
 
 
 def summaries(decision: Decision) -> tuple[PairSummary, ...]:
-    """One line for each suite and assignment of releases to ranks, in the plan's order."""
-    groups: dict[tuple[str, tuple[str, ...]], list[Checked]] = {}
+    """One line for each suite, assignment of releases to ranks, and store, in the plan's order."""
+    groups: dict[tuple[str, tuple[str, ...], Store], list[Checked]] = {}
     for item in decision.checked:
-        if of_suite(item.result.cell):
-            groups.setdefault((item.result.cell.scenario, item.result.cell.skew), []).append(item)
+        cell = item.result.cell
+        if of_suite(cell):
+            groups.setdefault((cell.scenario, cell.skew, cell.store), []).append(item)
     findings = {item.result.cell.id for item in only_mixed(decision)}
     lucky = {item.result.cell.id for item, _ in only_alone(decision)}
     names = {scenario: suite for suite, scenario in SUITES.items()}
-    return tuple(
-        _summary(names[scenario], skew, items, (findings, lucky)) for (scenario, skew), items in groups.items()
-    )
+    return tuple(_summary(names[scenario], items, (findings, lucky)) for (scenario, *_), items in groups.items())
 
 
-def _summary(
-    suite: str, skew: tuple[str, ...], items: Sequence[Checked], marked: tuple[set[CellId], set[CellId]]
-) -> PairSummary:
+def _summary(suite: str, items: Sequence[Checked], marked: tuple[set[CellId], set[CellId]]) -> PairSummary:
     findings, lucky = marked
+    cell = items[0].result.cell
     failed = [item.result.cell.id for item in items if item.result.verdict is Verdict.FAIL]
     unsupported = [item.result for item in items if item.result.verdict is Verdict.UNSUPPORTED]
     lacking = sum(not (result.attempts or result.inferred_from) for result in unsupported)
     mixed = sum(cell_id in findings for cell_id in failed)
     return PairSummary(
         suite=suite,
-        skew=skew,
+        skew=cell.skew,
+        store=cell.store,
         right=sum(item.result.verdict is Verdict.PASS for item in items),
         fails_alone=len(failed) - mixed,
         only_mixed=mixed,

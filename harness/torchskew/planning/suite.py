@@ -12,7 +12,7 @@ from torchskew.errors import ConfigError, NothingSelectedError
 from torchskew.model.cells import Cell, Plan, Variant
 from torchskew.model.declared import MatrixSpec
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Json, Outcome, Verdict
+from torchskew.model.outcomes import Json, Outcome, Store, Verdict
 from torchskew.model.results import CellResult
 from torchskew.model.versions import Version
 from torchskew.planning.plan import Skew, make_plan, plan_of, worlds
@@ -52,7 +52,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteSpec:
-    """What to run. pairs: one of PAIRS; world_sizes: empty for what the tests are written for."""
+    """What to run. pairs: one of PAIRS; world_sizes: empty for what the tests are written for.
+
+    stores: STOCK for a file that all ranks share, as the suites do, and BRIDGE.
+    """
 
     versions: tuple[str, ...]
     suites: tuple[str, ...] = ("distributed",)
@@ -60,6 +63,7 @@ class SuiteSpec:
     pairs: str = "all"
     world_sizes: tuple[int, ...] = ()
     timeout: float = 20.0
+    stores: tuple[Store, ...] = (Store.STOCK,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +106,17 @@ def suite_plan(
     cells: dict[CellId, Cell] = {}
     for suite in spec.suites:
         name = SUITES[suite]
+        if not set(spec.stores) & set(scenarios[name].stores):
+            raise NothingSelectedError(f"suite {suite} can't meet at a bridge: its ranks meet over a file.")
         tests = [test for test in chosen if test.suite == suite]
         for size in _sizes(spec, suite, tests):
             fitting = tuple(_variant(test) for test in tests if test.ranks in (0, size))
             matrix = MatrixSpec(
-                versions=spec.versions, pairs=tuple(skews(spec, size)), scenarios=("*",), timeout=spec.timeout
+                versions=spec.versions,
+                pairs=tuple(skews(spec, size)),
+                scenarios=("*",),
+                timeout=spec.timeout,
+                store=spec.stores,
             )
             used = {
                 LIST: scenarios[LIST],
@@ -185,12 +195,12 @@ def _pairs(spec: SuiteSpec) -> Iterator[tuple[str, str]]:
 
 
 def controls(cells: Sequence[Cell]) -> Mapping[CellId, tuple[CellId, ...]]:
-    """For each mixed cell, the same test in a world of the same size of each of its releases alone."""
-    alone = {(cell.name, cell.skew): cell.id for cell in cells if is_control(cell)}
+    """For each mixed cell, the same test, store and size of the world with each of its releases alone."""
+    alone = {(cell.name, cell.skew, cell.store): cell.id for cell in cells if is_control(cell)}
     found = {}
     for cell in cells:
         if not is_control(cell):
-            ids = (alone.get((cell.name, (name,) * cell.world_size)) for name in dict.fromkeys(cell.skew))
+            ids = (alone.get((cell.name, (name,) * cell.world_size, cell.store)) for name in dict.fromkeys(cell.skew))
             found[cell.id] = tuple(one for one in ids if one)
     return found
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from torchskew.judging.controls import PairSummary, of_suite, only_alone, only_mixed, summaries, wrong_ranks
-from torchskew.model.outcomes import Outcome, Verdict
+from torchskew.model.outcomes import Outcome, Store, Verdict
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
 from torchskew.planning.suite import is_control
@@ -39,7 +39,8 @@ def _line(pair: PairSummary) -> tuple[str, ...]:
     mixed = len(set(pair.skew)) > 1
     of_mix = (str(pair.only_mixed), str(pair.only_alone)) if mixed else ("", "")
     counts = map(str, (pair.skipped, pair.lacking, pair.undecided))
-    return (pair.suite, ",".join(pair.skew), str(pair.right), str(pair.fails_alone), *of_mix, *counts)
+    at = " at a bridge" if pair.store is Store.BRIDGE else ""
+    return (pair.suite, ",".join(pair.skew) + at, str(pair.right), str(pair.fails_alone), *of_mix, *counts)
 
 
 def _findings(run: Run, decision: Decision) -> Iterator[str]:
@@ -145,6 +146,7 @@ def markdown(decision: Decision) -> str:
     tests: dict[str, list[str]] = {}
     for item in only_mixed(decision):
         words = view.outcome_words(item.result.outcomes, full=True)
-        tests.setdefault(item.result.cell.name, []).append(f"{','.join(item.result.cell.skew)} {words}")
+        at = " at a bridge" if item.result.cell.store is Store.BRIDGE else ""
+        tests.setdefault(item.result.cell.name, []).append(f"{','.join(item.result.cell.skew)}{at} {words}")
     rows = (f"| `{name}` | {'; '.join(places)} |" for name, places in sorted(tests.items()))
     return "\n".join([*head, *lines, "", "| fails only mixed | ranks, and what each did |", "|---|---|", *rows])

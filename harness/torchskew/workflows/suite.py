@@ -21,7 +21,7 @@ from torchskew.judging.decide import NOTHING
 from torchskew.model.cells import Plan
 from torchskew.model.declared import NO_FLEET, MatrixSpec
 from torchskew.model.ids import CellId
-from torchskew.model.outcomes import Verdict
+from torchskew.model.outcomes import Store, Verdict
 from torchskew.model.reruns import Rerun
 from torchskew.model.results import CellResult, Decision
 from torchskew.model.runs import Run
@@ -202,6 +202,7 @@ def plan_the_suite(
         pairs=request.pairs,
         world_sizes=options.world_sizes,
         timeout=options.timeout or TIMEOUT,
+        stores=tuple(map(Store, options.store)) or (Store.STOCK,),
     )
     place = (session.runtime.name, options.seed)
     planned = narrowed(suite_plan(spec, lists.listings, scenarios.by_name, versions, place), options.only)
@@ -237,6 +238,7 @@ def rerun(options: Options, request: SuiteRequest) -> Rerun:
         .given("--suite", request.suites if request.suites != SuiteRequest(versions=()).suites else [])
         .given("--pairs", [request.pairs] if request.pairs != "all" else [])
         .given("--world-size", options.world_sizes)
+        .given("--store", options.store)
         .given("--backend", [request.backend] if request.backend != "gloo" else [])
         .given("--timeout", [f"{options.timeout:g}"] if options.timeout else [])
         .given("--runtime", [options.runtime] if options.runtime not in (None, RUNTIME) else [])

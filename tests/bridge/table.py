@@ -1,74 +1,166 @@
-"""`python -m tests.bridge.table RESULTS.JSON`: the tables of docs/bridge.md, from a run of
-`torchskew matrix --store stock bridge`."""
+"""`python -m tests.bridge.table OUT [--write docs/bridge.md]`: the tables of docs/bridge.md, from the runs of
+`torchskew matrix -f docs/bridge.toml` whose results.json are below OUT. Of each cell the newest result counts, so that
+the releases may be measured in parts."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-Cells = list[dict[str, Any]]
+from packaging.version import Version as Release
+
+BEGIN, END = "<!-- tests.bridge.table: begin -->", "<!-- tests.bridge.table: end -->"
+LEFT_OUT = ("UNKNOWN",)  # the machine failed, so the cell says nothing
+
+Cell = dict[str, Any]
+Cells = list[Cell]
+Case = tuple[str, tuple[str, ...]]  # the scenario with its variant, and the releases by rank
+
+
+def newest(out: Path) -> Cells:
+    """The newest result of every cell of all runs below a folder."""
+    found: dict[str, Cell] = {}
+    for path in sorted(out.glob("*/results.json")):  # a run's folder begins with its time
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if cell["verdict"] not in LEFT_OUT or cell["id"] not in found:
+                found[cell["id"]] = cell
+    return list(found.values())
+
+
+def case(cell: Cell) -> Case:
+    """What ran with which releases, wherever it met."""
+    return name(cell), tuple(cell["skew"])
+
+
+def name(cell: Cell) -> str:
+    """The scenario with its variant."""
+    return ".".join(filter(None, (cell["scenario"], cell["variant"])))
 
 
 def compared(cells: Cells) -> Cells:
-    """The cells of the cases that ran at both stores."""
-    bridged = {(cell["scenario"], cell["variant"], *cell["skew"]) for cell in cells if cell["store"] == "bridge"}
-    return [cell for cell in cells if (cell["scenario"], cell["variant"], *cell["skew"]) in bridged]
+    """The cells of pairs whose cases ran at both stores."""
+    bridged = {case(cell) for cell in cells if cell["store"] == "bridge" and len(cell["skew"]) == 2}
+    stock = {case(cell) for cell in cells if at_stock(cell)}
+    return [cell for cell in cells if case(cell) in bridged & stock]
 
 
-def right(cells: Cells, store: str, skew: Sequence[str]) -> str:
-    """How many cases of a skew are right at a store."""
-    return str(sum(cell["verdict"] == "PASS" for cell in cells if cell["store"] == store and cell["skew"] == skew))
+def right(cells: Iterable[Cell], store: str) -> int:
+    """How many of these are right at a store."""
+    return sum(cell["verdict"] == "PASS" for cell in cells if cell["store"] == store)
 
 
-def pairs(cells: Cells) -> Iterable[str]:
+def able(cells: Iterable[Cell]) -> int:
+    """How many of the cases both releases support."""
+    return sum(cell["verdict"] != "UNSUPPORTED" for cell in cells if not at_stock(cell))
+
+
+def pairs(cells: Cells) -> Iterator[str]:
     """Hosts in rows, joiners in columns: cases right with the stock store, right at the bridge, and supported."""
-    names = list(dict.fromkeys(name for cell in cells for name in cell["skew"]))
-    names.sort(key=lambda name: [int(part) for part in name.split(".")])
+    names = sorted({each for cell in cells for each in cell["skew"]}, key=Release)
+    by_skew: dict[tuple[str, ...], Cells] = {}
+    for cell in cells:
+        by_skew.setdefault(tuple(cell["skew"]), []).append(cell)
     yield f"| rank 0 \\ rank 1 | {' | '.join(names)} |"
     yield f"|---|{'---|' * len(names)}"
     for host in names:
-        row = []
-        for joiner in names:
-            skew = [host, joiner]
-            ran = [cell for cell in cells if cell["store"] == "bridge" and cell["skew"] == skew]
-            able = sum(cell["verdict"] != "UNSUPPORTED" for cell in ran)
-            row.append(f"{right(cells, 'stock', skew)}, {right(cells, 'bridge', skew)} of {able}")
-        yield f"| {host} | {' | '.join(row)} |"
+        entries = (_entry(by_skew.get((host, joiner), [])) for joiner in names)
+        yield f"| {host} | {' | '.join(entries)} |"
 
 
-def wrong(cells: Cells) -> Iterable[str]:
-    """The cases that are not right at the bridge: in how many pairs, and what the stock store gave in these."""
-    yield "| case | pairs not right at the bridge | stock store: not right either | no group | right |"
-    yield "|---|---|---|---|---|"
-    stock = {(cell["scenario"], cell["variant"], *cell["skew"]): cell["verdict"] for cell in cells if at_stock(cell)}
-    rows: dict[str, list[str]] = {}
+def _entry(cells: Cells) -> str:
+    return f"{right(cells, 'stock')}, {right(cells, 'bridge')} of {able(cells)}" if cells else "not run"
+
+
+def scenarios(cells: Cells) -> Iterator[str]:
+    """Every scenario: in how many ordered pairs all its cases are right at each store, and what is not right."""
+    yield "| scenario | cases | pairs | all right, stock | all right, bridge | not right at the bridge |"
+    yield "|---|--:|--:|--:|--:|---|"
+    by_name: dict[str, Cells] = {}
     for cell in cells:
-        if not at_stock(cell) and cell["verdict"] not in ("PASS", "UNSUPPORTED"):
-            name = ".".join(filter(None, (cell["scenario"], cell["variant"])))
-            rows.setdefault(name, []).append(stock[(cell["scenario"], cell["variant"], *cell["skew"])])
-    for name, verdicts in rows.items():
-        counts = (verdicts.count(verdict) for verdict in ("FAIL", "BLOCKED", "PASS"))
-        yield f"| `{name}` | {len(verdicts)} | {' | '.join(map(str, counts))} |"
+        by_name.setdefault(cell["scenario"], []).append(cell)
+    for scenario, own in sorted(by_name.items()):
+        skews: dict[tuple[str, ...], Cells] = {}
+        for cell in own:
+            skews.setdefault(tuple(cell["skew"]), []).append(cell)
+        running = {skew: each for skew, each in skews.items() if able(each)}
+        stock, bridge = (sum(_all_right(each, store) for each in running.values()) for store in ("stock", "bridge"))
+        cases = len({name(cell) for cell in own})
+        failing = ", ".join(f"`{each}`" for each in sorted({name(cell) for cell in own if broken(cell)}))
+        yield f"| `{scenario}` | {cases} | {len(running)} | {stock} | {bridge} | {failing} |"
 
 
-def at_stock(cell: dict[str, Any]) -> bool:
+def _all_right(cells: Cells, store: str) -> bool:
+    return all(cell["verdict"] in ("PASS", "UNSUPPORTED") for cell in cells if cell["store"] == store)
+
+
+def wrong(cells: Cells) -> Iterator[str]:
+    """The cases that are not right at the bridge: in how many pairs, what the stock store gave, and which pairs."""
+    yield "| case | pairs not right at the bridge | stock store: not right either | no group | right | which pairs |"
+    yield "|---|--:|--:|--:|--:|---|"
+    stock = {case(cell): cell["verdict"] for cell in cells if at_stock(cell)}
+    rows: dict[str, Cells] = {}
+    for cell in filter(broken, cells):
+        rows.setdefault(name(cell), []).append(cell)
+    for each, failing in sorted(rows.items()):
+        verdicts = [stock[case(cell)] for cell in failing]
+        counts = " | ".join(str(verdicts.count(verdict)) for verdict in ("FAIL", "BLOCKED", "PASS"))
+        skews = sorted({tuple(cell["skew"]) for cell in failing}, key=lambda skew: [*map(Release, skew)])
+        yield f"| `{each}` | {len(failing)} | {counts} | {which(skews)} |"
+
+
+def which(skews: Sequence[tuple[str, ...]]) -> str:
+    """Ordered pairs by host: `2.2.2 with 2.3.1 to 2.15.0` names the first and the last of a row of joiners."""
+    hosts: dict[tuple[str, ...], list[str]] = {}
+    for host in dict.fromkeys(skew[0] for skew in skews):
+        joiners = tuple(skew[1] for skew in skews if skew[0] == host)
+        hosts.setdefault(joiners, []).append(host)
+    return "; ".join(f"{', '.join(those)} with {', '.join(joiners)}" for joiners, those in hosts.items())
+
+
+def broken(cell: Cell) -> bool:
+    """Whether a case ran at the bridge and was not right."""
+    return not at_stock(cell) and cell["verdict"] not in ("PASS", "UNSUPPORTED")
+
+
+def at_stock(cell: Cell) -> bool:
     """Whether rank 0 hosted the store."""
     return bool(cell["store"] == "stock")
 
 
-def main(path: str) -> None:
-    """Print both tables, and the sums of each store."""
-    cells = compared(json.loads(Path(path).read_text(encoding="utf-8"))["cells"])
-    for line in (*pairs(cells), "", *wrong(cells), ""):
-        sys.stdout.write(f"{line}\n")
+def sums(cells: Cells) -> Iterator[str]:
+    """The verdicts of each store in one line."""
     for store in ("stock", "bridge"):
         verdicts = [cell["verdict"] for cell in cells if cell["store"] == store]
-        sums = ", ".join(f"{verdicts.count(each)} {each}" for each in dict.fromkeys(sorted(verdicts)))
-        sys.stdout.write(f"{store}: {len(verdicts)} cells, {sums}\n")
+        counts = ", ".join(f"{verdicts.count(each)} {each}" for each in sorted(set(verdicts)))
+        yield f"- {store}: {len(verdicts)} cases, {counts}"
+
+
+def tables(cells: Cells) -> str:
+    """All of them as markdown."""
+    lines = (*pairs(cells), "", *sums(cells), "", *scenarios(cells), "", *wrong(cells))
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the tables, or put them between the two marks of a page."""
+    parser = argparse.ArgumentParser(prog="tests.bridge.table")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--write", type=Path, metavar="PAGE")
+    args = parser.parse_args()
+    text = tables(compared(newest(args.out)))
+    if args.write is None:
+        sys.stdout.write(text)
+        return
+    before, _, rest = args.write.read_text(encoding="utf-8").partition(f"{BEGIN}\n")
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise SystemExit(f"{args.write} has no marks {BEGIN} and {END}")
+    args.write.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

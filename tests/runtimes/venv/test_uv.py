@@ -150,3 +150,12 @@ def test_a_cache_of_the_users_own_is_not_ours_to_empty(scripted, monkeypatch) ->
     monkeypatch.setenv("UV_CACHE_DIR", "/shared")
     assert not uv.owns_cache
     assert uv.call()[0] == "/shared\n"
+
+
+def test_it_waits_for_another_uv_as_long_as_a_large_wheel_takes(scripted, monkeypatch) -> None:
+    # uv gives up after 300 s: "Timeout (300s) when waiting for lock" ended a version that another run was downloading.
+    uv = scripted("echo $UV_LOCK_TIMEOUT")
+    monkeypatch.delenv("UV_LOCK_TIMEOUT", raising=False)
+    assert int(uv.call()[0]) >= 3600
+    monkeypatch.setenv("UV_LOCK_TIMEOUT", "7")
+    assert uv.call()[0] == "7\n"

@@ -18,6 +18,8 @@ from torchskew.runtimes.venv import indexes
 
 _DROPPED = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT")
 _HOPELESS = re.compile(r",? ?(and you require [^,]+, )?we can conclude that .*$")
+# Seconds that uv waits for another uv that downloads the same wheel; its own 300 are too few for a wheel of CUDA.
+_AS_LONG_AS_A_DOWNLOAD = "7200"
 _LONGEST = 400  # characters of uv's words that a person will read
 DISK_FULL = r"No space left on device|os error 28\b|Disk quota"
 
@@ -122,6 +124,7 @@ class Uv:
         environ = {name: value for name, value in os.environ.items() if name not in _DROPPED}
         environ |= indexes.settings(environ) | {"UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
         environ.setdefault("UV_CACHE_DIR", str(self.cache))
+        environ.setdefault("UV_LOCK_TIMEOUT", _AS_LONG_AS_A_DOWNLOAD)
         return environ
 
     @property

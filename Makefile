@@ -12,7 +12,7 @@ BASE := $(VENV)/.torchskew
 TESTS := $(VENV)/.torchskew-test
 
 .PHONY: help matrix gate rehearse rehearsal survey site compatibility probe guard guard-file doctor lock-images report clean
-.PHONY: test lint bench chaos lock
+.PHONY: test lint bench bridge chaos lock
 
 help: ## show this list
 	@echo "torchskew: process groups whose ranks run different PyTorch releases"
@@ -39,6 +39,10 @@ site: $(BASE) ## build the site about releases out of docs/survey.json, without 
 	@$(BIN)/torchskew survey --html site $(OPTIONS)
 
 compatibility: survey ## the same as survey
+
+bridge: $(BASE) ## stock store against bridge between the releases of docs/bridge.toml, with the tables of docs/bridge.md
+	-@$(BIN)/torchskew matrix -f docs/bridge.toml --runtime venv $(OPTIONS)
+	@$(BIN)/python -m tests.bridge.table out --write docs/bridge.md
 
 probe: $(BASE) ## say what listens on a port (OPTIONS="HOST:PORT")
 	@$(BIN)/torchskew probe $(OPTIONS)

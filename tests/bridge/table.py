@@ -14,7 +14,6 @@ from typing import Any
 from packaging.version import Version as Release
 
 BEGIN, END = "<!-- tests.bridge.table: begin -->", "<!-- tests.bridge.table: end -->"
-LEFT_OUT = ("UNKNOWN",)  # the machine failed, so the cell says nothing
 
 Cell = dict[str, Any]
 Cells = list[Cell]
@@ -22,13 +21,19 @@ Case = tuple[str, tuple[str, ...]]  # the scenario with its variant, and the rel
 
 
 def newest(out: Path) -> Cells:
-    """The newest result of every cell of all runs below a folder."""
+    """The newest result of every cell of all runs below a folder; what ran counts before what was inferred."""
     found: dict[str, Cell] = {}
     for path in sorted(out.glob("*/results.json")):  # a run's folder begins with its time
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if cell["verdict"] not in LEFT_OUT or cell["id"] not in found:
+            before = found.get(cell["id"])
+            if before is None or weight(cell) >= weight(before):
                 found[cell["id"]] = cell
     return list(found.values())
+
+
+def weight(cell: Cell) -> int:
+    """How much a result says: nothing where the machine failed, and less where it was inferred."""
+    return 0 if cell["verdict"] == "UNKNOWN" else 1 if cell["inferred_from"] else 2
 
 
 def case(cell: Cell) -> Case:
@@ -136,7 +141,8 @@ def sums(cells: Cells) -> Iterator[str]:
     for store in ("stock", "bridge"):
         verdicts = [cell["verdict"] for cell in cells if cell["store"] == store]
         counts = ", ".join(f"{verdicts.count(each)} {each}" for each in sorted(set(verdicts)))
-        yield f"- {store}: {len(verdicts)} cases, {counts}"
+        ran = sum(cell["store"] == store and not cell["inferred_from"] for cell in cells)
+        yield f"- {store}: {len(verdicts)} cells, {ran} of them ran or were blocked, the rest inferred: {counts}"
 
 
 def tables(cells: Cells) -> str:

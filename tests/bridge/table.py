@@ -47,10 +47,11 @@ def name(cell: Cell) -> str:
 
 
 def compared(cells: Cells) -> Cells:
-    """The cells of pairs whose cases ran at both stores."""
-    bridged = {case(cell) for cell in cells if cell["store"] == "bridge" and len(cell["skew"]) == 2}
-    stock = {case(cell) for cell in cells if at_stock(cell)}
-    return [cell for cell in cells if case(cell) in bridged & stock]
+    """The cells of cases that have a result at the bridge, and what the stock store gave; the machine's failures are
+    none."""
+    known = [cell for cell in cells if weight(cell) and len(cell["skew"]) == 2]
+    bridged = {case(cell) for cell in known if not at_stock(cell)}
+    return [cell for cell in known if case(cell) in bridged]
 
 
 def right(cells: Iterable[Cell], store: str) -> int:
@@ -77,53 +78,64 @@ def pairs(cells: Cells) -> Iterator[str]:
 
 
 def _entry(cells: Cells) -> str:
-    return f"{right(cells, 'stock')}, {right(cells, 'bridge')} of {able(cells)}" if cells else "not run"
+    return f"{_stock(cells)}, {right(cells, 'bridge')} of {able(cells)}" if cells else "not run"
+
+
+def _stock(cells: Cells) -> str:
+    """How many are right with the stock store; with a + where that of some case is not known."""
+    unknown = sum(not at_stock(cell) for cell in cells) > sum(map(at_stock, cells))
+    return f"{right(cells, 'stock')}{'+' if unknown else ''}"
 
 
 def scenarios(cells: Cells) -> Iterator[str]:
-    """Every scenario: in how many ordered pairs all its cases are right at each store, and what is not right."""
-    yield "| scenario | cases | pairs | all right, stock | all right, bridge | not right at the bridge |"
-    yield "|---|--:|--:|--:|--:|---|"
+    """Every scenario: in how many ordered pairs all its cases are right at the bridge, and what is not right."""
+    yield "| scenario | cases | pairs | all right at the bridge | not right at the bridge |"
+    yield "|---|--:|--:|--:|---|"
     by_name: dict[str, Cells] = {}
     for cell in cells:
-        by_name.setdefault(cell["scenario"], []).append(cell)
+        if not at_stock(cell):
+            by_name.setdefault(cell["scenario"], []).append(cell)
     for scenario, own in sorted(by_name.items()):
         skews: dict[tuple[str, ...], Cells] = {}
         for cell in own:
             skews.setdefault(tuple(cell["skew"]), []).append(cell)
-        running = {skew: each for skew, each in skews.items() if able(each)}
-        stock, bridge = (sum(_all_right(each, store) for each in running.values()) for store in ("stock", "bridge"))
-        cases = len({name(cell) for cell in own})
+        running = [each for each in skews.values() if able(each)]
+        good = sum(not any(map(broken, each)) for each in running)
         failing = ", ".join(f"`{each}`" for each in sorted({name(cell) for cell in own if broken(cell)}))
-        yield f"| `{scenario}` | {cases} | {len(running)} | {stock} | {bridge} | {failing} |"
-
-
-def _all_right(cells: Cells, store: str) -> bool:
-    return all(cell["verdict"] in ("PASS", "UNSUPPORTED") for cell in cells if cell["store"] == store)
+        yield f"| `{scenario}` | {len({name(cell) for cell in own})} | {len(running)} | {good} | {failing} |"
 
 
 def wrong(cells: Cells) -> Iterator[str]:
     """The cases that are not right at the bridge: in how many pairs, what the stock store gave, and which pairs."""
     yield "| case | pairs not right at the bridge | stock store: not right either | no group | right | which pairs |"
     yield "|---|--:|--:|--:|--:|---|"
+    names = sorted({each for cell in cells for each in cell["skew"]}, key=Release)
     stock = {case(cell): cell["verdict"] for cell in cells if at_stock(cell)}
     rows: dict[str, Cells] = {}
     for cell in filter(broken, cells):
         rows.setdefault(name(cell), []).append(cell)
     for each, failing in sorted(rows.items()):
-        verdicts = [stock[case(cell)] for cell in failing]
+        verdicts = [stock.get(case(cell)) for cell in failing]
         counts = " | ".join(str(verdicts.count(verdict)) for verdict in ("FAIL", "BLOCKED", "PASS"))
         skews = sorted({tuple(cell["skew"]) for cell in failing}, key=lambda skew: [*map(Release, skew)])
-        yield f"| `{each}` | {len(failing)} | {counts} | {which(skews)} |"
+        yield f"| `{each}` | {len(failing)} | {counts} | {which(skews, names)} |"
 
 
-def which(skews: Sequence[tuple[str, ...]]) -> str:
-    """Ordered pairs by host: `2.2.2 with 2.3.1 to 2.15.0` names the first and the last of a row of joiners."""
+def which(skews: Sequence[tuple[str, ...]], names: Sequence[str]) -> str:
+    """Ordered pairs by host; three and more releases in a row are named by the first and the last of them."""
     hosts: dict[tuple[str, ...], list[str]] = {}
     for host in dict.fromkeys(skew[0] for skew in skews):
         joiners = tuple(skew[1] for skew in skews if skew[0] == host)
         hosts.setdefault(joiners, []).append(host)
-    return "; ".join(f"{', '.join(those)} with {', '.join(joiners)}" for joiners, those in hosts.items())
+    return "; ".join(f"{_row(those, names)} with {_row(joiners, names)}" for joiners, those in hosts.items())
+
+
+def _row(some: Sequence[str], names: Sequence[str]) -> str:
+    runs: list[list[str]] = []
+    for each in some:
+        follows = runs and names.index(each) == names.index(runs[-1][-1]) + 1
+        runs[-1].append(each) if follows else runs.append([each])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)
 
 
 def broken(cell: Cell) -> bool:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.bridge.table import compared, newest, pairs, scenarios, sums, wrong
+from tests.bridge.table import compared, newest, pairs, scenarios, sums, which, wrong
 
 
 def cell(store: str, skew: str, verdict: str, scenario: str = "ddp", inferred: bool = False) -> dict[str, Any]:
@@ -29,6 +29,8 @@ CELLS = [
     cell("stock", "2.9.1,2.10.0", "PASS", "rpc"),
     cell("bridge", "2.9.1,2.10.0", "UNSUPPORTED", "rpc", inferred=True),
     cell("stock", "2.9.1,2.10.0", "PASS", "rendezvous_file"),  # meets elsewhere: it has no bridge
+    cell("stock", "2.9.1,2.10.0", "PASS", "fsdp"),
+    cell("bridge", "2.9.1,2.10.0", "UNKNOWN", "fsdp"),  # the machine failed
 ]
 
 
@@ -41,12 +43,23 @@ def test_pairs_say_how_many_cases_are_right_at_each_store() -> None:
     ]
 
 
+def test_a_case_whose_stock_result_is_not_known_leaves_a_mark() -> None:
+    cells = [*CELLS, cell("bridge", "2.10.0,2.9.1", "PASS", "gather")]
+    assert list(pairs(compared(cells)))[-1] == "| 2.10.0 | 0+, 2 of 2 | not run |"
+
+
 def test_scenarios_and_cases_name_what_is_not_right_at_the_bridge() -> None:
     assert list(scenarios(compared(CELLS)))[2:] == [
-        "| `ddp` | 1 | 2 | 1 | 1 | `ddp` |",
-        "| `rpc` | 1 | 0 | 0 | 0 |  |",
+        "| `ddp` | 1 | 2 | 1 | `ddp` |",
+        "| `rpc` | 1 | 0 | 0 |  |",
     ]
     assert list(wrong(compared(CELLS)))[2:] == ["| `ddp` | 1 | 0 | 0 | 1 | 2.9.1 with 2.10.0 |"]
+
+
+def test_releases_in_a_row_are_named_by_their_ends() -> None:
+    names = ("1", "2", "3", "4", "5")
+    skews = [(host, joiner) for host in ("1", "2") for joiner in ("3", "4", "5")]
+    assert which([*skews, ("5", "1"), ("5", "3")], names) == "1, 2 with 3 to 5; 5 with 1, 3"
 
 
 def test_what_was_inferred_is_counted_apart() -> None:

@@ -185,9 +185,9 @@ OBSERVATIONS: tuple[Observation, ...] = (
     Observation("new_group.after_local", "<2.6", ">=2.6", (HANG, HANG), "2.5.1,2.6.0", either=True),
     Observation("new_group.after_local", "<2.14", ">=2.14", (HANG, HANG), "2.13.0,2.14.1", either=True),
     # The older side waits for a key; it ends with the store, and a bridge outlives rank 0.
-    Observation("device_mesh.two_d", ">=2.13", "<2.13", (TIMEOUT, HANG), "2.13.0,2.6.0", store=Store.BRIDGE),
-    Observation("device_mesh.two_d", ">=2.13", "<2.13", (TIMEOUT, TIMEOUT), "2.13.0,2.6.0"),
-    Observation("device_mesh.two_d", "<2.13", ">=2.13", (HANG, TIMEOUT), "2.6.0,2.13.0"),
+    Observation("device_mesh.two_d", ">=2.10", "<2.10", (TIMEOUT, HANG), "2.10.0,2.9.1", store=Store.BRIDGE),
+    Observation("device_mesh.two_d", ">=2.10", "<2.10", (TIMEOUT, TIMEOUT), "2.13.0,2.6.0"),
+    Observation("device_mesh.two_d", "<2.10", ">=2.10", (HANG, TIMEOUT), "2.9.1,2.10.0"),
     # One side sends more than the other expects, and gloo aborts the receiver (op.preamble.length <= op.nbytes).
     Observation("dtensor", ">=2.4", "<2.4", (OPAQUE, CRASH), "2.4.1,2.3.1"),
     Observation("dtensor", "<2.4", ">=2.4", (CRASH, OPAQUE), "2.3.1,2.4.1"),

@@ -129,8 +129,11 @@ OBSERVATIONS: tuple[Observation, ...] = (
     Observation("programs.script_rms", ">=2.4", "<2.4", (OK, OPAQUE), "2.13.0,2.2.2"),
     # A package of 2.13 has its parts below a folder of its own name.
     Observation("aot_packages", ">=2.13", ">=2.6,<2.13", (OK, OPAQUE), "2.13.0,2.6.0"),
-    # Up to 2.5 a bare library is compiled, which calls what later releases do not export.
-    Observation("aot_packages", ">=2.3,<2.6", ">=2.6", (OK, OPAQUE), "2.3.1,2.6.0"),
+    # Up to 2.5 a bare library is compiled, which calls what later releases do not export. 2.6 loads those of 2.4 and
+    # 2.5; that of 2.4 gives another answer there.
+    Observation("aot_packages", ">=2.3,<2.4", ">=2.6", (OK, OPAQUE), "2.3.1,2.6.0"),
+    Observation("aot_packages", ">=2.4,<2.6", ">=2.7", (OK, OPAQUE), "2.4.1,2.13.0"),
+    Observation("aot_packages", ">=2.4,<2.5", ">=2.6,<2.7", (OK, WRONG), "2.4.1,2.6.0"),
     Observation("aot_packages", ">=2.6", ">=2.3,<2.6", (OK, OPAQUE), "2.6.0,2.3.1"),
     # From the same state, the next bernoulli, multinomial and exponential draws differ. 1.13 and 2.13 agree, and
     # Debian's builds of 2.6 agree with both: the difference is in the wheels, not in the release.

@@ -122,6 +122,9 @@ class FakeChannel:
     def _op_forget(self, _: Mapping[str, Any]) -> None:
         """Nothing was shared."""
 
+    def _op_forget_made(self, _: Mapping[str, Any]) -> None:
+        """Its ranks make nothing."""
+
     def _op_signal(self, message: Mapping[str, Any]) -> None:
         if message["id"] in self._hanging:
             self._hanging.discard(message["id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -81,6 +82,30 @@ def test_an_interrupt_ends_it_before_the_rest_begins(progress) -> None:
     with pytest.raises(KeyboardInterrupt):
         provision_all(Scripted(a=KeyboardInterrupt()), versions("a", "b", "c"), progress, workers=1)
     assert progress.steps == [("a", "asked")]
+
+
+def test_an_interrupt_ends_what_is_under_way(progress) -> None:
+    """Python waits for its threads: a build of minutes would hold the locks of a run that said its last word."""
+    under_way, ended = threading.Event(), threading.Event()
+
+    class Building(Scripted):
+        def provision(self, version: Version, progress: Silent) -> Environment:
+            if version.name == "a":
+                under_way.wait(PATIENCE)
+                raise KeyboardInterrupt
+            try:
+                until = time.monotonic() + PATIENCE
+                while time.monotonic() < until:
+                    progress.step(version.name, "building")
+                    under_way.set()
+            except ProvisionError:
+                ended.set()
+                raise
+            return empty(version.name)
+
+    with pytest.raises(KeyboardInterrupt):
+        provision_all(Building(), versions("a", "b"), progress)
+    assert ended.wait(PATIENCE / 2)
 
 
 def test_nothing_asked_nothing_made(progress) -> None:

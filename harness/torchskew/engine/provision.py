@@ -12,14 +12,40 @@ from torchskew.runtimes.base import Progress, Runtime
 WORKERS = 4  # more would only share the same network and disk
 
 
+class _UntilInterrupted:
+    """A progress that ends whoever reports to it, once the run is interrupted.
+
+    Whoever makes an environment reports twice a second at least, and before each step: what a worker has under way, or
+    was about to begin after its turn came, ends there. Python waits for its threads, so else the run would go on
+    building for minutes after it said that it was interrupted.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.interrupted = False
+
+    def step(self, version: str, text: str, done: int = 0, total: int = 0) -> None:
+        self._go_on()
+        self._progress.step(version, text, done, total)
+
+    def say(self, text: str) -> None:
+        self._go_on()
+        self._progress.say(text)
+
+    def _go_on(self) -> None:
+        if self.interrupted:
+            raise ProvisionError("the run was interrupted")
+
+
 def provision_all(
     runtime: Runtime, versions: Sequence[Version], progress: Progress, workers: int = WORKERS
 ) -> Mapping[str, Environment | ProvisionError]:
     """Name -> environment, or the error that says what, why and the fix; in the order of `versions`."""
+    until = _UntilInterrupted(progress)
 
     def provision(version: Version) -> Environment | ProvisionError:
         try:
-            return runtime.provision(version, progress)
+            return runtime.provision(version, until)
         except ProvisionError as error:
             return error
         except HarnessError as error:
@@ -31,7 +57,8 @@ def provision_all(
     try:
         outcomes = list(pool.map(provision, versions))
     except BaseException:
-        # Ctrl-C: what has not begun must not begin.
+        # Ctrl-C: what has not begun must not begin, and what has must end.
+        until.interrupted = True
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()

@@ -12,6 +12,8 @@ from torchskew.runtimes.docker import bootstrap
 from torchskew.runtimes.docker.catalogue import suite
 from torchskew.runtimes.docker.mirror import Mirror
 
+from tests.inside.driver import gone
+
 MIRROR = Mirror(uri="http://m/debian")
 
 
@@ -95,6 +97,22 @@ def test_a_reader_that_stops_ends_the_tool(tools):
     chunks = bootstrap.root_tar(suite("trixie"), ["python3"], MIRROR, quiet)
     assert next(chunks) == b"data"
     chunks.close()
+
+
+def test_an_interrupted_run_ends_a_tool_that_says_nothing_more(tools, tmp_path):
+    """Its step is said again and again, and whoever hears it may raise."""
+    tools("mmdebstrap", f'echo $$ > {tmp_path}/pid; echo "I: installing packages..." >&2; exec tail -f /dev/null')
+    heard = []
+
+    def say(text):
+        heard.append(text)
+        if len(heard) == 3:
+            raise ProvisionError("the run was interrupted")
+
+    with pytest.raises(ProvisionError, match="interrupted"):
+        list(bootstrap.root_tar(suite("trixie"), ["python3"], MIRROR, say))
+    assert heard == ["installing packages"] * 3
+    assert gone(int((tmp_path / "pid").read_text()))
 
 
 def test_debootstraps_folder_becomes_an_archive(tools, monkeypatch):

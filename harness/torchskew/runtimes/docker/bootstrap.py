@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ TOOLS = ("mmdebstrap", "debootstrap")
 # Nobody reads these in a container, and they are a tenth of it.
 DROPPED = ("doc", "man", "locale", "info", "gtk-doc", "lintian", "bug")
 _CHUNK = 1 << 20
+_BEAT = 0.5  # seconds
 # Left by mmdebstrap: the mirror's address may hold a password.
 _FORGET = 'rm -f "$1/etc/apt/sources.list" "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"'
 _APART = "--kill-child"
@@ -89,15 +92,29 @@ def _guarded(tool: str) -> list[str]:
 
 
 def _streamed(command: Sequence[str], say: Say, place: Path) -> Iterator[bytes]:
+    """Its standard output. Its step is said anew twice a second, because that is where an interrupted run ends us."""
     with _running(command, os.environ | apt_environ(os.environ) | {"TMPDIR": str(place)}) as process:
         assert process.stdout is not None
         last: deque[str] = deque(maxlen=12)
-        reader = threading.Thread(target=_read_words, args=(process, say, last), daemon=True)
+        steps: deque[str] = deque(("",), maxlen=1)
+        reader = threading.Thread(target=_read_words, args=(process, steps, last), daemon=True)
         reader.start()
-        while chunk := os.read(process.stdout.fileno(), _CHUNK):
-            yield chunk
+        poll, said, due = select.poll(), "", 0.0
+        poll.register(process.stdout, select.POLLIN)
+        while True:
+            ready = poll.poll(1000 * _BEAT)
+            if steps[0] and (steps[0] != said or time.monotonic() >= due):
+                said, due = steps[0], time.monotonic() + _BEAT
+                say(said)
+            chunk = os.read(process.stdout.fileno(), _CHUNK) if ready else None
+            if chunk == b"":
+                break
+            if chunk:
+                yield chunk
         process.wait()
         reader.join()
+        if steps[0] != said:
+            say(steps[0])
         if process.returncode != 0:
             raise ProvisionError(_last_words(command, process.returncode, last))
 
@@ -128,14 +145,14 @@ def _end(process: subprocess.Popen[bytes], *, apart: bool) -> None:
     process.wait()
 
 
-def _read_words(process: subprocess.Popen[bytes], say: Say, last: deque[str]) -> None:
+def _read_words(process: subprocess.Popen[bytes], steps: deque[str], last: deque[str]) -> None:
     assert process.stderr is not None
     for raw in process.stderr:
         line = raw.decode(errors="replace").strip()
         if line:
             last.append(line)
         if line.startswith("I: ") and line.endswith("..."):
-            say(line.removeprefix("I: ").rstrip("."))
+            steps.append(line.removeprefix("I: ").rstrip("."))
 
 
 def _last_words(command: Sequence[str], code: int, last: Sequence[str]) -> str:

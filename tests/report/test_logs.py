@@ -41,6 +41,15 @@ def test_a_file_tells_the_whole_story(tmp_path):
     assert factories.LOG.rstrip() in text
 
 
+def test_a_cell_that_ended_after_the_results_were_read_waits_for_the_next_report(tmp_path):
+    """`torchskew report` beside the run that it shows."""
+    ended, other = factories.result(factories.cell(), OK, HANG), factories.result(factories.cell("other"), OK, HANG)
+    before = replace(ended, attempts=())
+    logs = write_logs(factories.decision((before,)), printed_of((ended, other)), Rerun(), tmp_path)
+    assert not logs.paths
+    assert not [*tmp_path.rglob("*.txt")]
+
+
 def test_tails_are_short_and_without_colours(tmp_path):
     result = factories.result(factories.cell(), OK, HANG)
     tail = written(tmp_path, result).tails[result.cell.id, 1]

@@ -62,7 +62,9 @@ def write_logs(decision: Decision, printed: Iterable[Printed], again: Rerun, fol
     tails: dict[tuple[str, int], Tail] = {}
     room, files = [_TAILS_CHARACTERS] * 2, [0, 0]
     for output in _all(decision, printed):
-        item, at = items[output.cell_id], (output.cell_id, output.rank)
+        item, at = items.get(output.cell_id), (output.cell_id, output.rank)
+        if item is None or output.rank >= len(item.result.ranks):
+            continue  # of a run that goes on: its cell ended after the results were read
         urgent = view.shut(item) or item.result.surprising
         files[urgent] += 1
         if files[urgent] <= _FILES:

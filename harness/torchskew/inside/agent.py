@@ -60,9 +60,7 @@ class Agent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a rank that can't dump yet must not die of the request
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
-        gc.collect()
-        gc.freeze()  # so that collections in the ranks leave the pages of torch shared
-        pages.collapse()
+        _prepare_for_forks()
         self._watch(self.source, self._read_commands)
         self._watch(self.wake, lambda: handle.read_ready(self.wake))
         self._obey_lines(pending)
@@ -157,9 +155,7 @@ class Agent:
     def _op_import(self, message: dict[str, Any]) -> None:
         """Import modules ahead of every later fork; ranks that run now wait for nothing of ours meanwhile."""
         place.import_ahead(message["modules"])
-        gc.collect()
-        gc.freeze()
-        pages.collapse()
+        _prepare_for_forks()
         self.send("imported", modules=message["modules"])
 
     def _op_forget(self, message: dict[str, Any]) -> None:
@@ -318,6 +314,13 @@ class Agent:
     def _unwatch(self, descriptor: int) -> None:
         if self.handlers.pop(descriptor, None):
             self.poll.unregister(descriptor)
+
+
+def _prepare_for_forks() -> None:
+    """What is in memory now is to be shared with every later rank, and cheap to share."""
+    gc.collect()
+    gc.freeze()  # so that collections in the ranks leave the pages of torch shared
+    pages.collapse()
 
 
 def main() -> None:

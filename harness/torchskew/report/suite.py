@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from torchskew.judging.controls import PairSummary, of_suite, only_alone, only_mixed, summaries, wrong_ranks
+from torchskew.model.cells import Cell
 from torchskew.model.outcomes import Outcome, Store, Verdict
 from torchskew.model.results import Checked, Decision, Status
 from torchskew.model.runs import Run
@@ -35,12 +36,16 @@ def render(run: Run, decision: Decision, written: Written) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
+def _ranks(of: PairSummary | Cell) -> str:
+    """The releases of the ranks, and where they meet if that is not the suites' own file."""
+    return ",".join(of.skew) + (" at a bridge" if of.store is Store.BRIDGE else "")
+
+
 def _line(pair: PairSummary) -> tuple[str, ...]:
     mixed = len(set(pair.skew)) > 1
     of_mix = (str(pair.only_mixed), str(pair.only_alone)) if mixed else ("", "")
     counts = map(str, (pair.skipped, pair.lacking, pair.undecided))
-    at = " at a bridge" if pair.store is Store.BRIDGE else ""
-    return (pair.suite, ",".join(pair.skew) + at, str(pair.right), str(pair.fails_alone), *of_mix, *counts)
+    return (pair.suite, _ranks(pair), str(pair.right), str(pair.fails_alone), *of_mix, *counts)
 
 
 def _findings(run: Run, decision: Decision) -> Iterator[str]:
@@ -146,7 +151,6 @@ def markdown(decision: Decision) -> str:
     tests: dict[str, list[str]] = {}
     for item in only_mixed(decision):
         words = view.outcome_words(item.result.outcomes, full=True)
-        at = " at a bridge" if item.result.cell.store is Store.BRIDGE else ""
-        tests.setdefault(item.result.cell.name, []).append(f"{','.join(item.result.cell.skew)}{at} {words}")
+        tests.setdefault(item.result.cell.name, []).append(f"{_ranks(item.result.cell)} {words}")
     rows = (f"| `{name}` | {'; '.join(places)} |" for name, places in sorted(tests.items()))
     return "\n".join([*head, *lines, "", "| fails only mixed | ranks, and what each did |", "|---|---|", *rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -62,6 +63,14 @@ def rank(job):
     started = subprocess.Popen(["sleep", "600"], start_new_session=True)
     return {"pid": started.pid}
 """
+# An agent that finds nothing in the first settings and command lines that it reads of what ranks left behind.
+STARTING = (
+    b"os.open(path, os.O_RDONLY)",
+    (
+        b"os.open('/dev/null' if path.endswith(('/environ', '/cmdline')) and '/self/' not in path"
+        b" and (early := globals().setdefault('early', [1] * 6)) and early.pop() else path, os.O_RDONLY)"
+    ),
+)
 DAEMON = """import subprocess, time
 
 def rank(job):
@@ -204,6 +213,14 @@ def test_torchrun_runs_in_the_rank_for_its_node_and_ends_it(
 def test_what_a_rank_started_in_a_session_of_its_own_dies_with_it(agent: Driver) -> None:
     agent.run(LEAVES)
     assert gone(agent.exited()["report"]["payload"]["pid"])
+
+
+def test_so_does_what_was_starting_its_program_when_the_rank_ended(tmp_path: Path) -> None:
+    """Whoever starts a program goes on before the kernel has put its settings and its command line in place."""
+    with contextlib.closing(Driver(tmp_path, change=STARTING)) as agent:
+        agent.until("ready")
+        agent.run(LEAVES)
+        assert gone(agent.exited()["report"]["payload"]["pid"])
 
 
 def test_what_a_living_rank_left_to_the_agent_lives_as_long_as_the_rank(agent: Driver, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ PROTOCOL = 1
 LACKS_SECONDS = 10.0
 DUMP_SECONDS = 1.0  # what a KILL waits for stacks that were asked for
 DUMP_LOOK = 0.02
+UNCLEAR_SECONDS, UNCLEAR_LOOK = 10.0, 0.02  # how long, and how often, to look again at what is starting a program
 SIGNALS = {"KILL": signal.SIGKILL, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT, "TERM": signal.SIGTERM}
 
 
@@ -37,6 +38,7 @@ class Agent:
         self.scenarios: dict[str, Any] = {}
         self.ranks: dict[str, Any] = {}
         self.serving = True
+        self.unclear_until = 0.0  # while some child may have been left behind by a rank, and can't be told yet
         self.wake, self.waker = os.pipe()
         for descriptor in (source, sink, self.wake, self.waker):
             os.set_blocking(descriptor, False)
@@ -237,10 +239,12 @@ class Agent:
             _, status = os.waitpid(pid, 0)
             if rank:
                 del self.ranks[rank.id]
-            handle.kill_orphans(self.ranks)
+            self.unclear_until = time.monotonic() + UNCLEAR_SECONDS if handle.kill_orphans(self.ranks) else 0.0
             if rank:
                 self._report_end(rank, *handle.end_of(status))
             pid = handle.ended()
+        if self.unclear_until and (time.monotonic() > self.unclear_until or not handle.kill_orphans(self.ranks)):
+            self.unclear_until = 0.0
 
     def _report_held(self, rank: Any) -> None:
         facts = {"exit": None, "signal": None, "seconds": time.monotonic() - rank.began, "report": rank.report}
@@ -281,7 +285,7 @@ class Agent:
         until = time.monotonic() + 2.0
         for rank in self.ranks.values():
             rank.signal(signal.SIGKILL)
-        while self.ranks and time.monotonic() < until:
+        while (self.ranks or self.unclear_until) and time.monotonic() < until:
             self._reap()
             self.poll.poll(1)
         self.flush()
@@ -301,10 +305,11 @@ class Agent:
         self._unwatch(self.sink)
 
     def _poll_milliseconds(self) -> int | None:
-        """Milliseconds until a rank may have to be killed."""
+        """Milliseconds until a rank may have to be killed, or until what one left behind."""
         now = time.monotonic()
         due = [rank for rank in self.ranks.values() if rank.kill_at is not None]
         times = [DUMP_LOOK if rank.stacks_asked else rank.kill_at - now for rank in due]
+        times += [UNCLEAR_LOOK] if self.unclear_until else []
         return max(1, int(1000 * min(times)) + 1) if times else None
 
     def _watch(self, descriptor: int, handler: Callable[[], Any], events: int = select.POLLIN) -> None:

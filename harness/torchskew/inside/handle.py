@@ -86,26 +86,32 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def kill_orphans(ranks: dict[str, Any]) -> None:
+def kill_orphans(ranks: dict[str, Any]) -> bool:
     """Kill what ranks that have ended left behind: children of ours that are no rank and belong to none.
 
-    ranks: those that are alive, by id.
+    ranks: those that are alive, by id. Returns whether some child can't be told yet, so this is to be called again.
     """
     try:
         children = _contents(_CHILDREN)
     except OSError:  # a kernel without the list, or another system
-        return
+        return False
+    unclear = False
     logs = {os.fstat(rank.log).st_ino for rank in ranks.values()}
     for pid in {int(pid) for pid in children.split()} - {rank.pid for rank in ranks.values()}:
-        if _is_orphan(pid, ranks, logs):
+        orphan = _is_orphan(pid, ranks, logs)
+        unclear = unclear or orphan is None
+        if orphan:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:  # it has ended in the meantime
                 continue
+    return unclear
 
 
-def _is_orphan(pid: int, ranks: dict[str, Any], logs: set[int]) -> bool:
+def _is_orphan(pid: int, ranks: dict[str, Any], logs: set[int]) -> bool | None:
     """Whether no living rank started this child of ours. logs: the inodes of their logs.
+
+    None: it can't be told yet. Whoever started a program goes on before the kernel has put its settings in place.
 
     What executed a program carries the id of its rank. What was only forked shows the settings and the command line of
     the agent, so its open files tell whose it is; a daemon that has closed them all is of a rank that ended.
@@ -115,8 +121,9 @@ def _is_orphan(pid: int, ranks: dict[str, Any], logs: set[int]) -> bool:
         return name not in ranks
     folder = "/proc/{}/fd".format(pid)
     try:
-        if _contents("/proc/{}/cmdline".format(pid)) != _contents("/proc/self/cmdline"):
-            return False
+        command = _contents("/proc/{}/cmdline".format(pid))
+        if command != _contents("/proc/self/cmdline"):
+            return False if command else None
         return logs.isdisjoint(os.stat(os.path.join(folder, each)).st_ino for each in os.listdir(folder))
     except OSError:  # it is ending, or may not be looked at
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,28 @@ def write_torch(folder: Path) -> None:
         path.write_text(text)
 
 
+class Keys:
+    """The store of a gloo group; it remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.waited: list[Any] = []
+
+    def set(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+    def wait(self, keys: list[str], timeout: Any) -> None:
+        self.waited.append(timeout)
+
+
 class Stub:
     """A torch that remembers its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.timeouts: dict[str, Any] = {}  # of the init, of the store that it made, of the group since then
+        self.keys = Keys()
+        self.while_forming: Callable[[Any], None] = lambda group: None  # called with each gloo group of an init
         self.torch = types.ModuleType("torch")
         self.version = types.ModuleType("torch.version")
         self.dist = types.ModuleType("torch.distributed")
@@ -59,10 +76,31 @@ class Stub:
             self.timeouts["init"] = self.timeouts["group"] = timeout
             if store is None:
                 self.c10d.rendezvous(init_method or "env://", rank, world_size, timeout=timeout)
+            if hasattr(self.c10d, "ProcessGroupGloo"):
+                group = self.c10d.ProcessGroupGloo(self.keys, rank, world_size, timeout=timeout)
+                self.while_forming(group)
+                self.c10d._store_based_barrier(rank, self.keys, "", world_size, timeout)
 
         self.c10d.rendezvous = rendezvous  # type: ignore[attr-defined]
         self.stock = init_process_group
         self.dist.init_process_group = self.c10d.init_process_group = init_process_group  # type: ignore[attr-defined]
+
+    def with_gloo(self) -> None:
+        """From now on an init makes a gloo group, which waits for keys of the other ranks, and then a barrier."""
+
+        class Gloo:
+            options = "gloo's own"
+
+            def __init__(self, store: Any, *_ranks: int, timeout: Any) -> None:
+                self.store = store
+                store.set("0", b"an address")
+                store.wait(["1"], timeout)
+
+        def barrier(rank: int, store: Any, group_name: str, count: int, timeout: Any) -> None:
+            self.timeouts["barrier"] = timeout
+
+        self.dist.Store = type("Store", (), {})  # type: ignore[attr-defined]
+        self.c10d.ProcessGroupGloo, self.c10d._store_based_barrier = Gloo, barrier  # type: ignore[attr-defined]
 
     def adjustable(self) -> None:
         """From now on its groups can be given another timeout, as those of 2.13."""

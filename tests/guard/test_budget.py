@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -68,17 +69,65 @@ def test_the_stock_init_gets_what_is_left_and_its_group_the_whole(
 
 @pytest.mark.usefixtures("vain")
 @pytest.mark.parametrize("way", WAYS)
-def test_before_2_13_the_store_alone_gets_what_is_left(stub: Stub, start: Callable[..., None], way: str) -> None:
+def test_before_2_13_the_waits_get_what_is_left_and_the_group_the_whole(
+    stub: Stub, start: Callable[..., None], way: str
+) -> None:
+    stub.with_gloo()
     start(way)
     assert (stub.timeouts["init"], stub.timeouts["group"]) == (WHOLE, WHOLE)
-    assert stub.timeouts.get("store", LEFT) == LEFT
+    assert stub.keys.waited == [LEFT]
+    assert stub.timeouts["barrier"] == stub.timeouts.get("store", LEFT) == LEFT
+    assert stub.keys.values == {"0": b"an address"}
+
+
+@pytest.mark.usefixtures("vain")
+def test_once_the_group_has_formed_nothing_is_cut(stub: Stub, start: Callable[..., None]) -> None:
+    stub.with_gloo()
+    gloo, barrier, groups = stub.c10d.ProcessGroupGloo, stub.c10d._store_based_barrier, []
+
+    def look(group: Any) -> None:
+        """What torch's own code asks of the class while it forms a group."""
+        groups.append(group)
+        assert stub.c10d.ProcessGroupGloo is not gloo
+        assert issubclass(type(group), stub.c10d.ProcessGroupGloo)
+        assert isinstance(group, stub.c10d.ProcessGroupGloo)
+        assert stub.c10d.ProcessGroupGloo.options == "gloo's own"
+
+    stub.while_forming = look
+    start("agent")
+    assert (stub.c10d.ProcessGroupGloo, stub.c10d._store_based_barrier) == (gloo, barrier)
+    assert type(groups[0]) is gloo
+    groups[0].store.wait(["later"], WHOLE)
+    assert stub.keys.waited == [LEFT, WHOLE]
+
+
+@pytest.mark.usefixtures("vain")
+def test_what_came_in_front_of_gloo_meanwhile_stays_and_cuts_nothing(stub: Stub, start: Callable[..., None]) -> None:
+    stub.with_gloo()
+
+    def put_in_front(_group: Any) -> None:
+        cover = stub.c10d.ProcessGroupGloo
+        stub.c10d.ProcessGroupGloo = functools.partial(cover)  # type: ignore[attr-defined]
+
+    stub.while_forming = put_in_front
+    start("agent")
+    stub.c10d.ProcessGroupGloo(stub.keys, 0, 2, timeout=WHOLE)
+    assert stub.keys.waited == [LEFT, WHOLE]
+
+
+@pytest.mark.usefixtures("vain")
+def test_where_torch_allows_no_store_in_between_the_group_gets_its_own(stub: Stub, start: Callable[..., None]) -> None:
+    stub.with_gloo()
+    stub.dist.Store.__init__ = lambda self: self.missing  # type: ignore[attr-defined]
+    start("agent")
+    assert stub.keys.waited == [WHOLE]
 
 
 @pytest.mark.usefixtures("vain")
 def test_a_backend_that_nobody_has_tried_keeps_its_timeout(stub: Stub, start: Callable[..., None]) -> None:
     stub.adjustable()
     start("tcp", backend="cpu:gloo,xpu:xccl")
-    assert stub.timeouts["init"] == WHOLE
+    assert stub.timeouts["init"] == WHOLE  # what of it is gloo ends earlier all the same, as before 2.13
     assert restorable("cpu:gloo,cuda:nccl")
     assert restorable(None)
     stub.torch.xpu = types.SimpleNamespace(is_available=lambda: True)  # type: ignore[attr-defined]
@@ -126,14 +175,18 @@ def test_a_second_is_left_where_the_timeout_had_one(whole: float, spent: float, 
 
 @SLOW
 @pytest.mark.parametrize("meeting", [(way, rank) for way in ("agent", "file", "store") for rank in (0, 1)])
-def test_waiting_in_vain_and_the_stock_init_together_take_the_timeout(
-    stub: Stub, clock: WaitingClock, start: Callable[..., None], tmp_path: Path, meeting: tuple[str, int]
-) -> None:
+@pytest.mark.parametrize("since_2_13", [True, False])
+def test_waiting_in_vain_and_the_stock_init_together_take_the_timeout(  # noqa: PLR0917 - fixtures
+    stub: Stub, clock: WaitingClock, start: Callable[..., None], tmp_path: Path, meeting: tuple[str, int],
+    since_2_13: bool,
+) -> None:  # fmt: skip
     """The real wait of each way; by file it ends early where a stock rank has been there."""
-    stub.adjustable()
+    stub.with_gloo()
+    if since_2_13:
+        stub.adjustable()
     way, rank = meeting
     (tmp_path / "init").write_bytes(b"a key of a FileStore")
     start(way, dt.timedelta(seconds=4), rank)
-    together = clock.waited + stub.timeouts["init"].total_seconds()
+    together = clock.waited + stub.keys.waited[0].total_seconds()
     assert 0.6 < clock.waited < 3.0
     assert together == pytest.approx(4.0, abs=0.01)

@@ -1,7 +1,7 @@
 """What the guard's waiting leaves of an init's timeout: the stock init gets that much, its group keeps the whole.
 
-A store alone can be given less in every release. A group that has formed can be given another timeout since 2.13; in
-older ones gloo keeps the one of its init for good, so there the init gets all of it again.
+A group that has formed can be given another timeout since 2.13. In older ones gloo keeps the one of its init for
+good, so there the init gets the whole, and its waits end earlier (ending.py).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ PACKAGE = "torchskew.guard"
 MODULES = (
     "table", "errors", "settings", "notice", "place", "greeting", "build", "hello", "roster", "verdict", "notes",
     "refusal", "wire", "pace", "resolve", "sockets", "search", "stock", "arrivals", "usher", "relay", "bridge", "host",
-    "joiner", "folder", "given_store", "exchange", "aside", "budget", "agents", "start",
+    "joiner", "folder", "given_store", "exchange", "aside", "budget", "ending", "agents", "start",
     "install", "children", "launch",
 )  # fmt: skip
 _IMPORTS = (ast.Import, ast.ImportFrom)

@@ -14,6 +14,7 @@ from torchskew.guard.agents import announcing, guarded_c10d, guarded_static  # n
 from torchskew.guard.aside import Seat
 from torchskew.guard.bridge import bridge_client, crossing, end_idle_bridges, readiness
 from torchskew.guard.budget import left_of, restorable, restore
+from torchskew.guard.ending import ending_by
 from torchskew.guard.exchange import exchange, exchange_in
 from torchskew.guard.hello import own_hello
 from torchskew.guard.notes import notes
@@ -168,10 +169,13 @@ def _spent(compare: Callable[[], Roster | None]) -> float:
 def _within_timeout(stock: Callable[..., Any], given: inspect.BoundArguments, spent: float) -> Any:
     """The stock init with what is left of its timeout: a missing rank costs nobody more than without the guard."""
     asked, backend = given.arguments.get("timeout"), given.arguments.get("backend")
-    if not spent or not isinstance(asked, (dt.timedelta, type(None))) or not restorable(backend):
-        _IN_INIT.spent = spent  # for the store alone, where it waits for the ranks
+    if not spent or not isinstance(asked, (dt.timedelta, type(None))):
         return stock(*given.args, **given.kwargs)
     whole = dt.timedelta(seconds=_seconds(asked, backend))
+    if not restorable(backend):
+        _IN_INIT.spent = spent  # for the store, where that waits for the ranks
+        with ending_by(time.monotonic() + left_of(whole, spent).total_seconds()):
+            return stock(*given.args, **given.kwargs)
     given.arguments["timeout"] = left_of(whole, spent)
     result = stock(*given.args, **given.kwargs)
     rank = given.arguments.get("rank", -1)

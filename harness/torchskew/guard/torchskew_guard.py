@@ -3073,8 +3073,8 @@ def _step_aside(problem: Exception, mode: str, place: Place | None) -> None:
 # -- budget --------------------------------------------------------------------------------------------------
 # What the guard's waiting leaves of an init's timeout: the stock init gets that much, its group keeps the whole.
 #
-# A store alone can be given less in every release. A group that has formed can be given another timeout since 2.13; in
-# older ones gloo keeps the one of its init for good, so there the init gets all of it again.
+# A group that has formed can be given another timeout since 2.13. In older ones gloo keeps the one of its init for
+# good, so there the init gets the whole, and its waits end earlier (ending.py).
 
 LEAST = dt.timedelta(seconds=1)  # for a stock init that has all it needs
 _RESTORED = {"", "none", "undefined", "cpu", "cuda", "gloo", "nccl"}  # what may be in a backend's name
@@ -3105,6 +3105,113 @@ def restore(whole: dt.timedelta, rank: int, *, given_store: bool) -> None:
             distributed_c10d._get_default_store().set_timeout(whole)  # noqa: SLF001 - no public name
     except Exception as problem:  # noqa: BLE001 - whatever torch says, the group has formed
         say(rank, "the group's timeout is shorter than asked for: %s: %s" % (type(problem).__name__, problem))
+
+
+# -- ending --------------------------------------------------------------------------------------------------
+# An end for what a stock init waits for in its store, where its group keeps the timeout that it is given: up to 2.12.
+#
+# Gloo waits for the keys of the other ranks, in C++, for as long as its group may wait for good. While ending_by() is
+# entered, a gloo group is made with a store between it and the real one, which cuts these waits; afterwards it passes
+# everything on. The barrier of old releases is cut as well.
+
+Cut = Callable[[dt.timedelta], dt.timedelta]
+_HELD: list[Any] = []  # C++ uses these stores as long as their groups live, and does not keep their Python half
+
+
+@contextlib.contextmanager
+def ending_by(end: float) -> Iterator[None]:
+    """Whatever the ranks of a group are waited for ends at an instant of the monotonic clock."""
+    from torch.distributed import distributed_c10d
+
+    over: list[bool] = []
+
+    def cut(asked: dt.timedelta) -> dt.timedelta:
+        return asked if over else min(asked, dt.timedelta(seconds=max(0.01, end - time.monotonic())))
+
+    covers = []
+    for name, cover in (("ProcessGroupGloo", _cut_gloo), ("_store_based_barrier", _cut_barrier)):
+        stock: Any = getattr(distributed_c10d, name, None)
+        with contextlib.suppress(TypeError, ValueError):  # another kind of thing than torch has there
+            covers.append((name, stock, cover(stock, cut)))
+            setattr(distributed_c10d, name, covers[-1][2])
+    try:
+        yield
+    finally:
+        over.append(True)
+        for name, stock, cover in covers:
+            if getattr(distributed_c10d, name) is cover:  # else something else is in front, and ours cuts nothing
+                setattr(distributed_c10d, name, stock)
+
+
+def _cut_gloo(stock: Any, cut: Cut) -> Any:
+    """The class of gloo's groups, as torch's own code sees it, that makes them with a store whose waits are cut."""
+    if stock is None:
+        raise TypeError("a torch without gloo")
+
+    class Gloo(type):
+        def __call__(cls, store: Any, *args: Any, **kwargs: Any) -> Any:
+            return stock(_cut_store(store, cut), *args, **kwargs)
+
+        def __instancecheck__(cls, group: Any) -> bool:
+            return isinstance(group, stock)
+
+        def __subclasscheck__(cls, kind: Any) -> bool:
+            return issubclass(kind, stock)
+
+        def __getattr__(cls, name: str) -> Any:
+            return getattr(stock, name)
+
+    return Gloo("ProcessGroupGloo", (), {})
+
+
+def _cut_store(real: Any, cut: Cut) -> Any:
+    """A store for gloo; the real one where torch allows none in between."""
+    from torch.distributed import Store
+
+    class CutStore(Store):  # type: ignore[misc] # no types without torch
+        def set(self, key: str, value: Any) -> Any:
+            return real.set(key, value)
+
+        def get(self, key: str) -> Any:
+            return real.get(key)
+
+        def add(self, key: str, amount: int) -> Any:
+            return real.add(key, amount)
+
+        def wait(self, keys: list[str], *timeout: dt.timedelta) -> Any:
+            return real.wait(keys, *map(cut, timeout))
+
+        def append(self, key: str, value: Any) -> Any:
+            return real.append(key, value)
+
+        def multi_get(self, keys: list[str]) -> Any:
+            return real.multi_get(keys)
+
+        def multi_set(self, keys: list[str], values: list[Any]) -> Any:
+            return real.multi_set(keys, values)
+
+        def has_extended_api(self) -> bool:
+            return bool(real.has_extended_api())
+
+    try:
+        _HELD.append(CutStore())
+        return _HELD[-1]
+    except Exception:  # noqa: BLE001 - whatever torch says: a missing rank costs more then, and the group forms
+        return real
+
+
+def _cut_barrier(stock: Callable[..., Any], cut: Cut) -> Callable[..., Any]:
+    """The barrier over the store after a group was made, with its timeout cut."""
+    signature = inspect.signature(stock)
+
+    @functools.wraps(stock)
+    def _store_based_barrier(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        if isinstance(given.arguments.get("timeout"), dt.timedelta):
+            given.arguments["timeout"] = cut(given.arguments["timeout"])
+        return stock(*given.args, **given.kwargs)
+
+    return _store_based_barrier
 
 
 # -- agents --------------------------------------------------------------------------------------------------
@@ -3537,10 +3644,13 @@ def _spent(compare: Callable[[], Roster | None]) -> float:
 def _within_timeout(stock: Callable[..., Any], given: inspect.BoundArguments, spent: float) -> Any:
     """The stock init with what is left of its timeout: a missing rank costs nobody more than without the guard."""
     asked, backend = given.arguments.get("timeout"), given.arguments.get("backend")
-    if not spent or not isinstance(asked, (dt.timedelta, type(None))) or not restorable(backend):
-        _IN_INIT.spent = spent  # for the store alone, where it waits for the ranks
+    if not spent or not isinstance(asked, (dt.timedelta, type(None))):
         return stock(*given.args, **given.kwargs)
     whole = dt.timedelta(seconds=_seconds(asked, backend))
+    if not restorable(backend):
+        _IN_INIT.spent = spent  # for the store, where that waits for the ranks
+        with ending_by(time.monotonic() + left_of(whole, spent).total_seconds()):
+            return stock(*given.args, **given.kwargs)
     given.arguments["timeout"] = left_of(whole, spent)
     result = stock(*given.args, **given.kwargs)
     rank = given.arguments.get("rank", -1)

@@ -142,13 +142,15 @@ def inferred(plan: SuitePlan, verdicts: Sequence[Verdict]) -> list[CellResult]:
     return list(skipped_alone(plan.plan.cells, known))
 
 
-def test_what_every_release_skips_alone_is_skipped_mixed_without_running() -> None:
+def test_what_a_release_skips_alone_is_skipped_mixed_without_running() -> None:
     plan = planned(listing("a", GATHER), listing("b", GATHER))
     found = inferred(plan, [Verdict.UNSUPPORTED, Verdict.UNSUPPORTED])
     assert [one.cell.skew for one in found] == [("a", "b"), ("b", "a")]
     assert {one.reason for one in found} == {"no GPU"}
     assert all(one.inferred_from == controls(plan.plan.cells)[one.cell.id] for one in found)
-    assert inferred(plan, [Verdict.UNSUPPORTED, Verdict.PASS]) == []
+    one = inferred(plan, [Verdict.PASS, Verdict.UNSUPPORTED])  # the other rank would wait for the one that skips
+    assert [(each.cell.skew, each.reason) for each in one] == [(("a", "b"), "no GPU"), (("b", "a"), "no GPU")]
+    assert inferred(plan, [Verdict.FAIL, Verdict.PASS]) == []
 
 
 def test_narrowed_cells_bring_their_controls_and_what_they_need() -> None:

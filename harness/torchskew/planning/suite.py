@@ -206,19 +206,21 @@ def controls(cells: Sequence[Cell]) -> Mapping[CellId, tuple[CellId, ...]]:
 
 
 def skipped_alone(cells: Sequence[Cell], known: Mapping[CellId, CellResult]) -> Iterator[CellResult]:
-    """The results of mixed cells that need not run: with each of its releases alone the suite skips the test.
+    """The results of mixed cells that need not run: with one of its releases alone the suite skips the test.
 
-    What the suite skips depends on the release, the machine and the size of the world, not on the other ranks.
+    What the suite skips depends on the release, the machine and the size of the world, not on the other ranks; a rank
+    that ran such a test would wait for those that skip it.
     """
     by_id = {cell.id: cell for cell in cells}
     for cell_id, alone in controls(cells).items():
         results = [known[control] for control in alone if control in known]
         if cell_id in known or not results or len(results) < len(alone):
             continue
-        if all(result.verdict is Verdict.UNSUPPORTED for result in results):
+        skipped = [result for result in results if result.verdict is Verdict.UNSUPPORTED]
+        if skipped:
             cell = by_id[cell_id]
             ranks = (Outcome.UNSUPPORTED,) * cell.world_size
-            reason = results[0].reason
+            reason = skipped[0].reason
             yield CellResult(cell=cell, verdict=Verdict.UNSUPPORTED, outcomes=ranks, reason=reason, inferred_from=alone)
 
 

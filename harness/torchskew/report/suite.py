@@ -137,7 +137,7 @@ def _end(decision: Decision, written: Written) -> Iterator[str]:
     if counts.cached:
         yield f"cache      {counts.cached} of {counts.planned} cells came from an earlier run"
     if inferred := sum(bool(item.result.inferred_from) for item in decision.checked):
-        yield f"inferred   {inferred} cells: the suite skips them with each of their releases alone"
+        yield f"inferred   {inferred} cells: the suite skips them with one of their releases alone"
     if written.files:
         first, *rest = written.files.values()
         yield f"report     {' · '.join((str(first), *(path.name for path in rest)))}"

@@ -25,6 +25,7 @@ from torchskew.engine.events import (
     Ready,
     read_line,
 )
+from torchskew.engine.waiting import results
 from torchskew.errors import AgentError, MachineError
 from torchskew.inside import job as jobs
 from torchskew.inside.protocol import PROTOCOL, boot_line
@@ -349,7 +350,7 @@ class Agents:
 
         pool = ThreadPoolExecutor(WARM_AT_ONCE, "warm")
         try:
-            list(pool.map(start, places))
+            results([pool.submit(start, place) for place in places])
         except BaseException:
             # Ctrl-C: what has not begun must not begin; `close` ends what is importing.
             pool.shutdown(wait=False, cancel_futures=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from torchskew.engine.waiting import results
 from torchskew.errors import HarnessError, ProvisionError
 from torchskew.model.versions import Environment, Version
 from torchskew.runtimes.base import Progress, Runtime
@@ -55,7 +56,7 @@ def provision_all(
         return {}
     pool = ThreadPoolExecutor(min(workers, len(versions)), "provision")
     try:
-        outcomes = list(pool.map(provision, versions))
+        outcomes = results([pool.submit(provision, version) for version in versions])
     except BaseException:
         # Ctrl-C: what has not begun must not begin, and what has must end.
         until.interrupted = True

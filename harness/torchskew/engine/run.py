@@ -13,6 +13,7 @@ from pathlib import Path
 from torchskew.engine.agents import Agents, Place, place_of
 from torchskew.engine.ports import Ports
 from torchskew.engine.trial import Trial
+from torchskew.engine.waiting import taken
 from torchskew.judging.judge import SharedInputs, judge
 from torchskew.model.cells import Cell, Plan
 from torchskew.model.facts import Attempt, RankFacts
@@ -128,7 +129,7 @@ class Engine:
             self._slots.acquire()
 
     def _ended(self) -> CellResult:
-        result = self._done.get()
+        result = taken(self._done)
         if isinstance(result, BaseException):
             raise result
         return result

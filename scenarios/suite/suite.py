@@ -15,7 +15,7 @@ RENDEZVOUS = "file"
 STORE = ("stock", "bridge")
 NEEDS = ("gloo", "shared folder", "expecttest", "hypothesis", "numpy")
 REQUIRES = ("expecttest", "hypothesis", "numpy", "setuptools")
-WARM = ("torchskew_suite:import_ahead",)
+WARM = ("torchskew_suite:import_distributed",)
 AGENT = "suite"
 PATIENCE = 20.0
 

@@ -13,7 +13,7 @@ GUARD = ("off",)
 RENDEZVOUS = "file"
 NEEDS = ("tensorpipe", "shared folder", "expecttest", "hypothesis", "numpy")
 REQUIRES = ("expecttest", "hypothesis", "numpy", "setuptools")
-WARM = ("torchskew_suite:import_ahead",)
+WARM = ("torchskew_suite:import_rpc",)
 AGENT = "suite"
 PATIENCE = 20.0
 

@@ -8,7 +8,7 @@ each test is named once.
 KIND = "solo"
 NEEDS = ("expecttest", "hypothesis", "numpy", "setuptools up to 2.6")
 REQUIRES = ("expecttest", "hypothesis", "numpy", "setuptools")
-WARM = ("torchskew_suite:import_ahead",)
+WARM = ("torchskew_suite:import_distributed",)
 AGENT = "suite"
 PATIENCE = 60.0
 

@@ -67,15 +67,16 @@ class Ledger:
         Ranks on different nodes depend on the network between them, which no key names: such cells run again.
         """
         count = 0
-        for cell in cells:
-            if cell.id in self._results or provisioned.failure_of(cell.provided) or not reuse(cell):
-                continue
-            if cell.placement is Placement.SPREAD:
-                continue
-            cached = self.record.cached(self.key(cell, provisioned), cell)
-            if cached is not None:
-                self.enter(cached)
-                count += 1
+        with self.record.recalling() as recalled:
+            for cell in cells:
+                if cell.id in self._results or provisioned.failure_of(cell.provided) or not reuse(cell):
+                    continue
+                if cell.placement is Placement.SPREAD:
+                    continue
+                cached = recalled(self.key(cell, provisioned), cell)
+                if cached is not None:
+                    self.enter(cached)
+                    count += 1
         return count
 
     def block(self, cells: Iterable[Cell]) -> int:

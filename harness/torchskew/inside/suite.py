@@ -63,12 +63,16 @@ SUITES: dict[str, tuple[str, Callable[[Any], dict[str, type]], bool]] = {
 
 
 # -- Importing
-def import_ahead() -> None:
-    """Import every suite for the usual worlds, once for all ranks of an agent."""
-    for suite, (_, _, sized) in SUITES.items():
-        for world in WORLDS if sized else WORLDS[:1]:
-            if kit.refusal(lambda suite=suite, world=world: load(suite, world)):  # ranks report it themselves
-                break
+def import_distributed() -> None:
+    """Import the suite `distributed` for the usual worlds, once for all ranks of an agent."""
+    for world in WORLDS:
+        if kit.refusal(lambda world=world: load("distributed", world)):  # ranks report it themselves
+            break
+
+
+def import_rpc() -> None:
+    """Import the suite `rpc`, once for all ranks of an agent."""
+    kit.refusal(lambda: load("rpc", WORLDS[0]))  # ranks report it themselves
 
 
 def load(suite: str, world: int) -> Any:

@@ -33,11 +33,11 @@ def parse_scenario(name: str, source: str, path: str) -> Scenario:
     Raises:
         ConfigError: with everything that is wrong with the file.
     """
-    module = _executed(name, source, path)
+    module, tree = _executed(name, source, path)
     problems = Problems(path)
     if lacking := list(_lacking(module)):
         raise ConfigError(f"{path}: isn't a scenario: {', '.join(lacking)}. {_SHORTEST}")
-    for misspelt, text in _misspelt(ast.parse(source)):
+    for misspelt, text in _misspelt(tree):
         problems.add(misspelt, text)
     values = {field: _listed(getattr(module, field)) for field in FIELDS if hasattr(module, field)}
     scenario = _scenario(module, source, Table(problems, "", values))
@@ -48,6 +48,8 @@ def parse_scenario(name: str, source: str, path: str) -> Scenario:
 
 def data_name(source: str) -> str:
     """The file beside a scenario whose content it wants under the name DATA; "" where it names none."""
+    if "DATA" not in source:
+        return ""
     try:
         body = ast.parse(source).body
     except SyntaxError:  # parse_scenario says so
@@ -58,16 +60,16 @@ def data_name(source: str) -> str:
     return ""
 
 
-def _executed(name: str, source: str, path: str) -> ModuleType:
-    """The file as a module; its rank side must parse on Python 3.8 as well."""
+def _executed(name: str, source: str, path: str) -> tuple[ModuleType, ast.Module]:
+    """The file as a module, and its tree; its rank side must parse on Python 3.8 as well."""
     module = ModuleType(name)
     module.__file__ = path
     try:
-        ast.parse(source, path, feature_version=(3, 8))
-        exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - our user's own scenario file
+        tree = ast.parse(source, path, feature_version=(3, 8))
+        exec(compile(tree, path, "exec"), module.__dict__)  # noqa: S102 - our user's own scenario file
     except Exception as error:  # noqa: BLE001 - whatever a user's file raises is that file's problem
         raise ConfigError(f"{path}: isn't a scenario: {type(error).__name__}: {error}. {_SHORTEST}") from None
-    return module
+    return module, tree
 
 
 def _lacking(module: ModuleType) -> Iterator[str]:

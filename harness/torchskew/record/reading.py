@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from torchskew.errors import RecordError
 from torchskew.model.cells import Cell
@@ -46,6 +47,13 @@ _ORIGINS: Final = """SELECT DISTINCT a.run_id FROM result r JOIN attempt a ON a.
  WHERE r.run_id = ? ORDER BY a.run_id"""
 _CELLS: Final = """SELECT cell_id, body FROM run JOIN cell c ON c.plan = run.plan
  WHERE run_id = ? ORDER BY position"""
+
+
+class Recalled(Protocol):
+    """What `cached` answers, as a function."""
+
+    def __call__(self, key: str, cell: Cell, *, bulk: bool = False) -> CellResult | None:
+        """The result, where there is one."""
 
 
 class RecordReader:
@@ -167,9 +175,19 @@ class RecordReader:
         The cell is the caller's, because predictions and needs may have changed since the result was recorded. bulk as
         in `load`.
         """
+        with self.recalling() as recalled:
+            return recalled(key, cell, bulk=bulk)
+
+    @contextmanager
+    def recalling(self) -> Iterator[Recalled]:
+        """`cached` as a function, for many cells over one connection."""
         with self._database.reading() as reader:
-            row = reader.execute(_CACHED, (key,)).fetchone()
-            return replace(self._result(reader, row, cell, bulk=bulk), cached=True) if row else None
+
+            def recalled(key: str, cell: Cell, *, bulk: bool = False) -> CellResult | None:
+                row = reader.execute(_CACHED, (key,)).fetchone()
+                return replace(self._result(reader, row, cell, bulk=bulk), cached=True) if row else None
+
+            yield recalled
 
     def pasts(self) -> Iterator[Past]:
         """Every result that really ran, of all cells and runs, oldest first, one at a time."""

@@ -30,6 +30,7 @@ from torchskew.planning.plan import make_plan
 from torchskew.planning.scenario import Scenario
 from torchskew.planning.suite import (
     LIST,
+    MEET,
     SUITES,
     Listing,
     SuiteSpec,
@@ -128,7 +129,12 @@ def read_the_request(options: Options, request: SuiteRequest) -> tuple[SuiteVers
         raise ConfigError(*problems.texts)
     fleet = asked_fleet(declaration.fleet if declaration else NO_FLEET, options.fleet)
     wish = RuntimeWish(name=runtime, by="asked for", versions={runtime: tuple(versions.values())}, fleet=fleet)
-    return SuiteVersions(by_name=versions), Scenarios(by_name=read_scenarios()), wish
+    return SuiteVersions(by_name=versions), Scenarios(by_name=_on_one_agent(read_scenarios())), wish
+
+
+def _on_one_agent(scenarios: Mapping[str, Scenario]) -> Mapping[str, Scenario]:
+    """The rendezvous on the suite's agent: an agent of its own imports torch for seconds in each release."""
+    return {**scenarios, MEET: replace(scenarios[MEET], agent=scenarios[LIST].agent)}
 
 
 def list_the_tests(options: Options, versions: SuiteVersions, scenarios: Scenarios, session: Session) -> Lists:

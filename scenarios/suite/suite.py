@@ -9,6 +9,7 @@ controls.
 """
 
 KIND = "group"
+WORLD = (2, 2)  # of the variants below; `torchskew suite --world-size` runs larger ones
 AFTER = ("rendezvous_file",)
 GUARD = ("off",)
 RENDEZVOUS = "file"

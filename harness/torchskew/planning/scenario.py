@@ -88,7 +88,7 @@ class Surroundings:
 class Scenario:
     """One promise. world: smallest and largest number of ranks (None: no limit).
 
-    requires: packages beside torch, which a gate installs where it is asked for the scenario by name.
+    requires: packages beside torch, which a gate installs in the tiers of the scenario, and where it is asked for.
     after: scenarios whose failure for the same skew blocks this one. same: the same release on every rank.
     rendezvous: how its ranks meet, for the prediction. stores: which stores they can meet at.
     placements: where its ranks can be; those that share a folder, a clock or a machine's load are together.

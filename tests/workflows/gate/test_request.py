@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from torchskew.errors import ConfigError
-from torchskew.model.outcomes import Store
+from torchskew.model.outcomes import Store, Tier
 from torchskew.workflows.gate.request import Request, read_the_request
 
 from tests.conftest import only_scenarios
@@ -45,21 +45,28 @@ def test_the_stores_of_the_command_line_come_before_those_of_the_declaration(des
     assert read_the_request(options, Request(store=(Store.STOCK,)))[0].request.store == (Store.STOCK,)
 
 
+NEEDED = ("expecttest", "hypothesis", "setuptools")
+
+
 @pytest.mark.parametrize(
     ("asked", "more"),
     [
-        ({"scenarios": ("suite",)}, ("expecttest", "hypothesis", "setuptools")),
-        ({"only": ("suite.test_barrier/*",)}, ("expecttest", "hypothesis", "setuptools")),
+        ({"scenarios": ("suite",)}, NEEDED),
+        ({"only": ("suite.test_barrier/*",)}, NEEDED),
         ({"only": ("*/candidate/*",)}, ()),
         ({"scenarios": ("all_reduce",)}, ()),
-        ({}, ()),
+        ({}, NEEDED),
+        ({"tier": Tier.FULL}, NEEDED),
+        ({"tier": Tier.CRITICAL}, ()),
     ],
 )
-def test_what_a_scenario_requires_is_installed_where_the_scenario_is_asked_for(
+def test_what_a_scenario_requires_is_installed_in_its_tier_and_where_it_is_asked_for(
     desk: Desk, asked: dict, more: tuple[str, ...]
 ) -> None:
-    needy = replace(MEET, name="suite", requires=("expecttest", "hypothesis", "numpy", "setuptools"))
+    needed = ("expecttest", "hypothesis", "numpy", "setuptools")
+    needy = replace(MEET, name="suite", tiers=("full",), requires=needed)
     only_scenarios(desk.monkeypatch, {"all_reduce": replace(MEET, name="all_reduce"), "suite": needy})
+    request = Request(tier=asked.pop("tier", None))
     options = replace(declared(desk, 'requires = ["numpy<3"]').options(), **asked)
-    versions = read_the_request(options, Request())[0].versions
+    versions = read_the_request(options, request)[0].versions
     assert versions["candidate"].sources[0].requires == ("numpy<3", *more)

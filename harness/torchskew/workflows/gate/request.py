@@ -109,7 +109,7 @@ def read_the_request(options: Options, request: Request) -> tuple[GateInputs, Sc
     versions = {**declaration.versions, **subjects}
     shipped = with_bounds(with_snapshots(read_scenarios(), known.snapshots), table.bounds)
     scenarios = with_own(shipped, declaration)
-    packages = _with_those_of_scenarios(_packages(request, table), options, scenarios)
+    packages = _with_those_of_scenarios(_packages(request, table), options, scenarios, known.tier)
     baseline = known.baseline or path.with_name(GATE_BASELINE)
     if known.baseline and not baseline.exists() and not known.update_baseline:
         raise ConfigError(f"--baseline {baseline}: there is no such file. --update-baseline writes a new one.")
@@ -173,13 +173,16 @@ def _packages(request: Request, table: GateTable) -> tuple[str, ...]:
     return tuple(located(text, str(Path.cwd())) for text in request.requires) or table.requires
 
 
-def _with_those_of_scenarios(packages: tuple[str, ...], options: Options, scenarios: Scenarios) -> tuple[str, ...]:
-    """These packages, and what the scenarios require that --scenarios or --only names; `*` names none."""
+def _with_those_of_scenarios(
+    packages: tuple[str, ...], options: Options, scenarios: Scenarios, tier: Tier | None
+) -> tuple[str, ...]:
+    """These packages, and what the scenarios require that --scenarios or --only names; without either, the tier's."""
     patterns = [*options.scenarios, *(pattern.split("/")[0].split(".")[0] for pattern in options.only)]
     named = [
         scenario
         for name, scenario in scenarios.by_name.items()
         if any(fnmatchcase(name, pattern) for pattern in patterns if pattern != "*")
+        or (not patterns and tier in scenario.tiers)
     ]
     known = {package_name(text) for text in packages}
     more = dict.fromkeys(text for scenario in named for text in scenario.requires if package_name(text) not in known)

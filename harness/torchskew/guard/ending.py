@@ -1,4 +1,4 @@
-"""An end for what a stock init waits for in its store, where its group keeps the timeout that it is given: up to 2.12.
+"""An end for what a stock init waits for in its store, where its group keeps the timeout that it is given: 2.1 to 2.12.
 
 Gloo waits for the keys of the other ranks, in C++, for as long as its group may wait for good. While ending_by() is
 entered, a gloo group is made with a store between it and the real one, which cuts these waits; afterwards it passes
@@ -14,14 +14,25 @@ import inspect
 import time
 from typing import Any, Callable, Iterator
 
+from torchskew.guard.table import HOLDS_GIL, era
+
 Cut = Callable[[dt.timedelta], dt.timedelta]
 _HELD: list[Any] = []  # C++ uses these stores as long as their groups live, and does not keep their Python half
 
 
 @contextlib.contextmanager
 def ending_by(end: float) -> Iterator[None]:
-    """Whatever the ranks of a group are waited for ends at an instant of the monotonic clock."""
+    """Whatever the ranks of a group are waited for ends at an instant of the monotonic clock.
+
+    Nothing is cut up to 2.0: there the guard can't answer during the stock init, so a rank that comes late waits in
+    vain as well, and the others have to be there after that.
+    """
+    import torch
     from torch.distributed import distributed_c10d
+
+    if era("store", str(torch.__version__)) in HOLDS_GIL:
+        yield
+        return
 
     over: list[bool] = []
 

@@ -21,16 +21,16 @@ _HELD: list[Any] = []  # C++ uses these stores as long as their groups live, and
 
 
 @contextlib.contextmanager
-def ending_by(end: float) -> Iterator[None]:
+def ending_by(end: float, method: str) -> Iterator[None]:
     """Whatever the ranks of a group are waited for ends at an instant of the monotonic clock.
 
-    Nothing is cut up to 2.0: there the guard can't answer during the stock init, so a rank that comes late waits in
-    vain as well, and the others have to be there after that.
+    method: of the place where they meet. Nothing is cut up to 2.0 in the store of an agent: the guard can't answer
+    during the stock init, so a rank that comes late waits in vain as well, and the others have to be there after that.
     """
     import torch
     from torch.distributed import distributed_c10d
 
-    if era("store", str(torch.__version__)) in HOLDS_GIL:
+    if era("store", str(torch.__version__)) in HOLDS_GIL and method == "agent":
         yield
         return
 

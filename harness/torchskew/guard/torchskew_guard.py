@@ -3119,16 +3119,16 @@ _HELD: list[Any] = []  # C++ uses these stores as long as their groups live, and
 
 
 @contextlib.contextmanager
-def ending_by(end: float) -> Iterator[None]:
+def ending_by(end: float, method: str) -> Iterator[None]:
     """Whatever the ranks of a group are waited for ends at an instant of the monotonic clock.
 
-    Nothing is cut up to 2.0: there the guard can't answer during the stock init, so a rank that comes late waits in
-    vain as well, and the others have to be there after that.
+    method: of the place where they meet. Nothing is cut up to 2.0 in the store of an agent: the guard can't answer
+    during the stock init, so a rank that comes late waits in vain as well, and the others have to be there after that.
     """
     import torch
     from torch.distributed import distributed_c10d
 
-    if era("store", str(torch.__version__)) in HOLDS_GIL:
+    if era("store", str(torch.__version__)) in HOLDS_GIL and method == "agent":
         yield
         return
 
@@ -3535,6 +3535,7 @@ def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store
         return None
     with Seat(mode) as seat:
         seat.place = place = look()
+        _IN_INIT.method = place.method if place else ""
         if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
             return None
         mine, seconds = own_hello(place, str(backend or "").lower()), _seconds(timeout, backend)
@@ -3622,7 +3623,7 @@ def guarded_init(stock: Callable[..., Any]) -> Callable[..., Any]:
         try:
             expect()
             end_idle_bridges()
-            _IN_INIT.led = _is_led()
+            _IN_INIT.led, _IN_INIT.method = _is_led(), ""
             spent = _spent(lambda: _before_init(given.arguments))
             _IN_INIT.checked = True
             return _within_timeout(stock, given, spent)
@@ -3658,7 +3659,7 @@ def _within_timeout(stock: Callable[..., Any], given: inspect.BoundArguments, sp
     whole = dt.timedelta(seconds=_seconds(asked, backend))
     if not restorable(backend):
         _IN_INIT.spent = spent  # for the store, where that waits for the ranks
-        with ending_by(time.monotonic() + left_of(whole, spent).total_seconds()):
+        with ending_by(time.monotonic() + left_of(whole, spent).total_seconds(), _IN_INIT.method):
             return stock(*given.args, **given.kwargs)
     given.arguments["timeout"] = left_of(whole, spent)
     result = stock(*given.args, **given.kwargs)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from torchskew.runtimes import runtime
 from torchskew.workflows.inputs import read_declaration
 
 from tests.conftest import ROOT
+from tests.guard.processes import free_port, printed
 
 LIMIT = 200.0  # seconds for one rank
 SCRIPT = """
@@ -49,8 +49,7 @@ dist.barrier()
 
 def group(environment: Environment, guard: Path, mode: str, folder: Path) -> tuple[int, str]:
     """How many of the two ranks computed, and the line that rank 0's guard said."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    port = free_port()
     (folder / "train.py").write_text(SCRIPT)
     running = []
     for rank in (0, 1):
@@ -59,12 +58,7 @@ def group(environment: Environment, guard: Path, mode: str, folder: Path) -> tup
         command = [environment.handle, "-W", "ignore", *([str(guard)] if rank == 0 else []), str(folder / "train.py")]
         running.append(subprocess.Popen(command, env={**os.environ, **environment.env, **where, **settings}, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE))  # fmt: skip
-    try:
-        texts = [each.communicate(timeout=LIMIT) for each in running]
-    finally:
-        for each in running:
-            each.kill()
-            each.wait()
+    texts = printed(running, LIMIT)
     lines = re.findall(r"^torchskew guard, rank 0: (.*)$", texts[0][1], re.MULTILINE)
     computed = sum("computed" in out and each.returncode == 0 for (out, _), each in zip(texts, running, strict=True))
     return computed, "; ".join(lines)

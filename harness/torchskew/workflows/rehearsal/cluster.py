@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from torchskew.engine.agents import Agent
+from torchskew.engine.waiting import results
 from torchskew.errors import HarnessError, MachineError
 from torchskew.model.versions import Environment
 from torchskew.planning.scenario import Scenario
@@ -63,12 +64,12 @@ class Cluster:
 
     def agent(self, node: int, version: str) -> Agent:
         """The ready agent of a node as this version; MachineError when it can't start."""
-        agent = self._begin(node, version).result()
+        [agent] = results([self._begin(node, version)])
         if agent.dead is not None:
             with self._lock:
                 del self._agents[node, version]
             self._leave(agent)
-            agent = self._begin(node, version).result()
+            [agent] = results([self._begin(node, version)])
         agent.wait_ready()
         return agent
 

@@ -20,6 +20,7 @@ from torchskew.model.facts import Attempt
 from torchskew.model.outcomes import Guard, Outcome, Verdict
 from torchskew.model.runs import Accepted, Finished, Selection
 from torchskew.record import database
+from torchskew.record.database import Database
 from torchskew.record.marks import Mark
 from torchskew.record.record import Record
 from torchskew.record.rows import light
@@ -393,3 +394,24 @@ def test_closing_twice_is_fine(path):
     record = Record.open(path)
     record.close()
     record.close()
+
+
+def test_a_record_that_another_process_makes_at_the_same_time_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one writes the schema's version after this one has looked for it."""
+    path = tmp_path / "record.sqlite"
+    rows, others = Database.rows, []
+
+    def look(database: Database, sql: str, *values: object) -> list[tuple]:
+        found = rows(database, sql, *values)
+        if "FROM schema WHERE" in sql and not others:
+            others.append(None)
+            others[0] = Database.open(path, create=True)
+        return found
+
+    monkeypatch.setattr(Database, "rows", look)
+    ours = Database.open(path, create=True)
+    assert len(rows(ours, "SELECT version FROM schema")) == 1
+    for each in (ours, *others):
+        each.close()

@@ -105,8 +105,9 @@ class Database:
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.executescript(_TABLES.read_text(encoding="utf-8"))
         if not self.rows("SELECT 1 FROM schema WHERE version = ?", SCHEMA):
-            with self.writing() as sql:
-                insert(sql, "schema", version=SCHEMA, torchskew=torchskew.__version__, since=now())
+            row = (SCHEMA, torchskew.__version__, now())
+            with self.writing() as sql:  # another process may have made the file at the same time
+                sql.execute("INSERT OR IGNORE INTO schema (version, torchskew, since) VALUES (?, ?, ?)", row)
 
 
 def insert(sql: Connection, table: str, **values: str | float | None) -> int:

@@ -45,6 +45,27 @@ class Broken(Store):
         raise RuntimeError("Connection reset by peer")
 
 
+class Parting(Store):
+    """A store of rank 0 that ends as soon as it has counted that rank 1 read the roster: not even a reply comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rank_0 = threading.get_ident()
+        self.ended = False
+
+    def set(self, key: str, value: str) -> None:
+        if key.endswith("/roster"):
+            self.rank_0 = threading.get_ident()
+        super().set(key, value)
+
+    def add(self, key: str, amount: int) -> int:
+        count = super().add(key, amount)
+        self.ended = self.ended or (key.endswith("/read") and amount > 0)
+        if self.ended and threading.get_ident() != self.rank_0:
+            raise RuntimeError("Failed to recv, got 0 bytes. Connection was likely closed.")
+        return count
+
+
 def meet(store: Any, *hellos: dict[str, Any], mode: str = "enforce", seconds: float = FAR) -> list[Any]:
     """One exchange with each rank in a thread; what it got."""
     results: list[Any] = [None] * len(hellos)
@@ -85,6 +106,14 @@ def test_a_group_that_can_not_work_is_refused_on_every_rank(stub: Stub) -> None:
     other.join(PATIENCE)
     assert [error.kind for error in others] == ["version"]
     assert stub.calls == []
+
+
+def test_a_rank_that_has_the_roster_needs_no_store_any_more() -> None:
+    """Rank 0 parts as soon as it sees that all have read; where the store is its own, that is the store's end."""
+    for mode in ("enforce", "strict"):
+        errors = meet(Parting(), hello(0), hello(1, "2.1.2"), mode=mode)
+        assert [getattr(error, "kind", error) for error in errors] == ["version"] * 2
+        assert [type(each) for each in meet(Parting(), hello(0), hello(1), mode=mode)] == [dict, dict]
 
 
 def test_what_an_earlier_init_left_never_counts() -> None:

@@ -47,7 +47,7 @@ def exchange_in(store: Any, mine: Hello, seconds: float, mode: str = "enforce") 
     given = GivenStore(store, mine, shared_secret(), policy)
     roster = given.exchange(until)
     if refuses(decide(roster), mode, bool(roster["aside"])):
-        given.part(min(until.end, time.monotonic() + 1.0))
+        given.part(min(until.end, time.monotonic() + 5.0))
     return _admitted(roster, mode, mine["rank"])
 
 

@@ -81,18 +81,6 @@ def test_before_2_13_the_waits_get_what_is_left_and_the_group_the_whole(
 
 
 @pytest.mark.usefixtures("vain")
-@pytest.mark.parametrize(("way", "waited"), [("agent", WHOLE), ("file", LEFT), ("store", LEFT)])
-def test_up_to_2_0_nothing_is_cut_in_the_store_of_an_agent(
-    stub: Stub, start: Callable[..., None], way: str, waited: dt.timedelta
-) -> None:
-    """The guard can't answer while the stock init waits: a late rank waits in vain, and then needs the others."""
-    stub.with_gloo()
-    stub.torch.__version__ = "2.0.1"  # type: ignore[attr-defined]
-    start(way)
-    assert (stub.keys.waited, stub.timeouts["barrier"]) == ([waited], waited)
-
-
-@pytest.mark.usefixtures("vain")
 def test_once_the_group_has_formed_nothing_is_cut(stub: Stub, start: Callable[..., None]) -> None:
     stub.with_gloo()
     gloo, barrier, groups = stub.c10d.ProcessGroupGloo, stub.c10d._store_based_barrier, []

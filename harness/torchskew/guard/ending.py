@@ -14,25 +14,14 @@ import inspect
 import time
 from typing import Any, Callable, Iterator
 
-from torchskew.guard.table import HOLDS_GIL, era
-
 Cut = Callable[[dt.timedelta], dt.timedelta]
 _HELD: list[Any] = []  # C++ uses these stores as long as their groups live, and does not keep their Python half
 
 
 @contextlib.contextmanager
-def ending_by(end: float, method: str) -> Iterator[None]:
-    """Whatever the ranks of a group are waited for ends at an instant of the monotonic clock.
-
-    method: of the place where they meet. Nothing is cut up to 2.0 in the store of an agent: the guard can't answer
-    during the stock init, so a rank that comes late waits in vain as well, and the others have to be there after that.
-    """
-    import torch
+def ending_by(end: float) -> Iterator[None]:
+    """Whatever the ranks of a group are waited for ends at an instant of the monotonic clock."""
     from torch.distributed import distributed_c10d
-
-    if era("store", str(torch.__version__)) in HOLDS_GIL and method == "agent":
-        yield
-        return
 
     over: list[bool] = []
 

@@ -218,7 +218,8 @@ class Host:
         that no store needs, ranks that come during the init are answered as well.
         """
         frees_gil = self.mine["store"] not in HOLDS_GIL
-        if goes_on and roster["missing"] and frees_gil and self.server.getsockname()[1] != self.place.port:
+        answers = frees_gil or self.place.method == "agent"  # no client of an agent's store waits in its constructor
+        if goes_on and roster["missing"] and answers and self.server.getsockname()[1] != self.place.port:
             self._tell(list(self.arrivals.peers.values()), roster, min(end, time.monotonic() + 1.0))
             attend(self._answer_late, self._free_port)
             return

@@ -51,7 +51,6 @@ def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store
         return None
     with Seat(mode) as seat:
         seat.place = place = look()
-        _IN_INIT.method = place.method if place else ""
         if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
             return None
         mine, seconds = own_hello(place, str(backend or "").lower()), _seconds(timeout, backend)
@@ -139,7 +138,7 @@ def guarded_init(stock: Callable[..., Any]) -> Callable[..., Any]:
         try:
             expect()
             end_idle_bridges()
-            _IN_INIT.led, _IN_INIT.method = _is_led(), ""
+            _IN_INIT.led = _is_led()
             spent = _spent(lambda: _before_init(given.arguments))
             _IN_INIT.checked = True
             return _within_timeout(stock, given, spent)
@@ -175,7 +174,7 @@ def _within_timeout(stock: Callable[..., Any], given: inspect.BoundArguments, sp
     whole = dt.timedelta(seconds=_seconds(asked, backend))
     if not restorable(backend):
         _IN_INIT.spent = spent  # for the store, where that waits for the ranks
-        with ending_by(time.monotonic() + left_of(whole, spent).total_seconds(), _IN_INIT.method):
+        with ending_by(time.monotonic() + left_of(whole, spent).total_seconds()):
             return stock(*given.args, **given.kwargs)
     given.arguments["timeout"] = left_of(whole, spent)
     result = stock(*given.args, **given.kwargs)

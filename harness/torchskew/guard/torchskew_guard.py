@@ -2355,7 +2355,8 @@ class Host:
         that no store needs, ranks that come during the init are answered as well.
         """
         frees_gil = self.mine["store"] not in HOLDS_GIL
-        if goes_on and roster["missing"] and frees_gil and self.server.getsockname()[1] != self.place.port:
+        answers = frees_gil or self.place.method == "agent"  # no client of an agent's store waits in its constructor
+        if goes_on and roster["missing"] and answers and self.server.getsockname()[1] != self.place.port:
             self._tell(list(self.arrivals.peers.values()), roster, min(end, time.monotonic() + 1.0))
             attend(self._answer_late, self._free_port)
             return
@@ -3126,18 +3127,9 @@ _HELD: list[Any] = []  # C++ uses these stores as long as their groups live, and
 
 
 @contextlib.contextmanager
-def ending_by(end: float, method: str) -> Iterator[None]:
-    """Whatever the ranks of a group are waited for ends at an instant of the monotonic clock.
-
-    method: of the place where they meet. Nothing is cut up to 2.0 in the store of an agent: the guard can't answer
-    during the stock init, so a rank that comes late waits in vain as well, and the others have to be there after that.
-    """
-    import torch
+def ending_by(end: float) -> Iterator[None]:
+    """Whatever the ranks of a group are waited for ends at an instant of the monotonic clock."""
     from torch.distributed import distributed_c10d
-
-    if era("store", str(torch.__version__)) in HOLDS_GIL and method == "agent":
-        yield
-        return
 
     over: list[bool] = []
 
@@ -3542,7 +3534,6 @@ def _compare(backend: Any, timeout: Any, look: Callable[[], Place | None], store
         return None
     with Seat(mode) as seat:
         seat.place = place = look()
-        _IN_INIT.method = place.method if place else ""
         if place is None or place.world < 2 or str(backend).lower() in ("mpi", "fake"):
             return None
         mine, seconds = own_hello(place, str(backend or "").lower()), _seconds(timeout, backend)
@@ -3630,7 +3621,7 @@ def guarded_init(stock: Callable[..., Any]) -> Callable[..., Any]:
         try:
             expect()
             end_idle_bridges()
-            _IN_INIT.led, _IN_INIT.method = _is_led(), ""
+            _IN_INIT.led = _is_led()
             spent = _spent(lambda: _before_init(given.arguments))
             _IN_INIT.checked = True
             return _within_timeout(stock, given, spent)
@@ -3666,7 +3657,7 @@ def _within_timeout(stock: Callable[..., Any], given: inspect.BoundArguments, sp
     whole = dt.timedelta(seconds=_seconds(asked, backend))
     if not restorable(backend):
         _IN_INIT.spent = spent  # for the store, where that waits for the ranks
-        with ending_by(time.monotonic() + left_of(whole, spent).total_seconds(), _IN_INIT.method):
+        with ending_by(time.monotonic() + left_of(whole, spent).total_seconds()):
             return stock(*given.args, **given.kwargs)
     given.arguments["timeout"] = left_of(whole, spent)
     result = stock(*given.args, **given.kwargs)

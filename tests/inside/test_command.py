@@ -21,7 +21,7 @@ from tests.inside.driver import Driver
 from tests.patience import PATIENCE
 
 SOURCE = protocol.COMMAND.read_text()
-ALONE = "self.isolated = _can_isolate()"
+ALONE = "self.isolated = isolation.possible()"
 WORLD: Any = None
 Run = Callable[..., dict[str, Any]]
 
@@ -246,3 +246,13 @@ def test_a_rank_that_is_killed_takes_the_command_with_it(agent: Driver, tmp_path
 
 def test_what_it_reports_can_travel(ended: Run) -> None:
     assert json.loads(json.dumps(payload(ended("printf '\\377\\n'"))))["last"]
+
+
+def test_an_agent_finds_out_once_whether_commands_can_be_isolated(agent: Driver) -> None:
+    source = "def rank(job):\n    import torchskew_isolation\n    return {'known': len(torchskew_isolation._answers)}\n"
+    agent.run(source, "before")
+    assert agent.exited("before")["report"]["payload"] == {"known": 0}
+    agent.send("import", modules=list(parse_scenario("unit", SOURCE, "command.py").warm))
+    agent.until("imported")
+    agent.run(source, "after")
+    assert agent.exited("after")["report"]["payload"] == {"known": 1}

@@ -8,7 +8,6 @@ the meantime. Elsewhere it adopts what its descendants leave behind, and the ran
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import re
@@ -23,6 +22,7 @@ import time
 from typing import Any, Iterator
 
 KIND = "solo"
+WARM = ("torchskew_isolation:possible",)  # asked once in an agent; its ranks know
 
 _LOOK = 0.02  # seconds between two looks at what the commands use
 _POLITE = 3.0  # seconds between TERM and KILL
@@ -30,8 +30,6 @@ _MOST_OUTPUT = 256 << 20  # bytes that a command may print
 _LAST = 4096  # bytes at the end of the output that are searched for the last line
 _KILL_SECONDS = 10.0
 _THREADS_EACH, _MORE_THREADS = 4, 1024  # that a command may have for each allowed process, and besides
-_NEW_PROCESSES, _NEW_MOUNTS = 0x20000000, 0x00020000
-_PRIVATE, _RECURSIVE = 1 << 18, 16384
 _DEATH_SIGNAL, _ADOPT = 1, 36
 _PLACEHOLDER = re.compile(r"(?<![\${])\{(root|version|python|out)\}(?!\})")
 _ESCAPED = re.compile(r"\{(\{\w+\})\}")
@@ -110,13 +108,15 @@ class _Group:
 
     def __init__(self, commands: list[list[str]], root: str, env: dict[str, str], processes: int) -> None:
         self.peak = self.most = self.stray = 0
-        self.isolated = _can_isolate()
-        _prctl(_ADOPT, 1)
+        import torchskew_isolation as isolation  # type: ignore[import-not-found,unused-ignore]
+
+        self.isolated = isolation.possible()
+        isolation.prctl(_ADOPT, 1)
         self._pipe, pipe = os.pipe()
         self._lines = b""
         parent = os.getpid()
         if self.isolated:
-            _call("unshare", _NEW_PROCESSES)
+            isolation.leave_processes()
         self._first = os.fork()
         if self._first == 0:
             os.close(self._pipe)
@@ -252,13 +252,15 @@ def _of_this_user() -> int:
 
 def _be_first(commands: list[list[str]], root: str, env: dict[str, str], pipe: int, parent: int) -> None:
     """Run the commands one after another and say how each ended; then wait to be killed."""
-    _prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    import torchskew_isolation as isolation  # type: ignore[import-not-found,unused-ignore]
+
+    isolation.prctl(_DEATH_SIGNAL, signal.SIGKILL)
     if parent and os.getppid() != parent:
         return
-    _prctl(_ADOPT, 1)
+    isolation.prctl(_ADOPT, 1)
     os.setsid()
     if not parent:
-        _own_proc()
+        isolation.own_proc()
     for number, command in enumerate(commands):
         end = {"number": number, **_run(command, root, env)}
         last = number == len(commands) - 1 or end["how"] != "exit" or end["exit"] != 0
@@ -284,12 +286,14 @@ def _reap_from_now_on() -> None:
 
 def _run(command: list[str], root: str, env: dict[str, str]) -> dict[str, Any]:
     """Run one command to its end, and reap what others leave in the meantime."""
+    import torchskew_isolation as isolation  # type: ignore[import-not-found,unused-ignore]
+
     told, tell = os.pipe()
     child = os.fork()
     if child == 0:
         what = "/proc"
         try:
-            _prctl(_DEATH_SIGNAL, signal.SIGKILL)
+            isolation.prctl(_DEATH_SIGNAL, signal.SIGKILL)
             os.setsid()
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, which its children would inherit
@@ -320,40 +324,6 @@ def _end_of(status: int) -> tuple[int | None, str | None]:
     return None, names.get(os.WTERMSIG(status), "signal {}".format(os.WTERMSIG(status)))
 
 
-def _can_isolate() -> bool:
-    """Try it in a child: a process that has left its namespace half can't come back."""
-    pid = os.fork()
-    if pid == 0:
-        with contextlib.suppress(BaseException):
-            _call("unshare", _NEW_PROCESSES)
-            inner = os.fork()
-            if inner == 0:
-                with contextlib.suppress(BaseException):
-                    _own_proc()
-                    os._exit(0)
-                os._exit(1)
-            os._exit(min(1, os.waitpid(inner, 0)[1]))
-        os._exit(1)
-    return os.waitpid(pid, 0)[1] == 0
-
-
-def _own_proc() -> None:
-    """A /proc that shows the processes by the numbers that they know themselves by."""
-    _call("unshare", _NEW_MOUNTS)
-    _call("mount", b"none", b"/", None, ctypes.c_ulong(_RECURSIVE | _PRIVATE), None)
-    _call("mount", b"proc", b"/proc", b"proc", ctypes.c_ulong(0), None)
-
-
-def _call(name: str, *arguments: Any) -> None:
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
-        raise OSError(ctypes.get_errno(), name)
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
 def _children(pid: int) -> Iterator[int]:
     with contextlib.suppress(OSError):
         for thread in os.listdir("/proc/{}/task".format(pid)):
@@ -379,7 +349,9 @@ def _proportional(pid: int) -> int:
 
 def _absent(requirements: list[str]) -> list[str]:
     """Return those of the requirements of which no release is installed."""
-    from importlib import metadata
+    if not requirements:
+        return []
+    from importlib import metadata  # it reads every package's data
 
     installed = {re.sub(r"[-_.]+", "-", str(each.metadata["Name"])).lower() for each in metadata.distributions()}
     return [text for text in requirements if re.split(r"[^\w.-]", text)[0] not in installed]

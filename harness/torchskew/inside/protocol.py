@@ -37,6 +37,7 @@ FILES = {
     "torchskew_handle": _HERE / "handle.py",
     "torchskew_place": _HERE / "place.py",
     "torchskew_suite": _HERE / "suite.py",
+    "torchskew_isolation": _HERE / "isolation.py",
     "torchskew_agent": _HERE / "agent.py",
 }
 

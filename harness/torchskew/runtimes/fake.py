@@ -44,7 +44,7 @@ def ended(version: str, *, exit_code: int = 0, signal: str | None = None, **repo
 
 @dataclass(slots=True)
 class FakeChannel:
-    """One scripted agent. imported: what it was asked to import ahead of its ranks."""
+    """One scripted agent. imported: what it was asked to import ahead of its ranks; forgot: see `_op_forget_made`."""
 
     version: str
     script: Script
@@ -53,6 +53,7 @@ class FakeChannel:
     share: str = "/nowhere"
     rank_env: Mapping[str, str] = field(default_factory=dict)
     imported: list[str] = field(default_factory=list)
+    forgot: int = 0
     _out: queue.SimpleQueue[bytes | None] = field(default_factory=queue.SimpleQueue)
     _hanging: set[str] = field(default_factory=set)
     _gone: bool = False
@@ -123,7 +124,8 @@ class FakeChannel:
         """Nothing was shared."""
 
     def _op_forget_made(self, _: Mapping[str, Any]) -> None:
-        """Its ranks make nothing."""
+        """Its ranks make nothing; it counts how often it was told to forget that."""
+        self.forgot += 1
 
     def _op_signal(self, message: Mapping[str, Any]) -> None:
         if message["id"] in self._hanging:

@@ -28,12 +28,14 @@ def _at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt, "busy", lambda: False)
 
 
+BRIEFING = Briefing(run_id="worker-run", seed=0, scenarios={"meet": MEET.without_judge()}, imports={})
+
+
 def briefed(runtime: FakeRuntime, *, lease: float = PATIENCE) -> Worker:
     worker = Worker("n", lambda _: runtime, lease)
     worker.use("venv")
     worker.provide(tuple(map(version, NAMES)))
-    briefing = Briefing(run_id="worker-run", seed=0, scenarios={"meet": MEET.without_judge()}, imports={})
-    worker.brief(briefing)
+    worker.brief(BRIEFING)
     return worker
 
 
@@ -53,6 +55,19 @@ def test_what_happened_is_news_once_and_in_its_order() -> None:
     assert isinstance(first, Finished)
     assert {item.cell for item in later} == {order("1").cell.id, order("2").cell.id}
     assert worker.news(0.01) == ()
+    worker.release()
+
+
+def test_a_repetition_makes_anew_what_an_earlier_one_made_for_all_of_a_run() -> None:
+    worker = briefed(runtime := FakeRuntime())
+    worker.begin([order()])
+    assert worker.news(PATIENCE)
+    assert [channel.forgot for channel in runtime.open_channels] == [0] * len(runtime.open_channels)
+    worker.brief(BRIEFING)
+    worker.begin([order()])
+    assert worker.news(PATIENCE)
+    assert [channel.forgot for channel in runtime.open_channels] == [1] * len(runtime.open_channels)
+    assert runtime.open_channels
     worker.release()
 
 

@@ -124,7 +124,9 @@ class Worker:
         """Get ready for cells."""
         with self._lease.held():
             self._briefing = briefing
-            self._agents(briefing).warm((), briefing.imports)
+            agents = self._agents(briefing)
+            agents.forget_made()
+            agents.warm((), briefing.imports)
 
     def begin(self, orders: Sequence[Order]) -> None:
         """Start these cells; what becomes of them is news. Never raises."""

@@ -17,6 +17,7 @@ BENCHMARKS = {
     "cells-docker": ["benchmarks.cells", "--runtime", "docker"],
     "matrix": ["benchmarks.matrix", "--runtime", "venv"],
     "checks": ["benchmarks.checks"],
+    "suite": ["benchmarks.suite"],
     "bridge": ["benchmarks.bridge"],
     "fleet": ["benchmarks.fleet"],
     "guard": ["benchmarks.guard"],

@@ -10,7 +10,9 @@ import pytest
 from torchskew.cli import main
 from torchskew.declaration.suite import suite_versions
 from torchskew.model.versions import Environment
+from torchskew.planning.suite import SUITES
 from torchskew.runtimes.venv.runtime import VenvRuntime
+from torchskew.workflows.inputs import read_scenarios
 
 from tests.conftest import Silent
 from tests.doctored import added, doctored
@@ -45,6 +47,20 @@ def test_a_handful_runs_with_one_release(environment: Environment, tmp_path: Pat
     for test in SHORT:
         assert verdicts[f"suite.{test}/{RELEASE},{RELEASE}/guard-off/venv"] == "PASS"
     assert list(verdicts.values()).count("UNSUPPORTED") > 2  # those need GPUs
+
+
+def test_a_release_has_each_test_that_the_scenarios_name(
+    environment: Environment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variant of another name is unsupported everywhere, and nobody would see that it never runs."""
+    line = ["suite", "--declaration", str(tmp_path / "none.toml"), "--out", str(tmp_path / "out")]
+    assert main([*line, "--versions", RELEASE, "--suite", *SUITES, "--list"]) == 0
+    listed = [row.split()[:3] for row in capsys.readouterr().out.splitlines()]
+    have = {(suite, name) for suite, name, ranks in listed if ranks in ("any", "2")}
+    scenarios = read_scenarios()
+    named = {(suite, variant.name) for suite, name in SUITES.items() for variant in scenarios[name].variants}
+    assert len(named) > 100
+    assert named <= have, named - have
 
 
 def test_each_seeded_defect_is_told_with_rank_line_and_values(environment: Environment, tmp_path: Path) -> None:
